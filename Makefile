@@ -1,0 +1,44 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# Every target keeps to its own virtual environment in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-all lint bench clean
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Hasama into $(VENV) (a minute or two the first time) ..."
+	$(PIP) --editable '.[demo,video]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Hasama and its test tools into $(VENV) (a few minutes the first time) ..."
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write pictures
+	@$(BIN)/hasama train digits demo --out runs/demo
+	@$(BIN)/hasama sample runs/demo --count 64 --seed 1 --out runs/demo/digits.png
+	@$(BIN)/hasama interpolate runs/demo --out runs/demo/walk.gif
+
+test: $(VENV)/dev.stamp  ## everything but the slow tests
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(VENV)/dev.stamp  ## the slow tests too
+	$(BIN)/python -m pytest -n 2 -m ''
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/dev.stamp  ## what the README claims about speed and memory, measured here
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/dcgan_speed.py
+	$(BIN)/python benchmarks/dense_speed.py
+
+clean:
+	rm -rf $(VENV) runs build dist

@@ -1,0 +1,15 @@
+"""The one exception whose message is written for the person at the keyboard."""
+
+
+class HasamaError(Exception):
+    """Something the user can put right. The message says what was wrong, where, and what to do.
+
+    The command prints it without a traceback and ends with exit code 2.
+    """
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> HasamaError:
+    """The one line that a missing optional dependency gets."""
+    return HasamaError(
+        f"{purpose} needs the package {package}: install it with  pip install 'hasama[{extra}]'"
+    )

@@ -1,0 +1,83 @@
+"""Files that are either the old one or the new one, never half of each."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hasama.errors import HasamaError
+
+DURABLE_MODE = 0o666  # before the umask, as open() would give
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Write to a temporary name beside `path`, then fsync and rename.
+
+    If the block raises, or the process dies, `path` is what it was before.
+
+    Raises:
+        HasamaError: the folder cannot be written to or the disk is full; `path` is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _settle(temporary)
+        temporary.replace(path)
+        _settle(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: str | Path, error: OSError) -> HasamaError:
+    """The message for a full disk, a read-only folder, a folder where a file should be."""
+    return HasamaError(
+        f"Cannot write {path}: {error.strerror or error}. Nothing that was there before has been touched; "
+        "free some space or choose another place with write permission."
+    )
+
+
+def _settle(path: Path) -> None:
+    """Ask the operating system to have `path` (a file or a folder) on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if path.is_file():
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(handle, DURABLE_MODE & ~umask)  # mkstemp makes private files; people share these
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file; `what` names it in the error message.
+
+    Raises:
+        HasamaError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HasamaError(f"There is no {what} at {path}.") from None
+    except OSError as error:
+        raise HasamaError(f"Cannot read the {what} {path}: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise HasamaError(f"The {what} {path} is damaged (not JSON: {error}).") from error

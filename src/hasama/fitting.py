@@ -1,0 +1,161 @@
+"""Keep a run folder while a game is played: log, samples, checkpoints, stop. No mathematics here.
+
+`fit` passes every record on, so that a progress bar, a notebook or a test can consume it in turn.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hasama.errors import HasamaError
+from hasama.game import Game, Record
+from hasama.images import grid, save_picture
+from hasama.latent import draw_latents, labels_for, paint
+from hasama.plot import plot_losses
+from hasama.recipe import Recipe
+from hasama.run import Run
+from hasama.weights import Painter, save_generator
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LOG_EVERY_STEPS = 10
+GRIDS_IN_A_RUN = 25
+PLOT_SECONDS = 20.0
+GRID_COUNT = 64
+
+
+def crossed(record: Record, every: float) -> bool:
+    """Whether this record reached or passed a multiple of `every` images. True for the same records on every run."""
+    return record.images_seen // every > (record.images_seen - record.count) // every
+
+
+def log_interval(recipe: Recipe) -> float:
+    """Images between two lines of the log."""
+    return LOG_EVERY_STEPS * recipe.batch
+
+
+def sample_interval(recipe: Recipe) -> float:
+    """Images between two sample grids."""
+    return 1000 * (recipe.sample_kimg or recipe.kimg / GRIDS_IN_A_RUN)
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def fit(
+    run: Run,
+    game: Game,
+    steps: Iterator[Record],
+    recipe: Recipe,
+    painter: Painter,
+    stop: Callable[[], bool] = never,
+) -> Iterator[Record]:
+    """Play until the recipe's length is reached, keeping the run folder up to date.
+
+    Everything is saved at the end, every `checkpoint_minutes`, when `stop()` or the stop file says so, and
+    when the consumer closes this generator (a `break` in its for loop).
+
+    Args:
+        run: the folder, already created.
+        game: what `steps` moves; its checkpoint has been loaded, if there was one.
+        steps: `play(game, batches)` or another loop.
+        recipe: its lengths and intervals count here.
+        painter: how to make the sample grids and what to share; `Painter(game.artist, ...)`.
+        stop: asked after every step.
+
+    Raises:
+        HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
+            checkpoint is intact.
+    """
+    keeper = _Keeper(run, game, recipe, painter)
+    if game.images_seen == 0:
+        keeper.save_grid()
+    try:
+        while game.images_seen < recipe.kimg * 1000:
+            step = next(steps)
+            keeper.note(step)
+            yield step
+            if stop() or run.stop_asked():
+                break
+    except GeneratorExit:
+        keeper.save_all()
+        raise
+    keeper.save_all()
+
+
+class _Keeper:
+    """The hand that writes the run folder."""
+
+    def __init__(self, run: Run, game: Game, recipe: Recipe, painter: Painter) -> None:
+        self.run, self.game, self.recipe, self.painter = run, game, recipe, painter
+        before = run.log()
+        self.started = time.monotonic() - (before[-1].get("seconds", 0.0) if before else 0.0)
+        self.saved = self.plotted = time.monotonic()
+        self.last: Record | None = None
+
+    def note(self, step: Record) -> None:
+        """Whatever is due after this step."""
+        self.last = step
+        if crossed(step, log_interval(self.recipe)):
+            self.write_log(step)
+        if crossed(step, sample_interval(self.recipe)):
+            self.save_grid()
+        now = time.monotonic()
+        if now - self.plotted > PLOT_SECONDS:
+            plot_losses(self.run.log(), self.run.loss_plot)
+            self.plotted = time.monotonic()
+        if now - self.saved > 60 * self.recipe.checkpoint_minutes:
+            self.save()
+
+    def write_log(self, step: Record) -> None:
+        seconds = round(time.monotonic() - self.started, 3)
+        figures = self.finite(step)
+        self.run.append_log({"images_seen": step.images_seen, "seconds": seconds, **figures})
+
+    def finite(self, step: Record) -> dict[str, float]:
+        """The step's figures. A loss that is no number ends the run before it can reach the checkpoint."""
+        figures = step.figures()
+        bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
+        if bad:
+            raise HasamaError(
+                f"Training broke down at {step.images_seen / 1000:g} kimg: {' and '.join(bad)} became {figures[bad[0]]}. "
+                f"The last good checkpoint in {self.run.folder} is untouched. Start a new run with lower learning rates "
+                "(--generator-lr, --discriminator-lr), with --precision fp32, or with the recipe `stable`."
+            )
+        return figures
+
+    def save_grid(self) -> None:
+        """A grid from latents that stay the same through the whole run."""
+        save_picture(sample_grid(self.painter, self.recipe.seed), self.run.sample_file(self.game.images_seen))
+
+    def save(self) -> None:
+        """The checkpoint, then the generator."""
+        if self.last is not None:
+            self.finite(self.last)
+        self.run.save_game(self.game)
+        save_generator(self.painter, self.run.generator)
+        self.saved = time.monotonic()
+
+    def save_all(self) -> None:
+        """At the end of a session."""
+        self.save()
+        if not self.run.sample_file(self.game.images_seen).exists():
+            self.save_grid()
+        plot_losses(self.run.log(), self.run.loss_plot)
+
+
+def sample_grid(painter: Painter, seed: int) -> "Image.Image":
+    """64 pictures, or 8 of each class with a column for each class (at most 16 classes)."""
+    columns = min(len(painter.classes), 16) or None
+    count = 8 * columns if columns else GRID_COUNT
+    labels = labels_for(painter, count)
+    if columns and labels is not None:
+        labels = labels.new_tensor([place % columns for place in range(count)])
+    pixels = np.concatenate(list(paint(painter, draw_latents(seed, count, painter.latent_size), labels)))
+    return grid(pixels, columns)

@@ -1,0 +1,400 @@
+"""The game: two players, two turns. It knows nothing of files, bars or devices' names."""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from hasama.dataset import Batch
+from hasama.device import Arithmetic, lay_out, pick_arithmetic
+from hasama.errors import HasamaError
+from hasama.losses import Objective, accuracy, objective_named
+from hasama.models.pair import Pair
+from hasama.penalties import PENALTIES, Penalty, between
+from hasama.recipe import Recipe
+from hasama.referee import REFEREES, Moment, Referee
+from hasama.shapes import Images, Labels, Latents, Logits, Scalar
+
+EMA_WARM_UP = 0.05  # the half-life is at most this share of the images seen, or early weights would linger
+
+
+class Rules(NamedTuple):
+    """What the turns go by; see the recipe's fields of the same names."""
+
+    objective: Objective
+    penalties: tuple[Penalty, ...]
+    penalty_weight: float
+    referee: Referee
+    instance_noise: float
+    instance_noise_images: float
+    ema_images: float
+    seed: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Rules":
+        """The rules that a recipe lays down."""
+        return cls(
+            objective_named(recipe.objective, recipe.label_smoothing),
+            PENALTIES[recipe.penalty],
+            recipe.penalty_weight,
+            REFEREES[recipe.referee](recipe),
+            recipe.instance_noise,
+            recipe.instance_noise_kimg * 1000,
+            recipe.ema_kimg * 1000,
+            recipe.seed,
+        )
+
+
+class Players(NamedTuple):
+    """One optimizer for each player."""
+
+    generator: Adam
+    discriminator: Adam
+
+
+@dataclass
+class Game:
+    """Everything that is in play. Build one with `new_game`.
+
+    Attributes:
+        pair: the two networks.
+        players: their optimizers.
+        average: the moving average of the generator, which makes the pictures people see; or None.
+        rules: what does not change while playing.
+        arithmetic: the context in which the networks run.
+        mixes: whether the discriminator's answer for one image depends on the others in its batch.
+        rank: which process this is.
+        images_seen: real images shown so far, by all processes.
+        steps: steps taken so far.
+    """
+
+    pair: Pair
+    players: Players
+    average: nn.Module | None
+    rules: Rules
+    arithmetic: Arithmetic = nullcontext
+    mixes: bool = True
+    rank: int = 0
+    images_seen: int = 0
+    steps: int = 0
+
+    def paint(self, latents: Latents, labels: Labels | None = None) -> Images:
+        """The generator's fakes, in float32."""
+        with self.arithmetic():
+            return call(self.pair.generator, latents, labels).float()
+
+    def judge(self, images: Any, labels: Labels | None = None) -> torch.Tensor:
+        """What the discriminator says, in float32."""
+        with self.arithmetic():
+            return call(self.pair.discriminator, images, labels).float()
+
+    def fakes(self, real: Images, labels: Labels | None) -> Images:
+        """As many fakes as there are reals, of the same classes, from fresh latents."""
+        latents = torch.randn(len(real), self.pair.latent_size, device=real.device)
+        return self.paint(latents, labels)
+
+    def parts(self) -> dict[str, Any]:
+        """Whatever has memory."""
+        parts = {
+            "generator": self.pair.generator,
+            "discriminator": self.pair.discriminator,
+            "generator_optimizer": self.players.generator,
+            "discriminator_optimizer": self.players.discriminator,
+        }
+        return parts if self.average is None else {**parts, "average": self.average}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parts' states and the two counters: all that resuming needs."""
+        counters = {"images_seen": self.images_seen, "steps": self.steps}
+        return {name: part.state_dict() for name, part in self.parts().items()} | counters
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            HasamaError: the state is of other networks, or incomplete.
+        """
+        try:
+            for name, part in self.parts().items():
+                part.load_state_dict(state[name])
+            self.images_seen, self.steps = state["images_seen"], state["steps"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise HasamaError(f"This checkpoint does not fit the recipe's networks: {error}") from error
+
+    @property
+    def artist(self) -> nn.Module:
+        """The network to show people: the averaged generator if there is one."""
+        return self.pair.generator if self.average is None else self.average
+
+
+class Turn(NamedTuple):
+    """What came of one player's turn.
+
+    Attributes:
+        loss: mean over the batch, penalties included; None if the turn was skipped.
+        learned: whether the player's weights moved.
+        figures: more for the log, by name.
+    """
+
+    loss: Scalar | None
+    learned: bool
+    figures: dict[str, Scalar]
+
+
+class Record(Protocol):
+    """What every loop yields: enough for a bar, a log and a checkpoint."""
+
+    @property
+    def images_seen(self) -> int: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
+    def figures(self) -> dict[str, float]: ...  # noqa: D102
+
+
+class Step(NamedTuple):
+    """One step of `play`: the images seen after it, how many it showed, and both turns."""
+
+    images_seen: int
+    count: int
+    d: Turn
+    g: Turn
+
+    def figures(self) -> dict[str, float]:
+        """What goes into the log; asking for it waits for the device."""
+        told: dict[str, float] = {}
+        for name, turn in (("discriminator", self.d), ("generator", self.g)):
+            if turn.loss is not None:
+                told[f"loss_{name}"] = turn.loss.item()
+            told[f"{name}_learned"] = float(turn.learned)
+            told.update({key: value.item() for key, value in turn.figures.items()})
+        return told
+
+
+def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
+    """Generative adversarial training: Goodfellow et al. 2014, algorithm 1.
+
+    It seeds torch's global generator at every step, so that a step is a function of its number.
+
+    Args:
+        game: what `new_game` made.
+        batches: real images [N, C, H, W] in [-1, 1], or `Batch`es of images and labels.
+
+    Yields:
+        A `Step` after each batch.
+    """
+    for images, labels in map(as_batch, batches):
+        begin(game)
+        real = game.pair.view(images)
+        d = discriminator_turn(game, real, labels)  # stage 1: learn to tell real (1) from fake (0)
+        g = generator_turn(game, real, labels)  # stage 2: learn to be taken for real, D frozen
+        finish(game, len(images))
+        yield Step(game.images_seen, len(images), d, g)
+
+
+def discriminator_turn(game: Game, real: Images, labels: Labels | None = None) -> Turn:
+    """Stage 1. The discriminator learns; the generator stays as it is, BatchNorm's statistics included."""
+    rules = game.rules
+    with frozen(game.pair.generator):
+        with torch.no_grad():
+            fake = game.fakes(real, labels)
+        real, fake = noisy(game, real), noisy(game, fake)
+        if rules.penalties:
+            real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
+        real_logits, fake_logits = opinions(game, real, fake, labels)
+        loss = rules.objective.discriminator(real_logits, fake_logits)
+        right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
+        figures = {"accuracy_real": right[0], "accuracy_fake": right[1]}
+
+        learns = rules.referee.discriminator_learns(Moment(game.steps, (right[0] + right[1]) / 2))
+        if learns and rules.penalties:
+            seen = {"real": (real, real_logits), "fake": (fake, fake_logits)}
+            penalty = penalties(game, seen, labels)
+            figures["penalty"] = penalty.mean().detach()
+            loss = loss + rules.penalty_weight * penalty
+        if learns:
+            descend([game.players.discriminator], loss.mean())
+    return Turn(loss.mean().detach(), learns, figures)
+
+
+def generator_turn(game: Game, real: Images, labels: Labels | None = None) -> Turn:
+    """Stage 2. The generator learns to be taken for real; the discriminator is frozen."""
+    rules = game.rules
+    if not rules.referee.generator_learns(Moment(game.steps)):
+        return Turn(None, False, {})
+    with frozen(game.pair.discriminator):
+        fake_logits = verdict(game, noisy(game, game.fakes(real, labels)), labels)
+        real_logits = torch.zeros_like(fake_logits)
+        if rules.objective.compares:
+            with torch.no_grad():
+                real_logits = verdict(game, noisy(game, real), labels)
+        loss = rules.objective.generator(real_logits, fake_logits).mean()
+        descend([game.players.generator], loss)
+    return Turn(loss.detach(), True, {})
+
+
+# --- what the turns are made of -------------------------------------------------------------------
+
+
+def begin(game: Game) -> None:
+    """Before each step: seed by (seed, rank, images seen), and let the networks grow."""
+    entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
+    torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    game.pair.grow(game.images_seen)
+
+
+def finish(game: Game, count: int) -> None:
+    """After each step: count it, and let the averaged generator follow."""
+    game.images_seen += count
+    game.steps += 1
+    if game.average is not None:
+        half_life = min(game.rules.ema_images, EMA_WARM_UP * game.images_seen)
+        follow(game.average, game.pair.generator, 0.5 ** (count / half_life))
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """While the other player learns, nothing of this one moves.
+
+    Its parameters need no gradient. Its buffers (BatchNorm's running statistics, say) are put back afterwards:
+    BatchNorm still normalises by the batch, as in training, but the pictures of the other player's turn leave
+    no trace. (The usual code lets both turns move both players' statistics.)
+    """
+    learning = [p for p in network.parameters() if p.requires_grad]
+    memory = [*network.buffers(), *(p for p in network.parameters() if not p.requires_grad)]
+    kept = [tensor.detach().clone() for tensor in memory]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        with torch.no_grad():
+            for tensor, before in zip(memory, kept, strict=True):
+                tensor.copy_(before)
+
+
+def opinions(game: Game, real: Images, fake: Images, labels: Labels | None) -> tuple[Logits, Logits]:
+    """The logits of reals and of fakes: one pass where images do not mix (faster), else a pass each."""
+    if game.mixes:
+        return verdict(game, real, labels), verdict(game, fake, labels)
+    twice = None if labels is None else torch.cat([labels, labels])
+    real_logits, fake_logits = verdict(game, torch.cat([real, fake]), twice).chunk(2)
+    return real_logits, fake_logits
+
+
+def verdict(game: Game, images: Images, labels: Labels | None) -> Logits:
+    """One logit per image.
+
+    Raises:
+        HasamaError: the discriminator gives something else.
+    """
+    logits = game.judge(images, labels)
+    if logits.numel() != len(images):
+        raise HasamaError(f"A discriminator gives one logit per image [N] or [N, 1]; this one {list(logits.shape)}.")
+    return logits.flatten()
+
+
+def penalties(game: Game, seen: dict[str, tuple[Images, Logits]], labels: Labels | None) -> torch.Tensor:
+    """The sum [N] of the rules' penalties on what the discriminator saw and said."""
+    total = torch.zeros(())
+    for penalty in game.rules.penalties:
+        if penalty.sees == "between":
+            middle = between(seen["real"][0].detach(), seen["fake"][0].detach()).requires_grad_()
+            seen["between"] = (middle, verdict(game, middle, labels))
+        total = penalty.cost(*seen[penalty.sees]) + total
+    return total
+
+
+def noisy(game: Game, images: Images) -> Images:
+    """Instance noise that fades with images seen: Soenderby et al. 2017, section 3.2."""
+    rules = game.rules
+    left = max(0.0, 1 - game.images_seen / rules.instance_noise_images) if rules.instance_noise_images else 0.0
+    if not rules.instance_noise or not left:
+        return images
+    return images + rules.instance_noise * left * torch.randn_like(images)
+
+
+def descend(players: Sequence[Adam], loss: Scalar) -> None:
+    """One step of each optimizer down the gradient of the loss."""
+    for player in players:
+        player.zero_grad(set_to_none=True)
+    loss.backward()
+    for player in players:
+        player.step()
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
+    """Move the average towards the network: average = keep * average + (1 - keep) * network.
+
+    Parameters and floating-point buffers are averaged, counters copied.
+    """
+    ours = [*average.parameters(), *average.buffers()]
+    theirs = [*network.parameters(), *network.buffers()]
+    floats = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]
+    torch._foreach_lerp_([ours[i].data for i in floats], [theirs[i].data for i in floats], 1 - keep)
+    for mine, other in zip(ours, theirs, strict=True):
+        if not mine.is_floating_point():
+            mine.copy_(other)
+
+
+def call(network: nn.Module, given: Any, labels: Labels | None) -> torch.Tensor:
+    """Networks without classes take one argument, so that any `nn.Module` will do."""
+    return network(given) if labels is None else network(given, labels)
+
+
+def as_batch(batch: Batch | Images) -> Batch:
+    """A bare tensor of images is a batch without labels."""
+    return batch if isinstance(batch, Batch) else Batch(batch)
+
+
+# --- before the first step ------------------------------------------------------------------------
+
+
+def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> Game:
+    """Set up a game: networks on the device in their fastest layout, optimizers, the average.
+
+    Args:
+        pair: from `build`, or any two modules (see `Pair`).
+        recipe: its rules, learning rates, seed and precision count here.
+        device: where to play.
+
+    Raises:
+        HasamaError: the recipe has a penalty, and the discriminator mixes the images of a batch.
+    """
+    device = torch.device(device)
+    mixes = mixes_images(pair.discriminator)
+    if mixes and recipe.penalty != "none":
+        raise HasamaError(
+            f"The penalty {recipe.penalty} looks at one picture at a time, but this discriminator's BatchNorm mixes "
+            "the pictures of a batch: build it without (--discriminator-norm none)."
+        )
+    average = copy.deepcopy(pair.generator).eval().requires_grad_(False) if recipe.ema_kimg else None
+    for network in (pair.generator, pair.discriminator, average):
+        if network is not None:
+            lay_out(network, device)
+    pair.generator.train()
+    pair.discriminator.train()
+    players = Players(
+        _adam(pair.generator, recipe.generator_lr, recipe.generator_betas, device),
+        _adam(pair.discriminator, recipe.discriminator_lr, recipe.discriminator_betas, device),
+    )
+    arithmetic = pick_arithmetic(recipe.precision, device)
+    return Game(pair, players, average, Rules.of(recipe), arithmetic, mixes)
+
+
+def _adam(network: nn.Module, lr: float, betas: tuple[float, float], device: torch.device) -> Adam:
+    learning = [p for p in network.parameters() if p.requires_grad]
+    return Adam(learning, lr=lr, betas=betas, fused=device.type in ("cpu", "cuda"))
+
+
+def mixes_images(network: nn.Module) -> bool:
+    """Whether a batch normalisation (torch's, or Keras's by its name) ties the images of a batch together."""
+    return any("BatchNorm" in type(module).__name__ for module in network.modules())

@@ -1,0 +1,209 @@
+"""Pictures: open any of them, fit them, turn them into tensors and back, save them and grids of them.
+
+`images [N, C, H, W]` are floats in [-1, 1]; `pixels [N, H, W, C]` are uint8. C is 1 (grey), 3 (RGB) or
+4 (RGBA, alpha not premultiplied).
+"""
+
+import math
+import warnings
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hasama.errors import HasamaError
+from hasama.files import replacing
+from hasama.shapes import Images, Pixels
+
+LARGEST_PICTURE = 90_000_000
+"""Pixels that are decoded at most; a file of a few kilobytes can claim to hold billions."""
+
+MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
+
+# Pillow only warns between 89 and 179 megapixels; `open_picture` refuses by its own, lower-memory rule.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def open_picture(file: str | Path | BinaryIO, about: int | None = None) -> Image.Image:
+    """Decode the first frame of a picture as 8-bit L, RGB or RGBA, upright.
+
+    Args:
+        file: a path or an open binary file in any format that Pillow reads.
+        about: a side in pixels that is enough; large JPEGs then decode at an eighth, a quarter or half of
+            their size, several times faster.
+
+    Raises:
+        HasamaError: it is not a picture, is broken, or is larger than `LARGEST_PICTURE`.
+    """
+    try:
+        with Image.open(file) as picture:
+            if about is not None:
+                picture.draft(None, (2 * about, 2 * about))
+            width, height = picture.size
+            if width * height > LARGEST_PICTURE:
+                raise HasamaError(f"gigantic ({width}x{height} pixels)")
+            picture.load()
+            return eight_bits(ImageOps.exif_transpose(picture))
+    except HasamaError:
+        raise
+    except Exception as error:  # decoders of broken files raise nearly everything
+        raise HasamaError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a file could not be decoded, in a few words."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return "gigantic"
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return str(error.strerror).lower()
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if "truncated" in str(error).lower():
+        return "truncated"
+    return f"broken ({str(error) or type(error).__name__})"
+
+
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Any of Pillow's modes as L, RGB or RGBA; 16-bit and float greys are scaled, not clipped."""
+    if picture.mode.startswith(("I", "F")):
+        return Image.fromarray(_deep_grey(np.asarray(picture)))
+    if has_alpha(picture):
+        return picture.convert("RGBA")
+    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+
+
+def _deep_grey(values: np.ndarray) -> np.ndarray:
+    """16-bit and 32-bit integer greys, and float greys, as uint8."""
+    values = np.nan_to_num(values.astype(np.float64))
+    if values.size and values.max() <= 1.0:
+        full = 1.0  # floats in [0, 1]
+    else:
+        full = 65535.0 if values.max(initial=0) > 255 else 255.0
+    return np.clip(values / full * 255.0, 0, 255).round().astype(np.uint8)
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    """Whether the picture's file says anything about transparency."""
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+
+
+def is_grey(picture: Image.Image) -> bool:
+    """Whether the picture's file can hold no colour."""
+    return not has_alpha(picture) and (picture.mode in ("1", "L") or picture.mode.startswith(("I", "F")))
+
+
+def as_channels(picture: Image.Image, channels: int) -> Image.Image:
+    """Convert to L, RGB or RGBA; transparent parts become white where alpha is dropped."""
+    mode = MODES[channels]
+    if picture.mode == "RGBA" and mode != "RGBA":
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture).convert("RGB")
+    return picture.convert(mode)
+
+
+def fit_picture(picture: Image.Image, resolution: tuple[int, int], fit: str = "crop") -> Image.Image:
+    """Resize to (height, width).
+
+    Args:
+        picture: L, RGB or RGBA.
+        resolution: (height, width) in pixels.
+        fit: 'crop' cuts the longer side at both ends, 'pad' adds black (or transparent) bars,
+            'stretch' ignores the shape.
+    """
+    height, width = resolution
+    if picture.size == (width, height):
+        return picture
+    mode = picture.mode
+    if mode == "RGBA":  # premultiplied, or the invisible colours of transparent parts bleed into the edges
+        picture = picture.convert("RGBa")
+    picture = {"crop": _crop, "pad": _pad, "stretch": _stretch}[fit](picture, width, height)
+    return picture.convert(mode)
+
+
+def _stretch(picture: Image.Image, width: int, height: int) -> Image.Image:
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _crop(picture: Image.Image, width: int, height: int) -> Image.Image:
+    scale = min(picture.width / width, picture.height / height)
+    box_width, box_height = width * scale, height * scale
+    left, top = (picture.width - box_width) / 2, (picture.height - box_height) / 2
+    box = (left, top, left + box_width, top + box_height)
+    return picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
+
+
+def _pad(picture: Image.Image, width: int, height: int) -> Image.Image:
+    scale = min(width / picture.width, height / picture.height)
+    inner = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    canvas = Image.new(picture.mode, (width, height))
+    canvas.paste(_stretch(picture, *inner), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return canvas
+
+
+def to_images(pixels: Pixels, device: torch.device | str = "cpu") -> Images:
+    """uint8 [N, H, W, C] -> float [N, C, H, W] in [-1, 1], in the channels-last memory format."""
+    on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    return on_device.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_pixels(images: Images) -> Pixels:
+    """float [N, C, H, W] -> uint8 [N, H, W, C], values outside [-1, 1] clipped."""
+    scaled = images.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def to_picture(pixels: np.ndarray) -> Image.Image:
+    """uint8 [H, W, C] -> a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def grid(pixels: Pixels, columns: int | None = None, smallest: int = 64, gap: int = 2) -> Image.Image:
+    """One picture of many, row by row.
+
+    Args:
+        pixels: uint8 [N, H, W, C], N at least 1.
+        columns: as near to a square as possible if None.
+        smallest: tiles are enlarged by a whole factor until their longer side has about so many pixels.
+        gap: pixels between the tiles.
+    """
+    count, height, width, channels = pixels.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    factor = max(1, smallest // max(height, width))
+    tiles = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+    tall, wide = height * factor + gap, width * factor + gap
+    canvas = np.zeros((rows * tall + gap, columns * wide + gap, channels), np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = gap + index // columns * tall, gap + index % columns * wide
+        canvas[top : top + tall - gap, left : left + wide - gap] = tile
+    return to_picture(canvas)
+
+
+def save_picture(picture: Image.Image, path: str | Path) -> None:
+    """Save atomically in the format that the name's ending says; alpha becomes white where JPEG has none.
+
+    Raises:
+        HasamaError: an ending that Pillow cannot write, or a place that cannot be written to.
+    """
+    path = Path(path)
+    file_format = picture_format(path)
+    if file_format == "JPEG":
+        picture = as_channels(picture, 1 if picture.mode == "L" else 3)
+    with replacing(path) as temporary:
+        picture.save(temporary, format=file_format)
+
+
+def picture_format(path: Path) -> str:
+    """The name by which Pillow knows the format of `path`'s ending.
+
+    Raises:
+        HasamaError: Pillow cannot write it.
+    """
+    file_format = Image.registered_extensions().get(path.suffix.lower())
+    if file_format not in Image.SAVE:
+        raise HasamaError(f"Cannot write a picture called {path.name}: use an ending such as .png, .jpg or .webp.")
+    return file_format

@@ -1,0 +1,49 @@
+"""Penalties on the discriminator's gradient: pure functions of what it saw and said, one number per image.
+
+The weight gamma is the caller's. The gradient's norm is over all values of an image (channels and pixels).
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+
+from hasama.shapes import Images, Logits, PerImage
+
+
+def squared_gradient(seen: Images, said: Logits) -> PerImage:
+    """|grad_x D(x)|^2 / 2: R1 on reals, R2 on fakes. Mescheder et al. 2018, eq. 9 and 10."""
+    return _gradient(seen, said).square().sum(1) / 2
+
+
+def unit_gradient(seen: Images, said: Logits) -> PerImage:
+    """(|grad_x D(x)| - 1)^2 between reals and fakes. Gulrajani et al. 2017, eq. 3."""
+    return (_gradient(seen, said).norm(dim=1) - 1).square()
+
+
+def _gradient(seen: Images, said: Logits) -> torch.Tensor:
+    """grad_x D(x) of each image, flattened to [N, C*H*W], itself differentiable."""
+    (gradient,) = torch.autograd.grad(said.sum(), seen, create_graph=True)
+    return gradient.flatten(1).float()
+
+
+def between(real: Images, fake: Images) -> Images:
+    """A random point on the line from each real to a fake. Gulrajani et al. 2017, algorithm 1, line 6."""
+    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+    return fake + share * (real - fake)
+
+
+class Penalty(NamedTuple):
+    """Which images a penalty looks at, and the penalty itself."""
+
+    sees: Literal["real", "fake", "between"]
+    cost: Callable[[Images, Logits], PerImage]
+
+
+PENALTIES: dict[str, tuple[Penalty, ...]] = {
+    "none": (),
+    "r1": (Penalty("real", squared_gradient),),
+    "r2": (Penalty("fake", squared_gradient),),
+    "r1+r2": (Penalty("real", squared_gradient), Penalty("fake", squared_gradient)),
+    "wgan-gp": (Penalty("between", unit_gradient),),
+}

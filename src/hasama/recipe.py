@@ -1,0 +1,278 @@
+"""Everything that decides how a run goes, in one frozen dataclass.
+
+The same fields are the defaults, the command's flags, `recipe.json` and the studio's form. This module
+does not import torch, so that `hasama --help` is quick.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from hasama.errors import HasamaError
+
+Architecture = Literal["dcgan", "dense", "vae"]
+Objective = Literal[
+    "minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"
+]
+Penalty = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
+RefereeName = Literal["always", "skip-strong", "critic-steps"]
+Fit = Literal["crop", "pad", "stretch"]
+Colour = Literal["auto", "grey", "rgb", "rgba"]
+
+LARGEST_SIDE = 4096
+
+
+def option(default: Any, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
+    """A field of the recipe with the sentence that explains it and the range it must keep to."""
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: the pictures' form, the two networks, the rules of the game, the length.
+
+    Lengths are counted in kimg, thousands of real images shown to the discriminator.
+
+    Raises:
+        HasamaError: a value is of the wrong kind, out of range, or contradicts another.
+    """
+
+    # --- pictures
+    size: str = option("64", "Size of the pictures in pixels: 64, or WIDTHxHEIGHT such as 64x96.")
+    fit: Fit = option("crop", "How a picture of another shape is made to fit.")
+    colour: Colour = option("auto", "Colour channels; auto takes the fewest that lose nothing.")
+    mirror: bool = option(False, "Also show each picture mirrored, half of the time.")
+    labels: bool = option(False, "Learn the classes: the sub-folders' names, or an .npz file's labels.")
+    # --- networks
+    architecture: Architecture = option("dcgan", "The two networks.")
+    width: int = option(64, "Channels (dcgan, vae) or units (dense) of the narrowest layer.", 1, 1024)
+    latent_size: int = option(100, "Length of the random vector that a picture is made from.", 1, 4096)
+    discriminator_norm: Literal["batch", "none"] = option(
+        "batch", "Normalisation in dcgan's discriminator; the penalties need none."
+    )
+    # --- rules
+    objective: Objective = option("non-saturating", "What the two players try to reach.")
+    penalty: Penalty = option("none", "Penalty on the discriminator's gradient at the pictures.")
+    gamma: float | None = option(
+        None, "Weight of the penalty. Default: 0.0002 * width * height / batch for r1 and r2, 10 for wgan-gp.", 0
+    )
+    generator_lr: float = option(2e-4, "Adam's learning rate for the generator.", 0, 1)
+    discriminator_lr: float = option(2e-4, "Adam's learning rate for the discriminator.", 0, 1)
+    generator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the generator.")
+    discriminator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the discriminator.")
+    referee: RefereeName = option(
+        "always",
+        "Who learns at each step: always both; skip-strong: not the discriminator while it is too strong; "
+        "critic-steps: the generator only at every n-th.",
+    )
+    strong: float = option(0.9, "skip-strong: the share of right answers from which it is too strong.", 0.5, 1)
+    critic_steps: int = option(5, "critic-steps: discriminator steps for each one of the generator.", 1, 1000)
+    label_smoothing: float = option(
+        0.0, "One-sided label smoothing: the discriminator's target for reals is 1 less this.", 0, 0.5
+    )
+    instance_noise: float = option(
+        0.0, "Standard deviation of the noise on what the discriminator sees, at the start.", 0, 2
+    )
+    instance_noise_kimg: float = option(100.0, "The noise falls to nothing over this many kimg.", 0)
+    ema_kimg: float = option(5.0, "Half-life of the averaged generator in kimg; 0: no averaging.", 0)
+    # --- length and arithmetic
+    batch: int = option(64, "Pictures per step, in all processes together.", 2, 65536)
+    kimg: float = option(1000.0, "Length in thousands of pictures shown.", 0.001)
+    seed: int = option(0, "Seed of everything random.", 0, 2**63 - 1)
+    precision: Literal["auto", "bf16", "fp32"] = option(
+        "auto", "Arithmetic inside the networks; auto takes bf16 where the machine gains by it."
+    )
+    # --- record keeping
+    sample_kimg: float | None = option(None, "A sample grid every so many kimg. Default: 25 in all.", 0.001)
+    checkpoint_minutes: float = option(2.0, "Save everything that resuming needs every so often.", 0)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        parse_size(self.size)
+        for name in ("generator_betas", "discriminator_betas"):
+            if not all(0 <= beta < 1 for beta in getattr(self, name)):
+                raise HasamaError(f"{flag(name)} takes two numbers from 0 up to, not including, 1.")
+        if self.label_smoothing and self.objective not in ("minimax", "non-saturating", "least-squares"):
+            raise HasamaError(
+                f"--label-smoothing needs an objective with a target for reals (minimax, non-saturating, "
+                f"least-squares); {self.objective} has none."
+            )
+        if self.architecture == "dcgan" and self.penalty != "none" and self.discriminator_norm == "batch":
+            raise HasamaError(
+                f"The penalty {self.penalty} looks at one picture at a time, but BatchNorm mixes the pictures of a "
+                "batch: add --discriminator-norm none."
+            )
+        if self.architecture == "vae":
+            self._check_vae()
+
+    def _check_vae(self) -> None:
+        game_only = ("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels")
+        for name in game_only:
+            if getattr(self, name) != DEFAULTS[name]:
+                raise HasamaError(f"A vae plays no game and has no classes: {flag(name)} does not apply to it.")
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return parse_size(self.size)
+
+    @property
+    def penalty_weight(self) -> float:
+        """The weight of the penalty: --gamma, or the first guess where none was given.
+
+        For R1 and R2 the heuristic of Karras et al. 2020 (StyleGAN2-ADA), appendix C; for the gradient
+        penalty the 10 of Gulrajani et al. 2017, algorithm 1.
+        """
+        if self.gamma is not None:
+            return self.gamma
+        height, width = self.resolution
+        return 10.0 if self.penalty == "wgan-gp" else 0.0002 * height * width / self.batch
+
+    def but(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked anew."""
+        unknown = set(changes) - set(DEFAULTS)
+        if unknown:
+            raise HasamaError(unknown_name(sorted(unknown)[0], DEFAULTS, "field of a recipe"))
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; fields that are absent take their defaults."""
+        return dataclasses.replace(
+            cls(), **{k: tuple(v) if isinstance(v, list) else v for k, v in _known(fields).items()}
+        )
+
+    def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
+        """{field: (here, there)} for the fields in which two recipes differ."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in DEFAULTS}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    for name in fields:
+        if name not in DEFAULTS:
+            raise HasamaError(unknown_name(name, DEFAULTS, "field of a recipe"))
+    return fields
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'64' -> (64, 64); '64x96' (width x height) -> (96, 64), the (height, width) of tensors."""
+    match = re.fullmatch(r"(\d{1,6})(?:[xX×](\d{1,6}))?", text.strip())
+    if not match:
+        raise HasamaError(f"--size takes 64, or WIDTHxHEIGHT such as 64x96; got {text!r}.")
+    width = int(match[1])
+    height = int(match[2] or match[1])
+    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+        raise HasamaError(f"--size must lie between 1 and {LARGEST_SIDE} pixels a side; got {text}.")
+    return height, width
+
+
+def flag(name: str) -> str:
+    """generator_lr -> --generator-lr"""
+    return "--" + name.replace("_", "-")
+
+
+def unknown_name(name: str, known: typing.Iterable[str], what: str) -> str:
+    """'There is no recipe dcgna. Did you mean dcgan?', or the list of those there are."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+    return f"There is no {what} called {name!r}. {hint}"
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Hold one value against its field's type and range."""
+    if not _is_a(field.type, value):
+        raise HasamaError(f"{flag(field.name)} takes {_in_words(field.type)}; got {value!r}.")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        least, most = field.metadata["least"], field.metadata["most"]
+        if not (least <= value <= most and math.isfinite(value)):
+            bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+            raise HasamaError(f"{flag(field.name)} must be {bounds}; got {value}.")
+
+
+def _is_a(hint: Any, value: Any) -> bool:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value in options and isinstance(value, str)
+    if origin is types.UnionType:
+        return any(_is_a(one, value) for one in options)
+    if origin is tuple:
+        return (
+            isinstance(value, tuple) and len(value) == len(options) and all(map(_is_a, options, value))
+        )
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(options)
+    if origin is types.UnionType:
+        return _in_words(options[0])
+    if origin is tuple:
+        return "two numbers"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[hint]
+
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}
+
+# What each preset changes, and nothing else.
+PRESETS: dict[str, dict[str, Any]] = {
+    # Radford et al. 2016; the batch is the classic PyTorch example's.
+    "dcgan": {},
+    # The lesson's first GAN: 100-256-512-1024-pixels against 1024-512-256-1.
+    "dense": {"architecture": "dense", "width": 256, "size": "28", "batch": 128},
+    # Kingma & Welling 2014: the baseline that GANs beat, with the same convolutions.
+    "vae": {"architecture": "vae", "latent_size": 64, "generator_lr": 1e-3, "discriminator_lr": 1e-3},
+    # Mao et al. 2017.
+    "lsgan": {"objective": "least-squares"},
+    # Gulrajani et al. 2017, algorithm 1.
+    "wgan-gp": {
+        "objective": "wasserstein", "penalty": "wgan-gp", "discriminator_norm": "none",
+        "referee": "critic-steps", "critic_steps": 5,
+        "generator_lr": 1e-4, "discriminator_lr": 1e-4,
+        "generator_betas": (0.0, 0.9), "discriminator_betas": (0.0, 0.9),
+    },
+    # Huang et al. 2024 without their architecture: relativistic, both penalties, no momentum.
+    "stable": {
+        "objective": "relativistic", "penalty": "r1+r2", "discriminator_norm": "none",
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Salimans et al. 2016 and Soenderby et al. 2017: what helps when the discriminator wins.
+    "gentle": {
+        "label_smoothing": 0.1, "instance_noise": 0.1, "discriminator_lr": 1e-4,
+        "referee": "skip-strong", "strong": 0.9,
+    },
+    # `make demo`: a minute on two cores.
+    "demo": {"size": "32", "width": 32, "latent_size": 64, "kimg": 60.0, "ema_kimg": 2.0},
+}  # fmt: skip
+
+RECIPES: dict[str, Recipe] = {name: Recipe(**differences) for name, differences in PRESETS.items()}
+"""The presets by name; `RECIPES["dcgan"].but(size="32")` varies one."""
+
+
+def recipe_named(name: str) -> Recipe:
+    """One of `RECIPES`.
+
+    Raises:
+        HasamaError: there is none of that name; the message offers the nearest.
+    """
+    try:
+        return RECIPES[name]
+    except KeyError:
+        raise HasamaError(unknown_name(name, RECIPES, "recipe")) from None

@@ -1,0 +1,263 @@
+"""The run folder: what every file in it is, and nothing about training.
+
+    recipe.json            everything that decides how the run goes, with the version that wrote it
+    images.json            where the images came from, how many, what was skipped and why
+    log.jsonl              one line per logged step
+    samples/000120000.png  a grid from fixed latents, named by images seen
+    loss.png               the losses
+    game.pt                everything to resume
+    generator.safetensors  the averaged generator: what people share
+    stop                   whoever writes this file asks the run to stop
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from hasama import __version__
+from hasama.errors import HasamaError
+from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hasama.dataset import Report
+    from hasama.game import Game
+
+
+class Run:
+    """A run folder. Making the object touches nothing; `create` makes the folder.
+
+    Args:
+        folder: where it is, or will be.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.checkpoint = self.folder / "game.pt"
+        self.generator = self.folder / "generator.safetensors"
+        self.samples = self.folder / "samples"
+        self.log_file = self.folder / "log.jsonl"
+        self.loss_plot = self.folder / "loss.png"
+        self.stop_file = self.folder / "stop"
+        self._recipe_file = self.folder / "recipe.json"
+        self._images_file = self.folder / "images.json"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    # --- beginning
+
+    def exists(self) -> bool:
+        """Whether this folder holds a run."""
+        return self._recipe_file.is_file()
+
+    def create(self, recipe: Recipe, report: "Report", source: str) -> None:
+        """Make the folder and write what the run is about.
+
+        Raises:
+            HasamaError: the folder holds something else, or cannot be written to.
+        """
+        self.check_free()
+        write_json(self._images_file, {"name": source, **asdict(report)})
+        self.save_recipe(recipe)
+
+    def check_free(self) -> None:
+        """Before any work: is this a place where a new run can be?
+
+        Raises:
+            HasamaError: it is a file, holds something else, or cannot be written to.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise HasamaError(f"{self.folder} is a file; --out takes a folder for the run.")
+        known = {"images.json", ".lock"}  # left by a run that was killed while it was being made
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            others = [path.name for path in self.folder.iterdir() if path.name not in known]
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        if others:
+            raise HasamaError(f"{self.folder} holds other files ({', '.join(others[:3])}): choose another --out.")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the run to this process.
+
+        Raises:
+            HasamaError: another process is training it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise HasamaError(f"{self.folder} is being trained by another process; wait for it, or stop it.") from None
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a process is training this run now."""
+        try:
+            with FileLock(self.folder / ".lock").acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False  # read-only: nobody can be writing to it
+
+    # --- what it is about
+
+    def recipe(self) -> Recipe:
+        """The recipe it was started with.
+
+        Raises:
+            HasamaError: there is no run here, or its recipe is damaged or of a version that knew other fields.
+        """
+        if not self.exists():
+            raise HasamaError(f"There is no run at {self.folder} (no recipe.json).")
+        written = read_json(self._recipe_file, "recipe")
+        try:
+            return Recipe.from_dict(written["recipe"])
+        except (KeyError, TypeError, AttributeError, HasamaError) as error:
+            version = written.get("version", "unknown") if isinstance(written, dict) else "unknown"
+            raise HasamaError(
+                f"Cannot use {self._recipe_file}, written by Hasama {version} (this is {__version__}): {error}"
+            ) from error
+
+    def save_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe, as when a run is made longer."""
+        write_json(self._recipe_file, {"version": __version__, "recipe": recipe.to_dict()})
+
+    def images(self) -> dict[str, Any]:
+        """What `images.json` says: the scan's report, and the source's name as it was given."""
+        images = read_json(self._images_file, "list of images")
+        if not isinstance(images, dict) or not {"name", "key", "digest", "channels"} <= set(images):
+            raise HasamaError(f"{self._images_file} is damaged.")
+        return images
+
+    def sample_file(self, images_seen: int) -> Path:
+        """The sample grid made after so many images."""
+        return self.samples / f"{images_seen:09d}.png"
+
+    # --- the log
+
+    def append_log(self, figures: dict[str, Any]) -> None:
+        """Add one line."""
+        try:
+            with self.log_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
+        except OSError as error:
+            raise cannot_write(self.log_file, error) from error
+
+    def log(self) -> list[dict[str, Any]]:
+        """All lines that are whole."""
+        try:
+            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        return [figures for line in lines if (figures := _parsed(line)) is not None]
+
+    def cut_log(self, images_seen: int) -> None:
+        """Forget what was logged after the checkpoint that a run resumes from: it will be logged again."""
+        kept = [figures for figures in self.log() if figures["images_seen"] <= images_seen]
+        with replacing(self.log_file) as temporary:
+            temporary.write_text("".join(json.dumps(figures) + "\n" for figures in kept), encoding="utf-8")
+
+    # --- the checkpoint
+
+    def save_game(self, game: "Game") -> None:
+        """Write everything that resuming needs, atomically.
+
+        Raises:
+            HasamaError: no room; the last checkpoint is untouched.
+        """
+        import torch
+
+        with replacing(self.checkpoint) as temporary:
+            try:
+                torch.save({"version": __version__, "game": game.state_dict()}, temporary)
+            except RuntimeError as error:  # torch's zip writer reports a full disk so
+                raise OSError(28, f"No room for the checkpoint ({str(error).splitlines()[0]})") from error
+
+    def load_game(self, game: "Game") -> None:
+        """Put the game where the checkpoint stands; without a checkpoint it stays at its beginning.
+
+        Raises:
+            HasamaError: the checkpoint is damaged or does not fit. It is never executed as code.
+        """
+        import torch
+
+        if not self.checkpoint.exists():
+            return
+        try:
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            state = saved["game"]
+        except Exception as error:  # a damaged zip or pickle raises nearly everything
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise HasamaError(
+                f"The checkpoint {self.checkpoint} is damaged ({first}). The generator in {self.generator.name} may "
+                "still be good; to train on, start a new run."
+            ) from error
+        game.load_state_dict(state)
+
+    def images_seen(self) -> int:
+        """Where a session would begin: the checkpoint's count; 0 without one, or if it cannot be read."""
+        import torch
+
+        try:
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
+            return int(saved["game"]["images_seen"])
+        except Exception:  # `load_game` says what is wrong
+            return 0
+
+    # --- stopping
+
+    def stop_asked(self) -> bool:
+        """Whether someone wrote the stop file."""
+        return self.stop_file.exists()
+
+    def clear_stop(self) -> None:
+        """Take back a stop that was asked for."""
+        self.stop_file.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask the process that trains this run to save and stop at its next step."""
+        try:
+            self.stop_file.touch()
+        except OSError as error:
+            raise cannot_write(self.stop_file, error) from error
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A line of the log; None if it was cut off by a kill."""
+    try:
+        figures = json.loads(line)
+    except ValueError:
+        return None
+    return figures if isinstance(figures, dict) and "images_seen" in figures else None
+
+
+def find_runs(folder: str | Path) -> list[Run]:
+    """The runs in a folder, and in its sub-folders, newest first.
+
+    Raises:
+        HasamaError: there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise HasamaError(f"There is no folder {folder} to look for runs in.")
+    found = []
+    for place, folders, files in os.walk(folder):
+        if "recipe.json" in files:
+            found.append(Run(place))
+            folders.clear()
+    return sorted(found, key=lambda run: run.folder.stat().st_mtime, reverse=True)

@@ -1,0 +1,189 @@
+"""From a source and a recipe to a run: the parts of the package put together, for the command and for Python."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from hasama.dataset import Form, Pictures, Reading, Scan, batches, open_cached
+from hasama.device import keep_memory, pick_device
+from hasama.errors import HasamaError
+from hasama.fitting import fit, never
+from hasama.game import Record, new_game
+from hasama.models.architectures import ARCHITECTURES, build
+from hasama.recipe import Recipe, flag
+from hasama.run import Run
+from hasama.sources import BUILT_IN
+from hasama.weights import Painter
+
+FREE = ("kimg", "sample_kimg", "checkpoint_minutes")
+"""Fields that do not change what a step does, so that a run may change them."""
+
+
+def train(
+    source: str, recipe: Recipe, out: str | Path, device: str = "auto", stop: Callable[[], bool] = never
+) -> Iterator[Record]:
+    """Train on pictures into a run folder, or go on where the run in that folder stands.
+
+    Args:
+        source: a folder, zip, .npz, picture, or built-in name.
+        recipe: how.
+        out: the run folder.
+        device: 'auto', 'cpu', 'cuda', ...
+        stop: asked after every step; True saves and ends.
+
+    Yields:
+        A record after every step (`Step` for a GAN). Breaking off saves the run.
+
+    Raises:
+        HasamaError: whatever the user can put right.
+    """
+    opening = Opening.of(source, recipe, Run(out))
+    deque(opening.scan(), maxlen=0)
+    yield from opening.session(device, stop)
+
+
+def resume(out: str | Path, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
+    """Go on with a run where it stands; it *is* the run that was never interrupted.
+
+    Args:
+        out: the run folder.
+        device: 'auto', 'cpu', 'cuda', ...
+        stop: as in `train`.
+    """
+    opening = Opening.resumed(Run(out))
+    deque(opening.scan(), maxlen=0)
+    yield from opening.session(device, stop)
+
+
+class Opening(NamedTuple):
+    """A run about to start or to go on: consume `scan()`, then `session()`.
+
+    Attributes:
+        run: the folder.
+        recipe: what holds in this session.
+        reading: the source on its way into the cache; None if the cache already holds the run's pictures.
+        notice: something the user should know; or None.
+    """
+
+    run: Run
+    recipe: Recipe
+    source: str
+    reading: Reading | None
+    notice: str | None = None
+
+    @classmethod
+    def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
+        """A new run, or one that was started by the same command. Checks all that can be checked without work."""
+        source = _absolute(source)
+        if run.exists():
+            return cls.resumed(run, reconciled(run, recipe, given), source)
+        check_buildable(recipe)
+        run.check_free()
+        return cls(run, recipe, source, Reading(source, Form.of(recipe)))
+
+    @classmethod
+    def resumed(cls, run: Run, recipe: Recipe | None = None, source: str | None = None) -> "Opening":
+        """A run that exists. Its own pictures are used even where the source has changed since."""
+        recipe = recipe or run.recipe()
+        images = run.images()
+        pictures = open_cached(images["key"])
+        if pictures is None or pictures.report.digest != images["digest"]:
+            return cls(run, recipe, images["name"], Reading(images["name"], Form.of(recipe)))
+        notice = None
+        if source is not None and Reading(source, Form.of(recipe)).key != images["key"]:
+            if source != images["name"]:
+                raise HasamaError(
+                    f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on "
+                    f"with  hasama resume {run.folder}"
+                )
+            notice = (
+                f"{source} has changed since this run began. The run goes on with the {images['used']} pictures that "
+                "it began with; for the new ones start a new run with another --out."
+            )
+        return cls(run, recipe, images["name"], None, notice)
+
+    def scan(self) -> Iterator[Scan]:
+        """Read the source into the cache, if need be."""
+        if self.reading is not None:
+            yield from self.reading.scan()
+
+    def pictures(self) -> Pictures:
+        """The run's pictures, after `scan`.
+
+        Raises:
+            HasamaError: they are no longer those that the run began with.
+        """
+        if self.reading is None:
+            pictures = open_cached(self.run.images()["key"])
+            if pictures is not None:
+                return pictures
+            raise HasamaError("The cache of pictures vanished while it was being used; start again.")
+        pictures = self.reading.pictures()
+        if self.run.exists() and pictures.report.digest != self.run.images()["digest"]:
+            raise HasamaError(
+                f"The pictures in {self.source} are not those that {self.run.folder} began with, and the cache no longer "
+                "holds the old ones: a resumed run would not be the same run. Start a new one with another --out."
+            )
+        return pictures
+
+    def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
+        """Train from where the run stands to the end, or until someone asks to stop."""
+        keep_memory()
+        place = pick_device(device)
+        pictures = self.pictures()
+        with self.run.held():
+            if self.run.exists():
+                self.run.save_recipe(self.recipe)
+            else:
+                self.run.create(self.recipe, pictures.report, self.source)
+            yield from _session(self.run, self.recipe, pictures, place, stop)
+
+
+def _session(
+    run: Run, recipe: Recipe, pictures: Pictures, device: torch.device, stop: Callable[[], bool]
+) -> Iterator[Record]:
+    channels, classes = pictures.report.channels, pictures.classes
+    game = new_game(build(recipe, channels, len(classes)), recipe, device)
+    run.load_game(game)
+    run.cut_log(game.images_seen)
+    run.clear_stop()
+    shown = batches(pictures, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
+    steps = ARCHITECTURES[recipe.architecture].loop(game, shown)
+    painter = Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
+    yield from fit(run, game, steps, recipe, painter, stop)
+
+
+def check_buildable(recipe: Recipe) -> None:
+    """Refuse what cannot work before any work: build the networks without memory.
+
+    Raises:
+        HasamaError: the architecture cannot make pictures of that size.
+    """
+    with torch.device("meta"):
+        build(recipe)
+
+
+def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
+    """The recipe for going on with a run by `train`: the run's own, with a new length if one was given.
+
+    Raises:
+        HasamaError: the command asks for something else than the run was started with.
+    """
+    own = run.recipe()
+    different = {name: pair for name, pair in own.differences(asked).items() if name not in FREE}
+    if different:
+        told = ", ".join(f"{flag(name)} {here} (now {there})" for name, (here, there) in different.items())
+        raise HasamaError(
+            f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"
+            f"  hasama resume {run.folder}\nor choose another --out for a new run."
+        )
+    return own.but(**{name: getattr(asked, name) for name in FREE if name in given})
+
+
+def _absolute(source: str) -> str:
+    """A path that still means the same when the run is resumed from elsewhere."""
+    path = Path(source).expanduser()
+    return source if source in BUILT_IN and not path.exists() else str(path.resolve())

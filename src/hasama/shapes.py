@@ -1,0 +1,25 @@
+"""Shapes, named once. The tests check them at run time with jaxtyping and beartype."""
+
+from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+Images = Float[Tensor, "n c h w"]
+"""Pictures inside the networks, -1 (black) to 1 (white)."""
+
+Pixels = UInt8[ndarray, "n h w c"]
+"""Pictures on disk, 0 to 255."""
+
+Latents = Float[Tensor, "n z"]
+"""Standard normal vectors that the generator makes pictures from."""
+
+Logits = Float[Tensor, " n"]
+"""The discriminator's opinion of each picture: large is real."""
+
+Labels = Int[Tensor, " n"]
+"""The class of each picture, counted from 0."""
+
+PerImage = Float[Tensor, " n"]
+"""A loss or a penalty for each picture; the caller takes the mean."""
+
+Scalar = Float[Tensor, ""]

@@ -1,0 +1,145 @@
+"""What the terminal shows: bars, reports and tables. Consumers of records, and nothing else."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from hasama.dataset import Scan
+    from hasama.game import Record
+    from hasama.recipe import Recipe
+    from hasama.run import Run
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
+REFRESH_SECONDS = 0.25
+
+
+def say(text: str, style: str | None = None) -> None:
+    """A line for the user; nothing in it is taken for markup."""
+    console.print(Text(text, style=style or ""))
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    errors.print(Text(f"hasama: {text}"))
+
+
+def watch_scan(scans: Iterable["Scan"]) -> None:
+    """A bar while a source is read; nothing if there is nothing to read."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(), console=console, transient=True,
+    ) as progress:  # fmt: skip
+        tasks: dict[str, Any] = {}
+        for scan in scans:
+            if scan.stage not in tasks:
+                tasks[scan.stage] = progress.add_task(f"{scan.stage} at the pictures".replace("decoding at", "decoding"))
+            progress.update(tasks[scan.stage], completed=scan.done, total=scan.total)
+
+
+def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+    """Pass the records on, showing images per second, time left and the losses: a bar, or plain lines.
+
+    Args:
+        records: from `fit`.
+        recipe: for its length and batch.
+        start: images seen before.
+    """
+    if console.is_terminal:
+        yield from _bar(records, recipe, start)
+    else:
+        yield from _lines(records, recipe, start)
+
+
+class _Rate(ProgressColumn):
+    """Images per second over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "- images/s")
+
+
+def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+    total = round(recipe.kimg * 1000)
+    columns = (
+        BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[seen]}"), _Rate(), TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, speed_estimate_period=30) as progress:
+        task = progress.add_task("", total=total, completed=start, seen=_seen(start, recipe), losses="")
+        drawn = 0.0
+        for record in records:
+            if time.monotonic() - drawn > REFRESH_SECONDS:
+                progress.update(
+                    task, completed=min(record.images_seen, total), seen=_seen(record.images_seen, recipe),
+                    losses=_losses(record),
+                )  # fmt: skip
+                drawn = time.monotonic()
+            yield record
+            start = record.images_seen
+        progress.update(task, completed=min(start, total), seen=_seen(start, recipe))
+
+
+def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+    began = told = time.monotonic()
+    for record in records:
+        now = time.monotonic()
+        if now - told > LINE_SECONDS:
+            rate = (record.images_seen - start) / (now - began)
+            left = max(0.0, recipe.kimg * 1000 - record.images_seen) / rate
+            say(f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  {_losses(record)}")
+            told = now
+        yield record
+
+
+def _seen(images: int, recipe: "Recipe") -> str:
+    """Both units of length: kimg and steps."""
+    return f"{images / 1000:.1f}/{recipe.kimg:g} kimg (step {images // recipe.batch:,})"
+
+
+def _losses(record: "Record") -> str:
+    figures = record.figures()
+    return "  ".join(f"{name.removeprefix('loss_')} {v:.3f}" for name, v in figures.items() if name.startswith("loss_"))
+
+
+def duration(seconds: float) -> str:
+    """75 -> '1:15', 4000 -> '1:06:40'."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def run_table(runs: list["Run"]) -> None:
+    """One row per run: what it is, how far it is, what it is doing."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "networks", "pictures", "size", "kimg", "done", "losses", "state"):
+        table.add_column(heading, justify="right" if heading in ("kimg", "done") else "left", overflow="fold")
+    for run in runs:
+        table.add_row(*map(Text, _run_row(run)))
+    console.print(table)
+
+
+def _run_row(run: "Run") -> list[str]:
+    from hasama.errors import HasamaError
+
+    try:
+        recipe, source = run.recipe(), Path(run.images()["name"]).name
+    except HasamaError as error:
+        return [str(run.folder), "-", "-", "-", "-", "-", "-", f"damaged: {str(error).splitlines()[0]}"]
+    log = run.log()
+    seen = log[-1]["images_seen"] / 1000 if log else 0.0
+    losses = [f"{value:.2f}" for name, value in log[-1].items() if name.startswith("loss_")] if log else []
+    done = run.generator.exists() and seen >= recipe.kimg - 0.001 * recipe.batch * 11
+    state = "training" if run.is_held() else "finished" if done else "stopped"
+    share = f"{min(100.0, 100 * seen / recipe.kimg):.0f} %"
+    kimg = f"{seen:g}/{recipe.kimg:g}"
+    return [str(run.folder), recipe.architecture, source, recipe.size, kimg, share, " ".join(losses), state]

@@ -1,0 +1,116 @@
+"""The averaged generator as a file: what people share. Loading it executes nothing.
+
+`generator.safetensors` holds the weights, and in its header, under the key `hasama`, a JSON of what is needed
+to build the network: architecture, width, latent_size, size, channels, classes.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from hasama import __version__
+from hasama.errors import HasamaError
+from hasama.files import replacing
+from hasama.images import to_pixels
+from hasama.models.architectures import build
+from hasama.recipe import Recipe
+from hasama.shapes import Labels, Latents, Pixels
+
+FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm")
+
+
+@dataclass(frozen=True)
+class Painter:
+    """A generator that is ready to paint.
+
+    Attributes:
+        network: the generator, put into evaluation mode while it paints.
+        recipe: what it was built from; None for networks that Hasama did not build.
+        channels: of the pictures.
+        classes: the classes' names; empty if it has none.
+    """
+
+    network: nn.Module
+    recipe: Recipe | None
+    latent_size: int
+    channels: int
+    classes: tuple[str, ...] = ()
+
+    @torch.no_grad()
+    def paint(self, latents: Latents, labels: Labels | None = None) -> Pixels:
+        """Pictures for these latents, uint8 [n, H, W, C]; labels are needed if there are classes."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
+        finally:
+            self.network.train(training)
+
+
+def save_generator(painter: Painter, path: str | Path) -> None:
+    """Write the weights and the header, atomically."""
+    about: dict[str, Any] = {
+        "version": __version__,
+        "latent_size": painter.latent_size,
+        "channels": painter.channels,
+        "classes": list(painter.classes),
+    }
+    if painter.recipe is not None:
+        about |= {name: getattr(painter.recipe, name) for name in FIELDS}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in painter.network.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"hasama": json.dumps(about, ensure_ascii=False)})
+
+
+def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Painter:
+    """Read a `generator.safetensors`.
+
+    The network is first built without memory and compared with the file, so that neither a wrong nor a hostile
+    header can do more than cause a clear error.
+
+    Raises:
+        HasamaError: the file is missing, damaged, not a generator of ours, or of a network built in Python.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except FileNotFoundError:
+        raise HasamaError(f"There is no generator at {path}.") from None
+    except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
+        raise HasamaError(f"{path} is not a readable safetensors file: {error}.") from error
+    about, recipe = _read_header(header, path)
+    try:
+        with torch.device("meta"):
+            network = build(recipe, about["channels"], len(about["classes"])).generator
+        network.load_state_dict(tensors, strict=True, assign=True)
+    except (RuntimeError, HasamaError) as error:
+        raise HasamaError(f"The weights in {path} do not fit what its header says: {error}") from error
+    network.requires_grad_(False).eval().to(device)
+    return Painter(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
+
+
+def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Recipe]:
+    if "hasama" not in header:
+        raise HasamaError(f"{path} is a safetensors file, but not a generator that Hasama saved.")
+    try:
+        about = json.loads(header["hasama"])
+        if "architecture" not in about:
+            raise HasamaError(
+                f"The generator in {path} was built in Python, not by Hasama: load its weights into your own network "
+                "with safetensors.torch.load_file."
+            )
+        recipe = Recipe(**{name: about[name] for name in FIELDS})
+        sound = about["channels"] in (1, 3, 4) and all(isinstance(name, str) for name in about["classes"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise HasamaError(f"The header of {path} is damaged: {error!r}.") from error
+    if not sound or len(about["classes"]) > 100_000:
+        raise HasamaError(f"The header of {path} is damaged: impossible channels or classes.")
+    return about, recipe
