@@ -7,6 +7,7 @@ from torch import nn
 
 from hasama.models.layers import Conditioned, Projection, cut, halvings, small_normal, widths
 from hasama.models.pair import Pair
+from hasama.models.strided import Double, Halve
 from hasama.shapes import Images, Labels, Latents
 
 
@@ -60,9 +61,7 @@ class Generator(nn.Module):
 
 def doubling(before: int, after: int) -> nn.Sequential:
     """Twice the height and width."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(Double(before, after), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
 class Discriminator(nn.Module):
@@ -89,6 +88,4 @@ class Discriminator(nn.Module):
 def halving(before: int, after: int, batch_norm: bool) -> nn.Sequential:
     """Half the height and width. No normalisation next to the picture: section 3 of the paper."""
     norm = nn.BatchNorm2d(after) if batch_norm else nn.Identity()
-    return nn.Sequential(
-        nn.Conv2d(before, after, 4, 2, 1, bias=not batch_norm), norm, nn.LeakyReLU(0.2, inplace=True)
-    )
+    return nn.Sequential(Halve(before, after, bias=not batch_norm), norm, nn.LeakyReLU(0.2, inplace=True))
