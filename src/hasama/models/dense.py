@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hasama.models.layers import Conditioned, Projection
+from hasama.models.layers import Conditioned, Dropout, Projection
 from hasama.models.pair import Pair
 from hasama.shapes import Images, Labels, Latents
 
@@ -60,9 +60,9 @@ class Discriminator(nn.Module):
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(nn.Linear(math.prod(shape), 4 * width), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)),
-            *(nn.Linear(4 * width, 2 * width), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)),
-            *(nn.Linear(2 * width, width), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)),
+            *(nn.Linear(math.prod(shape), 4 * width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
+            *(nn.Linear(4 * width, 2 * width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
+            *(nn.Linear(2 * width, width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
         )
         self.judge = nn.Linear(width, 1)
         self.projection = Projection(width, classes)

@@ -1,6 +1,7 @@
 """The few parts that several architectures use identically."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hasama.errors import HasamaError
@@ -49,6 +50,27 @@ class Projection(nn.Module):
         if self.embedding is None or labels is None:
             return 0.0
         return (self.embedding(labels) * features).sum(1)
+
+
+class Dropout(nn.Module):
+    """Silence each unit with a probability while training: Srivastava et al. 2014, section 4.
+
+    On the CPU, torch draws a mask number by number, which is 40 % of a dense GAN's step. Here one 64-bit draw
+    serves eight units, each kept where its byte is large enough; so the share is rounded to 1/256.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.silent = round(share * 256)  # of the 256 values of a byte
+
+    def forward(self, units: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.silent:
+            return units
+        if units.device.type != "cpu":
+            return F.dropout(units, self.silent / 256)
+        draws = torch.empty(-(-units.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[: units.numel()].view(units.shape) >= self.silent
+        return units * kept.to(units.dtype).mul_(256 / (256 - self.silent))
 
 
 def halvings(resolution: tuple[int, int]) -> tuple[int, tuple[int, int]]:
