@@ -57,7 +57,8 @@ def classic(folder: Path, batch: int) -> Iterator[None]:
     )  # fmt: skip
     discriminator = nn.Sequential(
         nn.Conv2d(3, w, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True),
-        *down(w, 2 * w), *down(2 * w, 4 * w), *down(4 * w, 8 * w), nn.Conv2d(8 * w, 1, 4, 1, 0, bias=False), nn.Sigmoid(),
+        *down(w, 2 * w), *down(2 * w, 4 * w), *down(4 * w, 8 * w),
+        nn.Conv2d(8 * w, 1, 4, 1, 0, bias=False), nn.Sigmoid(),
     )  # fmt: skip
     criterion = nn.BCELoss()
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
@@ -77,7 +78,7 @@ def classic(folder: Path, batch: int) -> Iterator[None]:
             loss_g = criterion(discriminator(fake).view(-1), ones)
             loss_g.backward()
             adam_g.step()
-            loss_g.item(), loss_real.item(), loss_fake.item()  # the example prints them at every step
+            _ = loss_g.item(), loss_real.item(), loss_fake.item()  # the example prints them at every step
             yield
 
 
@@ -92,7 +93,7 @@ def ours(folder: Path, batch: int) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "out" / "jpegs")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=25)

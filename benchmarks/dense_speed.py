@@ -9,6 +9,7 @@ with everything it does: log, grids, plot, checkpoints.
 """
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ def make_arrays(path: Path, count: int) -> Path:
 
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        digits = (load_digits().images * 255 / 16).astype(np.uint8)
+        digits = (load_digits(return_X_y=True)[0].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
         large = np.stack([np.asarray(Image.fromarray(digit).resize((SIDE, SIDE))) for digit in digits])
         np.savez(path, images=large[np.arange(count) % len(large)])
     return path
@@ -52,7 +53,7 @@ def lesson(path: Path) -> Iterator[None]:
 
     def layers(sizes: list[int], dropout: float) -> list[nn.Module]:
         made: list[nn.Module] = []
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in itertools.pairwise(sizes):
             made += [nn.Linear(a, b), nn.LeakyReLU(0.2), *([nn.Dropout(dropout)] if dropout else [])]
         return made
 
@@ -76,7 +77,7 @@ def lesson(path: Path) -> Iterator[None]:
             loss_g = criterion(discriminator(generator(torch.randn(BATCH, LATENT))), ones)
             loss_g.backward()
             adam_g.step()
-            loss_g.item(), loss_real.item()
+            _ = loss_g.item(), loss_real.item()
             yield
 
 
@@ -91,7 +92,7 @@ def ours(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--rounds", type=int, default=3)

@@ -68,4 +68,6 @@ def print_table(medians: dict[str, dict[str, float]], ours: str) -> None:
     for name, figures in medians.items():
         faster = medians[ours]["images_per_second"] / figures["images_per_second"]
         larger = medians[ours]["peak_mib"] / figures["peak_mib"]
-        print(f"{name:36}{figures['images_per_second']:10.1f}{figures['peak_mib']:10.0f}{faster:19.2f}x{larger:15.2f}x")
+        print(
+            f"{name:36}{figures['images_per_second']:10.1f}{figures['peak_mib']:10.0f}{faster:19.2f}x{larger:15.2f}x"
+        )

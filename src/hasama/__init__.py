@@ -1,10 +1,10 @@
 """Hasama: train generative adversarial networks on your own pictures.
 
-    import hasama
+import hasama
 
-    recipe = hasama.RECIPES["dcgan"].but(size="32", kimg=20)
-    for step in hasama.train("digits", recipe, "runs/digits"):
-        print(step.images_seen, step.figures())
+recipe = hasama.RECIPES["dcgan"].but(size="32", kimg=20)
+for step in hasama.train("digits", recipe, "runs/digits"):
+    print(step.images_seen, step.figures())
 """
 
 from importlib import import_module
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from hasama.session import resume, train
     from hasama.weights import Painter, load_generator, save_generator
 
-# Public name -> its module, which must not have the same name (the import system would put the module in the
-# name's place: hence fitting.py and session.py). Imported at first use, so that `import hasama` does not wait for torch.
+# Public name -> its module, imported at first use, so that `import hasama` does not wait for torch. A module must not
+# have a public name's name, or the import system would put it in that name's place: hence fitting.py and session.py.
 _HOMES = {
     "ARCHITECTURES": "models.architectures",
     "Batch": "dataset",

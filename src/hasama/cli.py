@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
@@ -24,14 +24,18 @@ app = App(
 )
 
 
-def _changes() -> type:
+def _changes() -> Any:
     """A dataclass of the recipe's fields in which None means: as the preset has it."""
     group = Group("Recipe", help="What differs from the preset.", sort_key=9)
     fields = []
     for field in dataclasses.fields(Recipe):
         default = "" if field.default is None else f" [default: {_plain(field.default)}]"
         parameter = Parameter(
-            help=field.metadata["help"] + default, group=group, show_default=False, negative_iterable=(), negative_none=()
+            help=field.metadata["help"] + default,
+            group=group,
+            show_default=False,
+            negative_iterable=(),
+            negative_none=(),
         )
         kind: Any = field.type
         fields.append((field.name, Annotated[kind | None, parameter], dataclasses.field(default=None)))
@@ -45,7 +49,10 @@ def _plain(value: Any) -> str:
 
 
 Changes = _changes()
-AnyChanges = Annotated[Changes, Parameter(name="*")]  # pyright: ignore[reportInvalidTypeForm]
+if TYPE_CHECKING:
+    AnyChanges = Any  # the flags of `Recipe`, each of them optional
+else:
+    AnyChanges = Annotated[Changes, Parameter(name="*")]
 
 
 def _given(changes: Any) -> dict[str, Any]:
@@ -90,6 +97,8 @@ def train(
         Also write TensorBoard logs into the run's folder.
     steps
         The length in steps instead of kimg.
+    changes
+        What differs from the preset.
     """
     given = _given(changes)
     chosen = recipe_named(recipe).but(**given)
@@ -181,7 +190,8 @@ def _told(opening: Any, start: int) -> str:
         return f"{run.folder} already has its {recipe.kimg:g} kimg."
     if start:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg."
-    return f"{opening.pictures().report.text()}\nTraining {recipe.architecture} into {run.folder}. Ctrl-C saves and stops."
+    report = opening.pictures().report.text()
+    return f"{report}\nTraining {recipe.architecture} into {run.folder}. Ctrl-C saves and stops."
 
 
 def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
@@ -348,7 +358,9 @@ def interpolate(
 
     def film() -> Iterator[Any]:
         for latents in walks:  # [frames, count, Z]
-            (pixels,) = [*paint(painter, latents, labels)] if count <= 64 else [_joined(paint(painter, latents, labels))]
+            (pixels,) = (
+                [*paint(painter, latents, labels)] if count <= 64 else [_joined(paint(painter, latents, labels))]
+            )
             yield grid(pixels, smallest=128)
 
     save_film(film(), out, fps)

@@ -94,7 +94,9 @@ class Report:
             lines.append(f"  skipped     {len(names)} {reason}: {_few(names)}")
         if self.duplicates:
             extra = sum(len(group) - 1 for group in self.duplicates)
-            lines.append(f"  duplicates  {extra} (kept), such as {' = '.join(_few(self.duplicates[0], 3).split(', '))}")
+            lines.append(
+                f"  duplicates  {extra} (kept), such as {' = '.join(_few(self.duplicates[0], 3).split(', '))}"
+            )
         if self.classes:
             lines.append("  classes     " + ", ".join(f"{name} ({count})" for name, count in self.classes.items()))
         return "\n".join(lines)
@@ -238,7 +240,7 @@ def _write(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]
     looks: list[str] = []
     peek = _or_reason(lambda entry: _look(entry, form))
     for done, (entry, look, reason) in enumerate(_in_parallel(peek, source.entries), 1):
-        if reason is None:
+        if look is not None:
             kept.append(entry)
             looks.append(look)
         else:
@@ -252,7 +254,7 @@ def _write(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]
     with (folder / "pixels.u8").open("wb") as file:
         same = _SameBytes()
         for done, (entry, pixels, reason) in enumerate(_in_parallel(decode, kept), 1):
-            if reason is None:
+            if pixels is not None:
                 same.add(entry.name, pixels)
                 used.append(entry)
                 shape = (len(used), *pixels.shape)
@@ -278,12 +280,12 @@ def _settle(file) -> None:
     os.fsync(file.fileno())
 
 
-def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A | None, str | None]]:
+def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A | None, str]]:
     """Turn the errors of one entry into the reason why it is skipped."""
 
-    def attempt(entry: Entry) -> tuple[Entry, A | None, str | None]:
+    def attempt(entry: Entry) -> tuple[Entry, A | None, str]:
         try:
-            return entry, work(entry), None
+            return entry, work(entry), ""
         except HasamaError as error:
             return entry, None, str(error)
         except Exception as error:
@@ -293,7 +295,7 @@ def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A |
 
 
 def _in_parallel(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """map in threads (Pillow lets go of the interpreter's lock), in order, only a little ahead of the consumer."""
+    """Map in threads (Pillow lets go of the interpreter's lock), in order, only a little ahead of the consumer."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting = iter(items)
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -324,10 +326,7 @@ def _channels(colour: Colour, looks: list[str]) -> int:
 
 def _decode(entry: Entry, form: Form, channels: int, crops: bool) -> np.ndarray:
     """One picture as uint8 [H, W, C]."""
-    if crops:
-        picture = _large_enough(entry.open(None), form.resolution)
-    else:
-        picture = entry.open(max(form.resolution))
+    picture = _large_enough(entry.open(None), form.resolution) if crops else entry.open(max(form.resolution))
     picture = as_channels(picture, channels)
     if not crops:
         picture = fit_picture(picture, form.resolution, form.fit)

@@ -60,7 +60,9 @@ def fetch(name: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         return download.read(paths)
     except (OSError, EOFError, ValueError, KeyError, tarfile.TarError) as error:
-        raise HasamaError(f"The files in {folder} are damaged ({error}): delete that folder and try again.") from error
+        raise HasamaError(
+            f"The files in {folder} are damaged ({error}): delete that folder and try again."
+        ) from error
 
 
 def _download(url: str, path: Path, checksum: str) -> None:
@@ -86,8 +88,8 @@ def _download(url: str, path: Path, checksum: str) -> None:
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise HasamaError(
-            f"Cannot download {url}: {reason}. Without a connection, train on a folder of pictures, on `digits`, or put "
-            f"the file into {path.parent} yourself."
+            f"Cannot download {url}: {reason}. Without a connection, train on a folder of pictures, on `digits`, or "
+            f"put the file into {path.parent} yourself."
         ) from error
 
 

@@ -10,6 +10,4 @@ class HasamaError(Exception):
 
 def missing_extra(package: str, extra: str, purpose: str) -> HasamaError:
     """The one line that a missing optional dependency gets."""
-    return HasamaError(
-        f"{purpose} needs the package {package}: install it with  pip install 'hasama[{extra}]'"
-    )
+    return HasamaError(f"{purpose} needs the package {package}: install it with  pip install 'hasama[{extra}]'")

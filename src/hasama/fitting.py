@@ -30,7 +30,7 @@ GRID_COUNT = 64
 
 def crossed(record: Record, every: float) -> bool:
     """Whether this record reached or passed a multiple of `every` images. True for the same records on every run."""
-    return record.images_seen // every > (record.images_seen - record.count) // every
+    return record.images_seen // every > (record.images_seen - record.shown) // every
 
 
 def log_interval(recipe: Recipe) -> float:
@@ -124,9 +124,9 @@ class _Keeper:
         bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
         if bad:
             raise HasamaError(
-                f"Training broke down at {step.images_seen / 1000:g} kimg: {' and '.join(bad)} became {figures[bad[0]]}. "
-                f"The last good checkpoint in {self.run.folder} is untouched. Start a new run with lower learning rates "
-                "(--generator-lr, --discriminator-lr), with --precision fp32, or with the recipe `stable`."
+                f"Training broke down at {step.images_seen / 1000:g} kimg: {', '.join(bad)} became {figures[bad[0]]}. "
+                f"The last good checkpoint in {self.run.folder} is untouched. Start a new run with lower learning "
+                "rates (--generator-lr, --discriminator-lr), with --precision fp32, or with the recipe `stable`."
             )
         return figures
 

@@ -146,17 +146,17 @@ class Record(Protocol):
     """What every loop yields: enough for a bar, a log and a checkpoint."""
 
     @property
-    def images_seen(self) -> int: ...  # noqa: D102
+    def images_seen(self) -> int: ...
     @property
-    def count(self) -> int: ...  # noqa: D102
-    def figures(self) -> dict[str, float]: ...  # noqa: D102
+    def shown(self) -> int: ...
+    def figures(self) -> dict[str, float]: ...
 
 
 class Step(NamedTuple):
     """One step of `play`: the images seen after it, how many it showed, and both turns."""
 
     images_seen: int
-    count: int
+    shown: int
     d: Turn
     g: Turn
 

@@ -70,19 +70,22 @@ def _reason(error: Exception) -> str:
 def eight_bits(picture: Image.Image) -> Image.Image:
     """Any of Pillow's modes as L, RGB or RGBA; 16-bit and float greys are scaled, not clipped."""
     if picture.mode.startswith(("I", "F")):
-        return Image.fromarray(_deep_grey(np.asarray(picture)))
+        return Image.fromarray(_deep_grey(np.asarray(picture), picture.mode))
     if has_alpha(picture):
         return picture.convert("RGBA")
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
-def _deep_grey(values: np.ndarray) -> np.ndarray:
+def _deep_grey(values: np.ndarray, mode: str) -> np.ndarray:
     """16-bit and 32-bit integer greys, and float greys, as uint8."""
     values = np.nan_to_num(values.astype(np.float64))
-    if values.size and values.max() <= 1.0:
-        full = 1.0  # floats in [0, 1]
+    highest = values.max(initial=0)
+    if mode.startswith("I;16"):
+        full = 65535.0
+    elif mode == "F" and highest <= 1:
+        full = 1.0
     else:
-        full = 65535.0 if values.max(initial=0) > 255 else 255.0
+        full = 65535.0 if highest > 255 else 255.0
     return np.clip(values / full * 255.0, 0, 255).round().astype(np.uint8)
 
 
@@ -151,7 +154,7 @@ def to_images(pixels: Pixels, device: torch.device | str = "cpu") -> Images:
 
 
 def to_pixels(images: Images) -> Pixels:
-    """float [N, C, H, W] -> uint8 [N, H, W, C], values outside [-1, 1] clipped."""
+    """Float [N, C, H, W] -> uint8 [N, H, W, C], values outside [-1, 1] clipped."""
     scaled = images.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

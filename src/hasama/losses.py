@@ -57,7 +57,7 @@ def wasserstein_discriminator(real: Logits, fake: Logits) -> PerImage:
 
 
 def wasserstein_generator(real: Logits, fake: Logits) -> PerImage:
-    """-D(G(z)): Arjovsky et al. 2017, theorem 3. Also the generator's side of the hinge: Miyato et al. 2018, eq. 17."""
+    """-D(G(z)): Arjovsky et al. 2017, theorem 3. With the hinge too: Miyato et al. 2018, eq. 17."""
     return -fake
 
 

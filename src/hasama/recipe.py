@@ -16,9 +16,7 @@ from typing import Any, Literal, Self
 from hasama.errors import HasamaError
 
 Architecture = Literal["dcgan", "dense", "vae"]
-Objective = Literal[
-    "minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"
-]
+Objective = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
 Penalty = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
 RefereeName = Literal["always", "skip-strong", "critic-steps"]
 Fit = Literal["crop", "pad", "stretch"]
@@ -208,9 +206,7 @@ def _is_a(hint: Any, value: Any) -> bool:
     if origin is types.UnionType:
         return any(_is_a(one, value) for one in options)
     if origin is tuple:
-        return (
-            isinstance(value, tuple) and len(value) == len(options) and all(map(_is_a, options, value))
-        )
+        return isinstance(value, tuple) and len(value) == len(options) and all(map(_is_a, options, value))
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:

@@ -1,13 +1,13 @@
 """The run folder: what every file in it is, and nothing about training.
 
-    recipe.json            everything that decides how the run goes, with the version that wrote it
-    images.json            where the images came from, how many, what was skipped and why
-    log.jsonl              one line per logged step
-    samples/000120000.png  a grid from fixed latents, named by images seen
-    loss.png               the losses
-    game.pt                everything to resume
-    generator.safetensors  the averaged generator: what people share
-    stop                   whoever writes this file asks the run to stop
+recipe.json            everything that decides how the run goes, with the version that wrote it
+images.json            where the images came from, how many, what was skipped and why
+log.jsonl              one line per logged step
+samples/000120000.png  a grid from fixed latents, named by images seen
+loss.png               the losses
+game.pt                everything to resume
+generator.safetensors  the averaged generator: what people share
+stop                   whoever writes this file asks the run to stop
 """
 
 import json
@@ -96,7 +96,9 @@ class Run:
             lock = FileLock(self.folder / ".lock")
             lock.acquire(blocking=False)
         except Timeout:
-            raise HasamaError(f"{self.folder} is being trained by another process; wait for it, or stop it.") from None
+            raise HasamaError(
+                f"{self.folder} is being trained by another process; wait for it, or stop it."
+            ) from None
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         try:

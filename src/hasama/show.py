@@ -41,7 +41,9 @@ def watch_scan(scans: Iterable["Scan"]) -> None:
         tasks: dict[str, Any] = {}
         for scan in scans:
             if scan.stage not in tasks:
-                tasks[scan.stage] = progress.add_task(f"{scan.stage} at the pictures".replace("decoding at", "decoding"))
+                tasks[scan.stage] = progress.add_task(
+                    f"{scan.stage} at the pictures".replace("decoding at", "decoding")
+                )
             progress.update(tasks[scan.stage], completed=scan.done, total=scan.total)
 
 
@@ -94,7 +96,9 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterato
         if now - told > LINE_SECONDS:
             rate = (record.images_seen - start) / (now - began)
             left = max(0.0, recipe.kimg * 1000 - record.images_seen) / rate
-            say(f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  {_losses(record)}")
+            say(
+                f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  {_losses(record)}"
+            )
             told = now
         yield record
 
@@ -106,7 +110,9 @@ def _seen(images: int, recipe: "Recipe") -> str:
 
 def _losses(record: "Record") -> str:
     figures = record.figures()
-    return "  ".join(f"{name.removeprefix('loss_')} {v:.3f}" for name, v in figures.items() if name.startswith("loss_"))
+    return "  ".join(
+        f"{name.removeprefix('loss_')} {v:.3f}" for name, v in figures.items() if name.startswith("loss_")
+    )
 
 
 def duration(seconds: float) -> str:

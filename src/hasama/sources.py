@@ -190,7 +190,9 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         with loaded:
             name = next((n for n in ("images", "x", "x_train", "arr_0") if n in loaded.files), None)
             if name is None:
-                raise HasamaError(f"{path} holds no array called `images` (it has {', '.join(loaded.files) or 'none'}).")
+                raise HasamaError(
+                    f"{path} holds no array called `images` (it has {', '.join(loaded.files) or 'none'})."
+                )
             labels = next((loaded[n] for n in ("labels", "y", "y_train", "arr_1") if n in loaded.files), None)
             return loaded[name], labels
     except HasamaError:
@@ -225,7 +227,7 @@ def array_entries(images: np.ndarray, labels: np.ndarray | None, stamp: str) -> 
         def picture(about: int | None = None) -> Image.Image:
             return to_picture(images[index])
 
-        return Entry(str(index), names and names[index], stamp, picture, picture)
+        return Entry(str(index), None if names is None else names[index], stamp, picture, picture)
 
     return [entry(index) for index in range(len(images))]
 

@@ -1,5 +1,6 @@
 """DCGAN: a convolutional discriminator and a deconvolving generator (Radford et al. 2016)."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -71,11 +72,11 @@ class Discriminator(nn.Module):
         self, resolution: tuple[int, int], channels: int, classes: int, width: int, batch_norm: bool
     ) -> None:
         super().__init__()
-        steps, smallest = halvings(resolution)
+        steps, _smallest = halvings(resolution)
         inner = widths(width, steps)
         last = (resolution[0] >> steps, resolution[1] >> steps)
         first = nn.Sequential(nn.Conv2d(channels, inner[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True))
-        self.halvings = nn.Sequential(first, *(halving(a, b, batch_norm) for a, b in zip(inner, inner[1:], strict=False)))
+        self.halvings = nn.Sequential(first, *(halving(a, b, batch_norm) for a, b in itertools.pairwise(inner)))
         self.judge = nn.Conv2d(inner[-1], 1, last)
         self.projection = Projection(inner[-1], classes)
         self.apply(small_normal)

@@ -52,7 +52,7 @@ def _product_is_faster(images: Images, places: int) -> bool:
 def _patches(large: Images) -> torch.Tensor:
     """The 4x4 patch around each place of the halved map: [N*h*w, 4*4*C], from sides that are even."""
     padded = F.pad(large.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # [N, 2h + 2, 2w + 2, C]
-    count, height, width, channels = padded.shape
+    _count, _height, _width, channels = padded.shape
     windows = padded.unfold(1, SIDE, 2).unfold(2, SIDE, 2)  # [N, h, w, C, 4, 4]
     return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, SIDE * SIDE * channels)
 

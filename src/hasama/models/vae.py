@@ -4,6 +4,7 @@ It has DCGAN's convolutions, so that what differs in the pictures is the way of 
 here too, to be read beside `game.play`: there is no opponent, and so nothing rewards a sharp picture.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class VAE:
     latent_size: int = 64
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
-        """Any (height, width) of multiples of 8. The decoder is the generator; the encoder sits in the other chair."""
+        """Any (height, width) of multiples of 8. The encoder sits in the discriminator's chair."""
         decoder = Generator(resolution, channels, 0, self.width, self.latent_size)
         return Pair(decoder, Encoder(resolution, channels, self.width, self.latent_size), self.latent_size)
 
@@ -45,7 +46,7 @@ class Encoder(nn.Module):
         steps, _ = halvings(resolution)
         inner = [channels, *widths(width, steps)]
         last = (resolution[0] >> steps, resolution[1] >> steps)
-        self.halvings = nn.Sequential(*(halving(a, b, True) for a, b in zip(inner, inner[1:], strict=False)))
+        self.halvings = nn.Sequential(*(halving(a, b, True) for a, b in itertools.pairwise(inner)))
         self.judge = nn.Conv2d(inner[-1], 2 * latent_size, last)
         self.apply(small_normal)
 
@@ -57,7 +58,7 @@ class Reconstruction(NamedTuple):
     """One step of `autoencode`; both losses in nats per image."""
 
     images_seen: int
-    count: int
+    shown: int
     reconstruction: Scalar
     divergence: Scalar
 

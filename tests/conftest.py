@@ -1,0 +1,20 @@
+"""What every test gets: its own cache, few threads, and shapes checked at run time."""
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
+os.environ.pop("HASAMA_MIRROR", None)
+
+install_import_hook("hasama", "beartype.beartype")  # rule 5 of the design: shapes are types, checked here
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees, or leaves, anything in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("HASAMA_CACHE", str(folder))
+    return folder
