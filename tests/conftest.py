@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.pop("HASAMA_MIRROR", None)
 
-install_import_hook("hasama", "beartype.beartype")  # rule 5 of the design: shapes are types, checked here
+install_import_hook("hasama", "checker.check")  # rule 5 of the design: shapes are types, checked here
 
 
 @pytest.fixture(autouse=True)

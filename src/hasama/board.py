@@ -27,10 +27,12 @@ def to_tensorboard(records: Iterator[Record], run: Run, recipe: Recipe) -> Itera
     """Pass the records on, writing figures and sample grids into the run's folder `tensorboard`."""
     from tensorboardX import SummaryWriter
 
-    log = run.log()
-    before = log[-1]["images_seen"] if log else 0
-    with SummaryWriter(str(run.folder / "tensorboard"), purge_step=before) as writer:
+    writer = None
+    try:
         for record in records:
+            if writer is None:  # only now is the run's folder surely there
+                begun = record.images_seen if run.log() else None
+                writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=begun)
             if crossed(record, log_interval(recipe)):
                 for name, value in record.figures().items():
                     writer.add_scalar(name, value, record.images_seen)
@@ -39,3 +41,6 @@ def to_tensorboard(records: Iterator[Record], run: Run, recipe: Recipe) -> Itera
                 pixels = np.asarray(Image.open(picture).convert("RGB"))
                 writer.add_image("samples", pixels, record.images_seen, dataformats="HWC")
             yield record
+    finally:
+        if writer is not None:
+            writer.close()

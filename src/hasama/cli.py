@@ -112,7 +112,7 @@ def train(
     from hasama.session import Opening
 
     run = Run(out or Path("runs") / f"{Path(source).stem}-{recipe}")
-    _check_machine(threads, tensorboard)
+    _check_machine(device, threads, tensorboard)
     return _train(Opening.of(source, chosen, run, given), device, tensorboard)
 
 
@@ -146,11 +146,15 @@ def resume(
 
     place = Run(run)
     recipe = place.recipe() if kimg is None else place.recipe().but(kimg=kimg)
-    _check_machine(threads, tensorboard)
+    _check_machine(device, threads, tensorboard)
     return _train(Opening.resumed(place, recipe), device, tensorboard)
 
 
-def _check_machine(threads: int | None, tensorboard: bool) -> None:
+def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
+    """Before any work: can this machine do what is asked?"""
+    from hasama.device import pick_device
+
+    pick_device(device)
     if tensorboard:
         from hasama.board import check_installed
 

@@ -26,7 +26,7 @@ from PIL import Image
 from hasama.download import cache_folder
 from hasama.errors import HasamaError
 from hasama.files import cannot_write
-from hasama.images import MODES, as_channels, fit_picture, has_alpha, is_grey, to_images
+from hasama.images import LARGEST_PICTURE, MODES, as_channels, fit_picture, has_alpha, is_grey, to_images, why
 from hasama.recipe import Colour, Fit, Recipe
 from hasama.shapes import Images, Labels, Pixels
 from hasama.sources import Entry, Source, open_source
@@ -94,16 +94,14 @@ class Report:
             lines.append(f"  skipped     {len(names)} {reason}: {_few(names)}")
         if self.duplicates:
             extra = sum(len(group) - 1 for group in self.duplicates)
-            lines.append(
-                f"  duplicates  {extra} (kept), such as {' = '.join(_few(self.duplicates[0], 3).split(', '))}"
-            )
+            lines.append(f"  duplicates  {extra} (kept), such as {_few(self.duplicates[0], 3, ' = ')}")
         if self.classes:
             lines.append("  classes     " + ", ".join(f"{name} ({count})" for name, count in self.classes.items()))
         return "\n".join(lines)
 
 
-def _few(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _few(names: list[str], most: int = 5, between: str = ", ") -> str:
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def open_cached(key: str) -> Pictures | None:
     about = _whole(cached(key))
     if about is None:
         return None
-    report = Report(**{**about["report"], "resolution": tuple(about["report"]["resolution"])})
+    report = _report(about)
     stored = np.memmap(cached(key) / "pixels.u8", np.uint8, mode="r", shape=tuple(about["shape"]))
     labels = None if about["labels"] is None else np.asarray(about["labels"], np.int64)
     corners = _corners(about["shape"], report) if report.crops else None
@@ -213,9 +211,14 @@ def _whole(folder: Path) -> dict | None:
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         right_size = (folder / "pixels.u8").stat().st_size == int(np.prod(about["shape"]))
-        return about if right_size else None
-    except (OSError, ValueError, KeyError):
+        right_labels = about["labels"] is None or len(about["labels"]) == about["shape"][0]
+        return about if right_size and right_labels and _report(about) else None
+    except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _report(about: dict) -> Report:
+    return Report(**{**about["report"], "resolution": tuple(about["report"]["resolution"])})
 
 
 @contextlib.contextmanager
@@ -286,10 +289,8 @@ def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A |
     def attempt(entry: Entry) -> tuple[Entry, A | None, str]:
         try:
             return entry, work(entry), ""
-        except HasamaError as error:
-            return entry, None, str(error)
-        except Exception as error:
-            return entry, None, f"broken ({error or type(error).__name__})"
+        except Exception as error:  # decoders of broken files raise nearly everything
+            return entry, None, why(error)
 
     return attempt
 
@@ -339,6 +340,8 @@ def _large_enough(picture: Image.Image, resolution: tuple[int, int]) -> Image.Im
     room = min(picture.width / width, picture.height / height)
     scale = 1 / room if room < 1 else min(1.0, CROP_SHARE / room)
     size = max(height, round(picture.height * scale)), max(width, round(picture.width * scale))
+    if size[0] * size[1] > LARGEST_PICTURE:
+        raise HasamaError(f"too narrow ({picture.width}x{picture.height} pixels)")
     return fit_picture(picture, size, "stretch")
 
 

@@ -24,9 +24,9 @@ def pick_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = str(error).splitlines()[0]
+        torch.zeros(1, device=device).item()  # `meta` can hold numbers, but has none
+    except (RuntimeError, AssertionError, ImportError) as error:
+        first = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise HasamaError(f"The device {name!r} cannot be used here: {first}. Try --device cpu.") from error
     return device
 

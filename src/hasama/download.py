@@ -5,14 +5,14 @@
 
 import gzip
 import hashlib
+import http.client
 import io
 import os
 import tarfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def fetch(name: str) -> tuple[np.ndarray, np.ndarray]:
         paths.append(path)
     try:
         return download.read(paths)
-    except (OSError, EOFError, ValueError, KeyError, tarfile.TarError) as error:
+    except Exception as error:  # gzip, tar and numpy raise nearly everything
         raise HasamaError(
             f"The files in {folder} are damaged ({error}): delete that folder and try again."
         ) from error
@@ -77,7 +77,7 @@ def _download(url: str, path: Path, checksum: str) -> None:
                 wrap_file(reply, total=total, description=f"Downloading {path.name}") as body,
                 temporary.open("wb") as file,
             ):
-                while block := body.read(1 << 20):
+                while block := _received(body, url, path):
                     digest.update(block)
                     file.write(block)
             if digest.hexdigest() != checksum:
@@ -85,12 +85,24 @@ def _download(url: str, path: Path, checksum: str) -> None:
                     f"{url} is not the file it should be (MD5 {digest.hexdigest()}, wanted {checksum}); nothing was "
                     "kept. Try again, or set HASAMA_MIRROR to another server that has it."
                 )
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise HasamaError(
-            f"Cannot download {url}: {reason}. Without a connection, train on a folder of pictures, on `digits`, or "
-            f"put the file into {path.parent} yourself."
-        ) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _cannot_download(url, path, error) from error
+
+
+def _received(body: BinaryIO, url: str, path: Path) -> bytes:
+    """The next block; a connection that breaks must not look like a full disk."""
+    try:
+        return body.read(1 << 20)
+    except (OSError, http.client.HTTPException) as error:
+        raise _cannot_download(url, path, error) from error
+
+
+def _cannot_download(url: str, path: Path, error: Exception) -> HasamaError:
+    reason = getattr(error, "reason", None) or error
+    return HasamaError(
+        f"Cannot download {url}: {reason}. Without a connection, train on a folder of pictures, on `digits`, or "
+        f"put the file into {path.parent} yourself."
+    )
 
 
 def _read_idx(path: Path) -> np.ndarray:

@@ -79,5 +79,5 @@ def read_json(path: Path, what: str) -> Any:
         raise HasamaError(f"There is no {what} at {path}.") from None
     except OSError as error:
         raise HasamaError(f"Cannot read the {what} {path}: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise HasamaError(f"The {what} {path} is damaged (not JSON: {error}).") from error

@@ -124,7 +124,7 @@ class _Keeper:
         bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
         if bad:
             raise HasamaError(
-                f"Training broke down at {step.images_seen / 1000:g} kimg: {', '.join(bad)} became {figures[bad[0]]}. "
+                f"Training broke down at {step.images_seen / 1000:g} kimg: {bad[0]} became {figures[bad[0]]}. "
                 f"The last good checkpoint in {self.run.folder} is untouched. Start a new run with lower learning "
                 "rates (--generator-lr, --discriminator-lr), with --precision fp32, or with the recipe `stable`."
             )

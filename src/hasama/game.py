@@ -1,10 +1,10 @@
 """The game: two players, two turns. It knows nothing of files, bars or devices' names."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from hasama.dataset import Batch
 from hasama.device import Arithmetic, lay_out, pick_arithmetic
 from hasama.errors import HasamaError
 from hasama.losses import Objective, accuracy, objective_named
-from hasama.models.pair import Pair
+from hasama.models.pair import Pair, as_torch
 from hasama.penalties import PENALTIES, Penalty, between
 from hasama.recipe import Recipe
 from hasama.referee import REFEREES, Moment, Referee
@@ -142,6 +142,7 @@ class Turn(NamedTuple):
     figures: dict[str, Scalar]
 
 
+@runtime_checkable
 class Record(Protocol):
     """What every loop yields: enough for a bar, a log and a checkpoint."""
 
@@ -211,6 +212,7 @@ def discriminator_turn(game: Game, real: Images, fake: Images, labels: Labels | 
     real, fake = noisy(game, real.detach()), noisy(game, fake.detach())
     if rules.penalties:
         real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
+    put_back = memory(game.pair.discriminator)
     real_logits, fake_logits = opinions(game, real, fake, labels)
     loss = rules.objective.discriminator(real_logits, fake_logits)
     right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
@@ -223,6 +225,8 @@ def discriminator_turn(game: Game, real: Images, fake: Images, labels: Labels | 
         loss = loss + rules.penalty_weight * penalty
     if learns:
         descend([game.players.discriminator], loss.mean())
+    else:
+        put_back()
     return Turn(loss.mean().detach(), learns, figures)
 
 
@@ -270,8 +274,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
     other player's turn leaves no trace. (The usual code lets it move the statistics.)
     """
     learning = [p for p in network.parameters() if p.requires_grad]
-    memory = [*network.buffers(), *(p for p in network.parameters() if not p.requires_grad)]
-    kept = [tensor.detach().clone() for tensor in memory]
+    put_back = memory(network)
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
@@ -279,9 +282,20 @@ def frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
-        with torch.no_grad():
-            for tensor, before in zip(memory, kept, strict=True):
-                tensor.copy_(before)
+        put_back()
+
+
+def memory(network: nn.Module) -> Callable[[], None]:
+    """Note what a network remembers besides its learning weights; calling the answer puts it back."""
+    tensors = [*network.buffers(), *(p for p in network.parameters() if not p.requires_grad)]
+    kept = [tensor.detach().clone() for tensor in tensors]
+
+    @torch.no_grad()
+    def put_back() -> None:
+        for tensor, before in zip(tensors, kept, strict=True):
+            tensor.copy_(before)
+
+    return put_back
 
 
 def opinions(game: Game, real: Images, fake: Images, labels: Labels | None) -> tuple[Logits, Logits]:
@@ -374,6 +388,7 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
         HasamaError: the recipe has a penalty, and the discriminator mixes the images of a batch.
     """
     device = torch.device(device)
+    pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
     mixes = mixes_images(pair.discriminator)
     if mixes and recipe.penalty != "none":
         raise HasamaError(
@@ -400,5 +415,7 @@ def _adam(network: nn.Module, lr: float, betas: tuple[float, float], device: tor
 
 
 def mixes_images(network: nn.Module) -> bool:
-    """Whether a batch normalisation (torch's, or Keras's by its name) ties the images of a batch together."""
-    return any("BatchNorm" in type(module).__name__ for module in network.modules())
+    """Whether a batch normalisation (torch's, or Keras's by its statistics) ties the images of a batch together."""
+    return any("BatchNorm" in type(module).__name__ for module in network.modules()) or any(
+        name.endswith("moving_variance") for name, _ in network.named_parameters()
+    )

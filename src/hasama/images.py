@@ -4,14 +4,15 @@
 4 (RGBA, alpha not premultiplied).
 """
 
+import io
 import math
 import warnings
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
@@ -22,11 +23,24 @@ LARGEST_PICTURE = 90_000_000
 
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture of each EXIF orientation upright."""
+
 # Pillow only warns between 89 and 179 megapixels; `open_picture` refuses by its own, lower-memory rule.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# And it warns of every oddity in a file's metadata, where the picture itself may be good.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def open_picture(file: str | Path | BinaryIO, about: int | None = None) -> Image.Image:
+def open_picture(file: str | Path | io.BytesIO | io.BufferedReader, about: int | None = None) -> Image.Image:
     """Decode the first frame of a picture as 8-bit L, RGB or RGBA, upright.
 
     Args:
@@ -45,26 +59,36 @@ def open_picture(file: str | Path | BinaryIO, about: int | None = None) -> Image
             if width * height > LARGEST_PICTURE:
                 raise HasamaError(f"gigantic ({width}x{height} pixels)")
             picture.load()
-            return eight_bits(ImageOps.exif_transpose(picture))
-    except HasamaError:
-        raise
+            if picture.format == "PPM" and picture.mode == "I":
+                return eight_bits(picture.convert("I;16"))  # Pillow widens its 16 bits to 32
+            return eight_bits(_upright(picture))
     except Exception as error:  # decoders of broken files raise nearly everything
-        raise HasamaError(_reason(error)) from error
+        raise HasamaError(why(error)) from error
 
 
-def _reason(error: Exception) -> str:
-    """Why a file could not be decoded, in a few words."""
+def why(error: Exception) -> str:
+    """Why a file could not be decoded, in a few words that many files share: no names, no paths."""
+    if isinstance(error, HasamaError):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "not a picture"
     if isinstance(error, Image.DecompressionBombError):
         return "gigantic"
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        return str(error.strerror).lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
-    if "truncated" in str(error).lower():
-        return "truncated"
-    return f"broken ({str(error) or type(error).__name__})"
+    words = " ".join(str(error).split())
+    return "truncated" if "truncated" in words.lower() else f"broken ({words or type(error).__name__})"
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says. Damaged EXIF says nothing; the picture may be good."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # as for all broken files
+        return picture
+    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
@@ -78,15 +102,15 @@ def eight_bits(picture: Image.Image) -> Image.Image:
 
 def _deep_grey(values: np.ndarray, mode: str) -> np.ndarray:
     """16-bit and 32-bit integer greys, and float greys, as uint8."""
-    values = np.nan_to_num(values.astype(np.float64))
-    highest = values.max(initial=0)
+    values = values.astype(np.float64)
+    highest = values.max(initial=0, where=np.isfinite(values))
     if mode.startswith("I;16"):
         full = 65535.0
     elif mode == "F" and highest <= 1:
         full = 1.0
     else:
-        full = 65535.0 if highest > 255 else 255.0
-    return np.clip(values / full * 255.0, 0, 255).round().astype(np.uint8)
+        full = max(65535.0, highest) if highest > 255 else 255.0
+    return np.nan_to_num(np.clip(values / full * 255.0, 0, 255)).round().astype(np.uint8)
 
 
 def has_alpha(picture: Image.Image) -> bool:
@@ -133,7 +157,7 @@ def _stretch(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 def _crop(picture: Image.Image, width: int, height: int) -> Image.Image:
     scale = min(picture.width / width, picture.height / height)
-    box_width, box_height = width * scale, height * scale
+    box_width, box_height = min(width * scale, picture.width), min(height * scale, picture.height)  # or a hair more
     left, top = (picture.width - box_width) / 2, (picture.height - box_height) / 2
     box = (left, top, left + box_width, top + box_height)
     return picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
@@ -190,14 +214,23 @@ def save_picture(picture: Image.Image, path: str | Path) -> None:
     """Save atomically in the format that the name's ending says; alpha becomes white where JPEG has none.
 
     Raises:
-        HasamaError: an ending that Pillow cannot write, or a place that cannot be written to.
+        HasamaError: an ending that Pillow cannot write, a picture that the format cannot hold, or a place that
+            cannot be written to.
     """
     path = Path(path)
     file_format = picture_format(path)
     if file_format == "JPEG":
         picture = as_channels(picture, 1 if picture.mode == "L" else 3)
     with replacing(path) as temporary:
-        picture.save(temporary, format=file_format)
+        try:
+            picture.save(temporary, format=file_format)
+        except Exception as error:  # encoders refuse modes and sizes with nearly everything
+            if isinstance(error, OSError) and error.strerror:
+                raise
+            form = f"{picture.width}x{picture.height} pixels, {picture.mode}"
+            raise HasamaError(
+                f"Cannot write {path} ({form}) as {file_format}: {error}. Use another ending, such as .png."
+            ) from error
 
 
 def picture_format(path: Path) -> str:

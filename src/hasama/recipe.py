@@ -8,10 +8,12 @@ import dataclasses
 import difflib
 import math
 import re
+import sys
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from hasama.errors import HasamaError
 
@@ -132,7 +134,7 @@ class Recipe:
         height, width = self.resolution
         return 10.0 if self.penalty == "wgan-gp" else 0.0002 * height * width / self.batch
 
-    def but(self, **changes: Any) -> Self:
+    def but(self, **changes: Any) -> "Recipe":
         """A copy with some fields changed, checked anew."""
         unknown = set(changes) - set(DEFAULTS)
         if unknown:
@@ -144,7 +146,7 @@ class Recipe:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
+    def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
         """The inverse of `to_dict`; fields that are absent take their defaults."""
         return dataclasses.replace(
             cls(), **{k: tuple(v) if isinstance(v, list) else v for k, v in _known(fields).items()}
@@ -156,7 +158,9 @@ class Recipe:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _known(fields: dict[str, Any]) -> dict[str, Any]:
+def _known(fields: Any) -> dict[str, Any]:
+    if not isinstance(fields, dict):
+        raise HasamaError(f"A recipe is an object of fields and values; got {fields!r:.80}.")
     for name in fields:
         if name not in DEFAULTS:
             raise HasamaError(unknown_name(name, DEFAULTS, "field of a recipe"))
@@ -180,7 +184,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def unknown_name(name: str, known: typing.Iterable[str], what: str) -> str:
+def unknown_name(name: str, known: Iterable[str], what: str) -> str:
     """'There is no recipe dcgna. Did you mean dcgan?', or the list of those there are."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
@@ -194,7 +198,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         raise HasamaError(f"{flag(field.name)} takes {_in_words(field.type)}; got {value!r}.")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         least, most = field.metadata["least"], field.metadata["most"]
-        if not (least <= value <= most and math.isfinite(value)):
+        if not (least <= value <= most and abs(value) <= sys.float_info.max):  # false for NaN, too
             bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
             raise HasamaError(f"{flag(field.name)} must be {bounds}; got {value}.")
 
@@ -240,7 +244,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Gulrajani et al. 2017, algorithm 1.
     "wgan-gp": {
         "objective": "wasserstein", "penalty": "wgan-gp", "discriminator_norm": "none",
-        "referee": "critic-steps", "critic_steps": 5,
+        "referee": "critic-steps",
         "generator_lr": 1e-4, "discriminator_lr": 1e-4,
         "generator_betas": (0.0, 0.9), "discriminator_betas": (0.0, 0.9),
     },
@@ -252,7 +256,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Salimans et al. 2016 and Soenderby et al. 2017: what helps when the discriminator wins.
     "gentle": {
         "label_smoothing": 0.1, "instance_noise": 0.1, "discriminator_lr": 1e-4,
-        "referee": "skip-strong", "strong": 0.9,
+        "referee": "skip-strong",
     },
     # `make demo`: a minute on two cores.
     "demo": {"size": "32", "width": 32, "latent_size": 64, "kimg": 60.0, "ema_kimg": 2.0},

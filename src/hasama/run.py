@@ -75,10 +75,9 @@ class Run:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise HasamaError(f"{self.folder} is a file; --out takes a folder for the run.")
-        known = {"images.json", ".lock"}  # left by a run that was killed while it was being made
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            others = [path.name for path in self.folder.iterdir() if path.name not in known]
+            others = [path.name for path in self.folder.iterdir() if not _is_ours(path.name)]
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         if others:
@@ -102,6 +101,8 @@ class Run:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         try:
+            for unfinished in self.folder.glob(".*.*"):  # temporary files of a process that was killed
+                unfinished.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -237,6 +238,11 @@ class Run:
             self.stop_file.touch()
         except OSError as error:
             raise cannot_write(self.stop_file, error) from error
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file may be left by a run that was killed while it was being made."""
+    return name == "images.json" or name.startswith(".")
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

@@ -124,8 +124,9 @@ class Opening(NamedTuple):
         pictures = self.reading.pictures()
         if self.run.exists() and pictures.report.digest != self.run.images()["digest"]:
             raise HasamaError(
-                f"The pictures in {self.source} are not those that {self.run.folder} began with, and the cache no "
-                "longer holds the old ones: a resumed run would not be the same run. Start a new one with another --out."
+                f"The pictures in {self.source} are not those that {self.run.folder} began with, and the cache "
+                "no longer holds the old ones: a resumed run would not be the same run. Start a new one with another "
+                "--out."
             )
         return pictures
 

@@ -5,6 +5,7 @@ A source is a list of entries that can each be opened by any thread; nothing is 
 
 import io
 import os
+import re
 import stat
 import threading
 import zipfile
@@ -50,8 +51,13 @@ def open_source(name: str) -> Source:
     Raises:
         HasamaError: there is nothing of that name, or it holds nothing.
     """
-    path = Path(name).expanduser()
-    if path.exists():
+    try:
+        path = Path(name).expanduser()
+        exists = bool(name) and path.exists()
+    except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user
+        reason = getattr(error, "strerror", None) or error
+        raise HasamaError(f"Cannot look for pictures at {name}: {reason}.") from error
+    if exists:
         source = _open_path(path)
     elif name in BUILT_IN:
         source = BUILT_IN[name]()
@@ -87,36 +93,53 @@ def _open_path(path: Path) -> Source:
 
 def _folder(root: Path) -> list[Entry]:
     files = sorted(_walk(root), key=lambda path: path.relative_to(root).as_posix())
-    names = [path.relative_to(root).as_posix() for path in files]
+    names = [_printable(path.relative_to(root).as_posix()) for path in files]
     labels = _labels(names)
     return [_file_entry(*each) for each in zip(files, names, labels, strict=True)]
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files below, links followed but never round in circles; hidden files and folders left out."""
+    """All files below, links followed but never round in circles; hidden files and folders left out.
+
+    Folders that cannot be listed come last, so that the report names them.
+    """
     seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=closed.append):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder, name) for name in files if not name.startswith("."))
+    yield from (Path(error.filename) for error in closed)
+
+
+def _printable(name: str) -> str:
+    """A file's name with control characters, and bytes that are no UTF-8, written as escapes."""
+    return re.sub(r"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], name)
 
 
 def _file_entry(path: Path, name: str, label: str | None) -> Entry:
     def checked() -> Path:
-        if not stat.S_ISREG(path.stat().st_mode):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise HasamaError("a folder that cannot be read")
+        if not stat.S_ISREG(mode):
             raise HasamaError("not a file")  # opening a pipe or a device would wait for ever
         return path
 
+    return Entry(name, label, _stamp(path), lambda about: open_picture(checked(), about), lambda: _peek(checked()))
+
+
+def _stamp(path: Path) -> str:
+    """What changes when a file changes. ctime, for copying and unpacking can set mtime to anything."""
     try:
         status = path.stat()
-        stamp = f"{status.st_size} {status.st_mtime_ns}"
     except OSError:
-        stamp = "unreadable"
-    return Entry(name, label, stamp, lambda about: open_picture(checked(), about), lambda: _peek(checked()))
+        return "unreadable"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _peek(file: Path | io.BytesIO) -> Image.Image:
@@ -125,10 +148,12 @@ def _peek(file: Path | io.BytesIO) -> Image.Image:
 
 
 def _labels(names: Sequence[str]) -> list[str | None]:
-    """The class of each file: its first folder below the one that holds them all."""
+    """The class of each file: its first folder below the one that holds all pictures."""
+    endings = Image.registered_extensions()
     parts = [name.split("/") for name in names]
+    pictures = [p for p in parts if Path(p[-1]).suffix.lower() in endings] or parts  # a README is no picture
     depth = 0
-    while parts and all(len(p) > depth + 2 and p[depth] == parts[0][depth] for p in parts):
+    while pictures and all(len(p) > depth + 2 and p[depth] == pictures[0][depth] for p in pictures):
         depth += 1
     return [p[depth] if len(p) > depth + 1 else None for p in parts]
 
@@ -139,20 +164,27 @@ def _labels(names: Sequence[str]) -> list[str | None]:
 def _zip(path: Path) -> list[Entry]:
     try:
         archive = zipfile.ZipFile(path)
-        infos = [info for info in archive.infolist() if not info.is_dir() and not _hidden(info.filename)]
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise HasamaError(f"The zip {path} is damaged: {error}.") from error
-    infos.sort(key=lambda info: info.filename)
-    labels = _labels([info.filename for info in infos])
+    infos = {_zip_name(info): info for info in archive.infolist()}  # of two with one name the later counts
+    names = sorted(name for name in infos if not name.endswith("/") and not _hidden(name))
+    labels = _labels(names)
     lock = threading.Lock()
-    return [_zip_entry(archive, lock, info, label) for info, label in zip(infos, labels, strict=True)]
+    return [_zip_entry(archive, lock, infos[name], name, label) for name, label in zip(names, labels, strict=True)]
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """With slashes, where old Windows programs wrote backslashes, and without a leading './'."""
+    return _printable(info.filename.replace("\\", "/").removeprefix("./"))
 
 
 def _hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-def _zip_entry(archive: zipfile.ZipFile, lock: threading.Lock, info: zipfile.ZipInfo, label: str | None) -> Entry:
+def _zip_entry(
+    archive: zipfile.ZipFile, lock: threading.Lock, info: zipfile.ZipInfo, name: str, label: str | None
+) -> Entry:
     def unpacked() -> io.BytesIO:
         if info.file_size > LARGEST_ENTRY:
             raise HasamaError(f"gigantic ({info.file_size} bytes unpacked)")
@@ -162,12 +194,10 @@ def _zip_entry(archive: zipfile.ZipFile, lock: threading.Lock, info: zipfile.Zip
             with lock, archive.open(info) as packed:
                 return io.BytesIO(packed.read(LARGEST_ENTRY))
         except Exception as error:  # a damaged zip raises zlib.error, BadZipFile, EOFError, ...
-            raise HasamaError(f"damaged in the zip ({error})") from error
+            raise HasamaError(f"damaged in the zip ({str(error).partition(' for file ')[0]})") from error
 
     stamp = f"{info.file_size} {info.CRC}"
-    return Entry(
-        info.filename, label, stamp, lambda about: open_picture(unpacked(), about), lambda: _peek(unpacked())
-    )
+    return Entry(name, label, stamp, lambda about: open_picture(unpacked(), about), lambda: _peek(unpacked()))
 
 
 # --- arrays ---------------------------------------------------------------------------------------
@@ -176,9 +206,7 @@ def _zip_entry(archive: zipfile.ZipFile, lock: threading.Lock, info: zipfile.Zip
 def _arrays(path: Path) -> list[Entry]:
     images, labels = _load_arrays(path)
     images = _as_pixels(images, str(path))
-    status = path.stat()
-    stamp = f"{status.st_size} {status.st_mtime_ns}"
-    return array_entries(images, labels, stamp)
+    return array_entries(images, labels, _stamp(path))
 
 
 def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -11,7 +11,6 @@ from PIL import Image
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
 from hasama.images import as_channels
-from hasama.shapes import Pixels
 
 ENDINGS = (".mp4", ".gif", ".webp")
 
@@ -72,6 +71,6 @@ def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray
     yield from rest
 
 
-def _even(frame: Pixels) -> Pixels:
+def _even(frame: np.ndarray) -> np.ndarray:
     """The usual colour format of films wants even sides: repeat the last row or column where one is odd."""
     return np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")

@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from hasama import __version__
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.images import to_pixels
+from hasama.images import MODES, to_pixels
 from hasama.models.architectures import build
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Pixels
 
 FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm")
+MOST_CLASSES = 100_000  # that a header may claim
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,12 @@ def save_generator(painter: Painter, path: str | Path) -> None:
     }
     if painter.recipe is not None:
         about |= {name: getattr(painter.recipe, name) for name in FIELDS}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in painter.network.state_dict().items()}
+    tensors = {  # cloned, for safetensors refuses weights that share memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in painter.network.state_dict().items()
+    }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"hasama": json.dumps(about, ensure_ascii=False)})
+        temporary.write_bytes(save(tensors, {"hasama": json.dumps(about, ensure_ascii=False)}))
 
 
 def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Painter:
@@ -90,6 +94,9 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Pain
     try:
         with torch.device("meta"):
             network = build(recipe, about["channels"], len(about["classes"])).generator
+        kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+        if odd := [name for name, tensor in tensors.items() if tensor.dtype != kinds.get(name, tensor.dtype)]:
+            raise HasamaError(f"{odd[0]} is {tensors[odd[0]].dtype}, not {kinds[odd[0]]}.")
         network.load_state_dict(tensors, strict=True, assign=True)
     except (RuntimeError, HasamaError) as error:
         raise HasamaError(f"The weights in {path} do not fit what its header says: {error}") from error
@@ -102,15 +109,19 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
         raise HasamaError(f"{path} is a safetensors file, but not a generator that Hasama saved.")
     try:
         about = json.loads(header["hasama"])
-        if "architecture" not in about:
-            raise HasamaError(
-                f"The generator in {path} was built in Python, not by Hasama: load its weights into your own network "
-                "with safetensors.torch.load_file."
-            )
+    except (ValueError, RecursionError) as error:
+        raise HasamaError(f"The header of {path} is damaged: not JSON.") from error
+    if isinstance(about, dict) and "architecture" not in about:
+        raise HasamaError(
+            f"The generator in {path} was built in Python, not by Hasama: load its weights into your own network "
+            "with safetensors.torch.load_file."
+        )
+    try:
         recipe = Recipe(**{name: about[name] for name in FIELDS})
-        sound = about["channels"] in (1, 3, 4) and all(isinstance(name, str) for name in about["classes"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise HasamaError(f"The header of {path} is damaged: {error!r}.") from error
-    if not sound or len(about["classes"]) > 100_000:
+        channels, classes = about["channels"], about["classes"]
+    except (TypeError, KeyError, HasamaError) as error:
+        raise HasamaError(f"The header of {path} is damaged: {error}") from error
+    named = isinstance(classes, list) and len(classes) <= MOST_CLASSES and all(isinstance(c, str) for c in classes)
+    if not named or type(channels) is not int or channels not in MODES:
         raise HasamaError(f"The header of {path} is damaged: impossible channels or classes.")
     return about, recipe

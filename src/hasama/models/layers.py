@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import nn
 
 from hasama.errors import HasamaError
@@ -29,7 +30,7 @@ class Conditioned(nn.Module):
         self.embedding = nn.Embedding(classes, latent_size) if classes else None
         self.features = latent_size * 2 if classes else latent_size
 
-    def forward(self, latents: Latents, labels: Labels | None) -> Latents:
+    def forward(self, latents: Latents, labels: Labels | None) -> Float[torch.Tensor, "n features"]:
         if self.embedding is None:
             return latents
         if labels is None:
@@ -91,7 +92,7 @@ def halvings(resolution: tuple[int, int]) -> tuple[int, tuple[int, int]]:
     return steps, (-(-height // 2**steps), -(-width // 2**steps))
 
 
-def cut(images: Images, resolution: tuple[int, int]) -> Images:
+def cut(images: Images, resolution: tuple[int, int]) -> Float[torch.Tensor, "n c height width"]:
     """The middle of the images."""
     height, width = resolution
     top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2

@@ -1,10 +1,14 @@
 """The contract between an architecture and the game."""
 
+import copy
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import nn
 
+from hasama.errors import HasamaError
 from hasama.shapes import Images
 
 
@@ -18,7 +22,7 @@ def never(images_seen: int) -> None:
 
 
 class Pair(NamedTuple):
-    """Two networks that play against each other. Any two `nn.Module`s will do.
+    """Two networks that play against each other. Any two `nn.Module`s, or Keras networks on torch, will do.
 
     Attributes:
         generator: latents [N, Z] (and labels [N], if there are classes) -> images [N, C, H, W] in [-1, 1].
@@ -45,3 +49,47 @@ class Config(Protocol):
             HasamaError: it cannot make pictures of that size; the message names the nearest that it can.
         """
         ...
+
+
+class KerasNetwork(nn.Module):
+    """A Keras 3 network, on Keras's torch backend, as the game expects one. The weights stay the given network's own.
+
+    Keras is told `training` at every call, not by `train()`; and it gives the weights of each copy other names, in
+    another order. Here they are named by the order in which they were made.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.given = (network,)  # in a tuple, or torch would list its weights a second time
+        self.weights = nn.ParameterDict(
+            {f"{place:04}_{v.name.replace('.', '_')}": v.value for place, v in enumerate(network.variables)}
+        )
+
+    def forward(self, *given: torch.Tensor) -> torch.Tensor:
+        (network,) = self.given
+        return network(given[0] if len(given) == 1 else list(given), training=self.training)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "KerasNetwork":
+        try:
+            return KerasNetwork(copy.deepcopy(self.given[0], memo))
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise HasamaError(
+                "Keras cannot copy this network, as the averaged generator needs: decorate its class with "
+                f"@keras.saving.register_keras_serializable(), or play without averaging (ema_kimg=0). {error}"
+            ) from error
+
+
+def as_torch(network: Any) -> nn.Module:
+    """A network as the game expects it: Keras's are wrapped, others are taken as they are.
+
+    Raises:
+        HasamaError: a Keras network without weights, or on another backend than torch.
+    """
+    layer = getattr(sys.modules.get("keras"), "Layer", None)  # who has a Keras network has imported Keras
+    if layer is None or not isinstance(network, layer):
+        return network
+    if not isinstance(network, nn.Module):
+        raise HasamaError("Keras must run on torch: set KERAS_BACKEND=torch before it is imported.")
+    if not network.built:
+        raise HasamaError("This Keras network has no weights yet: begin it with keras.Input, or call it once.")
+    return KerasNetwork(network)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hasama.dataset import Batch
-from hasama.game import Game, begin, descend, finish
+from hasama.game import Game, as_batch, begin, descend, finish
 from hasama.models.dcgan import Generator, halving
 from hasama.models.layers import halvings, small_normal, widths
 from hasama.models.pair import Pair
@@ -67,9 +67,9 @@ class Reconstruction(NamedTuple):
         return {"loss_reconstruction": self.reconstruction.item(), "loss_divergence": self.divergence.item()}
 
 
-def autoencode(game: Game, batches: Iterable[Batch]) -> Iterator[Reconstruction]:
+def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Reconstruction]:
     """Auto-encoding variational Bayes: Kingma and Welling 2014, algorithm 1, on mini-batches."""
-    for images, _ in batches:
+    for images, _ in map(as_batch, batches):
         begin(game)
         mean, log_variance = game.judge(images).chunk(2, dim=1)
         codes = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)  # the reparametrisation trick

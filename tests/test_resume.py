@@ -1,0 +1,211 @@
+"""A run that was interrupted and resumed is the run that was not: bit for bit, whatever interrupted it."""
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from command import TINY, hasama, make_pictures, refused, start
+from hasama.run import Run
+
+
+def length(kimg: float = 3.2, minutes: float = 0.005) -> list[object]:
+    """The flags of a run of 200 steps that is saved often."""
+    return ["--kimg", kimg, "--sample-kimg", 0.5, "--checkpoint-minutes", minutes, "--mirror"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def reference(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("reference") / "run"
+    done = hasama("train", pictures, *TINY, *length(), "--out", out, HASAMA_CACHE=str(out.parent / "cache"))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def same_tensors(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_tensors(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_tensors, one, other))
+    return one == other
+
+
+def assert_same_run(run: Path, reference: Path) -> None:
+    """Weights, optimizers, averages, log and sample grids are equal to the last bit."""
+    games = [torch.load(folder / "game.pt", weights_only=True) for folder in (run, reference)]
+    assert same_tensors(*games)
+    assert (run / "generator.safetensors").read_bytes() == (reference / "generator.safetensors").read_bytes()
+    logs = [
+        [{name: value for name, value in line.items() if name != "seconds"} for line in Run(folder).log()]
+        for folder in (run, reference)
+    ]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 20
+    grids = [{file.name: file.read_bytes() for file in (folder / "samples").iterdir()} for folder in (run, reference)]
+    assert grids[0].items() >= grids[1].items()  # an interrupted run may have one more, from where it stopped
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments(seed: int, pictures: Path, reference: Path, tmp_path: Path):
+    out, kills, chance = tmp_path / "run", 0, random.Random(seed)
+    for _ in range(40):
+        process = start("train", pictures, *TINY, *length(), "--out", out)
+        if kills < 3:
+            before = (out / "game.pt").stat().st_mtime_ns if (out / "game.pt").exists() else 0
+            wait_for(
+                lambda process=process, before=before: (
+                    process.poll() is not None
+                    or ((out / "game.pt").exists() and (out / "game.pt").stat().st_mtime_ns != before)
+                )
+            )
+            time.sleep(chance.uniform(0, 0.8))
+            process.kill()
+        process.communicate()
+        if process.returncode == 0:
+            break
+        kills += 1
+        assert Run(out).recipe().kimg == 3.2  # never a run that cannot be read
+        if (out / "game.pt").exists():
+            torch.load(out / "game.pt", weights_only=True)
+    assert kills >= 1
+    assert_same_run(out, reference)
+    assert not [file.name for file in out.iterdir() if file.name.startswith(".") and file.name != ".lock"]
+
+
+def test_killed_before_the_first_checkpoint(pictures: Path, reference: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    process = start("train", pictures, *TINY, *length(minutes=5), "--out", out)
+    wait_for((out / "recipe.json").exists)
+    process.kill()
+    process.communicate()
+    assert not (out / "game.pt").exists()
+    assert hasama("resume", out).returncode == 0
+    games = [torch.load(folder / "game.pt", weights_only=True) for folder in (out, reference)]
+    assert same_tensors(*games)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(pictures: Path, reference: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    process = start("train", pictures, *TINY, *length(), "--out", out)
+    wait_for(lambda: len(Run(out).log()) >= 3)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"hasama resume {out}" in said
+    assert "Traceback" not in said
+    seen = Run(out).images_seen()
+    assert 0 < seen < 3200
+    done = hasama("resume", out)
+    assert done.returncode == 0
+    assert "Going on with" in done.stdout
+    assert_same_run(out, reference)
+
+
+def test_stop_command_from_another_process(pictures: Path, reference: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    process = start("train", pictures, *TINY, *length(), "--out", out)
+    wait_for(lambda: len(Run(out).log()) >= 2)
+    refused(hasama("train", pictures, *TINY, *length(), "--out", out), "another process")
+    assert hasama("stop", out).returncode == 0
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "hasama resume" in said
+    assert hasama("resume", out).returncode == 0
+    assert_same_run(out, reference)
+
+
+def test_pictures_that_changed_meanwhile_do_not_change_the_run(reference: Path, tmp_path: Path):
+    pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "run"
+    done = hasama("train", pictures, *TINY, *length(1.6), "--out", out)
+    assert done.returncode == 0
+    (pictures / "light" / "000.png").unlink()
+    done = hasama("train", pictures, *TINY, *length(), "--out", out)
+    assert done.returncode == 0
+    assert "has changed since" in done.stdout
+    assert "the 40 pictures" in " ".join(done.stdout.split())
+    games = [torch.load(folder / "game.pt", weights_only=True) for folder in (out, reference)]
+    assert same_tensors(*games)
+
+
+def test_changed_pictures_without_the_cache_are_refused(tmp_path: Path):
+    pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "run"
+    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--out", out).returncode == 0
+    (pictures / "light" / "000.png").unlink()
+    before = (out / "game.pt").read_bytes()
+    refused(hasama("resume", out, "--kimg", "0.4", HASAMA_CACHE=str(tmp_path / "other")), "are not those", "--out")
+    assert (out / "game.pt").read_bytes() == before
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    assert hasama("train", pictures, *TINY, "--kimg", "0.32", "--out", out).returncode == 0
+    before = {name: (out / name).read_bytes() for name in ("game.pt", "generator.safetensors", "loss.png")}
+
+    def no_room() -> None:  # a file cannot grow beyond this: what a full disk does, for one process
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    process = start("resume", out, "--kimg", "0.64", preexec_fn=no_room)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert "Traceback" not in said
+    assert "Cannot write" in said
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert hasama("resume", out).returncode == 0
+
+
+def test_a_damaged_checkpoint_is_refused_and_left_alone(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--out", out).returncode == 0
+    whole = (out / "game.pt").read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:2000] + bytes(500) + whole[2500:]):
+        (out / "game.pt").write_bytes(damaged)
+        refused(hasama("resume", out, "--kimg", "0.4"), "checkpoint", "damaged")
+        assert (out / "game.pt").read_bytes() == damaged
+
+
+def test_a_checkpoint_never_executes_code(pictures: Path, tmp_path: Path):
+    out, trace = tmp_path / "run", tmp_path / "executed"
+    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--out", out).returncode == 0
+
+    class Bomb:
+        def __reduce__(self):
+            return os.system, (f"touch {trace}",)
+
+    torch.save({"version": "0", "game": Bomb()}, out / "game.pt")
+    refused(hasama("resume", out, "--kimg", "0.4"), "damaged")
+    assert not trace.exists()
+
+
+def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    command = ["train", pictures, *TINY, "--out", out]
+    assert hasama(*command, "--kimg", "0.2").returncode == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    refused(hasama(*command, "--kimg", "0.2", "--seed", "3"), "--seed 0 (now 3)", "hasama resume")
+    refused(hasama("train", make_pictures(tmp_path / "others", 3), *TINY, "--out", out), "is training on")
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+    assert hasama(*command, "--kimg", "0.4").returncode == 0  # a new length is no other setting
+    assert Run(out).images_seen() == 400
+    assert json.loads((out / "recipe.json").read_text())["recipe"]["kimg"] == 0.4
+    assert "already has its" in hasama(*command).stdout  # and without --kimg the run's own holds

@@ -1,0 +1,67 @@
+"""Films: every frame is there, for as long as it should be, in every format; odd sizes and bad endings too."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from hasama.errors import HasamaError
+from hasama.video import save_film
+
+
+def frames(count: int = 7, size: tuple[int, int] = (33, 21), mode: str = "RGB") -> list[Image.Image]:
+    """A grey that grows lighter, with a white square that moves."""
+    made = []
+    for index in range(count):
+        frame = Image.new(mode, size, tuple([30 * index] * 3 + [255])[: len(mode)] if len(mode) > 1 else 30 * index)
+        frame.paste(tuple([255] * 4)[: len(mode)] if len(mode) > 1 else 255, (index, index, index + 5, index + 5))
+        made.append(frame)
+    return made
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("ending", [".gif", ".webp"])
+def test_loops(ending: str, mode: str, tmp_path: Path):
+    save_film(iter(frames(mode=mode)), tmp_path / f"a{ending}", fps=24)
+    with Image.open(tmp_path / f"a{ending}") as film:
+        durations, greys = [], []
+        for frame in ImageSequence.Iterator(film):
+            greys.append(np.asarray(frame.convert("L"))[15, 30])
+            durations.append(frame.info["duration"])
+        assert film.info["loop"] == 0  # for ever
+        assert film.size == (33, 21)
+    assert len(greys) == 7
+    assert np.allclose(greys, [30 * index for index in range(7)], atol=12)
+    assert sum(durations) == pytest.approx(7 * 1000 / 24, abs=40)  # GIF counts in hundredths of a second
+
+
+def test_mp4_with_odd_sides(tmp_path: Path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    save_film(iter(frames()), tmp_path / "a.mp4", fps=24)
+    reader = imageio_ffmpeg.read_frames(str(tmp_path / "a.mp4"))
+    about = next(reader)
+    assert about["size"] == (34, 22)
+    assert about["fps"] == 24
+    shown = [np.frombuffer(frame, np.uint8).reshape(22, 34, 3) for frame in reader]
+    assert len(shown) == 7
+    assert np.allclose([frame[15, 30].mean() for frame in shown], [30 * index for index in range(7)], atol=12)
+
+
+def test_a_film_that_breaks_leaves_the_old_one(tmp_path: Path):
+    path = tmp_path / "a.gif"
+    path.write_bytes(b"old")
+
+    def broken():
+        yield from frames(2)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        save_film(broken(), path)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.gif"]
+
+
+def test_bad_ending(tmp_path: Path):
+    with pytest.raises(HasamaError, match=r"\.mp4, \.gif, \.webp"):
+        save_film(frames(), tmp_path / "a.avi")
