@@ -142,7 +142,7 @@ def test_pictures_that_changed_meanwhile_do_not_change_the_run(reference: Path, 
     (pictures / "light" / "000.png").unlink()
     done = hasama("train", pictures, *TINY, *length(), "--out", out)
     assert done.returncode == 0
-    assert "has changed since" in done.stdout
+    assert "have changed since" in done.stdout
     assert "the 40 pictures" in " ".join(done.stdout.split())
     games = [torch.load(folder / "game.pt", weights_only=True) for folder in (out, reference)]
     assert same_tensors(*games)

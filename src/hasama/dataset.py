@@ -189,9 +189,10 @@ def open_cached(key: str) -> Pictures | None:
     if about is None:
         return None
     report = _report(about)
-    stored = np.memmap(cached(key) / "pixels.u8", np.uint8, mode="r", shape=tuple(about["shape"]))
+    shape = tuple(about["shape"])
+    stored = np.memmap(cached(key) / "pixels.u8", np.uint8, mode="r", shape=shape)
     labels = None if about["labels"] is None else np.asarray(about["labels"], np.int64)
-    corners = _corners(about["shape"], report) if report.crops else None
+    corners = _corners(shape, report) if report.crops else None
     return Pictures(stored, labels, report, corners)
 
 

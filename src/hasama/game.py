@@ -119,7 +119,7 @@ class Game:
             for name, part in self.parts().items():
                 part.load_state_dict(state[name])
             self.images_seen, self.steps = state["images_seen"], state["steps"]
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise HasamaError(f"This checkpoint does not fit the recipe's networks: {error}") from error
 
     @property

@@ -15,7 +15,6 @@ from hasama.game import Record, new_game
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.recipe import Recipe, flag
 from hasama.run import Run
-from hasama.sources import BUILT_IN
 from hasama.weights import Painter
 
 FREE = ("kimg", "sample_kimg", "checkpoint_minutes")
@@ -100,7 +99,7 @@ class Opening(NamedTuple):
                     f"with  hasama resume {run.folder}"
                 )
             notice = (
-                f"{source} has changed since this run began. The run goes on with the {images['used']} pictures that "
+                f"The files of {source} have changed since this run began. The run goes on with the {images['used']} pictures that "
                 "it began with; for the new ones start a new run with another --out."
             )
         return cls(run, recipe, images["name"], None, notice)
@@ -186,5 +185,8 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
 
 def _absolute(source: str) -> str:
     """A path that still means the same when the run is resumed from elsewhere."""
-    path = Path(source).expanduser()
-    return source if source in BUILT_IN and not path.exists() else str(path.resolve())
+    try:
+        path = Path(source).expanduser()
+        return str(path.resolve()) if source and path.exists() else source
+    except (OSError, RuntimeError):  # a name too long, `~nobody`: `open_source` has the words for it
+        return source

@@ -1,0 +1,81 @@
+"""Device, arithmetic and memory layout."""
+
+import sys
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from hasama import device as device_module
+from hasama.device import gains_by_bf16, keep_memory, lay_out, pick_arithmetic, pick_device
+from hasama.errors import HasamaError
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device() == CPU
+    assert pick_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["banana", "", "cuda:-1", "cuda:4000", "hpu", "mtia", "meta", "vulkan"])
+def test_a_device_that_cannot_compute_here_is_refused_in_a_short_sentence(name: str):
+    with pytest.raises(HasamaError) as caught:
+        pick_device(name)
+    message = str(caught.value)
+    assert repr(name) in message
+    assert message.endswith("Try --device cpu.")
+    assert len(message) < 400
+    assert "\n" not in message
+
+
+def test_precision_decides_the_arithmetic():
+    product = torch.ones(2, 2)
+    with pick_arithmetic("bf16", CPU)():
+        assert (product @ product).dtype == torch.bfloat16
+    with pick_arithmetic("fp32", CPU)():
+        assert (product @ product).dtype == torch.float32
+    assert not torch.is_autocast_enabled("cpu")  # left behind by none
+
+
+@pytest.mark.parametrize("hardware", [True, False])
+def test_auto_asks_the_hardware(monkeypatch: pytest.MonkeyPatch, hardware: bool):
+    monkeypatch.setattr(device_module, "gains_by_bf16", lambda device: hardware)
+    assert (pick_arithmetic("auto", CPU) is nullcontext) is not hardware
+    assert pick_arithmetic("fp32", CPU) is nullcontext
+
+
+def test_only_processors_with_bf16_products_gain(monkeypatch: pytest.MonkeyPatch):
+    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: False, raising=False)
+    assert gains_by_bf16(CPU) is False
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert gains_by_bf16(CPU) is True
+    assert gains_by_bf16(torch.device("mps")) is False
+
+
+def test_layout_changes_strides_of_convolutions_and_no_number():
+    torch.manual_seed(0)
+    network = nn.ModuleList([nn.Conv2d(3, 5, 4), nn.Linear(4, 2), nn.Conv3d(2, 2, 3)])
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    same = [id(parameter) for parameter in network.parameters()]
+    assert lay_out(network, CPU) is network
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert [id(parameter) for parameter in network.parameters()] == same  # an optimizer made before still holds them
+    assert network.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
+    assert not network.get_parameter("0.weight").is_contiguous()
+
+
+def test_tuning_the_allocator_is_never_fatal(monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(device_module.ctypes, "CDLL", missing)
+    keep_memory()
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(device_module.ctypes, "CDLL", lambda name: pytest.fail("asked for glibc on Windows"))
+    keep_memory()
