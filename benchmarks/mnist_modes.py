@@ -11,6 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -44,11 +45,13 @@ def train_classifier(folder: Path) -> tuple[nn.Sequential, float]:
             break
         adam.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            loss = F.cross_entropy(classifier(images).float(), labels)
+            loss = F.cross_entropy(classifier(images).float(), torch.as_tensor(labels))
         loss.backward()
         adam.step()
         schedule.step()
-    right = torch.cat([logits.argmax(1) for logits in read(classifier, torch.from_numpy(unseen.take(slice(None))))])
+    right = torch.cat(
+        [logits.argmax(1) for logits in read(classifier, torch.from_numpy(unseen.take(np.arange(len(unseen)))))]
+    )
     return classifier, (right == torch.tensor(unseen.labels)).float().mean().item()
 
 

@@ -20,7 +20,17 @@ from hasama.game import new_game
 from hasama.losses import OBJECTIVES
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.penalties import PENALTIES
-from hasama.recipe import DEFAULTS, LARGEST_SIDE, PRESETS, RECIPES, Recipe, flag, parse_size, recipe_named
+from hasama.recipe import (
+    DEFAULTS,
+    LARGEST_SIDE,
+    MEANS_NOTHING_WITHOUT,
+    PRESETS,
+    RECIPES,
+    Recipe,
+    flag,
+    parse_size,
+    recipe_named,
+)
 from hasama.referee import REFEREES
 
 
@@ -73,6 +83,9 @@ def recipes(draw: st.DrawFn) -> Recipe:
         fields["discriminator_norm"] = "none"
     if fields["architecture"] == "vae":
         for name in ("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels"):
+            fields[name] = DEFAULTS[name]
+    for name, (needed, allowed) in MEANS_NOTHING_WITHOUT.items():
+        if fields[needed] not in allowed:
             fields[name] = DEFAULTS[name]
     return Recipe(**fields)
 
@@ -151,9 +164,20 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
     for value in bad:
         with pytest.raises(HasamaError, match=f"^{flag(name)} must be (at least|between) .*; got "):
             PLAIN(**{name: value})
+    company = {"gamma": {"penalty": "r1", "discriminator_norm": "none"}, "strong": {"referee": "skip-strong"}}
+    company["critic_steps"] = {"referee": "critic-steps"}
     for value in (least, most):
         if value != float("inf"):
-            assert getattr(PLAIN(**{name: kind(value)}), name) == value
+            assert getattr(PLAIN(**{name: kind(value)}, **company.get(name, {})), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "without"),
+    [("gamma", 1.0, "--penalty"), ("strong", 0.6, "--referee"), ("critic_steps", 3, "--referee")],
+)
+def test_a_number_that_would_do_nothing_is_refused(name: str, value: float, without: str):
+    with pytest.raises(HasamaError, match=rf"^{flag(name)} means nothing without {without} "):
+        PLAIN(**{name: value})
 
 
 @pytest.mark.parametrize("betas", [(1.0, 0.9), (0.5, 1.0), (-0.1, 0.9), (float("nan"), 0.9), (0.5, float("inf"))])

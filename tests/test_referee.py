@@ -1,5 +1,7 @@
 """Referees: who may learn, as a function of the moment alone."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -39,7 +41,8 @@ def test_critic_steps_lets_the_generator_learn_at_the_last_of_every_n(steps: int
 @pytest.mark.parametrize("name", REFEREES)
 def test_referees_remember_nothing(name: str):
     """Whatever was asked before, in whatever order, the answer to a moment is the same."""
-    recipe = Recipe(referee=name, strong=0.8, critic_steps=3)  # pyright: ignore[reportArgumentType]
+    numbers: dict[str, Any] = {"skip-strong": {"strong": 0.8}, "critic-steps": {"critic_steps": 3}}.get(name, {})
+    recipe = Recipe(referee=name, **numbers)  # pyright: ignore[reportArgumentType]
     moments = [moment(step, accuracy) for step in range(7) for accuracy in (0.1, 0.8, 0.99)]
     fresh = [REFEREES[name](recipe) for _ in moments]
     alone = [(r.discriminator_learns(m), r.generator_learns(m)) for r, m in zip(fresh, moments, strict=True)]
@@ -49,6 +52,9 @@ def test_referees_remember_nothing(name: str):
 
 
 def test_the_recipes_numbers_arrive_at_the_referee():
-    assert REFEREES["skip-strong"](Recipe(strong=0.6)).discriminator_learns(moment(accuracy=0.65)) is False
+    assert (
+        REFEREES["skip-strong"](Recipe(referee="skip-strong", strong=0.6)).discriminator_learns(moment(accuracy=0.65))
+        is False
+    )
     wgan = RECIPES["wgan-gp"]
     assert [REFEREES[wgan.referee](wgan).generator_learns(moment(s)) for s in range(5)] == [False] * 4 + [True]

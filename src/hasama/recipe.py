@@ -110,6 +110,9 @@ class Recipe:
             )
         if self.architecture == "vae":
             self._check_vae()
+        for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
+            if getattr(self, name) != DEFAULTS[name] and getattr(self, needed) not in values:
+                raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
 
     def _check_vae(self) -> None:
         game_only = ("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels")
@@ -228,6 +231,13 @@ def _in_words(hint: Any) -> str:
         return "two numbers"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[hint]
 
+
+MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gamma": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
+    "strong": ("referee", ("skip-strong",)),
+    "critic_steps": ("referee", ("critic-steps",)),
+}
+"""Fields that only do something together with a value of another: silence would be a lie."""
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}
 

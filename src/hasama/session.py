@@ -99,8 +99,8 @@ class Opening(NamedTuple):
                     f"with  hasama resume {run.folder}"
                 )
             notice = (
-                f"The files of {source} have changed since this run began. The run goes on with the {images['used']} pictures that "
-                "it began with; for the new ones start a new run with another --out."
+                f"The files of {source} have changed since this run began. The run goes on with the {images['used']} "
+                "pictures that it began with; for the new ones start a new run with another --out."
             )
         return cls(run, recipe, images["name"], None, notice)
 
