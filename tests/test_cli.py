@@ -49,7 +49,7 @@ def test_train_tells_what_it_made(trained: Path, pictures: Path):
     assert images["name"] == str(pictures)
     assert images["classes"] == {"dark": 20, "light": 20}
     log = Run(trained).log()
-    assert [line["images_seen"] for line in log] == [160, 320, 480]
+    assert [line["images_seen"] for line in log] == [160, 320, 480, 512]
     assert {"loss_discriminator", "loss_generator", "accuracy_real", "accuracy_fake", "seconds"} <= set(log[0])
 
 

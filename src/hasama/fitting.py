@@ -144,6 +144,9 @@ class _Keeper:
 
     def save_all(self) -> None:
         """At the end of a session."""
+        finished = self.game.images_seen >= 1000 * self.recipe.kimg
+        if finished and self.last is not None and not crossed(self.last, log_interval(self.recipe)):
+            self.write_log(self.last)  # so that the log alone tells that the run is at its end
         self.save()
         if not self.run.sample_file(self.game.images_seen).exists():
             self.save_grid()

@@ -144,7 +144,7 @@ def _run_row(run: "Run") -> list[str]:
     log = run.log()
     seen = log[-1]["images_seen"] / 1000 if log else 0.0
     losses = [f"{value:.2f}" for name, value in log[-1].items() if name.startswith("loss_")] if log else []
-    done = run.generator.exists() and seen >= recipe.kimg - 0.001 * recipe.batch * 11
+    done = run.generator.exists() and seen >= recipe.kimg
     state = "training" if run.is_held() else "finished" if done else "stopped"
     share = f"{min(100.0, 100 * seen / recipe.kimg):.0f} %"
     kimg = f"{seen:g}/{recipe.kimg:g}"
