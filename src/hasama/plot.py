@@ -39,12 +39,18 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
         for name in names:
             _draw(axes, log, name)
         axes.set(xlabel="thousands of images seen (kimg)", ylabel=title)
-        if title != "loss":
-            axes.set_ylim(-0.02, 1.02)
-        axes.legend(loc="upper right", frameon=False)
+        axes.set_ylim(*(_limits(log, names) if title == "loss" else (-0.02, 1.02)))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), frameon=False)
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def _limits(log: list[dict[str, Any]], names: list[str]) -> tuple[float, float]:
+    """What shows the losses well: all but the two hundredths that lie farthest out, and a margin."""
+    low, high = np.quantile([line[name] for line in log for name in names if name in line], [0.01, 0.99])
+    margin = 0.1 * (high - low) + 1e-3
+    return float(low - margin), float(high + margin)
 
 
 def _draw(axes: Any, log: list[dict[str, Any]], name: str) -> None:
