@@ -1,6 +1,9 @@
 """What the command says and leaves: real processes, good input and bad."""
 
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +14,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from command import TINY, hasama, make_pictures, refused
+from command import HASAMA, TINY, hasama, make_pictures, refused
 from hasama.recipe import RECIPES
 from hasama.run import Run
 
@@ -272,3 +275,19 @@ def test_a_missing_extra_explains_itself(trained: Path, pictures: Path, tmp_path
         command = [sys.executable, "-c", hide, *map(str, arguments)]
         refused(subprocess.run(command, capture_output=True, text=True, check=False), extra)
     assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_the_bar_shows_rate_time_left_and_both_losses(pictures: Path, tmp_path: Path):
+    """In a terminal of 80 columns, which `script` provides."""
+    if not shutil.which("script"):
+        pytest.skip("no `script` to make a terminal")
+    command = shlex.join([*HASAMA, "train", str(pictures), *TINY, "--kimg", "8", "--out", str(tmp_path / "run")])
+    done = subprocess.run(
+        ["script", "-qec", command, "/dev/null"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", done.stdout).splitlines()
+    whole = [line for line in drawn if re.search(r"\d % \S+/8 kimg +[\d,]+ images/s +[\d:]+ left D \S+ +G \S+", line)]
+    assert whole
+    assert all(len(line) <= 80 for line in whole)
+    assert "500 steps of 16" in done.stdout

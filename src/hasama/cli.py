@@ -1,6 +1,7 @@
 """The command: one small function for each thing people do. torch is imported only where it is needed."""
 
 import dataclasses
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -194,8 +195,9 @@ def _told(opening: Any, start: int) -> str:
         return f"{run.folder} already has its {recipe.kimg:g} kimg."
     if start:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg."
-    report = opening.pictures().report.text()
-    return f"{report}\nTraining {recipe.architecture} into {run.folder}. Ctrl-C saves and stops."
+    report, steps = opening.pictures().report.text(), math.ceil(recipe.kimg * 1000 / recipe.batch)
+    told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
+    return f"{report}\n{told} Ctrl-C saves and stops."
 
 
 def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:

@@ -20,6 +20,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
 REFRESH_SECONDS = 0.25
+WIDE = 120  # columns from which the bar spells everything out
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -41,10 +42,9 @@ def watch_scan(scans: Iterable["Scan"]) -> None:
         tasks: dict[str, Any] = {}
         for scan in scans:
             if scan.stage not in tasks:
-                tasks[scan.stage] = progress.add_task(
-                    f"{scan.stage} at the pictures".replace("decoding at", "decoding")
-                )
-            progress.update(tasks[scan.stage], completed=scan.done, total=scan.total)
+                doing = f"{scan.stage} at the pictures".replace("decoding at", "decoding")
+                tasks[scan.stage] = progress.add_task(doing, total=scan.total)
+            progress.update(tasks[scan.stage], completed=scan.done)
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
@@ -69,24 +69,26 @@ class _Rate(ProgressColumn):
 
 
 def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
-    total = round(recipe.kimg * 1000)
+    total, narrow = round(recipe.kimg * 1000), console.width < WIDE
+
+    def told(images: int) -> str:
+        return f"{images / 1000:.1f}/{recipe.kimg:g} kimg" if narrow else _seen(images, recipe)
+
     columns = (
-        BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[seen]}"), _Rate(), TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
+        BarColumn(10 if narrow else 30), TextColumn("{task.percentage:.0f} % {task.fields[seen]}"), _Rate(),
+        TimeRemainingColumn(compact=True), TextColumn("left {task.fields[losses]}"),
     )  # fmt: skip
     with Progress(*columns, console=console, speed_estimate_period=30) as progress:
-        task = progress.add_task("", total=total, completed=start, seen=_seen(start, recipe), losses="")
+        task = progress.add_task("", total=total, completed=start, seen=told(start), losses="")
         drawn = 0.0
         for record in records:
             if time.monotonic() - drawn > REFRESH_SECONDS:
-                progress.update(
-                    task, completed=min(record.images_seen, total), seen=_seen(record.images_seen, recipe),
-                    losses=_losses(record),
-                )  # fmt: skip
+                done, losses = min(record.images_seen, total), _losses(record, narrow)
+                progress.update(task, completed=done, seen=told(record.images_seen), losses=losses)
                 drawn = time.monotonic()
             yield record
             start = record.images_seen
-        progress.update(task, completed=min(start, total), seen=_seen(start, recipe))
+        progress.update(task, completed=min(start, total), seen=told(start))
 
 
 def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
@@ -108,11 +110,11 @@ def _seen(images: int, recipe: "Recipe") -> str:
     return f"{images / 1000:.1f}/{recipe.kimg:g} kimg (step {images // recipe.batch:,})"
 
 
-def _losses(record: "Record") -> str:
+def _losses(record: "Record", narrow: bool = False) -> str:
+    """Every loss with its name, or where there is little room with its name's first letter: D and G."""
     figures = record.figures()
-    return "  ".join(
-        f"{name.removeprefix('loss_')} {v:.3f}" for name, v in figures.items() if name.startswith("loss_")
-    )
+    losses = {name.removeprefix("loss_"): v for name, v in figures.items() if name.startswith("loss_")}
+    return "  ".join(f"{name[0].upper() if narrow else name} {value:.3f}" for name, value in losses.items())
 
 
 def duration(seconds: float) -> str:
