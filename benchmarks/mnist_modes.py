@@ -1,6 +1,6 @@
 """Does a DCGAN on MNIST paint all ten digits? A small classifier, trained here, counts them.
 
-    python benchmarks/mnist_modes.py --mnist FOLDER [--kimg 500] [--out benchmarks/out/mnist]
+    python benchmarks/mnist_modes.py --mnist FOLDER [--kimg 800] [--out benchmarks/out/mnist]
 
 FOLDER holds mnist-train.npz and mnist-test.npz (`images` uint8 [N, 28, 28], `labels`). Trains the classifier
 until it reads 99 % of the test set, trains the GAN by `hasama train`, paints 10,000 pictures and prints the
@@ -65,7 +65,7 @@ def read(classifier: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mnist", type=Path, required=True)
-    parser.add_argument("--kimg", type=float, default=500)
+    parser.add_argument("--kimg", type=float, default=800)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out" / "mnist")
     given = parser.parse_args()
     keep_memory()
