@@ -268,8 +268,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1, "instance_noise": 0.1, "discriminator_lr": 1e-4,
         "referee": "skip-strong",
     },
-    # `make demo`: a minute on two cores.
-    "demo": {"size": "32", "width": 32, "latent_size": 64, "kimg": 60.0, "ema_kimg": 2.0},
+    # `make demo`: a minute or two on two cores.
+    "demo": {"size": "32", "width": 32, "latent_size": 64, "kimg": 120.0, "ema_kimg": 2.0},
 }  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {name: Recipe(**differences) for name, differences in PRESETS.items()}
