@@ -179,7 +179,7 @@ BAD_FLAGS = {
     "--kimg nan": ["--kimg"],
     "--kimg -1": ["--kimg"],
     "--kimg 1 --steps 3": ["not both"],
-    "--steps 0": ["--kimg"],
+    "--steps 0": ["--steps"],
     "--objective hings": ["--objective"],
     "--penalty r1": ["--discriminator-norm none"],
     "--generator-betas 0.5 1": ["--generator-betas"],
@@ -291,3 +291,41 @@ def test_the_bar_shows_rate_time_left_and_both_losses(pictures: Path, tmp_path: 
     assert whole
     assert all(len(line) <= 80 for line in whole)
     assert "500 steps of 16" in done.stdout
+
+
+def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):
+    pictures = make_pictures(tmp_path / "photos", 6)
+    command = [*HASAMA, "train", ".", *TINY, "--steps", "2"]
+    done = subprocess.run(command, cwd=pictures, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Run(pictures / "runs" / "photos-dcgan").images_seen() == 32
+    done = subprocess.run([*HASAMA, "images", "."], cwd=pictures, capture_output=True, text=True, check=False)
+    assert "6 files, 6 pictures" in done.stdout
+    assert (tmp_path / "photos-preview.png").exists()
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work(pictures: Path, tmp_path: Path):
+    command = [*HASAMA, "train", str(pictures), *TINY, "--steps", "20", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert Run(tmp_path / "run").images_seen() == 320
+
+
+def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path: Path):
+    pytest.importorskip("tensorboardX")
+    kill = (
+        "import tensorboardX.event_file_writer as w\n"
+        "real, told = w.EventsWriter.write_event, []\n"
+        "def write(*a, **k):\n"
+        "    told.append(1)\n"
+        "    if len(told) > 2: raise OSError(28, 'No space left on device')\n"
+        "    return real(*a, **k)\n"
+        "w.EventsWriter.write_event = write\n"
+        "from hasama.cli import main; main()"
+    )
+    flags = ["train", str(pictures), *TINY, "--steps", "40", "--tensorboard", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", kill, *flags], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert Run(tmp_path / "run").images_seen() == 640

@@ -210,3 +210,54 @@ def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
     assert Run(out).images_seen() == 400
     assert json.loads((out / "recipe.json").read_text())["recipe"]["kimg"] == 0.4
     assert "already has its" in hasama(*command).stdout  # and without --kimg the run's own holds
+
+
+def test_a_longer_run_is_not_made_shorter(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    command = ["train", pictures, *TINY, "--kimg", "0.2", "--out", out]
+    assert hasama(*command).returncode == 0
+    assert hasama("resume", out, "--kimg", "0.4").returncode == 0
+    assert hasama(*command).returncode == 0
+    assert Run(out).recipe().kimg == 0.4
+    refused(hasama("resume", out, "--kimg", "0.3"), "already has 0.4 kimg", "larger")
+
+
+def test_resuming_keeps_the_threads(pictures: Path, tmp_path: Path):
+    """For another number of threads adds in another order, and the bits differ."""
+    out = tmp_path / "run"
+    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--threads", 2, "--out", out).returncode == 0
+    assert hasama("resume", out, "--kimg", "0.4", OMP_NUM_THREADS="1").returncode == 0
+    assert Run(out).threads() == 2
+    assert hasama("resume", out, "--kimg", "0.6", "--threads", 1).returncode == 0
+    assert Run(out).threads() == 1
+
+
+def test_moved_pictures_without_the_cache(tmp_path: Path):
+    pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "a run"
+    flags = [*TINY, "--out", out]
+    assert hasama("train", pictures, *flags, "--kimg", "0.2").returncode == 0
+    others = make_pictures(tmp_path / "others", 8)
+    elsewhere = {"HASAMA_CACHE": str(tmp_path / "elsewhere")}
+    refused(hasama("train", others, *flags, "--kimg", "0.4", **elsewhere), "are not those")
+    pictures.rename(tmp_path / "moved")
+    refused(hasama("resume", out, "--kimg", "0.4", **elsewhere), "no pictures at", "NEWPLACE", f"--out '{out}'")
+    done = hasama("train", tmp_path / "moved", *flags, "--kimg", "0.4", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert Run(out).images()["name"] == str(tmp_path / "moved")
+    assert f"hasama resume '{out}'" in done.stdout  # fit for pasting, the blank notwithstanding
+
+
+def test_runs_tell_what_was_really_saved(pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    process = start("train", pictures, *TINY, *length(kimg=1000, minutes=60), "--out", out)
+    wait_for(lambda: len(Run(out).log()) >= 3)
+    process.kill()
+    process.communicate()
+    assert " 0/1000 " in hasama("runs", tmp_path, COLUMNS="200").stdout
+    process = start("resume", out)
+    assert process.stdout
+    said = process.stdout.readline()
+    assert "at 0 of 1000 kimg" in said
+    assert "was not saved, and is done again" in said
+    process.kill()
+    process.communicate()

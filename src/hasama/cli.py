@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -106,15 +108,17 @@ def train(
     if steps is not None:
         if "kimg" in given:
             raise HasamaError("Give the length as --kimg or as --steps, not both.")
+        if steps < 1:
+            raise HasamaError(f"--steps must be at least 1; got {steps}.")
         given["kimg"] = steps * chosen.batch / 1000
         chosen = chosen.but(kimg=given["kimg"])
 
     from hasama.run import Run
     from hasama.session import Opening
 
-    run = Run(out or Path("runs") / f"{Path(source).stem}-{recipe}")
+    run = Run(out or Path("runs") / f"{_name(source)}-{recipe}")
     _check_machine(device, threads, tensorboard)
-    return _train(Opening.of(source, chosen, run, given), device, tensorboard)
+    return _train(Opening.of(source, chosen, run, given)._replace(threads=threads), device, tensorboard)
 
 
 @app.command
@@ -147,8 +151,10 @@ def resume(
 
     place = Run(run)
     recipe = place.recipe() if kimg is None else place.recipe().but(kimg=kimg)
+    if kimg is not None and recipe.images < place.images_seen():
+        raise HasamaError(f"{run} already has {place.images_seen() / 1000:g} kimg: --kimg takes a larger length.")
     _check_machine(device, threads, tensorboard)
-    return _train(Opening.resumed(place, recipe), device, tensorboard)
+    return _train(Opening.resumed(place, recipe)._replace(threads=threads), device, tensorboard)
 
 
 def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
@@ -191,11 +197,15 @@ def _train(opening: Any, device: str, tensorboard: bool) -> int:
 def _told(opening: Any, start: int) -> str:
     """What is about to happen."""
     run, recipe = opening.run, opening.recipe
-    if start >= recipe.kimg * 1000:
+    if start >= recipe.images:
         return f"{run.folder} already has its {recipe.kimg:g} kimg."
-    if start:
-        return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg."
-    report, steps = opening.pictures().report.text(), math.ceil(recipe.kimg * 1000 / recipe.batch)
+    logged = run.log()[-1]["images_seen"] if run.log() else 0
+    lost = (
+        f" What came after, up to {logged / 1000:g} kimg, was not saved, and is done again." if logged > start else ""
+    )
+    if start or lost:
+        return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}"
+    report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
     told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
     return f"{report}\n{told} Ctrl-C saves and stops."
 
@@ -204,16 +214,16 @@ def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
     from hasama.show import say
 
     seen = run.images_seen()
-    if seen < recipe.kimg * 1000:
-        say(f"\nSaved at {seen / 1000:g} of {recipe.kimg:g} kimg. To go on:\n  hasama resume {run.folder}")
+    if seen < recipe.images:
+        say(f"\nSaved at {seen / 1000:g} of {recipe.kimg:g} kimg. To go on:\n  {run.how_to_go_on()}")
         return INTERRUPTED if interrupted else 0
     say(
         f"\nDone: {seen / 1000:g} kimg.\n"
         f"  sample grid  {run.sample_file(seen)}\n"
         f"  loss plot    {run.loss_plot}\n"
         f"  model        {run.generator}\n"
-        f"More pictures:  hasama sample {run.folder}\n"
-        f"Train longer:   hasama resume {run.folder} --kimg {2 * recipe.kimg:g}"
+        f"More pictures:  hasama sample {shlex.quote(str(run.folder))}\n"
+        f"Train longer:   {run.how_to_go_on()} --kimg {2 * recipe.kimg:g}"
     )
     return 0
 
@@ -227,6 +237,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
+        os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -275,7 +286,7 @@ def sample(
 
     if not 1 <= count <= 1_000_000 or (columns is not None and columns < 1) or seed < 0:
         raise HasamaError("--count takes 1 to 1000000, --columns at least 1, --seed at least 0.")
-    out = out or _beside(run, f"samples-{seed}.png")
+    out = out or _beside(run, f"samples-{seed}.png" if label is None else f"samples-{seed}-{Path(label).name}.png")
     if out.suffix:
         from hasama.images import picture_format
 
@@ -432,7 +443,7 @@ def images(
     from hasama.show import say, watch_scan
 
     form = Recipe(size=size, fit=fit, colour=colour, labels=labels)  # pyright: ignore[reportArgumentType]
-    out = out or Path(f"{Path(source).stem}-preview.png")
+    out = out or _preview_place(source)
 
     import numpy as np
 
@@ -447,6 +458,21 @@ def images(
     save_picture(grid(pictures.take(np.sort(shown))), out)
     say(f"{pictures.report.text()}\n  preview     {out}")
     return 0
+
+
+def _name(source: str) -> str:
+    """What to call the things made from a source."""
+    try:
+        return Path(source).expanduser().resolve().stem or "pictures"
+    except (OSError, RuntimeError):
+        return "pictures"  # the source will be refused
+
+
+def _preview_place(source: str) -> Path:
+    """Here; or beside the source where here is inside of it, or the preview would be one of its pictures."""
+    name, folder = f"{_name(source)}-preview.png", Path(source).expanduser().resolve()
+    inside = folder.is_dir() and Path.cwd().is_relative_to(folder)
+    return folder.parent / name if inside else Path(name)
 
 
 @app.command
@@ -486,7 +512,7 @@ def stop(run: Path, /) -> int:
     if not place.is_held():
         raise HasamaError(f"Nobody is training {run}.")
     place.stop()
-    say(f"Asked {run} to stop. To go on later:  hasama resume {run}")
+    say(f"Asked {run} to stop. To go on later:  {place.how_to_go_on()}")
     return 0
 
 
@@ -511,8 +537,8 @@ def main() -> None:
         complain(str(error))
         code = 2
     except KeyboardInterrupt:
+        from hasama.show import complain
+
+        complain("stopped at once. A run stands where it was last saved; hasama resume goes on from there.")
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, `head` say, has gone
-        sys.stderr.close()
-        code = 0
     sys.exit(code)

@@ -6,6 +6,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,9 +78,12 @@ def fit(
     if game.images_seen == 0:
         keeper.save_grid()
     try:
-        while game.images_seen < recipe.kimg * 1000:
+        while game.images_seen < recipe.images:
             step = next(steps)
-            keeper.note(step)
+            try:
+                keeper.note(step)
+            except HasamaError as error:
+                raise HasamaError(f"{error} {keeper.rescue()}") from error
             yield step
             if stop() or run.stop_asked():
                 break
@@ -142,9 +146,18 @@ class _Keeper:
         save_generator(self.painter, self.run.generator)
         self.saved = time.monotonic()
 
+    def rescue(self) -> str:
+        """When the run must end: save it if that is still possible, and tell where it stands."""
+        with suppress(HasamaError):
+            self.save()
+        stands = self.run.images_seen() / 1000
+        return (
+            f"The run stands at {stands:g} kimg:  {self.run.how_to_go_on()}" if stands else "Nothing was saved yet."
+        )
+
     def save_all(self) -> None:
         """At the end of a session."""
-        finished = self.game.images_seen >= 1000 * self.recipe.kimg
+        finished = self.game.images_seen >= self.recipe.images
         if finished and self.last is not None and not crossed(self.last, log_interval(self.recipe)):
             self.write_log(self.last)  # so that the log alone tells that the run is at its end
         self.save()

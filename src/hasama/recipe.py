@@ -126,6 +126,11 @@ class Recipe:
         return parse_size(self.size)
 
     @property
+    def images(self) -> int:
+        """The length in images."""
+        return round(self.kimg * 1000)
+
+    @property
     def penalty_weight(self) -> float:
         """The weight of the penalty: --gamma, or the first guess where none was given.
 

@@ -12,6 +12,7 @@ stop                   whoever writes this file asks the run to stop
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -64,7 +65,7 @@ class Run:
             HasamaError: the folder holds something else, or cannot be written to.
         """
         self.check_free()
-        write_json(self._images_file, {"name": source, **asdict(report)})
+        self.save_images(report, source)
         self.save_recipe(recipe)
 
     def check_free(self) -> None:
@@ -93,7 +94,7 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
-            lock.acquire(blocking=False)
+            lock.acquire(timeout=1)  # `is_held` of another process may have it for an instant
         except Timeout:
             raise HasamaError(
                 f"{self.folder} is being trained by another process; wait for it, or stop it."
@@ -140,10 +141,19 @@ class Run:
         """Write the recipe, as when a run is made longer."""
         write_json(self._recipe_file, {"version": __version__, "recipe": recipe.to_dict()})
 
+    def save_images(self, report: "Report", source: str) -> None:
+        """Write where the pictures are, and what the scan found."""
+        write_json(self._images_file, {"name": source, **asdict(report)})
+
+    def how_to_go_on(self) -> str:
+        """The command that resumes it, fit for pasting."""
+        return f"hasama resume {shlex.quote(str(self.folder))}"
+
     def images(self) -> dict[str, Any]:
         """What `images.json` says: the scan's report, and the source's name as it was given."""
         images = read_json(self._images_file, "list of images")
-        if not isinstance(images, dict) or not {"name", "key", "digest", "channels"} <= set(images):
+        kinds = {"name": str, "key": str, "digest": str, "channels": int, "used": int}
+        if not isinstance(images, dict) or not all(isinstance(images.get(k), kind) for k, kind in kinds.items()):
             raise HasamaError(f"{self._images_file} is damaged.")
         return images
 
@@ -185,9 +195,10 @@ class Run:
         """
         import torch
 
+        saved = {"version": __version__, "threads": torch.get_num_threads(), "game": game.state_dict()}
         with replacing(self.checkpoint) as temporary:
             try:
-                torch.save({"version": __version__, "game": game.state_dict()}, temporary)
+                torch.save(saved, temporary)
             except RuntimeError as error:  # torch's zip writer reports a full disk so
                 raise OSError(28, f"No room for the checkpoint ({str(error).splitlines()[0]})") from error
 
@@ -214,13 +225,21 @@ class Run:
 
     def images_seen(self) -> int:
         """Where a session would begin: the checkpoint's count; 0 without one, or if it cannot be read."""
+        return int(self._peek().get("game", {}).get("images_seen", 0))
+
+    def threads(self) -> int | None:
+        """The CPU threads that made the checkpoint; None without one."""
+        return self._peek().get("threads")
+
+    def _peek(self) -> dict[str, Any]:
+        """The checkpoint, without reading its tensors; empty if it cannot be read, which `load_game` explains."""
         import torch
 
         try:
             saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
-            return int(saved["game"]["images_seen"])
-        except Exception:  # `load_game` says what is wrong
-            return 0
+            return saved if isinstance(saved["game"]["images_seen"], int) else {}
+        except Exception:
+            return {}
 
     # --- stopping
 
@@ -251,7 +270,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
         figures = json.loads(line)
     except ValueError:
         return None
-    return figures if isinstance(figures, dict) and "images_seen" in figures else None
+    return figures if isinstance(figures, dict) and isinstance(figures.get("images_seen"), int) else None
 
 
 def find_runs(folder: str | Path) -> list[Run]:

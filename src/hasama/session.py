@@ -1,5 +1,6 @@
 """From a source and a recipe to a run: the parts of the package put together, for the command and for Python."""
 
+import shlex
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -65,6 +66,7 @@ class Opening(NamedTuple):
         recipe: what holds in this session.
         reading: the source on its way into the cache; None if the cache already holds the run's pictures.
         notice: something the user should know; or None.
+        threads: the CPU threads that the user asked for; None for those that the run had.
     """
 
     run: Run
@@ -72,6 +74,7 @@ class Opening(NamedTuple):
     source: str
     reading: Reading | None
     notice: str | None = None
+    threads: int | None = None
 
     @classmethod
     def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
@@ -90,13 +93,13 @@ class Opening(NamedTuple):
         images = run.images()
         pictures = open_cached(images["key"])
         if pictures is None or pictures.report.digest != images["digest"]:
-            return cls(run, recipe, images["name"], Reading(images["name"], Form.of(recipe)))
+            return cls(run, recipe, source or images["name"], _read_again(run, source or images["name"], recipe))
         notice = None
-        if source is not None and Reading(source, Form.of(recipe)).key != images["key"]:
+        if source is not None and _key(source, recipe) != images["key"]:
             if source != images["name"]:
                 raise HasamaError(
                     f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on "
-                    f"with  hasama resume {run.folder}"
+                    f"with  {run.how_to_go_on()}"
                 )
             notice = (
                 f"The files of {source} have changed since this run began. The run goes on with the {images['used']} "
@@ -132,11 +135,15 @@ class Opening(NamedTuple):
     def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
         """Train from where the run stands to the end, or until someone asks to stop."""
         keep_memory()
+        if self.run.exists() and self.threads is None and (threads := self.run.threads()):
+            torch.set_num_threads(threads)  # sums are added in another order by another number of threads
         place = pick_device(device)
         pictures = self.pictures()
         with self.run.held():
+            self.run.clear_stop()
             if self.run.exists():
                 self.run.save_recipe(self.recipe)
+                self.run.save_images(pictures.report, self.source)
             else:
                 self.run.create(self.recipe, pictures.report, self.source)
             yield from _session(self.run, self.recipe, pictures, place, stop)
@@ -149,7 +156,6 @@ def _session(
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     run.load_game(game)
     run.cut_log(game.images_seen)
-    run.clear_stop()
     shown = batches(pictures, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
     steps = ARCHITECTURES[recipe.architecture].loop(game, shown)
     painter = Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
@@ -167,7 +173,7 @@ def check_buildable(recipe: Recipe) -> None:
 
 
 def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
-    """The recipe for going on with a run by `train`: the run's own, with a new length if one was given.
+    """The recipe for going on with a run by `train`: the run's own, with a longer length if one was given.
 
     Raises:
         HasamaError: the command asks for something else than the run was started with.
@@ -178,9 +184,29 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
         told = ", ".join(f"{flag(name)} {here} (now {there})" for name, (here, there) in different.items())
         raise HasamaError(
             f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"
-            f"  hasama resume {run.folder}\nor choose another --out for a new run."
+            f"  {run.how_to_go_on()}\nor choose another --out for a new run."
         )
-    return own.but(**{name: getattr(asked, name) for name in FREE if name in given})
+    changes = {name: getattr(asked, name) for name in FREE if name in given}
+    return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
+
+
+def _key(source: str, recipe: Recipe) -> str | None:
+    """The cache's key of what is at the source now; None if it is gone, which is no harm if the cache has it."""
+    try:
+        return Reading(source, Form.of(recipe)).key
+    except HasamaError:
+        return None
+
+
+def _read_again(run: Run, source: str, recipe: Recipe) -> Reading:
+    """The run's pictures from their source, for the cache has them no longer."""
+    try:
+        return Reading(source, Form.of(recipe))
+    except HasamaError as error:
+        raise HasamaError(
+            f"{error} {run.folder} began with the pictures there. If they have moved, name their new place:  "
+            f"hasama train NEWPLACE ... --out {shlex.quote(str(run.folder))}"
+        ) from error
 
 
 def _absolute(source: str) -> str:

@@ -1,5 +1,6 @@
 """What the terminal shows: bars, reports and tables. Consumers of records, and nothing else."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,8 +16,17 @@ if TYPE_CHECKING:
     from hasama.recipe import Recipe
     from hasama.run import Run
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Terminal(Console):
+    """A console whose reader may go away (`hasama train ... | head`): the work goes on, unseen."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+console = _Terminal(highlight=False, soft_wrap=True)
+errors = _Terminal(stderr=True, highlight=False, soft_wrap=True)
 
 LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
 REFRESH_SECONDS = 0.25
@@ -34,7 +44,14 @@ def complain(text: str) -> None:
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:
-    """A bar while a source is read; nothing if there is nothing to read."""
+    """A bar (without a terminal: now and then a line) while a source is read; nothing if there is nothing to read."""
+    if not console.is_terminal:
+        told = time.monotonic()
+        for scan in scans:
+            if time.monotonic() - told > LINE_SECONDS:
+                say(f"{_doing(scan)} {scan.done}/{scan.total}")
+                told = time.monotonic()
+        return
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
         TimeRemainingColumn(), console=console, transient=True,
@@ -42,9 +59,12 @@ def watch_scan(scans: Iterable["Scan"]) -> None:
         tasks: dict[str, Any] = {}
         for scan in scans:
             if scan.stage not in tasks:
-                doing = f"{scan.stage} at the pictures".replace("decoding at", "decoding")
-                tasks[scan.stage] = progress.add_task(doing, total=scan.total)
+                tasks[scan.stage] = progress.add_task(_doing(scan), total=scan.total)
             progress.update(tasks[scan.stage], completed=scan.done)
+
+
+def _doing(scan: "Scan") -> str:
+    return "decoding the pictures" if scan.stage == "decoding" else "looking at the pictures"
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
@@ -69,7 +89,7 @@ class _Rate(ProgressColumn):
 
 
 def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
-    total, narrow = round(recipe.kimg * 1000), console.width < WIDE
+    total, narrow = recipe.images, console.width < WIDE
 
     def told(images: int) -> str:
         return f"{images / 1000:.1f}/{recipe.kimg:g} kimg" if narrow else _seen(images, recipe)
@@ -97,7 +117,7 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterato
         now = time.monotonic()
         if now - told > LINE_SECONDS:
             rate = (record.images_seen - start) / (now - began)
-            left = max(0.0, recipe.kimg * 1000 - record.images_seen) / rate
+            left = max(0, recipe.images - record.images_seen) / rate
             say(
                 f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  {_losses(record)}"
             )
@@ -144,10 +164,10 @@ def _run_row(run: "Run") -> list[str]:
     except HasamaError as error:
         return [str(run.folder), "-", "-", "-", "-", "-", "-", f"damaged: {str(error).splitlines()[0]}"]
     log = run.log()
-    seen = log[-1]["images_seen"] / 1000 if log else 0.0
+    held = run.is_held()
+    images = (log[-1]["images_seen"] if log else 0) if held else run.images_seen()  # what would be resumed
     losses = [f"{value:.2f}" for name, value in log[-1].items() if name.startswith("loss_")] if log else []
-    done = run.generator.exists() and seen >= recipe.kimg
-    state = "training" if run.is_held() else "finished" if done else "stopped"
-    share = f"{min(100.0, 100 * seen / recipe.kimg):.0f} %"
-    kimg = f"{seen:g}/{recipe.kimg:g}"
+    state = "training" if held else "finished" if images >= recipe.images else "stopped"
+    share = f"{min(100.0, 100 * images / recipe.images):.0f} %"
+    kimg = f"{images / 1000:g}/{recipe.kimg:g}"
     return [str(run.folder), recipe.architecture, source, recipe.size, kimg, share, " ".join(losses), state]

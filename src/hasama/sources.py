@@ -99,9 +99,10 @@ def _folder(root: Path) -> list[Entry]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files below, links followed but never round in circles; hidden files and folders left out.
+    """All files below, links followed but never round in circles.
 
-    Folders that cannot be listed come last, so that the report names them.
+    Hidden files and folders, and the folders of runs, are left out. Folders that cannot be listed come last, so
+    that the report names them.
     """
     seen: set[str] = set()
     closed: list[OSError] = []
@@ -111,6 +112,9 @@ def _walk(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
+        if {"recipe.json", "images.json"} <= set(files):
+            folders.clear()  # a run that was made inside: its sample grids are no pictures to learn
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder, name) for name in files if not name.startswith("."))
     yield from (Path(error.filename) for error in closed)

@@ -89,7 +89,9 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Pain
     except FileNotFoundError:
         raise HasamaError(f"There is no generator at {path}.") from None
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
-        raise HasamaError(f"{path} is not a readable safetensors file: {error}.") from error
+        raise HasamaError(
+            f"{path} is not a readable safetensors file (give a run's folder or a generator.safetensors): {error}."
+        ) from error
     about, recipe = _read_header(header, path)
     try:
         with torch.device("meta"):
