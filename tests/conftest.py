@@ -6,10 +6,18 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+from command import make_pictures
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.pop("HASAMA_MIRROR", None)
 
 install_import_hook("hasama", "checker.check")  # rule 5 of the design: shapes are types, checked here
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small pictures in two classes. Tests that change pictures make their own."""
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(autouse=True)

@@ -20,11 +20,6 @@ from hasama.run import Run
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
 def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with classes."""
     out = tmp_path_factory.mktemp("trained") / "run"

@@ -21,11 +21,6 @@ def length(kimg: float = 4.8, minutes: float = 0.005) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
 def reference(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nothing interrupted."""
     out = tmp_path_factory.mktemp("reference") / "run"

@@ -293,22 +293,19 @@ def sample(
         picture_format(out)
     painter = _painter(run, device)
 
-    import numpy as np
+    from itertools import chain
 
     from hasama.images import grid, save_picture, to_picture
-    from hasama.latent import draw_latents, labels_for, paint
+    from hasama.latent import draw_latents, labels_for, paint, paint_all
 
     latents = draw_latents(seed, count, painter.latent_size)
-    painted = paint(painter, latents, labels_for(painter, count, label))
+    labels = labels_for(painter, count, label)
     if out.suffix:
-        save_picture(grid(np.concatenate(list(painted)), columns), out)
+        save_picture(grid(paint_all(painter, latents, labels), columns), out)
         say(f"{count} pictures in {out}")
         return 0
-    number = 0
-    for pixels in painted:
-        for one in pixels:
-            save_picture(to_picture(one), out / f"seed{seed}-{number:06d}.png")
-            number += 1
+    for number, one in enumerate(chain.from_iterable(paint(painter, latents, labels))):
+        save_picture(to_picture(one), out / f"seed{seed}-{number:06d}.png")
     say(f"{count} pictures in the folder {out}")
     return 0
 
@@ -367,28 +364,16 @@ def interpolate(
     import torch
 
     from hasama.images import grid
-    from hasama.latent import labels_for, paint, walk
+    from hasama.latent import labels_for, paint_all, walk
 
     frames = max(2, round(seconds * fps))
     walks = torch.stack([walk(seed + n, stops, frames, painter.latent_size) for n in range(count)], 1)
     labels = labels_for(painter, count, label)
 
-    def film() -> Iterator[Any]:
-        for latents in walks:  # [frames, count, Z]
-            (pixels,) = (
-                [*paint(painter, latents, labels)] if count <= 64 else [_joined(paint(painter, latents, labels))]
-            )
-            yield grid(pixels, smallest=128)
-
-    save_film(film(), out, fps)
+    film = (grid(paint_all(painter, latents, labels), smallest=128) for latents in walks)  # [frames, count, Z]
+    save_film(film, out, fps)
     say(f"{frames} frames in {out}")
     return 0
-
-
-def _joined(parts: Any) -> Any:
-    import numpy as np
-
-    return np.concatenate(list(parts))
 
 
 def _painter(run: Path, device: str) -> Any:

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hasama.errors import HasamaError
 from hasama.game import Game, Record
 from hasama.images import grid, save_picture
-from hasama.latent import draw_latents, labels_for, paint
+from hasama.latent import draw_latents, labels_for, paint_all
 from hasama.plot import plot_losses
 from hasama.recipe import Recipe
 from hasama.run import Run
@@ -159,7 +157,7 @@ class _Keeper:
         """At the end of a session."""
         finished = self.game.images_seen >= self.recipe.images
         if finished and self.last is not None and not crossed(self.last, log_interval(self.recipe)):
-            self.write_log(self.last)  # so that the log alone tells that the run is at its end
+            self.write_log(self.last)  # so that the log, too, reaches the end
         self.save()
         if not self.run.sample_file(self.game.images_seen).exists():
             self.save_grid()
@@ -173,5 +171,4 @@ def sample_grid(painter: Painter, seed: int) -> "Image.Image":
     labels = labels_for(painter, count)
     if columns and labels is not None:
         labels = labels.new_tensor([place % columns for place in range(count)])
-    pixels = np.concatenate(list(paint(painter, draw_latents(seed, count, painter.latent_size), labels)))
-    return grid(pixels, columns)
+    return grid(paint_all(painter, draw_latents(seed, count, painter.latent_size), labels), columns)

@@ -34,6 +34,11 @@ def paint(painter: Painter, latents: Latents, labels: Labels | None = None) -> I
         yield painter.paint(latents[some].to(device), given)
 
 
+def paint_all(painter: Painter, latents: Latents, labels: Labels | None = None) -> Pixels:
+    """`paint`, all in one array."""
+    return np.concatenate(list(paint(painter, latents, labels)))
+
+
 def labels_for(painter: Painter, count: int, name: str | None = None) -> Labels | None:
     """Labels [count] of one class, or of all in turn; None for a generator without classes.
 
