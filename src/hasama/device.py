@@ -2,8 +2,8 @@
 
 import ctypes
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -49,6 +49,22 @@ def pick_arithmetic(precision: str, device: torch.device) -> Arithmetic:
     if precision == "bf16" or (precision == "auto" and gains_by_bf16(device)):
         return partial(torch.autocast, device.type, torch.bfloat16)
     return nullcontext
+
+
+@contextmanager
+def fast_products() -> Iterator[None]:
+    """float32 matrix products whose factors may be rounded to bfloat16; the sums stay in float32.
+
+    Nothing is lost where the factors come from bfloat16. On the CPU they then run in oneDNN, twice as fast as MKL on
+    AMD's chips.
+    """
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = "bf16"  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def lay_out(network: nn.Module, device: torch.device) -> nn.Module:

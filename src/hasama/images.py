@@ -61,7 +61,7 @@ def open_picture(file: str | Path | io.BytesIO | io.BufferedReader, about: int |
             picture.load()
             if picture.format == "PPM" and picture.mode == "I":
                 return eight_bits(picture.convert("I;16"))  # Pillow widens its 16 bits to 32
-            return eight_bits(_upright(picture))
+            return eight_bits(upright(picture))
     except Exception as error:  # decoders of broken files raise nearly everything
         raise HasamaError(why(error)) from error
 
@@ -82,7 +82,7 @@ def why(error: Exception) -> str:
     return "truncated" if "truncated" in words.lower() else f"broken ({words or type(error).__name__})"
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def upright(picture: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says. Damaged EXIF says nothing; the picture may be good."""
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
@@ -210,8 +210,13 @@ def grid(pixels: Pixels, columns: int | None = None, smallest: int = 64, gap: in
     return to_picture(canvas)
 
 
-def save_picture(picture: Image.Image, path: str | Path) -> None:
+def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None = None) -> None:
     """Save atomically in the format that the name's ending says; alpha becomes white where JPEG has none.
+
+    Args:
+        picture: to be saved.
+        path: where.
+        profile: an ICC profile to go with it.
 
     Raises:
         HasamaError: an ending that Pillow cannot write, a picture that the format cannot hold, or a place that
@@ -221,9 +226,12 @@ def save_picture(picture: Image.Image, path: str | Path) -> None:
     file_format = picture_format(path)
     if file_format == "JPEG":
         picture = as_channels(picture, 1 if picture.mode == "L" else 3)
+    options = {"icc_profile": profile} if profile else {}
+    if file_format == "JPEG":
+        options |= {"quality": 95}
     with replacing(path) as temporary:
         try:
-            picture.save(temporary, format=file_format)
+            picture.save(temporary, format=file_format, **options)
         except Exception as error:  # encoders refuse modes and sizes with nearly everything
             if isinstance(error, OSError) and error.strerror:
                 raise

@@ -92,8 +92,7 @@ class Recipe:
     checkpoint_minutes: float = option(2.0, "Save everything that resuming needs every so often.", 0)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+        check_fields(self)
         parse_size(self.size)
         for name in ("generator_betas", "discriminator_betas"):
             if not all(0 <= beta < 1 for beta in getattr(self, name)):
@@ -198,6 +197,16 @@ def unknown_name(name: str, known: Iterable[str], what: str) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
     return f"There is no {what} called {name!r}. {hint}"
+
+
+def check_fields(recipe: Any) -> None:
+    """Hold every field of a dataclass of `option`s against its type and range.
+
+    Raises:
+        HasamaError: one is of the wrong kind or out of range.
+    """
+    for field in dataclasses.fields(recipe):
+        _check(field, getattr(recipe, field.name))
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

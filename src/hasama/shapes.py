@@ -23,3 +23,9 @@ PerImage = Float[Tensor, " n"]
 """A loss or a penalty for each picture; the caller takes the mean."""
 
 Scalar = Float[Tensor, ""]
+
+Activations = Float[Tensor, "1 c h w"]
+"""What one layer of a network makes of one picture."""
+
+Weighting = Float[Tensor, "h w"]
+"""How much each place of a picture or of a layer counts, 0 to 1."""

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from hasama.game import Record
     from hasama.recipe import Recipe
     from hasama.run import Run
+    from hasama.style.film import Painted
+    from hasama.style.transfer import Frame
 
 
 class _Terminal(Console):
@@ -171,3 +174,67 @@ def _run_row(run: "Run") -> list[str]:
     share = f"{min(100.0, 100 * images / recipe.images):.0f} %"
     kimg = f"{images / 1000:g}/{recipe.kimg:g}"
     return [str(run.folder), recipe.architecture, source, recipe.size, kimg, share, " ".join(losses), state]
+
+
+# --- painting -------------------------------------------------------------------------------------
+
+
+def watch_painting(frames: Iterator["Frame"]) -> Iterator["Frame"]:
+    """Pass the frames on, showing the scale, the losses and the time left: a bar, or plain lines."""
+
+    def told(frame: "Frame") -> str:
+        height, width = frame.canvas.image.shape[2:]
+        return f"{width}x{height} (scale {frame.scale + 1} of {frame.scales}) step {frame.iteration}/{frame.iterations}"
+
+    yield from _watch(frames, lambda frame: frame.done, told, lambda frame: frame)
+
+
+def watch_film(steps: Iterator["Painted"]) -> Iterator["Painted"]:
+    """The same for a film: a bar over its pictures."""
+
+    def progress(step: "Painted") -> float:
+        return (step.picture + step.frame.done) / step.pictures
+
+    def told(step: "Painted") -> str:
+        return f"picture {step.picture + 1} of {step.pictures}, step {step.frame.iteration}/{step.frame.iterations}"
+
+    yield from _watch(steps, progress, told, lambda step: step.frame)
+
+
+def _watch(
+    records: Iterator[Any],
+    progress: Callable[[Any], float],
+    told: Callable[[Any], str],
+    frame_of: Callable[[Any], "Frame"],
+) -> Iterator[Any]:
+    """A bar over any records whose progress can be told; without a terminal now and then a line."""
+    began = shown = time.monotonic()
+    first: float | None = None
+    columns = (
+        BarColumn(20), TextColumn("{task.percentage:.0f} %"), TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.fields[left]} left"), TextColumn("{task.fields[losses]}"),
+    )  # fmt: skip
+    bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
+    task = bar.add_task("", total=1.0, doing="", left="-", losses="") if bar else None
+    with bar or nullcontext():
+        for record in records:
+            now, done = time.monotonic(), progress(record)
+            first = done if first is None else first
+            every = REFRESH_SECONDS if bar else LINE_SECONDS
+            if now - shown > every:
+                left = duration((1 - done) * (now - began) / (done - first)) if done > first else "-"
+                losses = _terms(frame_of(record).losses)
+                if bar and task is not None:
+                    bar.update(task, completed=done, doing=told(record), left=left, losses=losses)
+                else:
+                    say(f"{100 * done:.0f} %  {told(record)}  {left} left  {losses}")
+                shown = now
+            if frame_of(record).notice:
+                say(frame_of(record).notice, "yellow")
+            yield record
+
+
+def _terms(losses: dict[str, float]) -> str:
+    """The weighted sum, and what it is the sum of."""
+    terms = " + ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    return f"loss {sum(losses.values()):.4g} = {terms}"

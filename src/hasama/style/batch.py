@@ -1,0 +1,76 @@
+"""A folder of pictures painted in the style of one, of several together, or of each of a folder."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from hasama.errors import HasamaError
+from hasama.style.painting import Job, StyleSource
+
+
+def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:
+    """Every file below a folder whose ending is a picture's, by name; nothing hidden, nothing below `but`.
+
+    Raises:
+        HasamaError: there is none.
+    """
+    endings = set(Image.registered_extensions())
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if but is not None and path.resolve().is_relative_to(but.resolve()):
+            continue
+        if path.suffix.lower() in endings and not any(part.startswith(".") for part in parts) and path.is_file():
+            found.append(path)
+    if not found:
+        raise HasamaError(f"There are no pictures in {folder}.")
+    return found
+
+
+def batch_jobs(job: Job) -> list[Job]:
+    """One job for each content and each style.
+
+    Args:
+        job: its content, or one of its styles, or both are folders; `out` is the folder for what is painted. Styles
+            that are all single pictures are mixed; if one is a folder, each picture makes a painting of its own.
+
+    Raises:
+        HasamaError: a folder holds no pictures, or masks are given for a folder of styles.
+    """
+    contents = pictures_in(job.content, job.out) if job.content.is_dir() else [job.content]
+    if not any(source.picture.is_dir() for source in job.styles):
+        sets: list[Sequence[StyleSource]] = [job.styles]
+    else:
+        if any(source.mask or source.where for source in job.styles):
+            raise HasamaError("Masks belong to single style pictures; a folder of styles takes none.")
+        sets = [
+            [StyleSource(picture)]
+            for source in job.styles
+            for picture in (pictures_in(source.picture) if source.picture.is_dir() else [source.picture])
+        ]
+    root = job.content if job.content.is_dir() else job.content.parent
+    content_names = names_for([content.relative_to(root) for content in contents])
+    style_names = names_for([Path("+".join(style.picture.stem for style in styles)) for styles in sets])
+    return [
+        job._replace(content=content, styles=tuple(styles), out=job.out / f"{content_name}--{style_name}.png")
+        for content, content_name in zip(contents, content_names, strict=True)
+        for styles, style_name in zip(sets, style_names, strict=True)
+    ]
+
+
+def names_for(paths: Sequence[Path]) -> list[str]:
+    """Names without endings, but with them (a-jpg, a-png) or a number where several would be the same."""
+    bare = [str(path.with_suffix("")) if path.suffix else str(path) for path in paths]
+    count = Counter(bare)
+    names = [
+        name if count[name] == 1 else f"{name}-{path.suffix.lstrip('.').lower()}"
+        for name, path in zip(bare, paths, strict=True)
+    ]
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return unique

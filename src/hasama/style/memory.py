@@ -1,0 +1,139 @@
+"""How large a window may go through the network at once, so that a painting keeps to a budget of memory."""
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+from hasama.errors import HasamaError
+from hasama.features import stride_of
+from hasama.style.canvas import HISTORY
+from hasama.style.recipe import StyleRecipe
+from hasama.style.tiles import halo_of
+from hasama.style.transfer import used_layers
+
+COLOUR_BYTES = 12
+"""Three float32 for each pixel."""
+
+COPIES = {"adam": 5.0, "gradient-descent": 3.0, "lbfgs": 6.0 + 2 * HISTORY}
+"""Canvases that live at once: the picture, its gradient, the optimizer's memory, and one that is being made."""
+
+WINDOW_BYTES = {2: 1150, 4: 2250}
+"""Of the network's activations and their gradients for each pixel of a window, by bytes a number (measured)."""
+
+OVERHEAD = 96 * 2**20
+"""What libraries take for their threads' work and what an allocator cannot reuse."""
+
+SHARE_OF_FREE = 0.7
+"""Of the memory that is free, the part that is taken unasked."""
+
+LARGEST_WINDOW = 1536
+"""Windows beyond this side are no faster."""
+
+CHANNELS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 512}
+
+
+def parse_memory(text: str) -> int:
+    """'2GB' -> 2_000_000_000 bytes; also MB, KB, GiB, MiB, KiB.
+
+    Raises:
+        HasamaError: it reads otherwise.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if not match or not float(match[1]):
+        raise HasamaError(f"--memory takes an amount such as 2GB or 800MB; got {text!r}.")
+    base = 1024 if match[3] else 1000
+    return round(float(match[1]) * base ** " kmgt".index(match[2] or " "))
+
+
+def in_words(amount: float) -> str:
+    """Bytes for people: 1.8 GB."""
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+
+
+def pick_window(height: int, width: int, recipe: StyleRecipe, number_bytes: int, network: str, budget: int) -> int:
+    """The side in pixels of the largest window with which painting keeps to the budget.
+
+    Args:
+        height: of the largest scale, in pixels.
+        width: likewise.
+        recipe: its optimizer and layers count.
+        number_bytes: 2 for bfloat16 activations, 4 for float32.
+        network: vgg16 or vgg19.
+        budget: bytes for the whole process.
+
+    Raises:
+        HasamaError: not even the smallest window fits; the message holds an estimate and what would fit.
+    """
+    stride, halo = halo_of(used_layers(recipe), network)
+    smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
+    fixed = fixed_bytes(height, width, recipe, number_bytes)
+    for side in range(largest, smallest - 1, -stride):
+        if fixed + window_bytes(height, width, side, number_bytes) <= budget:
+            return side
+    least = fixed + window_bytes(height, width, min(smallest, largest), number_bytes)
+    if least <= budget:
+        return min(smallest, largest)
+    raise HasamaError(
+        f"Painting {width}x{height} pixels with {recipe.optimizer} needs about {in_words(least)}, and "
+        f"{in_words(budget)} may be taken. {_instead(height, width, recipe, number_bytes, budget, smallest)}"
+    )
+
+
+def _instead(height: int, width: int, recipe: StyleRecipe, number_bytes: int, budget: int, window: int) -> str:
+    """What to do about it."""
+    longer = max(height, width)
+    for side in range(longer, 63, -16):
+        high, wide = max(1, height * side // longer), max(1, width * side // longer)
+        if fixed_bytes(high, wide, recipe, number_bytes) + window_bytes(high, wide, window, number_bytes) <= budget:
+            lighter = "" if recipe.optimizer == "adam" else ", use --optimizer adam"
+            return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
+    return "Give it more (--memory)."
+
+
+def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int) -> int:
+    """What does not depend on the window: the process, the canvases, the wanted content."""
+    pixels = height * width
+    copies = COPIES[recipe.optimizer] + bool(recipe.average)
+    content = recipe.content if recipe.content_weight else {}
+    kept = sum(CHANNELS[stride_of(layer)] * number_bytes / stride_of(layer) ** 2 for layer in content)
+    return round(pixels * (copies * COLOUR_BYTES + kept)) + process_bytes() + OVERHEAD
+
+
+def window_bytes(height: int, width: int, side: int, number_bytes: int) -> int:
+    """What a window of this side takes while it goes through the network and back."""
+    return min(height, side) * min(width, side) * WINDOW_BYTES[number_bytes]
+
+
+def process_bytes() -> int:
+    """What this process takes now."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """The most that this process has taken so far (peak RSS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_bytes() -> int | None:
+    """What the machine, or the container, can still give; None where nobody tells."""
+    found = []
+    try:
+        told = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        found += [int(told[1]) * 1024] if told else []
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        found += [int(limit) - used] if limit.isdigit() else []
+    except (OSError, ValueError):
+        pass
+    return max(0, min(found)) if found else None
+
+
+def default_budget() -> int:
+    """A share of what is free."""
+    free = free_bytes()
+    return process_bytes() + round(SHARE_OF_FREE * free) if free is not None else 4 * 10**9

@@ -1,0 +1,242 @@
+"""The loss of a canvas and its gradient: in one go, or tile by tile to the same numbers in bounded memory."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hasama.features import VGG, Features
+from hasama.shapes import Images, Weighting
+from hasama.style.losses import Distance, squared_error, total_variation
+from hasama.style.moments import Moments, moments
+from hasama.style.tiles import Tile
+
+Masks = dict[str, Weighting]
+"""{layer: how much each of its places counts}"""
+
+
+class Region(NamedTuple):
+    """A part of the canvas and the style that is wanted there."""
+
+    distances: dict[str, tuple[float, Distance]]
+    """{layer: (weight, distance)}"""
+    masks: Masks | None = None
+    """None: the whole canvas."""
+
+
+class Still(NamedTuple):
+    """What parts of a film's picture should keep still, and how still."""
+
+    weight: float
+    wanted: Images
+    trust: Weighting
+    """Where `wanted` is known, 0 to 1."""
+
+
+class Objective(NamedTuple):
+    """Everything a canvas of one size is judged by."""
+
+    network: VGG
+    tiles: list[Tile]
+    content: dict[str, tuple[float, Tensor]]
+    """{layer: (weight, wanted activations [1, C, h, w])}"""
+    regions: list[Region]
+    tv_weight: float
+    still: Still | None = None
+
+
+class Judgement(NamedTuple):
+    """One evaluation."""
+
+    losses: dict[str, float]
+    """Weighted, by name; they add up to `total`."""
+    layers: dict[str, float]
+    """Weighted, by kind and layer: 'style relu1_1'."""
+    gradient: Images
+    """Of the total by the canvas."""
+
+    @property
+    def total(self) -> float:
+        return sum(self.losses.values())
+
+
+def judge(objective: Objective, canvas: Images) -> Judgement:
+    """The weighted sum of content, style, total variation (and temporal) loss, and its gradient.
+
+    Gatys et al. 2016, equation 7. In one piece it reads like the lesson; in tiles the first pass adds up the
+    moments without a gradient, the style loss is differentiated by the moments, and the second pass carries
+    that slope and the losses that are sums over pixels back to the canvas. Both give the same numbers.
+    """
+    book = _Book()
+    if len(objective.tiles) == 1:
+        leaf = canvas.detach().requires_grad_()
+        seen = objective.network(leaf)
+        tile = objective.tiles[0]
+        loss = _style(objective, _all_moments(objective, tile, seen), book)
+        loss = loss + _local(objective, canvas, tile, leaf, seen, book)
+        loss.backward()
+        assert leaf.grad is not None
+        return book.judgement(leaf.grad)
+
+    with torch.no_grad():
+        added = _moments_of_tiles(objective, canvas)
+    slopes = _slopes(objective, added, book)
+    gradient = torch.zeros_like(canvas)
+    for tile in objective.tiles:
+        leaf = tile.cut(canvas).detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+        seen = objective.network(leaf)
+        loss = _local(objective, canvas, tile, leaf, seen, book)
+        for slope, here in zip(slopes, _all_moments(objective, tile, seen), strict=True):
+            loss = loss + sum(_along(slope[layer], here[layer]) for layer in slope)
+        del seen, here
+        loss.backward()
+        assert leaf.grad is not None
+        tile.cut(gradient).add_(leaf.grad)
+    return book.judgement(gradient)
+
+
+class _Book:
+    """Adds up what each loss contributes."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, float] = {}
+
+    def note(self, name: str, value: Tensor) -> Tensor:
+        self.layers[name] = self.layers.get(name, 0.0) + value.item()
+        return value
+
+    def judgement(self, gradient: Images) -> Judgement:
+        losses: dict[str, float] = {}
+        for name, value in self.layers.items():
+            kind = name.partition(" ")[0]
+            losses[kind] = losses.get(kind, 0.0) + value
+        return Judgement(losses, self.layers, gradient)
+
+
+def _style(objective: Objective, found: list[dict[str, Moments]], book: _Book) -> Tensor:
+    """The style loss of the canvas's moments, region by region and layer by layer."""
+    loss = torch.zeros((), device=objective.network.mean.device)
+    for region, here in zip(objective.regions, found, strict=True):
+        for layer, (weight, distance) in region.distances.items():
+            loss = loss + book.note(f"style {layer}", weight * distance(here[layer]))
+    return loss
+
+
+def _slopes(objective: Objective, added: list[dict[str, Moments]], book: _Book) -> list[dict[str, Moments]]:
+    """d(style loss) / d(moments)."""
+    leaves = [
+        {layer: Moments(m.count, *(part.requires_grad_() for part in m[1:])) for layer, m in here.items()}
+        for here in added
+    ]
+    loss = _style(objective, leaves, book)
+    if loss.requires_grad:
+        loss.backward()
+    return [
+        {layer: Moments(m.count, *(part.grad for part in m[1:])) for layer, m in here.items()}  # type: ignore
+        for here in leaves
+    ]
+
+
+def _along(slope: Moments, here: Moments) -> Tensor:
+    """The part of a tile's moments that the style loss feels."""
+    return sum(((s * m).sum() for s, m in zip(slope[1:], here[1:], strict=True) if s is not None), start=torch.zeros(()))
+
+
+def _all_moments(objective: Objective, tile: Tile, seen: Features) -> list[dict[str, Moments]]:
+    """For each region the moments of a tile's own activations."""
+    return [
+        {layer: _tile_moments(tile, seen[layer], layer, region.masks) for layer in region.distances}
+        for region in objective.regions
+    ]
+
+
+def _tile_moments(tile: Tile, activations: Tensor, layer: str, masks: Masks | None) -> Moments:
+    own = tile.part(activations, layer)
+    if masks is None:
+        return moments(own)
+    return moments(own, masks[layer][tile.place(layer, *masks[layer].shape)])
+
+
+def _moments_of_tiles(objective: Objective, canvas: Images) -> list[dict[str, Moments]]:
+    """For each region the moments of the whole canvas."""
+    added: list[dict[str, Moments]] = [{} for _ in objective.regions]
+    for tile in objective.tiles:
+        here = _all_moments(objective, tile, objective.network(tile.cut(canvas)))
+        for region, more in zip(added, here, strict=True):
+            for layer, found in more.items():
+                region[layer] = region[layer].plus(found) if layer in region else found
+    return added
+
+
+def _local(objective: Objective, canvas: Images, tile: Tile, leaf: Images, seen: Features, book: _Book) -> Tensor:
+    """The losses that are sums over places: this tile's part of content, total variation and stillness."""
+    loss = leaf.new_zeros(())
+    for layer, (weight, wanted) in objective.content.items():
+        down, across = tile.place(layer, *wanted.shape[2:])
+        error = squared_error(tile.part(seen[layer], layer), wanted[:, :, down, across])
+        loss = loss + book.note(f"content {layer}", weight / wanted.numel() * error)
+    if objective.tv_weight:
+        variation = total_variation(leaf, tile.inner())
+        loss = loss + book.note("tv", objective.tv_weight / canvas.numel() * variation)
+    if objective.still:
+        loss = loss + book.note("temporal", _moved(objective.still, tile, leaf) / canvas.numel())
+    return loss
+
+
+def _moved(still: Still, tile: Tile, leaf: Images) -> Tensor:
+    """How far the canvas is from the last picture of the film, carried along by its motion (Ruder et al. 2016, eq. 7)."""
+    inner, own = tile.inner(), tile.own
+    here = leaf[:, :, inner.top : inner.bottom, inner.left : inner.right]
+    wanted = still.wanted[:, :, own.top : own.bottom, own.left : own.right]
+    trust = still.trust[own.top : own.bottom, own.left : own.right]
+    return still.weight * (trust * (here - wanted).square()).sum()
+
+
+def activations_of(network: VGG, tiles: list[Tile], picture: Images, layers: list[str]) -> dict[str, Tensor]:
+    """The whole picture's activations in some layers, computed tile by tile."""
+    found: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for tile in tiles:
+            seen = network(tile.cut(picture))
+            for layer in layers:
+                own = tile.part(seen[layer], layer)
+                if len(tiles) == 1:
+                    found[layer] = own.clone()
+                    continue
+                size = layer_size(layer, *picture.shape[2:])
+                whole = found.setdefault(layer, own.new_empty(1, own.shape[1], *size))
+                down, across = tile.place(layer, *size)
+                whole[:, :, down, across] = own
+    return found
+
+
+def layer_size(layer: str, height: int, width: int) -> tuple[int, int]:
+    """(h, w) of a layer for a picture of that size."""
+    stride = int(2 ** (int(layer[4]) - 1))
+    return max(1, height // stride), max(1, width // stride)
+
+
+def style_moments(network: VGG, tiles: list[Tile], picture: Images, layers: list[str], mask: Weighting | None) -> dict[str, Moments]:
+    """The moments of a style picture, computed tile by tile."""
+    masks = None if mask is None else masks_for(mask, layers)
+    added: dict[str, Moments] = {}
+    with torch.no_grad():
+        for tile in tiles:
+            seen = network(tile.cut(picture))
+            for layer in layers:
+                here = _tile_moments(tile, seen[layer], layer, masks)
+                added[layer] = added[layer].plus(here) if layer in added else here
+    return added
+
+
+def masks_for(mask: Weighting, layers: list[str]) -> Masks:
+    """A picture's mask as each layer sees it: averaged over what it pools."""
+    masks, pooled, stride = {}, mask[None, None], 1
+    for layer in sorted(layers, key=lambda name: int(name[4])):
+        while stride < 2 ** (int(layer[4]) - 1):
+            pooled = F.avg_pool2d(pooled, (min(2, pooled.shape[2]), min(2, pooled.shape[3])))
+            stride *= 2
+        masks[layer] = pooled[0, 0]
+    return masks

@@ -1,0 +1,363 @@
+"""One picture painted into a file: opened, planned, resumed, kept up to date, reported."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from hasama import __version__
+from hasama.device import keep_memory, pick_device
+from hasama.errors import HasamaError
+from hasama.features import check_layers, load_weights
+from hasama.files import replacing, write_json
+from hasama.images import picture_format
+from hasama.style.colour import with_luminance
+from hasama.style.memory import default_budget, peak_bytes, pick_window
+from hasama.style.pictures import (
+    Picture,
+    in_space_of,
+    read_mask,
+    read_picture,
+    to_canvas,
+    to_output,
+    write_picture,
+)
+from hasama.style.recipe import STARTS, StyleRecipe
+from hasama.style.transfer import Frame, Style, Subject, network_precision, repaint, used_layers
+
+SAVE_SECONDS = 60.0
+PREVIEW_SECONDS = 5.0
+CURVE_POINTS = 500
+"""Losses that the report keeps at most."""
+
+
+class StyleSource(NamedTuple):
+    """Where a style comes from: paths."""
+
+    picture: Path
+    weight: float = 1.0
+    mask: Path | None = None
+    where: Path | None = None
+
+
+class Machine(NamedTuple):
+    """What the work is done with. It does not change the picture, but for the last bits of its numbers."""
+
+    device: str = "auto"
+    memory: int | None = None
+    """Bytes for the whole process; None: most of what is free."""
+    weights: Path | None = None
+    """The network's; None: the packaged VGG19."""
+
+
+class Job(NamedTuple):
+    """A picture to paint, as the command gets it."""
+
+    content: Path
+    styles: tuple[StyleSource, ...]
+    out: Path
+    recipe: StyleRecipe = StyleRecipe()
+    machine: Machine = Machine()
+    preview: bool = False
+    sixteen_bits: bool | None = None
+    """None: as the content has it."""
+    ready: Picture | None = None
+    """The content itself, where it is no file's."""
+
+    @property
+    def part(self) -> Path:
+        """Where the work stands until it is done."""
+        return self.out.with_name(self.out.name + ".part")
+
+    @property
+    def report(self) -> Path:
+        """What became of it."""
+        return self.out.with_name(self.out.name + ".json")
+
+    @property
+    def preview_file(self) -> Path:
+        """The picture so far."""
+        return self.out.with_name(f"{self.out.stem}-preview.png")
+
+
+def stylize(
+    content: str | Path | Picture,
+    styles: str | Path | Style | Sequence[str | Path | Style],
+    recipe: StyleRecipe = StyleRecipe(),  # noqa: B008 (frozen)
+    machine: Machine = Machine(),  # noqa: B008 (immutable)
+) -> Iterator[Frame]:
+    """Paint a picture in the style of others; every frame holds the picture so far.
+
+        for frame in stylize("cat.jpg", "starry-night.jpg"):
+            print(frame.scale, frame.iteration, frame.total)
+        save_picture(to_picture(to_pixels(frame.image)[0]), "painted.png")
+
+    Args:
+        content: what to paint.
+        styles: one or several to learn from; a `Style` has a weight and masks, too.
+        recipe: how.
+        machine: with what.
+
+    Raises:
+        HasamaError: a picture cannot be read, the network has no such layer, or the memory does not suffice.
+    """
+    if isinstance(styles, (str, Path, Style)):
+        styles = [styles]
+    if not styles:
+        raise HasamaError("Name at least one picture to take the style from.")
+    picture = content if isinstance(content, Picture) else read_picture(content)
+    ready = [style if isinstance(style, Style) else Style(read_picture(style)) for style in styles]
+    return repaint(plan(picture, ready, recipe, machine))
+
+
+def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Machine = Machine()) -> Subject:  # noqa: B008
+    """Everything that `repaint` needs, with the largest windows that the memory allows.
+
+    Raises:
+        HasamaError: see `stylize`.
+    """
+    for style in styles:
+        if not style.weight > 0:
+            raise HasamaError(f"A style's weight must be positive; got {style.weight}.")
+    keep_memory()
+    device = pick_device(machine.device)
+    weights = load_weights(machine.weights)
+    check_layers(used_layers(recipe), weights.name)
+    start = None if recipe.start in STARTS else in_space_of(read_picture(recipe.start), content.profile)
+    styles = [style._replace(picture=in_space_of(style.picture, content.profile)) for style in styles]
+    subject = Subject(content, styles, recipe, weights, device, 0, start)
+    number = 2 if network_precision(subject) == torch.bfloat16 else 4
+    budget = machine.memory or default_budget()
+    side = pick_window(*subject.sizes()[-1], recipe, number, weights.name, budget)
+    return subject._replace(side=side)
+
+
+def open_styles(sources: Sequence[StyleSource]) -> list[Style]:
+    """Read the styles' pictures and masks.
+
+    Raises:
+        HasamaError: one cannot be read.
+    """
+    return [
+        Style(
+            read_picture(source.picture),
+            source.weight,
+            None if source.mask is None else read_mask(source.mask),
+            None if source.where is None else read_mask(source.where),
+        )
+        for source in sources
+    ]
+
+
+def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Picture:
+    """A canvas as the picture that people get: the content's colours put back if asked, its alpha, its profile."""
+    if subject.recipe.keep_colour == "luminance":
+        image = with_luminance(to_canvas(subject.content, *image.shape[2:]), image.cpu())
+    return to_output(image, subject.content, sixteen_bits)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Frame]:
+    """Paint a job's picture into its file, going on where an earlier, killed or stopped attempt stands.
+
+    Every minute everything is saved to `job.part`; it goes when the picture is there. Going on gives the picture
+    that would have been, to the bit, on the same machine with as many threads.
+
+    Args:
+        job: what to paint, and where.
+        stop: asked after every frame; when it says so, everything is saved.
+
+    Raises:
+        HasamaError: see `stylize`; or the place cannot be written to.
+    """
+    picture_format(job.out)
+    content = job.ready or read_picture(job.content)
+    styles = open_styles(job.styles)
+    keeper = _Keeper(job, fingerprint(job, content))
+    state = keeper.before()
+    machine = job.machine
+    subject = plan(content, styles, job.recipe, machine)
+    if state:
+        subject = subject._replace(side=state["side"])
+    keeper.subject = subject
+    frames = repaint(subject, state and state["frame"])
+    last, greeting = None, f"Going on from {job.part}." if state else ""
+    try:
+        for last in frames:
+            keeper.note(last)
+            yield last._replace(notice=last.notice or greeting)
+            greeting = ""
+            if stop():
+                keeper.save(last)
+                return
+    except GeneratorExit:
+        if last is not None:
+            keeper.save(last)
+        raise
+    keeper.finish(last)
+
+
+class _Keeper:
+    """The hand that writes a painting's files."""
+
+    def __init__(self, job: Job, mark: str) -> None:
+        self.job, self.mark = job, mark
+        self.subject: Subject | None = None
+        self.began = self.saved = time.monotonic()
+        self.previewed = 0.0
+        self.seconds, self.peak, self.steps = 0.0, 0, 0
+        self.curve: list[list[float]] = []
+        self.notices: list[str] = []
+        self.last: dict[str, Any] = {}
+
+    def before(self) -> dict[str, Any] | None:
+        """Where an earlier attempt at the same painting stands."""
+        state = read_part(self.job.part)
+        if state is None or state["mark"] != self.mark:
+            return None
+        self.seconds, self.peak, self.steps = state["seconds"], state["peak"], state["steps"]
+        self.curve, self.notices, self.last = state["curve"], state["notices"], state["last"]
+        torch.set_num_threads(state["threads"])
+        return state
+
+    def note(self, frame: Frame) -> None:
+        """Whatever is due after this frame."""
+        self.steps += 1
+        self.curve.append([frame.scale, frame.iteration, frame.total])
+        if len(self.curve) > CURVE_POINTS:
+            del self.curve[1::2]
+        if frame.notice:
+            self.notices.append(frame.notice)
+        self.last = {"losses": frame.losses, "layers": frame.layers}
+        now = time.monotonic()
+        if now - self.saved > SAVE_SECONDS:
+            self.save(frame)
+        if self.job.preview and now - self.previewed > PREVIEW_SECONDS:
+            self.preview(frame)
+
+    def elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.began
+
+    def save(self, frame: Frame) -> None:
+        """Everything that going on needs."""
+        assert self.subject is not None
+        state = {
+            "mark": self.mark, "side": self.subject.side, "threads": torch.get_num_threads(),
+            "seconds": self.elapsed(), "peak": max(self.peak, peak_bytes()), "steps": self.steps,
+            "curve": self.curve, "notices": self.notices, "last": self.last, "frame": frame.state_dict(),
+        }  # fmt: skip
+        with replacing(self.job.part) as temporary:
+            torch.save(state, temporary)
+        self.saved = time.monotonic()
+
+    def preview(self, frame: Frame) -> None:
+        assert self.subject is not None
+        write_picture(finished(self.subject, frame.image, False), self.job.preview_file)
+        self.previewed = time.monotonic()
+
+    def finish(self, frame: Frame | None) -> None:
+        """The picture, its report, and the end of what is no longer needed."""
+        assert self.subject is not None
+        if frame is None:  # it was saved after its last frame
+            state = read_part(self.job.part)
+            assert state is not None
+            from hasama.style.canvas import Canvas
+
+            image = Canvas.from_state(state["frame"]["canvas"], self.job.recipe, self.subject.device).shown()
+        else:
+            image = frame.image
+        content = self.subject.content
+        deep = content.is_deep if self.job.sixteen_bits is None else self.job.sixteen_bits
+        write_picture(finished(self.subject, image, deep), self.job.out)
+        if self.job.preview:
+            write_picture(finished(self.subject, image, False), self.job.preview_file)
+        write_json(self.job.report, self.told(image.shape[3], image.shape[2]))
+        self.job.part.unlink(missing_ok=True)
+
+    def told(self, width: int, height: int) -> dict[str, Any]:
+        """The report."""
+        job, recipe = self.job, self.job.recipe
+        assert self.subject is not None
+        return {
+            "hasama": __version__,
+            "fingerprint": self.mark,
+            "content": str(job.content),
+            "styles": [
+                {key: str(value) if isinstance(value, Path) else value for key, value in style._asdict().items()}
+                for style in job.styles
+            ],
+            "size": [width, height],
+            "window": self.subject.side,
+            "seed": recipe.seed,
+            "losses": self.last.get("losses", {}) | {"total": sum(self.last.get("losses", {}).values())},
+            "distances": distances(self.last.get("layers", {}), recipe),
+            "iterations": self.steps,
+            "seconds": round(self.elapsed(), 2),
+            "peak_memory_mib": round(max(self.peak, peak_bytes()) / 2**20, 1),
+            "threads": torch.get_num_threads(),
+            "device": str(self.subject.device),
+            "notices": self.notices,
+            "recipe": recipe.to_dict(),
+            "curve": self.curve,
+        }
+
+
+def distances(layers: dict[str, float], recipe: StyleRecipe) -> dict[str, float]:
+    """The losses of each layer without their weights."""
+    kinds = {"content": (recipe.content_weight, recipe.content), "style": (recipe.style_weight, recipe.style)}
+    found = {}
+    for name, value in layers.items():
+        kind, _, layer = name.partition(" ")
+        if kind in kinds:
+            weight, shares = kinds[kind]
+            found[name] = value / (weight * shares[layer])
+    return found
+
+
+def fingerprint(job: Job, content: Picture) -> str:
+    """What makes a painting this painting: every picture's bytes, the recipe and the network."""
+    code = hashlib.sha256()
+    fields = job.recipe.to_dict() | {"deep": job.sixteen_bits}
+    code.update(json.dumps(fields, sort_keys=True).encode())
+    code.update(content.pixels.tobytes() + (b"" if content.alpha is None else content.alpha.tobytes()))
+    code.update(content.profile or b"")
+    files = [path for style in job.styles for path in (style.picture, style.mask, style.where)]
+    files += [job.machine.weights, None if job.recipe.start in STARTS else Path(job.recipe.start)]
+    for path in files:
+        code.update(b"-" if path is None else _bytes(path))
+    code.update(repr([style.weight for style in job.styles]).encode())
+    return code.hexdigest()[:32]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise HasamaError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def read_part(path: Path) -> dict[str, Any] | None:
+    """Where a painting stands; None if there is nothing, or nothing that can be read."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # not there, cut short, or no such file: the picture is painted from the beginning
+        return None
+    return state if isinstance(state, dict) and {"mark", "frame", "side"} <= set(state) else None
+
+
+def is_done(job: Job) -> bool:
+    """Whether the job's picture is there, and was made from the same pictures by the same recipe."""
+    if not (job.out.exists() and job.report.exists()):
+        return False
+    try:
+        told = json.loads(job.report.read_text(encoding="utf-8"))
+        return told["fingerprint"] == fingerprint(job, job.ready or read_picture(job.content))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,165 @@
+"""Everything that decides how a picture is painted, in one frozen dataclass. No torch here: `--help` is quick."""
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hasama.errors import HasamaError
+from hasama.recipe import check_fields, flag, option, unknown_name
+
+StyleLoss = Literal["wasserstein", "gram"]
+Optimizer = Literal["adam", "lbfgs", "gradient-descent"]
+KeepColour = Literal["no", "luminance", "histogram"]
+
+LARGEST_SIDE = 32_768
+STARTS = ("content", "noise", "style")
+
+
+@dataclass(frozen=True)
+class StyleRecipe:
+    """How to paint one picture in the style of others.
+
+    Raises:
+        HasamaError: a value is of the wrong kind, out of range, or contradicts another.
+    """
+
+    # --- the picture
+    size: int = option(
+        512, "Longer side of the painted picture in pixels; 0: as large as the content.", 0, LARGEST_SIDE
+    )
+    start: str = option("content", "What the canvas starts from: content, noise, style, or a picture's path.")
+    keep_colour: KeepColour = option(
+        "no",
+        "Keep the content's colours: luminance paints in grey and puts the colours back; histogram gives the "
+        "style the content's colours first.",
+    )
+    style_scale: float = option(1.0, "Size of the style pictures relative to the canvas: larger strokes.", 0.05, 20)
+    # --- what is minimised
+    style_loss: StyleLoss = option("wasserstein", "How styles are compared: Gaussians (wasserstein) or Gram matrices.")
+    content_layers: str = option("relu4_2", "Layers that keep the content, with weights: relu4_2 or relu3_2:1,relu4_2:2.")
+    style_layers: str = option(
+        "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4,relu5_1:1", "Layers that carry the style, with weights."
+    )
+    content_weight: float = option(0.015, "Weight of the content loss; less: more style.", 0)
+    style_weight: float = option(1.0, "Weight of the style loss.", 0)
+    tv_weight: float = option(2.0, "Weight of the total variation: smoothness.", 0)
+    pooling: Literal["max", "average"] = option("max", "Pooling in the network.")
+    border: Literal["replicate", "zeros"] = option("replicate", "What lies around the picture for the first layer.")
+    # --- how
+    optimizer: Optimizer = option("adam", "What moves the canvas.")
+    learning_rate: float = option(0.04, "Step of adam and gradient-descent; white less black is 2.", 0, 1e6)
+    smallest: int = option(128, "Longer side of the first scale; each next is larger by the root of two.", 16, LARGEST_SIDE)
+    first_iterations: int = option(400, "Iterations at the first scale.", 1, 1_000_000)
+    iterations: int = option(150, "Iterations at every other scale.", 1, 1_000_000)
+    plateau: float = option(
+        0.002, "Go to the next scale when 50 iterations improve the loss by less than this share; 0: never.", 0, 1
+    )
+    average: float = option(0.98, "The picture is the canvas's moving average with this decay; 0: the canvas.", 0, 0.9999)
+    seed: int = option(0, "Seed of the noise.", 0, 2**63 - 1)
+    precision: Literal["auto", "bf16", "fp32"] = option(
+        "auto", "Arithmetic inside the network; auto takes bf16 where the machine gains by it."
+    )
+    # --- films
+    temporal_weight: float = option(20.0, "Films: weight of staying with the last picture where nothing moved.", 0)
+    frame_iterations: int = option(60, "Films: iterations for each picture after the first.", 1, 1_000_000)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("content_layers", "style_layers"):
+            parse_layers(getattr(self, name), flag(name))
+        if self.content_weight == 0 and self.style_weight == 0:
+            raise HasamaError("With --content-weight 0 and --style-weight 0 there is nothing to paint.")
+        if self.optimizer == "lbfgs" and self.average:
+            raise HasamaError("--average smooths adam's and gradient-descent's steps; with --optimizer lbfgs it must be 0.")
+
+    @property
+    def content(self) -> dict[str, float]:
+        """{layer: share}, the shares adding up to 1."""
+        return parse_layers(self.content_layers, "--content-layers")
+
+    @property
+    def style(self) -> dict[str, float]:
+        """{layer: share}, the shares adding up to 1."""
+        return parse_layers(self.style_layers, "--style-layers")
+
+    def iterations_at(self, scale: int) -> int:
+        """How many iterations at most the scale takes, counted from 0."""
+        return self.iterations if scale else self.first_iterations
+
+    def but(self, **changes: Any) -> "StyleRecipe":
+        """A copy with some fields changed, checked anew."""
+        for name in changes:
+            if name not in {field.name for field in dataclasses.fields(self)}:
+                raise HasamaError(unknown_name(name, STYLE_DEFAULTS, "field of a style recipe"))
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+
+def parse_layers(text: str, where: str) -> dict[str, float]:
+    """'relu1_1:3,relu2_1' -> {'relu1_1': 0.75, 'relu2_1': 0.25}; a weight that is not given is 1.
+
+    Raises:
+        HasamaError: the text reads otherwise. Whether the network has such layers is asked later.
+    """
+    weights: dict[str, float] = {}
+    for part in re.split(r"[,\s]+", text.strip()):
+        match = re.fullmatch(r"((?:conv|relu)\d_\d)(?::([0-9.eE+-]+))?", part)
+        try:
+            weight = float(match[2] or 1) if match else math.nan
+        except ValueError:
+            weight = math.nan
+        if not match or not 0 < weight < math.inf:
+            raise HasamaError(
+                f"{where} takes layers with positive weights, such as relu3_1:2,relu4_1:1; got {part!r} in {text!r}."
+            )
+        weights[match[1]] = weights.get(match[1], 0.0) + weight
+    whole = sum(weights.values())
+    return {layer: weight / whole for layer, weight in weights.items()}
+
+
+def scale_sides(smallest: int, largest: int) -> list[int]:
+    """Longer sides from coarse to fine, each larger by the square root of two (or a little less).
+
+    >>> scale_sides(128, 512)
+    [128, 181, 256, 362, 512]
+    """
+    if largest <= smallest:
+        return [largest]
+    steps = math.ceil(round(2 * math.log2(largest / smallest), 6))
+    return [round(largest / 2 ** (step / 2)) for step in range(steps, 0, -1)] + [largest]
+
+
+STYLE_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(StyleRecipe)}
+
+# What each preset changes, and nothing else.
+STYLE_PRESETS: dict[str, dict[str, Any]] = {
+    # Crowson's recipe (github.com/crowsonkb/style-transfer-pytorch), its lengths for one ordinary computer.
+    "best": {},
+    # Gatys et al. 2016: white noise, Gram matrices, L-BFGS, one scale. alpha / beta is 1e-3 in their figure 2.
+    "lesson": {
+        "start": "noise", "style_loss": "gram", "style_layers": "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
+        "content_weight": 1.0, "style_weight": 1000.0, "tv_weight": 0.0, "pooling": "average",
+        "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "average": 0.0,
+    },
+    # A first look.
+    "sketch": {"size": 256, "first_iterations": 150, "iterations": 60},
+}  # fmt: skip
+
+STYLE_RECIPES: dict[str, StyleRecipe] = {name: StyleRecipe(**fields) for name, fields in STYLE_PRESETS.items()}
+
+
+def style_recipe_named(name: str) -> StyleRecipe:
+    """One of `STYLE_RECIPES`.
+
+    Raises:
+        HasamaError: there is none of that name; the message offers the nearest.
+    """
+    try:
+        return STYLE_RECIPES[name]
+    except KeyError:
+        raise HasamaError(unknown_name(name, STYLE_RECIPES, "recipe for painting")) from None

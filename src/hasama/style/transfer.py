@@ -1,0 +1,273 @@
+"""Neural style transfer: a picture is moved until a network sees the content of one and the style of others in it."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from hasama.device import gains_by_bf16
+from hasama.errors import HasamaError
+from hasama.features import VGG, Weights
+from hasama.shapes import Images, Weighting
+from hasama.style.canvas import Canvas, noise
+from hasama.style.colour import colours_of, in_grey, recoloured, relit
+from hasama.style.losses import STYLE_LOSSES
+from hasama.style.moments import Moments, blend
+from hasama.style.objective import Judgement, Objective, Region, Still, activations_of, judge, masks_for, style_moments
+from hasama.style.pictures import Picture, fitted_mask, to_canvas
+from hasama.style.recipe import StyleRecipe, scale_sides
+from hasama.style.tiles import cut_up
+
+COLOUR_SIDE = 512
+"""Pixels of the longer side from which a picture's colours are taken."""
+
+LEAST_COUNT = 1e-3
+"""Of a mask's weights in a layer: what is below covers nothing."""
+
+
+class Style(NamedTuple):
+    """A picture to learn from, how much it counts, and where."""
+
+    picture: Picture
+    weight: float = 1.0
+    mask: Weighting | None = None
+    """Which part of this picture is learnt from: [H, W] of any size, 0 to 1."""
+    where: Weighting | None = None
+    """Where on the canvas it is painted."""
+
+
+class Frame(NamedTuple):
+    """The canvas after one step."""
+
+    scale: int
+    """Counted from 0."""
+    scales: int
+    iteration: int
+    """Of this scale, counted from 1."""
+    iterations: int
+    """At most, at this scale."""
+    losses: dict[str, float]
+    """Weighted, before the step: content, style, tv, temporal. They add up to the total."""
+    layers: dict[str, float]
+    """The same, layer by layer: 'style relu1_1'."""
+    canvas: Canvas
+    done: float
+    """The share of all the work that is done, if every scale takes all its iterations: 0 to 1."""
+    notice: str = ""
+    """Something to tell, such as an optimizer that had to be replaced."""
+
+    @property
+    def total(self) -> float:
+        """The weighted sum that is minimised."""
+        return sum(self.losses.values())
+
+    @property
+    def image(self) -> Images:
+        """The picture so far, [1, 3, H, W] in [-1, 1]."""
+        return self.canvas.shown()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `repaint` needs to go on after this frame: tensors and plain values."""
+        return {"scale": self.scale, "iteration": self.iteration, "canvas": self.canvas.state_dict()}
+
+
+class Subject(NamedTuple):
+    """What is painted: everything that stays the same from scale to scale."""
+
+    content: Picture
+    styles: list[Style]
+    recipe: StyleRecipe
+    weights: Weights
+    device: torch.device
+    side: int
+    """Of the largest window that goes through the network at once, in pixels."""
+    start: Picture | None = None
+    start_image: Images | None = None
+    """Films: the canvas to begin with, at its full size."""
+    still: Still | None = None
+    """Films: what the last picture leaves for this one."""
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) from the coarsest scale to the finest."""
+        height, width = self.content.size
+        largest = self.recipe.size or max(height, width)
+        smallest = largest if self.still else self.recipe.smallest
+        return [_within(height, width, side) for side in scale_sides(min(smallest, largest), largest)]
+
+
+def _within(height: int, width: int, side: int) -> tuple[int, int]:
+    """The same shape with this longer side."""
+    factor = side / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[Frame]:
+    """Coarse to fine: at each scale the loss is minimised over the pixels, one step a frame.
+
+    Gatys et al. 2016, section 2.4; from coarse to fine as in Gatys et al. 2017, section 6.
+
+    Args:
+        subject: the pictures and the recipe.
+        state: an earlier frame's `state_dict()`, to go on after it to the same picture.
+
+    Raises:
+        HasamaError: there is no such layer, a mask leaves nothing of a style, or the loss is no longer a number.
+    """
+    recipe, sizes = subject.recipe, subject.sizes()
+    limits = [recipe.frame_iterations if subject.still else recipe.iterations_at(scale) for scale in range(len(sizes))]
+    work = [height * width * limit for (height, width), limit in zip(sizes, limits, strict=True)]
+    network = network_for(subject)
+    first, done, canvas = 0, 0, None
+    if state is not None:
+        first, done = state["scale"], state["iteration"]
+        canvas = Canvas.from_state(state["canvas"], recipe, subject.device)
+    for scale in range(first, len(sizes)):
+        if canvas is None:
+            canvas = Canvas(first_image(subject, *sizes[scale]), recipe)
+        elif not done:
+            canvas = canvas.enlarged(*sizes[scale])
+        objective = objective_for(subject, network, *sizes[scale])
+        while done < limits[scale] and not canvas.has_settled():
+            judgement = judge(objective, canvas.image.detach())
+            canvas, notice = moved(canvas, judgement)
+            done += 1
+            share = (sum(work[:scale]) + work[scale] * done / limits[scale]) / sum(work)
+            yield Frame(
+                scale, len(sizes), done, limits[scale], judgement.losses, judgement.layers, canvas, share, notice
+            )
+        done = 0
+
+
+def moved(canvas: Canvas, judgement: Judgement) -> tuple[Canvas, str]:
+    """One step downhill; where L-BFGS has stalled, Adam takes over from the best of what is at hand."""
+    total = judgement.total
+    notice = ""
+    if canvas.has_stalled(total):
+        notice = f"L-BFGS stalled after {canvas.steps} steps; Adam goes on."
+        canvas = canvas.with_optimizer("adam")
+    elif not (math.isfinite(total) and bool(judgement.gradient.isfinite().all())):
+        raise HasamaError(
+            f"Painting broke down: the loss became {total}. Try a lower --learning-rate, or --precision fp32."
+        )
+    else:
+        canvas.step(judgement.gradient, total)
+    return canvas, notice
+
+
+# --- what is painted ------------------------------------------------------------------------------
+
+
+def network_for(subject: Subject) -> VGG:
+    """The network, cut after the last layer that the recipe uses.
+
+    Raises:
+        HasamaError: it has no such layer.
+    """
+    recipe, precision = subject.recipe, network_precision(subject)
+    return VGG(subject.weights, used_layers(recipe), recipe.pooling, recipe.border, precision).to(subject.device)
+
+
+def network_precision(subject: Subject) -> torch.dtype:
+    """The type of the network's numbers. Moments, losses and the canvas are float32 either way."""
+    asked = subject.recipe.precision
+    bf16 = asked == "bf16" or (asked == "auto" and gains_by_bf16(subject.device))
+    return torch.bfloat16 if bf16 else torch.float32
+
+
+def used_layers(recipe: StyleRecipe) -> tuple[str, ...]:
+    """The layers whose weight is not nothing."""
+    content = recipe.content if recipe.content_weight else {}
+    style = recipe.style if recipe.style_weight else {}
+    return tuple(dict.fromkeys([*content, *style]))
+
+
+def first_image(subject: Subject, height: int, width: int) -> Images:
+    """What the canvas starts from: [1, 3, height, width] on the device."""
+    recipe = subject.recipe
+    if subject.start_image is not None:
+        image = subject.start_image
+    elif subject.start is not None:
+        image = to_canvas(subject.start, height, width)
+    elif recipe.start == "noise":
+        image = noise(height, width, recipe.seed)
+    elif recipe.start == "style":
+        image = style_image(subject, subject.styles[0], height, width)
+    else:
+        image = content_image(subject, height, width)
+    return (in_grey(image) if recipe.keep_colour == "luminance" else image).to(subject.device)
+
+
+def content_image(subject: Subject, height: int, width: int) -> Images:
+    """The content at one scale, in grey if only luminance is painted."""
+    image = to_canvas(subject.content, height, width)
+    return in_grey(image) if subject.recipe.keep_colour == "luminance" else image
+
+
+def style_image(subject: Subject, style: Style, height: int, width: int) -> Images:
+    """A style picture at some size, in the content's colours or in grey if those are to be kept."""
+    image = to_canvas(style.picture, height, width)
+    if subject.recipe.keep_colour == "no":
+        return image
+    own = colours_of(to_canvas(style.picture, *_within(*style.picture.size, COLOUR_SIDE)))
+    wanted = colours_of(to_canvas(subject.content, *_within(*subject.content.size, COLOUR_SIDE)))
+    if subject.recipe.keep_colour == "histogram":
+        return recoloured(image, own, wanted)
+    return relit(image, own, wanted)
+
+
+def objective_for(subject: Subject, network: VGG, height: int, width: int) -> Objective:
+    """Everything that a canvas of this size is judged by."""
+    recipe, device, layers = subject.recipe, subject.device, used_layers(subject.recipe)
+    name = subject.weights.name
+    tiles = cut_up(height, width, subject.side, layers, name)
+    content = {}
+    if recipe.content_weight:
+        image = content_image(subject, height, width).to(device)
+        wanted = activations_of(network, tiles, image, list(recipe.content))
+        content = {layer: (recipe.content_weight * share, wanted[layer]) for layer, share in recipe.content.items()}
+    regions = regions_for(subject, network, height, width) if recipe.style_weight else []
+    return Objective(network, tiles, content, regions, recipe.tv_weight, subject.still)
+
+
+def regions_for(subject: Subject, network: VGG, height: int, width: int) -> list[Region]:
+    """One for all the styles that go everywhere, and one for each that has its own place.
+
+    A region counts by its area, so that a style is as strong in its place as it would be everywhere.
+    """
+    recipe = subject.recipe
+    usual = sum(style.weight for style in subject.styles) / len(subject.styles)
+    everywhere = [style for style in subject.styles if style.where is None]
+    groups = ([everywhere] if everywhere else []) + [[style] for style in subject.styles if style.where is not None]
+    regions = []
+    for group in groups:
+        masks, area = None, 1.0
+        if group[0].where is not None:
+            where = fitted_mask(group[0].where, height, width)
+            masks = {layer: mask.to(subject.device) for layer, mask in masks_for(where, list(recipe.style)).items()}
+            area = min(float(mask.mean()) for mask in masks.values())
+            if any(float(mask.sum()) < LEAST_COUNT for mask in masks.values()):
+                continue  # it covers nothing at this scale
+        strength = area * sum(style.weight for style in group) / len(group) / usual
+        learnt = [moments_for(subject, style, network, height, width) for style in group]
+        distances = {}
+        for layer, share in recipe.style.items():
+            target = blend([found[layer] for found in learnt], [style.weight for style in group])
+            distances[layer] = (recipe.style_weight * share * strength, STYLE_LOSSES[recipe.style_loss](target))
+        regions.append(Region(distances, masks))
+    return regions
+
+
+def moments_for(subject: Subject, style: Style, network: VGG, height: int, width: int) -> dict[str, Moments]:
+    """What is to be learnt from a style picture, made as large as the canvas by area."""
+    layers = list(subject.recipe.style)
+    high, wide = style.picture.size
+    factor = math.sqrt(height * width / (high * wide)) * subject.recipe.style_scale
+    high, wide = max(1, round(high * factor)), max(1, round(wide * factor))
+    image = style_image(subject, style, high, wide).to(subject.device)
+    mask = None if style.mask is None else fitted_mask(style.mask, high, wide).to(subject.device)
+    tiles = cut_up(high, wide, subject.side, used_layers(subject.recipe), subject.weights.name)
+    found = style_moments(network, tiles, image, layers, mask)
+    if any(float(part.count) < LEAST_COUNT for part in found.values()):
+        raise HasamaError("A style's mask is (nearly) black everywhere: there is nothing left to learn from.")
+    return found
