@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from hasama.recipe import RECIPES, Recipe
     from hasama.run import Run
     from hasama.session import resume, train
+    from hasama.style.painting import stylize
+    from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
+    from hasama.style.transfer import Frame, Style
     from hasama.weights import Painter, load_generator, save_generator
 
 # Public name -> its module, imported at first use, so that `import hasama` does not wait for torch. A module must not
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ARCHITECTURES": "models.architectures",
     "Batch": "dataset",
+    "Frame": "style.transfer",
     "Game": "game",
     "HasamaError": "errors",
     "Painter": "weights",
@@ -40,7 +44,10 @@ _HOMES = {
     "RECIPES": "recipe",
     "Recipe": "recipe",
     "Run": "run",
+    "STYLE_RECIPES": "style.recipe",
     "Step": "game",
+    "Style": "style.transfer",
+    "StyleRecipe": "style.recipe",
     "Turn": "game",
     "autoencode": "models.vae",
     "batches": "dataset",
@@ -56,14 +63,16 @@ _HOMES = {
     "resume": "session",
     "save_generator": "weights",
     "save_picture": "images",
+    "stylize": "style.painting",
     "train": "session",
     "walk": "latent",
 }
 
 __all__ = [
-    "ARCHITECTURES", "RECIPES", "Batch", "Game", "HasamaError", "Painter", "Pair", "Pictures", "Recipe", "Run",
-    "Step", "Turn", "autoencode", "batches", "build", "draw_latents", "fit", "grid", "load_generator", "new_game",
-    "open_pictures", "paint", "play", "resume", "save_generator", "save_picture", "train", "walk",
+    "ARCHITECTURES", "RECIPES", "STYLE_RECIPES", "Batch", "Frame", "Game", "HasamaError", "Painter", "Pair",
+    "Pictures", "Recipe", "Run", "Step", "Style", "StyleRecipe", "Turn", "autoencode", "batches", "build",
+    "draw_latents", "fit", "grid", "load_generator", "new_game", "open_pictures", "paint", "play", "resume",
+    "save_generator", "save_picture", "stylize", "train", "walk",
 ]  # fmt: skip
 
 

@@ -58,13 +58,13 @@ def fast_products() -> Iterator[None]:
     Nothing is lost where the factors come from bfloat16. On the CPU they then run in oneDNN, twice as fast as MKL on
     AMD's chips.
     """
-    settings = torch.backends.mkldnn.matmul
+    settings = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     before = settings.fp32_precision
-    settings.fp32_precision = "bf16"  # pyright: ignore[reportAttributeAccessIssue]
+    settings.fp32_precision = "bf16"
     try:
         yield
     finally:
-        settings.fp32_precision = before  # pyright: ignore[reportAttributeAccessIssue]
+        settings.fp32_precision = before
 
 
 def lay_out(network: nn.Module, device: torch.device) -> nn.Module:

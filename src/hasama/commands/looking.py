@@ -8,6 +8,7 @@ from hasama.errors import HasamaError
 from hasama.recipe import PRESETS, Recipe, flag
 from hasama.style.recipe import STYLE_PRESETS
 
+
 def sample(
     run: Path,
     /,
@@ -258,7 +259,9 @@ def recipes() -> int:
     """List the presets, and what each changes."""
     from hasama.show import say
 
-    for name, differences in PRESETS.items():
-        told = "  ".join(f"{flag(field)} {plain(value)}" for field, value in differences.items())
-        say(f"{name:10} {told or '(the defaults)'}")
+    for command, presets in (("train SOURCE", PRESETS), ("style CONTENT STYLE --recipe", STYLE_PRESETS)):
+        say(f"hasama {command} ...", "bold")
+        for name, differences in presets.items():
+            told = "  ".join(f"{flag(field)} {plain(value)}" for field, value in differences.items())
+            say(f"  {name:10} {told or '(the defaults)'}")
     return 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 else:
     AnyChanges = Annotated[TrainingFlags, Parameter(name="*")]
 
+
 def train(
     source: str,
     recipe: str = "dcgan",

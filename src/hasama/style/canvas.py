@@ -31,10 +31,13 @@ class Canvas:
 
     def __init__(self, image: Images, recipe: StyleRecipe, optimizer: str | None = None) -> None:
         self.recipe = recipe
-        self.image = image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()  # L-BFGS needs it so
+        self.image = (
+            image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+        )  # L-BFGS needs it so
         self.kind = optimizer or recipe.optimizer
         self.optimizer = new_optimizer(self.kind, self.image, recipe)
-        self.average = torch.zeros_like(self.image, requires_grad=False) if recipe.average else None
+        averages = recipe.average and self.kind != "lbfgs"
+        self.average = torch.zeros_like(self.image, requires_grad=False) if averages else None
         self.steps = 0
         self.past: deque[float] = deque(maxlen=2 * WINDOW)
         """The last losses at this scale."""
@@ -59,7 +62,7 @@ class Canvas:
         return before - after < self.recipe.plateau * abs(before)
 
     def has_stalled(self, loss: float) -> bool:
-        """Whether L-BFGS no longer moves, or has leapt to where everything is worse; it cannot recover from either."""
+        """Whether L-BFGS no longer moves, or has leapt to where all is worse; it recovers from neither."""
         if self.kind != "lbfgs" or not self.past:
             return False
         recent = [*self.past, loss][-STALL:]
@@ -81,7 +84,6 @@ class Canvas:
     def with_optimizer(self, kind: str) -> "Canvas":
         """The same picture, moved by another optimizer from now on. What is no number becomes mid-grey."""
         other = Canvas(self.image.nan_to_num(0.0, 1.0, -1.0), self.recipe, kind)
-        other.steps, other.average = self.steps, self.average
         return other
 
     def state_dict(self) -> dict[str, Any]:

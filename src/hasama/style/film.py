@@ -17,10 +17,10 @@ from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import write_json
-from hasama.images import save_picture, to_pixels
+from hasama.images import save_picture
 from hasama.shapes import Images, Weighting
 from hasama.style.objective import Still
-from hasama.style.painting import Job, finished, fingerprint, open_styles, plan
+from hasama.style.painting import Job, fingerprint, finished, open_styles, plan
 from hasama.style.pictures import Picture, eight_bit_pixels, from_pixels, to_canvas
 from hasama.style.transfer import Frame, Subject, repaint
 from hasama.video import check_ending, save_film
@@ -39,7 +39,7 @@ class Film(NamedTuple):
     width: int
     height: int
     fps: float
-    count: int
+    length: int
     """About so many pictures."""
 
     def pictures(self) -> Iterator[np.ndarray]:
@@ -101,12 +101,14 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
     folder = job.out.with_name(job.out.name + ".frames")
     styles = open_styles(job.styles)
     subject: Subject | None = None
+    mark = ""
     before: np.ndarray | None = None
     index = 0
     for index, pixels in enumerate(film.pictures()):
         content = from_pixels(pixels)
         if subject is None:
-            _own_folder(folder, fingerprint(job, content))
+            mark = fingerprint(job, content)
+            _own_folder(folder, mark)
             subject = plan(content, styles, job.recipe, job.machine)
         place = folder / f"{index:06}.png"
         if not place.exists():
@@ -114,20 +116,20 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
             now = _for_picture(subject, content, before, last)
             frame = None
             for frame in repaint(now):
-                yield Painted(index, max(film.count, index + 1), frame)
+                yield Painted(index, max(film.length, index + 1), frame)
                 if stop():
                     return
             assert frame is not None
             save_picture(Image.fromarray(eight_bit_pixels(finished(now, frame.image, False).pixels)), place)
         before = pixels
-    if subject is None:
+    if subject is None or before is None:
         raise HasamaError(f"Cannot read the film {job.content}: there are no pictures in it.")
     places = [folder / f"{number:06}.png" for number in range(index + 1)]
     save_film((Image.open(place) for place in places), job.out, film.fps, sound=job.content)
     write_json(
         job.report,
         {"content": str(job.content), "styles": [str(style.picture) for style in job.styles], "pictures": index + 1,
-         "fps": film.fps, "seed": job.recipe.seed, "fingerprint": fingerprint(job, from_pixels(pixels)),
+         "fps": film.fps, "seed": job.recipe.seed, "fingerprint": fingerprint(job, from_pixels(before)),
          "recipe": job.recipe.to_dict()},
     )  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)

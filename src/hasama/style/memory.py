@@ -94,7 +94,7 @@ def _instead(height: int, width: int, recipe: StyleRecipe, number_bytes: int, bu
 def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int) -> int:
     """What does not depend on the window: the process, the canvases, the wanted content."""
     pixels = height * width
-    copies = COPIES[recipe.optimizer] + bool(recipe.average)
+    copies = COPIES[recipe.optimizer] + (bool(recipe.average) and recipe.optimizer != "lbfgs")
     content = recipe.content if recipe.content_weight else {}
     kept = sum(CHANNELS[stride_of(layer)] * number_bytes / stride_of(layer) ** 2 for layer in content)
     return round(pixels * (copies * COLOUR_BYTES + kept)) + process_bytes() + OVERHEAD

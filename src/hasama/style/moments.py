@@ -19,7 +19,7 @@ ROWS = 32_768
 class Moments(NamedTuple):
     """Of activations x_i in R^C with weights w_i in [0, 1]: float32."""
 
-    count: Tensor
+    mass: Tensor
     """[]: the sum of w_i."""
     total: Tensor
     """[C]: the sum of w_i x_i."""
@@ -27,17 +27,17 @@ class Moments(NamedTuple):
     """[C, C]: the sum of w_i x_i x_i^T."""
 
     def plus(self, other: "Moments") -> "Moments":
-        return Moments(self.count + other.count, self.total + other.total, self.outer + other.outer)
+        return Moments(self.mass + other.mass, self.total + other.total, self.outer + other.outer)
 
     @property
     def gram(self) -> Tensor:
         """[C, C]: the Gram matrix per activation, E[x x^T] (Gatys et al. 2016, equation 3, divided by the count)."""
-        return self.outer / self.count
+        return self.outer / self.mass
 
     @property
     def mean(self) -> Tensor:
         """[C]"""
-        return self.total / self.count
+        return self.total / self.mass
 
     @property
     def covariance(self) -> Tensor:
@@ -84,7 +84,7 @@ class _Sums(torch.autograd.Function):
 
 def blend(parts: list[Moments], shares: list[float]) -> Moments:
     """The moments of a mixture: what several styles together aim at. `shares` are relative."""
-    whole = sum(shares)
-    total = sum((part.mean * (share / whole) for part, share in zip(parts, shares, strict=True)), start=torch.zeros(()))
-    outer = sum((part.gram * (share / whole) for part, share in zip(parts, shares, strict=True)), start=torch.zeros(()))
-    return Moments(torch.ones_like(parts[0].count), total, outer)
+    shares = [share / sum(shares) for share in shares]
+    total = torch.stack([part.mean * share for part, share in zip(parts, shares, strict=True)]).sum(0)
+    outer = torch.stack([part.gram * share for part, share in zip(parts, shares, strict=True)]).sum(0)
+    return Moments(torch.ones_like(parts[0].mass), total, outer)

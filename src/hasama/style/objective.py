@@ -1,13 +1,12 @@
 """The loss of a canvas and its gradient: in one go, or tile by tile to the same numbers in bounded memory."""
 
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hasama.features import VGG, Features
+from hasama.features import VGG, Features, stride_of
 from hasama.shapes import Images, Weighting
 from hasama.style.losses import Distance, squared_error, total_variation
 from hasama.style.moments import Moments, moments
@@ -15,6 +14,9 @@ from hasama.style.tiles import Tile
 
 Masks = dict[str, Weighting]
 """{layer: how much each of its places counts}"""
+
+Slope = tuple[Tensor | None, Tensor | None]
+"""The derivatives of the style loss by a layer's moments: by the sum [C] and by the sum of outer products [C, C]."""
 
 
 class Region(NamedTuple):
@@ -89,8 +91,9 @@ def judge(objective: Objective, canvas: Images) -> Judgement:
         seen = objective.network(leaf)
         loss = _local(objective, canvas, tile, leaf, seen, book)
         for slope, here in zip(slopes, _all_moments(objective, tile, seen), strict=True):
-            loss = loss + sum(_along(slope[layer], here[layer]) for layer in slope)
-        del seen, here
+            for layer in slope:
+                loss = loss + _along(slope[layer], here[layer])
+        del seen
         loss.backward()
         assert leaf.grad is not None
         tile.cut(gradient).add_(leaf.grad)
@@ -117,31 +120,33 @@ class _Book:
 
 def _style(objective: Objective, found: list[dict[str, Moments]], book: _Book) -> Tensor:
     """The style loss of the canvas's moments, region by region and layer by layer."""
-    loss = torch.zeros((), device=objective.network.mean.device)
+    loss = torch.zeros(())
     for region, here in zip(objective.regions, found, strict=True):
         for layer, (weight, distance) in region.distances.items():
             loss = loss + book.note(f"style {layer}", weight * distance(here[layer]))
     return loss
 
 
-def _slopes(objective: Objective, added: list[dict[str, Moments]], book: _Book) -> list[dict[str, Moments]]:
-    """d(style loss) / d(moments)."""
-    leaves = [
-        {layer: Moments(m.count, *(part.requires_grad_() for part in m[1:])) for layer, m in here.items()}
-        for here in added
-    ]
+def _slopes(objective: Objective, added: list[dict[str, Moments]], book: _Book) -> list[dict[str, Slope]]:
+    """For each region and layer d(style loss) / d(sum) and d(style loss) / d(sum of outer products)."""
+    leaves = [{layer: _leaf(found) for layer, found in here.items()} for here in added]
     loss = _style(objective, leaves, book)
     if loss.requires_grad:
         loss.backward()
-    return [
-        {layer: Moments(m.count, *(part.grad for part in m[1:])) for layer, m in here.items()}  # type: ignore
-        for here in leaves
-    ]
+    return [{layer: (leaf.total.grad, leaf.outer.grad) for layer, leaf in here.items()} for here in leaves]
 
 
-def _along(slope: Moments, here: Moments) -> Tensor:
-    """The part of a tile's moments that the style loss feels."""
-    return sum(((s * m).sum() for s, m in zip(slope[1:], here[1:], strict=True) if s is not None), start=torch.zeros(()))
+def _leaf(found: Moments) -> Moments:
+    return Moments(found.mass, found.total.requires_grad_(), found.outer.requires_grad_())
+
+
+def _along(slope: Slope, here: Moments) -> Tensor:
+    """A tile's moments, weighted by how the style loss feels them. The Gram loss does not feel the mean."""
+    felt = here.outer.new_zeros(())
+    for direction, moment in zip(slope, (here.total, here.outer), strict=True):
+        if direction is not None:
+            felt = felt + (direction * moment).sum()
+    return felt
 
 
 def _all_moments(objective: Objective, tile: Tile, seen: Features) -> list[dict[str, Moments]]:
@@ -186,7 +191,7 @@ def _local(objective: Objective, canvas: Images, tile: Tile, leaf: Images, seen:
 
 
 def _moved(still: Still, tile: Tile, leaf: Images) -> Tensor:
-    """How far the canvas is from the last picture of the film, carried along by its motion (Ruder et al. 2016, eq. 7)."""
+    """How far the canvas is from the last picture of the film, carried along (Ruder et al. 2016, eq. 7)."""
     inner, own = tile.inner(), tile.own
     here = leaf[:, :, inner.top : inner.bottom, inner.left : inner.right]
     wanted = still.wanted[:, :, own.top : own.bottom, own.left : own.right]
@@ -214,11 +219,13 @@ def activations_of(network: VGG, tiles: list[Tile], picture: Images, layers: lis
 
 def layer_size(layer: str, height: int, width: int) -> tuple[int, int]:
     """(h, w) of a layer for a picture of that size."""
-    stride = int(2 ** (int(layer[4]) - 1))
+    stride = stride_of(layer)
     return max(1, height // stride), max(1, width // stride)
 
 
-def style_moments(network: VGG, tiles: list[Tile], picture: Images, layers: list[str], mask: Weighting | None) -> dict[str, Moments]:
+def style_moments(
+    network: VGG, tiles: list[Tile], picture: Images, layers: list[str], mask: Weighting | None = None
+) -> dict[str, Moments]:
     """The moments of a style picture, computed tile by tile."""
     masks = None if mask is None else masks_for(mask, layers)
     added: dict[str, Moments] = {}
@@ -234,8 +241,8 @@ def style_moments(network: VGG, tiles: list[Tile], picture: Images, layers: list
 def masks_for(mask: Weighting, layers: list[str]) -> Masks:
     """A picture's mask as each layer sees it: averaged over what it pools."""
     masks, pooled, stride = {}, mask[None, None], 1
-    for layer in sorted(layers, key=lambda name: int(name[4])):
-        while stride < 2 ** (int(layer[4]) - 1):
+    for layer in sorted(layers, key=stride_of):
+        while stride < stride_of(layer):
             pooled = F.avg_pool2d(pooled, (min(2, pooled.shape[2]), min(2, pooled.shape[3])))
             stride *= 2
         masks[layer] = pooled[0, 0]

@@ -1,6 +1,5 @@
 """One picture painted into a file: opened, planned, resumed, kept up to date, reported."""
 
-import dataclasses
 import hashlib
 import json
 import time

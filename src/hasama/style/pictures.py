@@ -144,11 +144,11 @@ def in_space_of(picture: Picture, profile: bytes | None) -> Picture:
         return picture
     small = eight_bit_pixels(picture.pixels)
     try:
-        spaces = [
-            ImageCms.ImageCmsProfile(io.BytesIO(one)) if one else ImageCms.createProfile("sRGB")
+        here, there = (
+            ImageCms.ImageCmsProfile(io.BytesIO(one) if one else ImageCms.createProfile("sRGB"))
             for one in (picture.profile, profile)
-        ]
-        converted = ImageCms.profileToProfile(Image.fromarray(small), *spaces, outputMode="RGB")
+        )
+        converted = ImageCms.profileToProfile(Image.fromarray(small), here, there, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture  # a damaged profile
     if converted is None:
@@ -257,9 +257,11 @@ def _write_deep(picture: Picture, path: Path) -> None:
     image = pyvips.Image.new_from_array(values, interpretation="rgb16")
     if picture.profile:
         image = image.copy()
-        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.profile)
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.profile)  # type: ignore[arg-type]
     with replacing(path) as temporary:
         try:
-            image.write_to_file(str(temporary), **({} if path.suffix.lower() == ".png" else {"compression": "deflate"}))
+            image.write_to_file(
+                str(temporary), **({} if path.suffix.lower() == ".png" else {"compression": "deflate"})
+            )
         except pyvips.Error as error:
             raise HasamaError(f"Cannot write {path}: {' '.join(str(error).split())}.") from error

@@ -37,8 +37,12 @@ class StyleRecipe:
     )
     style_scale: float = option(1.0, "Size of the style pictures relative to the canvas: larger strokes.", 0.05, 20)
     # --- what is minimised
-    style_loss: StyleLoss = option("wasserstein", "How styles are compared: Gaussians (wasserstein) or Gram matrices.")
-    content_layers: str = option("relu4_2", "Layers that keep the content, with weights: relu4_2 or relu3_2:1,relu4_2:2.")
+    style_loss: StyleLoss = option(
+        "wasserstein", "How styles are compared: Gaussians (wasserstein) or Gram matrices."
+    )
+    content_layers: str = option(
+        "relu4_2", "Layers that keep the content, with weights: relu4_2 or relu3_2:1,relu4_2:2."
+    )
     style_layers: str = option(
         "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4,relu5_1:1", "Layers that carry the style, with weights."
     )
@@ -50,13 +54,17 @@ class StyleRecipe:
     # --- how
     optimizer: Optimizer = option("adam", "What moves the canvas.")
     learning_rate: float = option(0.04, "Step of adam and gradient-descent; white less black is 2.", 0, 1e6)
-    smallest: int = option(128, "Longer side of the first scale; each next is larger by the root of two.", 16, LARGEST_SIDE)
+    smallest: int = option(
+        128, "Longer side of the first scale; each next is larger by the root of two.", 16, LARGEST_SIDE
+    )
     first_iterations: int = option(400, "Iterations at the first scale.", 1, 1_000_000)
     iterations: int = option(150, "Iterations at every other scale.", 1, 1_000_000)
     plateau: float = option(
         0.002, "Go to the next scale when 50 iterations improve the loss by less than this share; 0: never.", 0, 1
     )
-    average: float = option(0.98, "The picture is the canvas's moving average with this decay; 0: the canvas.", 0, 0.9999)
+    average: float = option(
+        0.98, "The picture is the canvas's moving average with this decay; 0: the canvas. Not with lbfgs.", 0, 0.9999
+    )
     seed: int = option(0, "Seed of the noise.", 0, 2**63 - 1)
     precision: Literal["auto", "bf16", "fp32"] = option(
         "auto", "Arithmetic inside the network; auto takes bf16 where the machine gains by it."
@@ -71,8 +79,6 @@ class StyleRecipe:
             parse_layers(getattr(self, name), flag(name))
         if self.content_weight == 0 and self.style_weight == 0:
             raise HasamaError("With --content-weight 0 and --style-weight 0 there is nothing to paint.")
-        if self.optimizer == "lbfgs" and self.average:
-            raise HasamaError("--average smooths adam's and gradient-descent's steps; with --optimizer lbfgs it must be 0.")
 
     @property
     def content(self) -> dict[str, float]:
@@ -144,7 +150,7 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
     "lesson": {
         "start": "noise", "style_loss": "gram", "style_layers": "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
         "content_weight": 1.0, "style_weight": 1000.0, "tv_weight": 0.0, "pooling": "average",
-        "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "average": 0.0,
+        "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "plateau": 0.0,
     },
     # A first look.
     "sketch": {"size": 256, "first_iterations": 150, "iterations": 60},

@@ -1,6 +1,7 @@
 """Cutting a picture into windows through which a network sees exactly what it sees in the whole picture."""
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor
@@ -77,8 +78,8 @@ def cut_up(height: int, width: int, side: int, layers: tuple[str, ...], network:
             Box(top, bottom, left, right),
             Box(max(0, top - halo), min(height, bottom + halo), max(0, left - halo), min(width, right + halo)),
         )
-        for top, bottom in zip(downs, downs[1:], strict=False)
-        for left, right in zip(acrosses, acrosses[1:], strict=False)
+        for top, bottom in pairwise(downs)
+        for left, right in pairwise(acrosses)
     ]
 
 

@@ -14,7 +14,16 @@ from hasama.style.canvas import Canvas, noise
 from hasama.style.colour import colours_of, in_grey, recoloured, relit
 from hasama.style.losses import STYLE_LOSSES
 from hasama.style.moments import Moments, blend
-from hasama.style.objective import Judgement, Objective, Region, Still, activations_of, judge, masks_for, style_moments
+from hasama.style.objective import (
+    Judgement,
+    Objective,
+    Region,
+    Still,
+    activations_of,
+    judge,
+    masks_for,
+    style_moments,
+)
 from hasama.style.pictures import Picture, fitted_mask, to_canvas
 from hasama.style.recipe import StyleRecipe, scale_sides
 from hasama.style.tiles import cut_up
@@ -115,7 +124,9 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
         HasamaError: there is no such layer, a mask leaves nothing of a style, or the loss is no longer a number.
     """
     recipe, sizes = subject.recipe, subject.sizes()
-    limits = [recipe.frame_iterations if subject.still else recipe.iterations_at(scale) for scale in range(len(sizes))]
+    limits = [
+        recipe.frame_iterations if subject.still else recipe.iterations_at(scale) for scale in range(len(sizes))
+    ]
     work = [height * width * limit for (height, width), limit in zip(sizes, limits, strict=True)]
     network = network_for(subject)
     first, done, canvas = 0, 0, None
@@ -268,6 +279,6 @@ def moments_for(subject: Subject, style: Style, network: VGG, height: int, width
     mask = None if style.mask is None else fitted_mask(style.mask, high, wide).to(subject.device)
     tiles = cut_up(high, wide, subject.side, used_layers(subject.recipe), subject.weights.name)
     found = style_moments(network, tiles, image, layers, mask)
-    if any(float(part.count) < LEAST_COUNT for part in found.values()):
+    if any(float(part.mass) < LEAST_COUNT for part in found.values()):
         raise HasamaError("A style's mask is (nearly) black everywhere: there is nothing left to learn from.")
     return found
