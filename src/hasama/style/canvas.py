@@ -83,8 +83,7 @@ class Canvas:
 
     def with_optimizer(self, kind: str) -> "Canvas":
         """The same picture, moved by another optimizer from now on. What is no number becomes mid-grey."""
-        other = Canvas(self.image.nan_to_num(0.0, 1.0, -1.0), self.recipe, kind)
-        return other
+        return Canvas(self.image.nan_to_num(0.0, 1.0, -1.0), self.recipe, kind)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers."""
