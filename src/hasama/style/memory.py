@@ -15,11 +15,14 @@ from hasama.style.transfer import used_layers
 COLOUR_BYTES = 12
 """Three float32 for each pixel."""
 
-COPIES = {"adam": 5.0, "gradient-descent": 3.0, "lbfgs": 6.0 + 2 * HISTORY}
-"""Canvases that live at once: the picture, its gradient, the optimizer's memory, and one that is being made."""
+COPIES = {"adam": 4.0, "gradient-descent": 2.0, "lbfgs": 6.0 + 2 * HISTORY}
+"""Canvases that live at once: the picture, its gradient, and the optimizer's memory."""
 
-WINDOW_BYTES = {2: 1150, 4: 2250}
+WINDOW_BYTES = {2: 1400, 4: 2700}
 """Of the network's activations and their gradients for each pixel of a window, by bytes a number (measured)."""
+
+KEPT = 1.4
+"""Times as much where freed blocks are kept for speed (`hasama.device.keep_memory`): they do not always fit again."""
 
 OVERHEAD = 96 * 2**20
 """What libraries take for their threads' work and what an allocator cannot reuse."""
@@ -51,7 +54,9 @@ def in_words(amount: float) -> str:
     return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
 
 
-def pick_window(height: int, width: int, recipe: StyleRecipe, number_bytes: int, network: str, budget: int) -> int:
+def pick_window(
+    height: int, width: int, recipe: StyleRecipe, number_bytes: int, network: str, budget: int, kept: bool = False
+) -> int:
     """The side in pixels of the largest window with which painting keeps to the budget.
 
     Args:
@@ -61,6 +66,7 @@ def pick_window(height: int, width: int, recipe: StyleRecipe, number_bytes: int,
         number_bytes: 2 for bfloat16 activations, 4 for float32.
         network: vgg16 or vgg19.
         budget: bytes for the whole process.
+        kept: whether freed blocks are kept.
 
     Raises:
         HasamaError: not even the smallest window fits; the message holds an estimate and what would fit.
@@ -69,7 +75,7 @@ def pick_window(height: int, width: int, recipe: StyleRecipe, number_bytes: int,
     smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
     fixed = fixed_bytes(height, width, recipe, number_bytes)
     for side in range(largest, smallest - 1, -stride):
-        if fixed + window_bytes(height, width, side, number_bytes) <= budget:
+        if fixed + (KEPT if kept else 1) * window_bytes(height, width, side, number_bytes) <= budget:
             return side
     least = fixed + window_bytes(height, width, min(smallest, largest), number_bytes)
     if least <= budget:

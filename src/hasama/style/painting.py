@@ -123,7 +123,9 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     for style in styles:
         if not style.weight > 0:
             raise HasamaError(f"A style's weight must be positive; got {style.weight}.")
-    keep_memory()
+    bounded = machine.memory is not None
+    if not bounded:
+        keep_memory()
     device = pick_device(machine.device)
     weights = load_weights(machine.weights)
     check_layers(used_layers(recipe), weights.name)
@@ -132,7 +134,7 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     subject = Subject(content, styles, recipe, weights, device, 0, start)
     number = 2 if network_precision(subject) == torch.bfloat16 else 4
     budget = machine.memory or default_budget()
-    side = pick_window(*subject.sizes()[-1], recipe, number, weights.name, budget)
+    side = pick_window(*subject.sizes()[-1], recipe, number, weights.name, budget, not bounded)
     return subject._replace(side=side)
 
 
