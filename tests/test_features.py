@@ -213,11 +213,11 @@ def test_narrow_pictures_pass_through(size: tuple[int, int], pooling: Any):
 def test_reach_and_stride_are_what_a_gradient_touches(network: str):
     """With positive weights and averages nothing cancels: each activation feels all that it could feel."""
     weights = narrow_weights(network, widths=(1, 1, 1, 1, 1))
-    positive = {place: (torch.full_like(w, 0.1), torch.ones_like(b)) for place, (w, b) in weights.convolutions.items()}
-    side = 16 * 17
+    ones = {place: (torch.full_like(w, 0.1), torch.ones_like(b)) for place, (w, b) in weights.convolutions.items()}
+    side = 16 * 19
     image = torch.zeros(1, 3, side, side, requires_grad=True)
     layers = [layer for layer in layer_names(network) if layer.startswith("relu")]
-    found = VGG(weights._replace(convolutions=positive), layers, "average")(image)
+    found = VGG(weights._replace(convolutions=ones), layers, "average")(image)
     for layer in layers:
         at = found[layer].shape[2] // 2
         begins = []

@@ -90,7 +90,7 @@ class VGG(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = check_layers(layers, weights.name)
-        self.pooling, self.border, self.precision = pooling, border, precision
+        self.name, self.pooling, self.border, self.precision = weights.name, pooling, border, precision
         places = _places(weights.name)
         last = max(places.index(layer[4:]) for layer in self.layers)
         self.places = places[: last + 1]

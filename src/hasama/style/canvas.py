@@ -8,19 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hasama.shapes import Images
+from hasama.style.lbfgs import LBFGS
 from hasama.style.recipe import StyleRecipe
-
-HISTORY = 20
-"""Steps that L-BFGS remembers. Each takes the memory of two canvases; more brought nothing (benchmarks/)."""
 
 WINDOW = 50
 """Losses whose mean is compared with the mean of as many before, to see a plateau."""
-
-STALL = 5
-"""Losses without any change that mean that L-BFGS no longer moves."""
-
-LEAP = 10.0
-"""Times the least loss so far that mean that L-BFGS leapt into nothing."""
 
 
 class Canvas:
@@ -31,9 +23,7 @@ class Canvas:
 
     def __init__(self, image: Images, recipe: StyleRecipe, optimizer: str | None = None) -> None:
         self.recipe = recipe
-        self.image = (
-            image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
-        )  # L-BFGS needs it so
+        self.image = image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self.kind = optimizer or recipe.optimizer
         self.optimizer = new_optimizer(self.kind, self.image, recipe)
         averages = recipe.average and self.kind != "lbfgs"
@@ -61,15 +51,18 @@ class Canvas:
         before, after = sum(list(self.past)[:WINDOW]), sum(list(self.past)[WINDOW:])
         return before - after < self.recipe.plateau * abs(before)
 
-    def has_stalled(self, loss: float) -> bool:
-        """Whether L-BFGS no longer moves, or has leapt to where all is worse; it recovers from neither."""
-        if self.kind != "lbfgs" or not self.past:
-            return False
-        recent = [*self.past, loss][-STALL:]
-        return not loss <= LEAP * min(self.past) or (len(recent) == STALL and len(set(recent)) == 1)
+    @property
+    def has_stalled(self) -> bool:
+        """Whether L-BFGS finds no way on."""
+        return isinstance(self.optimizer, LBFGS) and self.optimizer.has_stalled
 
     def shown(self) -> Images:
-        """What a viewer gets: the average, unbiased as in Kingma & Ba 2015, section 3; or the canvas itself."""
+        """What a viewer gets: the average, unbiased as in Kingma & Ba 2015, section 3; or the canvas itself.
+
+        L-BFGS's last step may yet be taken back: it shows the picture before, whose loss is known.
+        """
+        if isinstance(self.optimizer, LBFGS) and self.optimizer.before is not None:
+            return self.optimizer.before[0].clone()
         if self.average is None or not self.steps:
             return self.image.detach().clone()
         return (self.average / (1 - self.recipe.average**self.steps)).clamp_(-1, 1)
@@ -77,13 +70,13 @@ class Canvas:
     def enlarged(self, height: int, width: int) -> "Canvas":
         """The next scale's canvas: what was shown, with Adam's memory carried over (Crowson 2021)."""
         bigger = Canvas(resized(self.shown(), height, width).clamp_(-1, 1), self.recipe, self.kind)
-        if self.kind == "adam":
+        if isinstance(self.optimizer, torch.optim.Adam) and isinstance(bigger.optimizer, torch.optim.Adam):
             _carry_over(self.optimizer, bigger.optimizer, height, width)
         return bigger
 
     def with_optimizer(self, kind: str) -> "Canvas":
-        """The same picture, moved by another optimizer from now on. What is no number becomes mid-grey."""
-        return Canvas(self.image.nan_to_num(0.0, 1.0, -1.0), self.recipe, kind)
+        """The picture that is shown, moved by another optimizer from now on."""
+        return Canvas(self.shown(), self.recipe, kind)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers."""
@@ -103,12 +96,12 @@ class Canvas:
         return canvas
 
 
-def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.Optimizer:
+def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.Optimizer | LBFGS:
     """Adam (Kingma & Ba 2015), L-BFGS (Liu & Nocedal 1989) or plain gradient descent on one tensor."""
     if kind == "adam":
         return torch.optim.Adam([image], recipe.learning_rate, betas=(0.9, 0.99), fused=image.device.type != "mps")
-    if kind == "lbfgs":  # one evaluation for each step, so that each is a frame
-        return torch.optim.LBFGS([image], max_iter=1, history_size=HISTORY, tolerance_grad=0, tolerance_change=0)
+    if kind == "lbfgs":
+        return LBFGS(image)
     return torch.optim.SGD([image], recipe.learning_rate)
 
 

@@ -19,10 +19,11 @@ from hasama.errors import HasamaError, missing_extra
 from hasama.files import write_json
 from hasama.images import save_picture
 from hasama.shapes import Images, Weighting
+from hasama.style.colour import in_grey
 from hasama.style.objective import Still
-from hasama.style.painting import Job, fingerprint, finished, open_styles, plan
+from hasama.style.painting import Job, fingerprint, open_styles, plan
 from hasama.style.pictures import Picture, eight_bit_pixels, from_pixels, to_canvas
-from hasama.style.transfer import Frame, Subject, repaint
+from hasama.style.transfer import Frame, Subject, finished, repaint
 from hasama.video import check_ending, save_film
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -159,6 +160,8 @@ def _for_picture(subject: Subject, content: Picture, before: np.ndarray | None, 
         return now
     height, width = now.sizes()[-1]
     carried, trust = carried_along(before, content.pixels, last, height, width)
+    if subject.recipe.keep_colour == "luminance":
+        carried = in_grey(carried)
     start = trust * carried + (1 - trust) * to_canvas(content, height, width)
     weight = subject.recipe.temporal_weight
     still = Still(weight, carried.to(subject.device), trust.to(subject.device))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.features import stride_of
-from hasama.style.canvas import HISTORY
+from hasama.style.lbfgs import HISTORY
 from hasama.style.recipe import StyleRecipe
 from hasama.style.tiles import halo_of
 from hasama.style.transfer import used_layers
@@ -15,7 +15,7 @@ from hasama.style.transfer import used_layers
 COLOUR_BYTES = 12
 """Three float32 for each pixel."""
 
-COPIES = {"adam": 4.0, "gradient-descent": 2.0, "lbfgs": 6.0 + 2 * HISTORY}
+COPIES = {"adam": 4.0, "gradient-descent": 2.0, "lbfgs": 8.0 + 2 * HISTORY}
 """Canvases that live at once: the picture, its gradient, and the optimizer's memory."""
 
 WINDOW_BYTES = {2: 1400, 4: 2700}

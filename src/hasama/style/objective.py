@@ -78,9 +78,7 @@ def judge(objective: Objective, canvas: Images) -> Judgement:
         tile = objective.tiles[0]
         loss = _style(objective, _all_moments(objective, tile, seen), book)
         loss = loss + _local(objective, canvas, tile, leaf, seen, book)
-        loss.backward()
-        assert leaf.grad is not None
-        return book.judgement(leaf.grad)
+        return book.judgement(_gradient(loss, leaf))
 
     with torch.no_grad():
         added = _moments_of_tiles(objective, canvas)
@@ -94,10 +92,15 @@ def judge(objective: Objective, canvas: Images) -> Judgement:
             for layer in slope:
                 loss = loss + _along(slope[layer], here[layer])
         del seen
-        loss.backward()
-        assert leaf.grad is not None
-        tile.cut(gradient).add_(leaf.grad)
+        tile.cut(gradient).add_(_gradient(loss, leaf))
     return book.judgement(gradient)
+
+
+def _gradient(loss: Tensor, leaf: Images) -> Images:
+    """d(loss) / d(leaf): nothing, where masks leave nothing that depends on it."""
+    if loss.requires_grad:
+        loss.backward()
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 class _Book:

@@ -12,22 +12,19 @@ import torch
 from hasama import __version__
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
-from hasama.features import check_layers, load_weights
+from hasama.features import load_weights
 from hasama.files import replacing, write_json
 from hasama.images import picture_format
-from hasama.style.colour import with_luminance
 from hasama.style.memory import default_budget, peak_bytes, pick_window
 from hasama.style.pictures import (
     Picture,
     in_space_of,
     read_mask,
     read_picture,
-    to_canvas,
-    to_output,
     write_picture,
 )
 from hasama.style.recipe import STARTS, StyleRecipe
-from hasama.style.transfer import Frame, Style, Subject, network_precision, repaint, used_layers
+from hasama.style.transfer import Frame, Style, Subject, finished, network_for, repaint
 
 SAVE_SECONDS = 60.0
 PREVIEW_SECONDS = 5.0
@@ -94,7 +91,7 @@ def stylize(
 
         for frame in stylize("cat.jpg", "starry-night.jpg"):
             print(frame.scale, frame.iteration, frame.total)
-        save_picture(to_picture(to_pixels(frame.image)[0]), "painted.png")
+        frame.picture.save("painted.png")
 
     Args:
         content: what to paint.
@@ -127,14 +124,13 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     if not bounded:
         keep_memory()
     device = pick_device(machine.device)
-    weights = load_weights(machine.weights)
-    check_layers(used_layers(recipe), weights.name)
+    network = network_for(recipe, load_weights(machine.weights), device)
     start = None if recipe.start in STARTS else in_space_of(read_picture(recipe.start), content.profile)
     styles = [style._replace(picture=in_space_of(style.picture, content.profile)) for style in styles]
-    subject = Subject(content, styles, recipe, weights, device, 0, start)
-    number = 2 if network_precision(subject) == torch.bfloat16 else 4
+    subject = Subject(content, styles, recipe, network, device, 0, start)
+    number = 2 if network.precision == torch.bfloat16 else 4
     budget = machine.memory or default_budget()
-    side = pick_window(*subject.sizes()[-1], recipe, number, weights.name, budget, not bounded)
+    side = pick_window(*subject.sizes()[-1], recipe, number, network.name, budget, not bounded)
     return subject._replace(side=side)
 
 
@@ -153,13 +149,6 @@ def open_styles(sources: Sequence[StyleSource]) -> list[Style]:
         )
         for source in sources
     ]
-
-
-def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Picture:
-    """A canvas as the picture that people get: the content's colours put back if asked, its alpha, its profile."""
-    if subject.recipe.keep_colour == "luminance":
-        image = with_luminance(to_canvas(subject.content, *image.shape[2:]), image.cpu())
-    return to_output(image, subject.content, sixteen_bits)
 
 
 # --- files ----------------------------------------------------------------------------------------

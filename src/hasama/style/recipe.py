@@ -46,9 +46,9 @@ class StyleRecipe:
     style_layers: str = option(
         "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4,relu5_1:1", "Layers that carry the style, with weights."
     )
-    content_weight: float = option(0.015, "Weight of the content loss; less: more style.", 0)
+    content_weight: float = option(0.008, "Weight of the content loss; less: more style.", 0)
     style_weight: float = option(1.0, "Weight of the style loss.", 0)
-    tv_weight: float = option(2.0, "Weight of the total variation: smoothness.", 0)
+    tv_weight: float = option(6.0, "Weight of the total variation: smoothness.", 0)
     pooling: Literal["max", "average"] = option("max", "Pooling in the network.")
     border: Literal["replicate", "zeros"] = option("replicate", "What lies around the picture for the first layer.")
     # --- how
@@ -148,8 +148,9 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
     "best": {},
     # Gatys et al. 2016: white noise, Gram matrices, L-BFGS, one scale. alpha / beta is 1e-3 in their figure 2.
     "lesson": {
-        "start": "noise", "style_loss": "gram", "style_layers": "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
-        "content_weight": 1.0, "style_weight": 1000.0, "tv_weight": 0.0, "pooling": "average",
+        "start": "noise", "style_loss": "gram",
+        "style_layers": "relu1_1:1000,relu2_1:20,relu3_1:5,relu4_1:0.1,relu5_1:20",
+        "content_weight": 1.0, "style_weight": 300.0, "tv_weight": 0.0, "pooling": "average",
         "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "plateau": 0.0,
     },
     # A first look.

@@ -4,14 +4,16 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
 from hasama.device import gains_by_bf16
 from hasama.errors import HasamaError
 from hasama.features import VGG, Weights
 from hasama.shapes import Images, Weighting
 from hasama.style.canvas import Canvas, noise
-from hasama.style.colour import colours_of, in_grey, recoloured, relit
+from hasama.style.colour import colours_of, in_grey, recoloured, relit, with_luminance
 from hasama.style.losses import STYLE_LOSSES
 from hasama.style.moments import Moments, blend
 from hasama.style.objective import (
@@ -24,7 +26,7 @@ from hasama.style.objective import (
     masks_for,
     style_moments,
 )
-from hasama.style.pictures import Picture, fitted_mask, to_canvas
+from hasama.style.pictures import Picture, fitted_mask, to_canvas, to_output
 from hasama.style.recipe import StyleRecipe, scale_sides
 from hasama.style.tiles import cut_up
 
@@ -63,6 +65,8 @@ class Frame(NamedTuple):
     canvas: Canvas
     done: float
     """The share of all the work that is done, if every scale takes all its iterations: 0 to 1."""
+    subject: "Subject"
+    """What is painted."""
     notice: str = ""
     """Something to tell, such as an optimizer that had to be replaced."""
 
@@ -76,6 +80,12 @@ class Frame(NamedTuple):
         """The picture so far, [1, 3, H, W] in [-1, 1]."""
         return self.canvas.shown()
 
+    @property
+    def picture(self) -> Image.Image:
+        """The picture so far as people get it, 8 bits a channel, with the content's colours and alpha as asked."""
+        done = finished(self.subject, self.image, False)
+        return Image.fromarray(done.pixels if done.alpha is None else np.dstack([done.pixels, done.alpha]))
+
     def state_dict(self) -> dict[str, Any]:
         """What `repaint` needs to go on after this frame: tensors and plain values."""
         return {"scale": self.scale, "iteration": self.iteration, "canvas": self.canvas.state_dict()}
@@ -87,7 +97,8 @@ class Subject(NamedTuple):
     content: Picture
     styles: list[Style]
     recipe: StyleRecipe
-    weights: Weights
+    network: VGG
+    """Cut after the last layer that the recipe uses."""
     device: torch.device
     side: int
     """Of the largest window that goes through the network at once, in pixels."""
@@ -128,7 +139,6 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
         recipe.frame_iterations if subject.still else recipe.iterations_at(scale) for scale in range(len(sizes))
     ]
     work = [height * width * limit for (height, width), limit in zip(sizes, limits, strict=True)]
-    network = network_for(subject)
     first, done, canvas = 0, 0, None
     if state is not None:
         first, done = state["scale"], state["iteration"]
@@ -138,52 +148,56 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
             canvas = Canvas(first_image(subject, *sizes[scale]), recipe)
         elif not done:
             canvas = canvas.enlarged(*sizes[scale])
-        objective = objective_for(subject, network, *sizes[scale])
+        objective = objective_for(subject, *sizes[scale])
         while done < limits[scale] and not canvas.has_settled():
             judgement = judge(objective, canvas.image.detach())
             canvas, notice = moved(canvas, judgement)
             done += 1
             share = (sum(work[:scale]) + work[scale] * done / limits[scale]) / sum(work)
             yield Frame(
-                scale, len(sizes), done, limits[scale], judgement.losses, judgement.layers, canvas, share, notice
+                scale,
+                len(sizes),
+                done,
+                limits[scale],
+                judgement.losses,
+                judgement.layers,
+                canvas,
+                share,
+                subject,
+                notice,
             )
         done = 0
 
 
 def moved(canvas: Canvas, judgement: Judgement) -> tuple[Canvas, str]:
-    """One step downhill; where L-BFGS has stalled, Adam takes over from the best of what is at hand."""
+    """One step downhill; where L-BFGS finds no way on, Adam takes over from the best that it had."""
     total = judgement.total
-    notice = ""
-    if canvas.has_stalled(total):
-        notice = f"L-BFGS stalled after {canvas.steps} steps; Adam goes on."
-        canvas = canvas.with_optimizer("adam")
-    elif not (math.isfinite(total) and bool(judgement.gradient.isfinite().all())):
+    if canvas.has_stalled:
+        return canvas.with_optimizer("adam"), f"L-BFGS stalled after {canvas.steps} steps; Adam goes on."
+    sound = math.isfinite(total) and bool(judgement.gradient.isfinite().all())
+    if not sound and not (canvas.kind == "lbfgs" and canvas.steps):  # L-BFGS takes such a step back
         raise HasamaError(
             f"Painting broke down: the loss became {total}. Try a lower --learning-rate, or --precision fp32."
         )
-    else:
-        canvas.step(judgement.gradient, total)
-    return canvas, notice
+    canvas.step(judgement.gradient, total)
+    return canvas, ""
 
 
 # --- what is painted ------------------------------------------------------------------------------
 
 
-def network_for(subject: Subject) -> VGG:
-    """The network, cut after the last layer that the recipe uses.
+def network_for(recipe: StyleRecipe, weights: Weights, device: torch.device) -> VGG:
+    """The network that the recipe looks through, on the device.
+
+    Its numbers are bfloat16 where the recipe says so or, left to itself, where the machine gains by it. Moments,
+    losses and the canvas are float32 either way.
 
     Raises:
         HasamaError: it has no such layer.
     """
-    recipe, precision = subject.recipe, network_precision(subject)
-    return VGG(subject.weights, used_layers(recipe), recipe.pooling, recipe.border, precision).to(subject.device)
-
-
-def network_precision(subject: Subject) -> torch.dtype:
-    """The type of the network's numbers. Moments, losses and the canvas are float32 either way."""
-    asked = subject.recipe.precision
-    bf16 = asked == "bf16" or (asked == "auto" and gains_by_bf16(subject.device))
-    return torch.bfloat16 if bf16 else torch.float32
+    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and gains_by_bf16(device))
+    precision = torch.bfloat16 if bf16 else torch.float32
+    return VGG(weights, used_layers(recipe), recipe.pooling, recipe.border, precision).to(device)
 
 
 def used_layers(recipe: StyleRecipe) -> tuple[str, ...]:
@@ -227,21 +241,20 @@ def style_image(subject: Subject, style: Style, height: int, width: int) -> Imag
     return relit(image, own, wanted)
 
 
-def objective_for(subject: Subject, network: VGG, height: int, width: int) -> Objective:
+def objective_for(subject: Subject, height: int, width: int) -> Objective:
     """Everything that a canvas of this size is judged by."""
-    recipe, device, layers = subject.recipe, subject.device, used_layers(subject.recipe)
-    name = subject.weights.name
-    tiles = cut_up(height, width, subject.side, layers, name)
+    recipe, network, device = subject.recipe, subject.network, subject.device
+    tiles = cut_up(height, width, subject.side, network.layers, network.name)
     content = {}
     if recipe.content_weight:
         image = content_image(subject, height, width).to(device)
         wanted = activations_of(network, tiles, image, list(recipe.content))
         content = {layer: (recipe.content_weight * share, wanted[layer]) for layer, share in recipe.content.items()}
-    regions = regions_for(subject, network, height, width) if recipe.style_weight else []
+    regions = regions_for(subject, height, width) if recipe.style_weight else []
     return Objective(network, tiles, content, regions, recipe.tv_weight, subject.still)
 
 
-def regions_for(subject: Subject, network: VGG, height: int, width: int) -> list[Region]:
+def regions_for(subject: Subject, height: int, width: int) -> list[Region]:
     """One for all the styles that go everywhere, and one for each that has its own place.
 
     A region counts by its area, so that a style is as strong in its place as it would be everywhere.
@@ -260,7 +273,7 @@ def regions_for(subject: Subject, network: VGG, height: int, width: int) -> list
             if any(float(mask.sum()) < LEAST_COUNT for mask in masks.values()):
                 continue  # it covers nothing at this scale
         strength = area * sum(style.weight for style in group) / len(group) / usual
-        learnt = [moments_for(subject, style, network, height, width) for style in group]
+        learnt = [moments_for(subject, style, height, width) for style in group]
         distances = {}
         for layer, share in recipe.style.items():
             target = blend([found[layer] for found in learnt], [style.weight for style in group])
@@ -269,7 +282,7 @@ def regions_for(subject: Subject, network: VGG, height: int, width: int) -> list
     return regions
 
 
-def moments_for(subject: Subject, style: Style, network: VGG, height: int, width: int) -> dict[str, Moments]:
+def moments_for(subject: Subject, style: Style, height: int, width: int) -> dict[str, Moments]:
     """What is to be learnt from a style picture, made as large as the canvas by area."""
     layers = list(subject.recipe.style)
     high, wide = style.picture.size
@@ -277,8 +290,15 @@ def moments_for(subject: Subject, style: Style, network: VGG, height: int, width
     high, wide = max(1, round(high * factor)), max(1, round(wide * factor))
     image = style_image(subject, style, high, wide).to(subject.device)
     mask = None if style.mask is None else fitted_mask(style.mask, high, wide).to(subject.device)
-    tiles = cut_up(high, wide, subject.side, used_layers(subject.recipe), subject.weights.name)
-    found = style_moments(network, tiles, image, layers, mask)
+    tiles = cut_up(high, wide, subject.side, subject.network.layers, subject.network.name)
+    found = style_moments(subject.network, tiles, image, layers, mask)
     if any(float(part.mass) < LEAST_COUNT for part in found.values()):
         raise HasamaError("A style's mask is (nearly) black everywhere: there is nothing left to learn from.")
     return found
+
+
+def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Picture:
+    """A canvas as the picture that people get: the content's colours put back if asked, its alpha, its profile."""
+    if subject.recipe.keep_colour == "luminance":
+        image = with_luminance(to_canvas(subject.content, *image.shape[2:]), image.cpu())
+    return to_output(image, subject.content, sixteen_bits)
