@@ -11,7 +11,7 @@ from hasama.shapes import Images
 from hasama.style.lbfgs import LBFGS
 from hasama.style.recipe import StyleRecipe
 
-WINDOW = 50
+WINDOW = 20
 """Losses whose mean is compared with the mean of as many before, to see a plateau."""
 
 
@@ -24,7 +24,7 @@ class Canvas:
     def __init__(self, image: Images, recipe: StyleRecipe, optimizer: str | None = None) -> None:
         self.recipe = recipe
         self.image = image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
-        self.kind = optimizer or recipe.optimizer
+        self.kind = optimizer or recipe.optimizer_at(*self.image.shape[2:])
         self.optimizer = new_optimizer(self.kind, self.image, recipe)
         averages = recipe.average and self.kind != "lbfgs"
         self.average = torch.zeros_like(self.image, requires_grad=False) if averages else None
@@ -69,7 +69,8 @@ class Canvas:
 
     def enlarged(self, height: int, width: int) -> "Canvas":
         """The next scale's canvas: what was shown, with Adam's memory carried over (Crowson 2021)."""
-        bigger = Canvas(resized(self.shown(), height, width).clamp_(-1, 1), self.recipe, self.kind)
+        kind = "adam" if self.kind == "adam" else None  # for L-BFGS may have stalled
+        bigger = Canvas(resized(self.shown(), height, width).clamp_(-1, 1), self.recipe, kind)
         if isinstance(self.optimizer, torch.optim.Adam) and isinstance(bigger.optimizer, torch.optim.Adam):
             _carry_over(self.optimizer, bigger.optimizer, height, width)
         return bigger

@@ -81,7 +81,7 @@ def pick_window(
     if least <= budget:
         return min(smallest, largest)
     raise HasamaError(
-        f"Painting {width}x{height} pixels with {recipe.optimizer} needs about {in_words(least)}, and "
+        f"Painting {width}x{height} pixels with {recipe.optimizer_at(height, width)} needs about {in_words(least)}, and "
         f"{in_words(budget)} may be taken. {_instead(height, width, recipe, number_bytes, budget, smallest)}"
     )
 
@@ -92,7 +92,7 @@ def _instead(height: int, width: int, recipe: StyleRecipe, number_bytes: int, bu
     for side in range(longer, 63, -16):
         high, wide = max(1, height * side // longer), max(1, width * side // longer)
         if fixed_bytes(high, wide, recipe, number_bytes) + window_bytes(high, wide, window, number_bytes) <= budget:
-            lighter = "" if recipe.optimizer == "adam" else ", use --optimizer adam"
+            lighter = "" if recipe.optimizer_at(height, width) != "lbfgs" else ", use --optimizer adam"
             return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
     return "Give it more (--memory)."
 
@@ -100,7 +100,8 @@ def _instead(height: int, width: int, recipe: StyleRecipe, number_bytes: int, bu
 def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int) -> int:
     """What does not depend on the window: the process, the canvases, the wanted content."""
     pixels = height * width
-    copies = COPIES[recipe.optimizer] + (bool(recipe.average) and recipe.optimizer != "lbfgs")
+    kind = recipe.optimizer_at(height, width)
+    copies = COPIES[kind] + (bool(recipe.average) and kind != "lbfgs")
     content = recipe.content if recipe.content_weight else {}
     kept = sum(CHANNELS[stride_of(layer)] * number_bytes / stride_of(layer) ** 2 for layer in content)
     return round(pixels * (copies * COLOUR_BYTES + kept)) + process_bytes() + OVERHEAD

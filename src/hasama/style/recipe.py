@@ -10,10 +10,12 @@ from hasama.errors import HasamaError
 from hasama.recipe import check_fields, flag, option, unknown_name
 
 StyleLoss = Literal["wasserstein", "gram"]
-Optimizer = Literal["adam", "lbfgs", "gradient-descent"]
+Optimizer = Literal["auto", "lbfgs", "adam", "gradient-descent"]
 KeepColour = Literal["no", "luminance", "histogram"]
 
 LARGEST_SIDE = 32_768
+LARGEST_FOR_LBFGS = 2**20
+"""Pixels up to which L-BFGS's memory, dozens of canvases, is hardly felt."""
 STARTS = ("content", "noise", "style")
 
 
@@ -52,15 +54,17 @@ class StyleRecipe:
     pooling: Literal["max", "average"] = option("max", "Pooling in the network.")
     border: Literal["replicate", "zeros"] = option("replicate", "What lies around the picture for the first layer.")
     # --- how
-    optimizer: Optimizer = option("adam", "What moves the canvas.")
+    optimizer: Optimizer = option(
+        "auto", "What moves the canvas; auto: lbfgs, and beyond a megapixel adam, which needs less memory."
+    )
     learning_rate: float = option(0.04, "Step of adam and gradient-descent; white less black is 2.", 0, 1e6)
     smallest: int = option(
         128, "Longer side of the first scale; each next is larger by the root of two.", 16, LARGEST_SIDE
     )
-    first_iterations: int = option(400, "Iterations at the first scale.", 1, 1_000_000)
-    iterations: int = option(150, "Iterations at every other scale.", 1, 1_000_000)
+    first_iterations: int = option(150, "Iterations at the first scale.", 1, 1_000_000)
+    iterations: int = option(60, "Iterations at every other scale.", 1, 1_000_000)
     plateau: float = option(
-        0.002, "Go to the next scale when 50 iterations improve the loss by less than this share; 0: never.", 0, 1
+        0.003, "Go to the next scale when 20 iterations improve the loss by less than this share; 0: never.", 0, 1
     )
     average: float = option(
         0.98, "The picture is the canvas's moving average with this decay; 0: the canvas. Not with lbfgs.", 0, 0.9999
@@ -71,7 +75,7 @@ class StyleRecipe:
     )
     # --- films
     temporal_weight: float = option(20.0, "Films: weight of staying with the last picture where nothing moved.", 0)
-    frame_iterations: int = option(60, "Films: iterations for each picture after the first.", 1, 1_000_000)
+    frame_iterations: int = option(30, "Films: iterations for each picture after the first.", 1, 1_000_000)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -89,6 +93,12 @@ class StyleRecipe:
     def style(self) -> dict[str, float]:
         """{layer: share}, the shares adding up to 1."""
         return parse_layers(self.style_layers, "--style-layers")
+
+    def optimizer_at(self, height: int, width: int) -> Optimizer:
+        """What moves a canvas of this size."""
+        if self.optimizer != "auto":
+            return self.optimizer
+        return "lbfgs" if height * width <= LARGEST_FOR_LBFGS else "adam"
 
     def iterations_at(self, scale: int) -> int:
         """How many iterations at most the scale takes, counted from 0."""
@@ -154,7 +164,7 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "plateau": 0.0,
     },
     # A first look.
-    "sketch": {"size": 256, "first_iterations": 150, "iterations": 60},
+    "sketch": {"size": 256, "first_iterations": 60, "iterations": 30},
 }  # fmt: skip
 
 STYLE_RECIPES: dict[str, StyleRecipe] = {name: StyleRecipe(**fields) for name, fields in STYLE_PRESETS.items()}
