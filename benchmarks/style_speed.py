@@ -1,6 +1,7 @@
 """One evaluation of the style loss and its gradient: Hasama against the PyTorch tutorial's way.
 
     python benchmarks/style_speed.py [--content PICTURE --style PICTURE] [--size 512] [--rounds 3]
+    python benchmarks/style_speed.py --goal 300      # the time to the tutorial's loss after so many evaluations
 
 Both sides: the same packaged VGG19, Gatys's layers (style conv1_1 ... conv5_1, content conv4_2), the tutorial's
 weights, L-BFGS from the content. The tutorial's side is its code written out (Alexis Jacq, pytorch.org/tutorials,
@@ -9,8 +10,9 @@ weights, L-BFGS from the content. The tutorial's side is its code written out (A
 
 import argparse
 import itertools
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +160,49 @@ def side(name: str, content: np.ndarray, style: np.ndarray, evaluations: int) ->
     report(evaluations, time.perf_counter() - start)
 
 
+def judged(content: np.ndarray, style: np.ndarray) -> Callable[[np.ndarray], float]:
+    """The tutorial's loss of a canvas [1, 3, H, W] in [0, 1], in float32."""
+    import torch
+
+    from hasama.style.objective import judge
+    from hasama.style.painting import plan
+    from hasama.style.pictures import from_pixels
+    from hasama.style.transfer import Style, objective_for
+
+    recipe = our_recipe(content.shape[0], precision="fp32")
+    objective = objective_for(plan(from_pixels(content), [Style(from_pixels(style))], recipe), *content.shape[:2])
+    return lambda canvas: judge(objective, torch.from_numpy(canvas * 2 - 1).float().clamp(-1, 1)).total
+
+
+def to_goal(content: np.ndarray, style: np.ndarray, evaluations: int) -> None:
+    """How long each side takes to the loss that the tutorial has after so many evaluations, in one process."""
+    judge, size = judged(content, style), content.shape[0]
+    spent, canvas = 0.0, np.zeros(0)
+    for canvas, spent in _clocked(itertools.islice(tutorial(content, style), evaluations)):
+        pass
+    goal = judge(canvas)
+    print(f"{'tutorial':34}{evaluations:5} evaluations {spent:8.1f} s   loss {goal:.1f}", flush=True)
+    for count, (canvas, seconds) in enumerate(_clocked(ours(content, style)), 1):
+        if count % 5 == 0 and (loss := judge(canvas)) <= goal:
+            print(f"{'ours':34}{count:5} evaluations {seconds:8.1f} s   loss {loss:.1f}")
+            print(f"to the same loss: {spent / seconds:.2f}x less time")
+            return
+        if count == 2 * evaluations:
+            sys.exit(f"ours has only {judge(canvas):.1f} after {count} evaluations and {seconds:.1f} s")
+
+
+def _clocked(frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[np.ndarray, float]]:
+    """Each canvas with the seconds that its making took so far, whatever the consumer does between."""
+    spent = 0.0
+    while True:
+        start = time.perf_counter()
+        frame = next(frames, None)
+        spent += time.perf_counter() - start
+        if frame is None:
+            return
+        yield frame[1], spent
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--content", default="china", help="a picture, or china or flower")
@@ -165,11 +210,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--evaluations", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--goal", type=int, help="compare the time to the loss after so many evaluations")
     parser.add_argument("--side", choices=SIDES)
     given = parser.parse_args()
     if given.side:
         pictures = picture(given.content, given.size), picture(given.style, given.size)
         side(given.side, *pictures, given.evaluations)
+        return
+    if given.goal:
+        to_goal(picture(given.content, given.size), picture(given.style, given.size), given.goal)
         return
     names = ("content", "style", "size", "evaluations")
     arguments = [f"--{name}={getattr(given, name)}" for name in names]

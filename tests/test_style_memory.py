@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import psutil
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasama.errors import HasamaError
@@ -25,14 +25,15 @@ from hasama.style.memory import (
 )
 from hasama.style.recipe import StyleRecipe
 
-BEST = StyleRecipe()
-QUICK = StyleRecipe(style_layers="relu1_1,relu2_1", content_layers="relu2_1")
+BEST = StyleRecipe(optimizer="adam")
+QUICK = StyleRecipe(style_layers="relu1_1,relu2_1", content_layers="relu2_1")  # lbfgs, adam beyond a megapixel
 LBFGS = StyleRecipe(optimizer="lbfgs")
 
 recipes = st.sampled_from([BEST, QUICK, LBFGS, StyleRecipe(optimizer="gradient-descent", average=0.0)])
-sides = st.integers(1, 3000)
+sides = st.integers(1, 2000)
 bytes_per_number = st.sampled_from([2, 4])
-budgets = st.integers(1, 40_000_000_000)
+budgets = st.integers(500_000_000, 12_000_000_000)
+SMALLEST = 3 * 160  # a halo of 148 pixels for relu5_1, rounded up to its stride, on both sides of as much
 
 
 def steady():
@@ -125,9 +126,9 @@ def test_bytes_are_told_in_words():
 def test_a_window_keeps_to_the_budget(height: int, width: int, recipe: StyleRecipe, number: int, budget: int):
     with steady():
         side = window(height, width, recipe, number, budget)
-        assume(side is not None)
-        assert side is not None
-        assert 1 <= side <= max(memory.LARGEST_WINDOW, 3 * 160)
+        if side is None:
+            return
+        assert 1 <= side <= memory.LARGEST_WINDOW
         assert estimate(height, width, side, recipe, number) <= budget
 
 
@@ -159,14 +160,14 @@ def test_one_step_more_would_not_fit(height: int, width: int, recipe: StyleRecip
         assert not fits_more or larger > min(max(height, width), memory.LARGEST_WINDOW)
 
 
-@given(st.integers(200, 4000), st.integers(200, 4000), recipes, bytes_per_number, st.floats(0.05, 0.99))
-@settings(max_examples=25, deadline=None)
+@given(st.integers(200, 1500), st.integers(200, 1500), recipes, bytes_per_number, st.floats(0.05, 0.99))
+@settings(max_examples=15, deadline=None)
 def test_what_does_not_fit_is_refused_with_an_estimate_and_a_size_that_fits(
     height: int, width: int, recipe: StyleRecipe, number: int, share: float
 ):
     with steady():
         nothing = fixed_bytes(1, 1, recipe, number)
-        whole = estimate(height, width, 3 * 160, recipe, number)
+        whole = estimate(height, width, SMALLEST, recipe, number)
         budget = round(nothing + share * (whole - nothing))
         try:
             pick_window(height, width, recipe, number, "vgg19", budget)
@@ -191,10 +192,10 @@ def test_what_does_not_fit_is_refused_with_an_estimate_and_a_size_that_fits(
 
 
 @given(st.integers(64, 600), st.integers(300, 600))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_size_that_is_offered_fits_even_where_there_is_nothing_to_spare(height: int, size: int):
     """The canvas's shorter side is rounded, not cut; half a row more must not make the offer a lie."""
-    recipe, number, width = QUICK, 4, 4000
+    recipe, number, width = QUICK.but(optimizer="adam"), 4, 1200
     size -= (size - width) % 16  # the sides that are tried
     halo = 3 * 8
     with steady():
@@ -216,7 +217,7 @@ def test_nothing_fits_into_nothing():
 
 def test_lbfgs_is_told_that_adam_takes_less():
     with steady():
-        budget = estimate(2000, 2000, 480, BEST, 4)  # what Adam would take
+        budget = estimate(2000, 2000, SMALLEST, BEST, 4)  # what Adam would take
         with pytest.raises(HasamaError, match="--optimizer adam"):
             pick_window(2000, 2000, LBFGS, 4, "vgg19", budget)
         with pytest.raises(HasamaError) as caught:
@@ -252,13 +253,13 @@ def test_this_process_takes_what_the_system_says():
 def test_the_peak_remembers_what_was_given_back():
     code = (
         "from hasama.style.memory import peak_bytes, process_bytes\n"
-        "before = peak_bytes(); block = bytearray(600_000_000); del block\n"
-        "print(peak_bytes() - before, peak_bytes() - process_bytes())"
+        "block = bytearray(b'1') * 500_000_000; most = process_bytes(); del block\n"
+        "print(peak_bytes() - most, most - process_bytes())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    grown, given_back = map(int, done.stdout.split())
-    assert grown > 300_000_000  # what was taken before the block may have been more than what remains
-    assert given_back > 300_000_000
+    above, given_back = map(int, done.stdout.split())
+    assert above > -1_000_000  # the kernel counts in batches of pages
+    assert given_back > 400_000_000
 
 
 def test_free_memory_is_part_of_what_there_is():

@@ -1,9 +1,11 @@
 """How a painting is asked for: layers, scales, presets, and every bad value refused by its flag's name."""
 
 import dataclasses
+import importlib.util
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from hasama.errors import HasamaError
 from hasama.features import check_layers, layer_names
 from hasama.recipe import flag
+from hasama.style import recipe as module
 from hasama.style.recipe import (
+    LARGEST_FOR_LBFGS,
     STYLE_DEFAULTS,
     STYLE_PRESETS,
     STYLE_RECIPES,
@@ -22,6 +26,21 @@ from hasama.style.recipe import (
     scale_sides,
     style_recipe_named,
 )
+
+
+def without_shape_checks() -> Any:
+    """The module as users have it: in the tests beartype would refuse a wrong type before the recipe could."""
+    spec = importlib.util.spec_from_file_location("style_recipe_as_users_have_it", module.__file__)
+    assert spec
+    assert spec.loader
+    plain = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = plain  # dataclasses looks its types up there
+    spec.loader.exec_module(plain)
+    return plain
+
+
+PLAIN = without_shape_checks().StyleRecipe
+
 
 # --- layers ---------------------------------------------------------------------------------------
 
@@ -66,7 +85,7 @@ BAD_LAYERS = [
 @pytest.mark.parametrize("name", ["content_layers", "style_layers"])
 def test_layers_that_read_otherwise_are_refused_with_the_flag(text: str, name: str):
     with pytest.raises(HasamaError, match=flag(name)) as caught:
-        StyleRecipe(**{name: text})
+        PLAIN(**{name: text})
     assert repr(text) in str(caught.value)
 
 
@@ -89,7 +108,7 @@ def test_scales_go_from_the_smallest_to_the_largest_by_at_most_the_root_of_two(s
     assert sides[-1] == largest
     assert sides[0] == min(smallest, largest)
     assert sides == sorted(set(sides))
-    for before, after in zip(sides, sides[1:], strict=False):
+    for before, after in pairwise(sides):
         assert after - 0.5 <= math.sqrt(2) * (before + 0.5)  # both are rounded to whole pixels
     if largest > smallest:  # and there are no more of them than it takes
         assert len(sides) - 1 == math.ceil(round(2 * math.log2(largest / smallest), 6))
@@ -129,9 +148,9 @@ def test_presets_are_valid_and_change_only_what_they_say(name: str):
 
 
 def test_the_lesson_is_the_papers():
-    """Gatys et al. 2016: section 3 and figure 2; one scale, whatever the size."""
+    """Gatys et al. 2016, sections 2 and 3: what moves, where it starts, the five layers; one scale, whatever the size."""
     recipe = style_recipe_named("lesson")
-    assert recipe.style == pytest.approx({f"relu{block}_1": 0.2 for block in range(1, 6)})
+    assert set(recipe.style) == {f"relu{block}_1" for block in range(1, 6)}
     assert recipe.content == {"relu4_2": 1.0}
     assert (recipe.optimizer, recipe.style_loss, recipe.start, recipe.pooling) == (
         "lbfgs",
@@ -139,8 +158,17 @@ def test_the_lesson_is_the_papers():
         "noise",
         "average",
     )
-    assert recipe.content_weight / recipe.style_weight == pytest.approx(1e-3)
-    assert scale_sides(recipe.smallest, 512) == [512]
+    assert recipe.tv_weight == recipe.plateau == 0
+    for size in (16, 512, 4096):
+        assert scale_sides(recipe.smallest, size) == [size]
+
+
+def test_left_to_itself_a_recipe_takes_lbfgs_up_to_a_megapixel():
+    recipe = StyleRecipe(optimizer="auto")
+    assert recipe.optimizer_at(1024, 1024) == "lbfgs"
+    assert recipe.optimizer_at(1, LARGEST_FOR_LBFGS + 1) == "adam"
+    for asked in ("lbfgs", "adam", "gradient-descent"):
+        assert {StyleRecipe(optimizer=asked).optimizer_at(side, side) for side in (1, 5000)} == {asked}
 
 
 def test_a_preset_that_is_misspelt_is_refused_with_the_nearest():
@@ -158,7 +186,7 @@ def test_every_field_explains_itself_and_refuses_what_is_of_another_kind(field: 
     assert field.metadata["help"].endswith(".")
     for wrong in (None, [], object(), True, b"no"):
         with pytest.raises(HasamaError, match=flag(field.name)):
-            StyleRecipe(**{field.name: wrong})
+            PLAIN(**{field.name: wrong})
 
 
 @pytest.mark.parametrize(
@@ -174,10 +202,10 @@ def test_every_field_explains_itself_and_refuses_what_is_of_another_kind(field: 
 )  # fmt: skip
 def test_values_out_of_range_are_refused_with_the_flag_and_themselves(name: str, wrong: Any):
     with pytest.raises(HasamaError, match=flag(name)) as caught:
-        StyleRecipe(**{name: wrong})
+        PLAIN(**{name: wrong})
     assert str(wrong) in str(caught.value)
     with pytest.raises(HasamaError, match=flag(name)):
-        StyleRecipe().but(**{name: wrong})
+        PLAIN().but(**{name: wrong})
 
 
 def test_nothing_to_paint_is_refused():

@@ -80,8 +80,9 @@ def pick_window(
     least = fixed + window_bytes(height, width, min(smallest, largest), number_bytes)
     if least <= budget:
         return min(smallest, largest)
+    kind = recipe.optimizer_at(height, width)
     raise HasamaError(
-        f"Painting {width}x{height} pixels with {recipe.optimizer_at(height, width)} needs about {in_words(least)}, and "
+        f"Painting {width}x{height} pixels with {kind} needs about {in_words(least)}, and "
         f"{in_words(budget)} may be taken. {_instead(height, width, recipe, number_bytes, budget, smallest)}"
     )
 

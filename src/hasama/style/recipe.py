@@ -156,11 +156,12 @@ STYLE_DEFAULTS: dict[str, Any] = {field.name: field.default for field in datacla
 STYLE_PRESETS: dict[str, dict[str, Any]] = {
     # Crowson's recipe (github.com/crowsonkb/style-transfer-pytorch), its lengths for one ordinary computer.
     "best": {},
-    # Gatys et al. 2016: white noise, Gram matrices, L-BFGS, one scale. alpha / beta is 1e-3 in their figure 2.
+    # Gatys et al. 2016: white noise, Gram matrices, L-BFGS, one scale. Their network had been rescaled so that all
+    # layers are equally active; here the weights of the layers do that.
     "lesson": {
         "start": "noise", "style_loss": "gram",
         "style_layers": "relu1_1:1000,relu2_1:20,relu3_1:5,relu4_1:0.1,relu5_1:20",
-        "content_weight": 1.0, "style_weight": 300.0, "tv_weight": 0.0, "pooling": "average",
+        "content_weight": 1.0, "style_weight": 300.0, "tv_weight": 200.0, "pooling": "average",
         "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "plateau": 0.0,
     },
     # A first look.
