@@ -12,6 +12,7 @@ import argparse
 import itertools
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -176,10 +177,8 @@ def judged(content: np.ndarray, style: np.ndarray) -> Callable[[np.ndarray], flo
 
 def to_goal(content: np.ndarray, style: np.ndarray, evaluations: int) -> None:
     """How long each side takes to the loss that the tutorial has after so many evaluations, in one process."""
-    judge, size = judged(content, style), content.shape[0]
-    spent, canvas = 0.0, np.zeros(0)
-    for canvas, spent in _clocked(itertools.islice(tutorial(content, style), evaluations)):
-        pass
+    judge = judged(content, style)
+    canvas, spent = deque(_clocked(itertools.islice(tutorial(content, style), evaluations)), maxlen=1)[0]
     goal = judge(canvas)
     print(f"{'tutorial':34}{evaluations:5} evaluations {spent:8.1f} s   loss {goal:.1f}", flush=True)
     for count, (canvas, seconds) in enumerate(_clocked(ours(content, style)), 1):

@@ -24,7 +24,7 @@ WINDOW_BYTES = {2: 1400, 4: 2700}
 KEPT = 1.4
 """Times as much where freed blocks are kept for speed (`hasama.device.keep_memory`): they do not always fit again."""
 
-OVERHEAD = 96 * 2**20
+OVERHEAD = 192 * 2**20
 """What libraries take for their threads' work and what an allocator cannot reuse."""
 
 SHARE_OF_FREE = 0.7
