@@ -92,9 +92,7 @@ def test_deep_layers_answer_photographs(name: str, packaged: Weights, photograph
         assert not is_of_trained_size(packaged, wrong), what
 
 
-def test_untrained_weights_of_the_same_distribution_answer_nothing(
-    packaged: Weights, photographs: dict[str, Tensor]
-):
+def test_untrained_weights_of_the_same_distribution_answer_nothing(packaged: Weights, photographs: dict[str, Tensor]):
     noise = shuffled(packaged)
     assert not any(is_of_trained_size(noise, image) for image in photographs.values())
     assert not any(recognises_colours(noise, image) for image in photographs.values())

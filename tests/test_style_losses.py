@@ -51,11 +51,7 @@ def w2_by_scipy(canvas: Moments, target: Moments, regular: float) -> float:
     root = np.real(scipy.linalg.sqrtm(wanted))
     common = np.real(np.trace(scipy.linalg.sqrtm(root @ ours @ root)))
     shift = np.square(np.asarray(canvas.mean) - np.asarray(target.mean)).sum()
-    return float((shift + np.trace(ours) + np.trace(wanted) - 2 * common) / len(shift_of(canvas)))
-
-
-def shift_of(one: Moments) -> Tensor:
-    return one.total
+    return float((shift + np.trace(ours) + np.trace(wanted) - 2 * common) / len(canvas.total))
 
 
 def regular_of(target: Moments) -> float:
@@ -156,7 +152,7 @@ def test_degenerate_moments_have_finite_gradients(loss: str, canvas: Tensor, tar
     value = STYLE_LOSSES[loss](moments(target))(moments(leaf))
     value.backward()
     assert value.isfinite()
-    assert float(value) > -1e-6 * max(1.0, float(canvas.square().mean()))
+    assert value.item() > -1e-6 * max(1.0, float(canvas.square().mean()))
     assert leaf.grad is not None
     assert leaf.grad.isfinite().all()
 
@@ -174,7 +170,7 @@ def test_descent_leads_to_the_target(loss: str):
         value = distance(moments(leaf))
         value.backward()
         optimizer.step()
-        losses.append(float(value))
+        losses.append(value.item())
     assert losses[-1] < 0.1 * losses[0]
 
 

@@ -72,9 +72,7 @@ def test_windows_are_hardly_larger_than_asked(height: int, width: int, side: int
 
 @given(height=lengths, width=lengths, more=st.integers(0, 50), layers=layer_sets)
 @few
-def test_a_picture_within_the_side_stays_in_one_piece(
-    height: int, width: int, more: int, layers: tuple[str, ...]
-):
+def test_a_picture_within_the_side_stays_in_one_piece(height: int, width: int, more: int, layers: tuple[str, ...]):
     box = Box(0, height, 0, width)
     assert cut_up(height, width, max(height, width) + more, layers, "vgg19") == [Tile(box, box)]
 
@@ -97,9 +95,7 @@ def pooled(images: Tensor, layer: str) -> Tensor:
 
 @given(height=lengths, width=lengths, side=windows, layers=layer_sets)
 @few
-def test_part_and_place_agree_and_fill_each_layer_once(
-    height: int, width: int, side: int, layers: tuple[str, ...]
-):
+def test_part_and_place_agree_and_fill_each_layer_once(height: int, width: int, side: int, layers: tuple[str, ...]):
     """Each pixel holds its number, so that a part that lies elsewhere is seen."""
     numbered = torch.arange(height * width, dtype=torch.float64).view(1, 1, height, width)
     tiles = cut_up(height, width, side, layers, "vgg19")
@@ -123,7 +119,7 @@ def test_windows_see_what_the_whole_picture_sees(network: str, pooling: Any, bor
     layers = tuple(layer_names(network)[: layer_names(network).index(last) + 1])
     see, image = VGG(narrow_weights(network), layers, pooling, border), soft_picture(139, 93)
     whole = see(image)
-    tiles = cut_up(*image.shape[2:], 112, layers, network)
+    tiles = cut_up(139, 93, 112, layers, network)
     assert len(tiles) > 1
     for tile in tiles:
         seen = see(tile.cut(image))

@@ -15,6 +15,10 @@ WINDOW = 20
 """Losses whose mean is compared with the mean of as many before, to see a plateau."""
 
 
+TINY = 1e-30
+"""So that no gradient can be divided by its length."""
+
+
 class Canvas:
     """A picture in [-1, 1], its moving average, and the optimizer that moves it.
 
@@ -34,6 +38,8 @@ class Canvas:
 
     def step(self, gradient: Images, loss: float) -> None:
         """One step downhill; the canvas stays within black and white."""
+        if self.kind == "gradient-descent":
+            gradient = gradient / (gradient.square().mean().sqrt() + TINY)
         self.image.grad = gradient
         self.optimizer.step(lambda: loss)
         self.image.grad = None
@@ -98,7 +104,11 @@ class Canvas:
 
 
 def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.Optimizer | LBFGS:
-    """Adam (Kingma & Ba 2015), L-BFGS (Liu & Nocedal 1989) or plain gradient descent on one tensor."""
+    """Adam (Kingma & Ba 2015), L-BFGS (Liu & Nocedal 1989) or gradient descent on one tensor.
+
+    Gradient descent goes along the normalised gradient, so that a learning rate means the same for every loss: the
+    root mean square of a step.
+    """
     if kind == "adam":
         return torch.optim.Adam([image], recipe.learning_rate, betas=(0.9, 0.99), fused=image.device.type != "mps")
     if kind == "lbfgs":

@@ -57,7 +57,7 @@ class StyleRecipe:
     optimizer: Optimizer = option(
         "auto", "What moves the canvas; auto: lbfgs, and beyond a megapixel adam, which needs less memory."
     )
-    learning_rate: float = option(0.04, "Step of adam and gradient-descent; white less black is 2.", 0, 1e6)
+    learning_rate: float = option(0.04, "Size of adam's and gradient-descent's steps; white less black is 2.", 0, 1e6)
     smallest: int = option(
         128, "Longer side of the first scale; each next is larger by the root of two.", 16, LARGEST_SIDE
     )
