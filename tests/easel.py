@@ -4,6 +4,7 @@ import contextlib
 import io
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -62,18 +63,17 @@ def hasama_here(*arguments: object) -> subprocess.CompletedProcess[str]:
 
     What would be a traceback is raised here.
     """
-    command, before = ["hasama", *map(str, arguments)], sys.argv
-    out, err, code = io.StringIO(), io.StringIO(), None
-    sys.argv = command
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.suppress(SystemExit):
-            try:
-                main()
-            except SystemExit as leaving:
-                code = leaving.code
-                raise
-    finally:
-        sys.argv = before
+    out, err, code, before = io.StringIO(), io.StringIO(), None, sys.argv
+    command = ["hasama", *map(str, arguments)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Cyclopts notices that this is a test
+        sys.argv = command
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code
+        finally:
+            sys.argv = before
     assert isinstance(code, int), "main() always leaves with a code"
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 

@@ -144,8 +144,20 @@ def test_gradients_are_finite_differences(loss: str):
         (torch.zeros(1, 16, 4, 1), drawn(16, 100, 0)),
         (torch.zeros(1, 16, 4, 1), torch.zeros(1, 16, 4, 1)),
         (drawn(16, 9, 0, 1e4), drawn(16, 9, 1, 1e4)),
+        (drawn(16, 3, 0, 1e4), torch.zeros(1, 16, 4, 1)),  # float32 leaves its covariance negative eigenvalues
+        (drawn(16, 3, 0) + 1e3, drawn(16, 100, 1)),
     ],
-    ids=["few places", "few and equal", "one place", "target dead", "canvas dead", "both dead", "large"],
+    ids=[
+        "few",
+        "few and equal",
+        "one",
+        "target dead",
+        "canvas dead",
+        "both dead",
+        "large",
+        "few and large",
+        "far off",
+    ],
 )
 def test_degenerate_moments_have_finite_gradients(loss: str, canvas: Tensor, target: Tensor):
     leaf = canvas.clone().requires_grad_()

@@ -148,7 +148,7 @@ def test_presets_are_valid_and_change_only_what_they_say(name: str):
 
 
 def test_the_lesson_is_the_papers():
-    """Gatys et al. 2016, sections 2 and 3: what moves, where it starts, the five layers; one scale, whatever the size."""
+    """Gatys et al. 2016, sections 2 and 3: the layers, the start, the optimizer; one scale, whatever the size."""
     recipe = style_recipe_named("lesson")
     assert set(recipe.style) == {f"relu{block}_1" for block in range(1, 6)}
     assert recipe.content == {"relu4_2": 1.0}
@@ -158,7 +158,7 @@ def test_the_lesson_is_the_papers():
         "noise",
         "average",
     )
-    assert recipe.tv_weight == recipe.plateau == 0
+    assert recipe.plateau == 0
     for size in (16, 512, 4096):
         assert scale_sides(recipe.smallest, size) == [size]
 

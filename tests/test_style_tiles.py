@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -94,6 +94,7 @@ def pooled(images: Tensor, layer: str) -> Tensor:
 
 
 @given(height=lengths, width=lengths, side=windows, layers=layer_sets)
+@example(height=1, width=200, side=60, layers=("relu1_1", "relu3_1"))  # a side of one pixel is never pooled away
 @few
 def test_part_and_place_agree_and_fill_each_layer_once(height: int, width: int, side: int, layers: tuple[str, ...]):
     """Each pixel holds its number, so that a part that lies elsewhere is seen."""

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,7 @@ def subject(weights: Weights, recipe: StyleRecipe = TINY, *styles: Style, **chan
 
 
 def last(frames: Any) -> Frame:
-    frame = None
-    for frame in frames:
-        pass
-    assert frame is not None
-    return frame
+    return deque(frames, maxlen=1)[0]
 
 
 def painted(weights: Weights, recipe: StyleRecipe = TINY, *styles: Style, **changes: Any) -> torch.Tensor:
@@ -261,20 +258,20 @@ def test_a_style_is_painted_where_its_mask_is_white(weights: Weights, optimizer:
     start = to_canvas(TEMPLE, 36, 48)
     there, elsewhere = difference(image[..., :20], start[..., :20]), difference(image[..., 32:], start[..., 32:])
     assert there > 0.02
-    assert elsewhere < 0.1 * there
+    assert elsewhere < 0.2 * there
 
 
 def test_two_styles_each_in_its_place(weights: Weights):
-    """A grey canvas becomes red on the left and blue on the right, as the two styles are."""
+    """A grey canvas becomes red on the left and blue on the right, as the two styles are: 1.33 and -1.33."""
     red, blue = (from_pixels(np.full((24, 24, 3), colour, np.uint8)) for colour in ((200, 30, 30), (30, 30, 200)))
     left = torch.zeros(36, 48)
     left[:, :24] = 1
     grey = from_pixels(np.full((36, 48, 3), 120, np.uint8))
-    recipe = PLAIN.but(content_weight=0.0, tv_weight=0.0, optimizer="adam", learning_rate=0.05)
+    recipe = PLAIN.but(content_weight=0.0, tv_weight=0.0, optimizer="adam", learning_rate=0.05, first_iterations=40)
     image = painted(weights, recipe, Style(red, where=left), Style(blue, where=1 - left), content=grey)[0]
     redness = (image[0] - image[2]).mean(0)
-    assert redness[:20].min() > 0.05
-    assert redness[28:].max() < -0.05
+    assert redness[:18].mean() > 1
+    assert redness[30:].mean() < -1
 
 
 def test_a_style_is_learnt_from_where_its_mask_is_white(weights: Weights):
@@ -298,6 +295,11 @@ def test_a_style_mask_that_is_black_everywhere_is_refused(weights: Weights, blac
 # --- colours and transparency ---------------------------------------------------------------------
 
 
+def soft(picture: Picture) -> Picture:
+    """Far from black and white, where colours have room."""
+    return from_pixels((80 + picture.pixels // 3).astype(np.uint8))
+
+
 def chroma(picture: Image.Image) -> np.ndarray:
     """I and Q of YIQ."""
     pixels = np.asarray(picture.convert("RGB"), np.float64) / 127.5 - 1
@@ -305,11 +307,10 @@ def chroma(picture: Image.Image) -> np.ndarray:
 
 
 def test_with_luminance_the_contents_hues_stay(weights: Weights):
-    soft = from_pixels((80 + TEMPLE.pixels // 3).astype(np.uint8))  # far from black and white, where hues have room
-    content = Image.fromarray(soft.pixels)
+    content = Image.fromarray(soft(TEMPLE).pixels)
     recipe = TINY.but(start="style", learning_rate=0.02)
     for keep, alike in (("luminance", True), ("no", False)):
-        frame = last(repaint(subject(weights, recipe.but(keep_colour=keep), Style(STRIPES), content=soft)))
+        frame = last(repaint(subject(weights, recipe.but(keep_colour=keep), Style(STRIPES), content=soft(TEMPLE))))
         assert frame.picture.size == (48, 36)
         away = np.abs(chroma(frame.picture) - chroma(content)).mean()
         assert (away < 0.01) == alike, away
@@ -324,21 +325,22 @@ def test_with_luminance_the_networks_see_grey(weights: Weights):
         assert torch.equal(image[:, 0], image[:, 1])
         assert torch.equal(image[:, 0], image[:, 2])
     frame = next(iter(repaint(one)))
-    assert frame.losses["content"] == 0  # it starts from the same grey
+    assert frame.losses["content"] == pytest.approx(0, abs=1e-9)  # it starts from the same grey
 
 
 def test_with_histogram_the_style_has_the_contents_colours(weights: Weights):
-    one = subject(weights, PLAIN.but(keep_colour="histogram"))
-    wanted = colours_of(to_canvas(TEMPLE, 36, 48))
+    content, style = soft(TEMPLE), soft(FLOWER)
+    one = subject(weights, PLAIN.but(keep_colour="histogram"), Style(style), content=content)
+    wanted, plain = colours_of(to_canvas(content, 36, 48)), colours_of(to_canvas(style, 40, 40))
     found = colours_of(style_image(one, one.styles[0], 40, 40))
-    plain = colours_of(to_canvas(FLOWER, 40, 40))
-    for name, limit in (("mean", 0.1), ("covariance", 0.1)):
+    for name in ("mean", "covariance"):
         near, far = (float((getattr(have, name) - getattr(wanted, name)).norm()) for have in (found, plain))
-        assert near < limit
-        assert near < 0.4 * far
+        assert near < 1e-3
+        assert far > 0.02
     recipe = PLAIN.but(content_weight=0.0, tv_weight=0.0, start="noise", optimizer="adam", first_iterations=15)
     means = [
-        colours_of(painted(weights, recipe.but(keep_colour=keep), Style(STRIPES))).mean - wanted.mean
+        colours_of(painted(weights, recipe.but(keep_colour=keep), Style(STRIPES))).mean
+        - colours_of(to_canvas(TEMPLE, 36, 48)).mean
         for keep in ("histogram", "no")
     ]
     assert float(means[0].norm()) < float(means[1].norm())
@@ -424,7 +426,7 @@ def test_strokes_are_as_large_as_the_style_is_made(weights: Weights):
 
 
 def judging(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> None:
-    """Replace the losses of some evaluations, counted from 1; what they are in truth is not for a test to wait for."""
+    """Replace the losses of some evaluations, counted from 1: real ones break down only after a long time."""
     real, count = transfer.judge, [0]
 
     def judge(objective: Any, canvas: torch.Tensor) -> Judgement:
@@ -471,7 +473,7 @@ def test_a_loss_that_is_no_number_is_told_with_what_to_do(
     weights: Weights, monkeypatch: pytest.MonkeyPatch, optimizer: Any, when: int
 ):
     judging(monkeypatch, {when: math.nan})
-    with pytest.raises(HasamaError, match="nan.*--learning-rate"):
+    with pytest.raises(HasamaError, match=r"nan.*--learning-rate"):
         painted(weights, TINY.but(optimizer=optimizer))
 
 

@@ -48,7 +48,7 @@ class StyleRecipe:
     style_layers: str = option(
         "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4,relu5_1:1", "Layers that carry the style, with weights."
     )
-    content_weight: float = option(0.008, "Weight of the content loss; less: more style.", 0)
+    content_weight: float = option(0.005, "Weight of the content loss; less: more style.", 0)
     style_weight: float = option(1.0, "Weight of the style loss.", 0)
     tv_weight: float = option(6.0, "Weight of the total variation: smoothness.", 0)
     pooling: Literal["max", "average"] = option("max", "Pooling in the network.")
