@@ -392,6 +392,7 @@ def test_missing_files_and_folders_are_refused(ending: str, tmp_path: Path):
         load_weights(tmp_path / f"folder{ending}")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch's, of the odd byte
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 @given(garbage=st.binary(max_size=60))
 @settings(max_examples=25, deadline=None)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def paint(*arguments: object, **changes: object) -> subprocess.CompletedProcess[
     return done
 
 
-def told_by(out: Path) -> dict:
+def told_by(out: Path) -> dict[str, Any]:
+    """A painting's report."""
     return json.loads(out.with_name(out.name + ".json").read_text(encoding="utf-8"))
 
 
@@ -287,7 +289,7 @@ def test_the_mix_decides_how_much_each_style_counts(two_colours: list[Path], tmp
 
 def test_luminance_keeps_every_pixel_s_hue(tmp_path: Path):
     content, style = lay_out(tmp_path)
-    soft = Image.open(content).point(lambda value: 90 + value // 4)  # room above and below, so that nothing is clipped
+    soft = Image.fromarray(90 + pixels_of(content) // 4)  # room above and below, so that little is clipped
     soft.save(tmp_path / "soft.png")
     paint(tmp_path / "soft.png", style, "--keep-colour", "luminance", "--out", tmp_path / "a.png")
     before, after = np.asarray(soft).astype(int), pixels_of(tmp_path / "a.png").astype(int)
@@ -321,7 +323,7 @@ def test_a_painting_may_start_from_any_picture(tmp_path: Path):
 def test_the_lesson_paints_in_one_scale_with_lbfgs(tmp_path: Path):
     out = tmp_path / "a.png"
     content, style = lay_out(tmp_path)
-    flags = "--recipe lesson --size 48 --first-iterations 5 --precision fp32 --threads 1".split()
+    flags = ["--recipe", "lesson", "--size", 48, "--first-iterations", 5, "--precision", "fp32", "--threads", 1]
     done = hasama_here("style", content, style, *flags, "--out", out)
     assert done.returncode == 0, done.stderr
     told = told_by(out)

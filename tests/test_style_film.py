@@ -70,8 +70,7 @@ def test_a_film_keeps_its_pictures_and_its_speed(tmp_path: Path, monkeypatch: py
     film_of(tmp_path / "clip.mp4", panning(3), fps=12)
     lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
-    flags = brief(size=45, smallest=45, frame_iterations=2)
-    done = hasama_here("style", "clip.mp4", "s.png", *flags)
+    done = hasama_here("style", "clip.mp4", "s.png", *brief(size=45, smallest=45, frame_iterations=2))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "clip--s.mp4"
     about = open_film(Path("clip--s.mp4"))
@@ -86,11 +85,17 @@ def test_a_film_keeps_its_pictures_and_its_speed(tmp_path: Path, monkeypatch: py
         "c.png", "clip--s.mp4", "clip--s.mp4.json", "clip.mp4", "s.png",
     ]  # fmt: skip
 
-    written = Path("clip--s.mp4").stat().st_mtime_ns
-    again = hasama_here("style", "clip.mp4", "s.png", *flags)
-    assert again.returncode == 0
-    assert "already painted" in again.stdout
-    assert Path("clip--s.mp4").stat().st_mtime_ns == written
+
+def test_a_painted_film_is_not_painted_again(tmp_path: Path):
+    job = job_for(film_of(tmp_path / "clip.mp4", panning(2)))
+    command = ["style", job.content, tmp_path / "s.png", "--out", job.out]
+    quick = brief(size=24, first_iterations=1, frame_iterations=1)
+    assert hasama_here(*command, *quick).returncode == 0
+    written = job.out.stat().st_mtime_ns
+    again = hasama_here(*command, *quick)
+    assert (again.returncode, again.stdout) == (0, f"{job.out} is already painted.\n")
+    assert job.out.stat().st_mtime_ns == written
+    assert "already painted" not in hasama_here(*command, *quick, "--seed", 1).stdout
 
 
 def test_what_is_encoded_is_what_was_painted(tmp_path: Path):
@@ -223,7 +228,7 @@ def test_each_picture_begins_at_the_last_one_s_painting(keep_colour: str, tmp_pa
 def test_a_stopped_film_goes_on_where_it_stands(tmp_path: Path):
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
-    clip = film_of(tmp_path / "clip.mp4", panning(4))
+    clip = film_of(tmp_path / "clip.mp4", panning(3))
     jobs = []
     for name in ("whole", "stopped"):
         (tmp_path / name / "clip.mp4").write_bytes(clip.read_bytes())
@@ -234,7 +239,7 @@ def test_a_stopped_film_goes_on_where_it_stands(tmp_path: Path):
     steps: list[int] = []
     for step in paint_film(stopped, lambda: len(steps) == 9):  # 4 + 3, and 2 of the third picture
         steps.append(step.picture)
-    assert steps == [0] * 4 + [1] * 3 + [2] * 3 or steps == [0] * 4 + [1] * 3 + [2] * 2
+    assert steps == [0] * 4 + [1] * 3 + [2] * 2
     frames = stopped.out.with_name("out.mp4.frames")
     assert sorted(path.name for path in frames.glob("*.png")) == ["000000.png", "000001.png"]
     assert not stopped.out.exists()
@@ -242,7 +247,7 @@ def test_a_stopped_film_goes_on_where_it_stands(tmp_path: Path):
     rest = paint_film(stopped)
     assert next(rest).picture == 2
     assert {path.name: path.stat().st_mtime_ns for path in frames.glob("*.png")} == kept
-    assert [step.picture for step in rest] == [2] * 2 + [3] * 3
+    assert [step.picture for step in rest] == [2] * 2
     assert np.array_equal(decoded(stopped.out), decoded(whole.out))
     assert not frames.exists()
 
@@ -257,6 +262,18 @@ def test_another_painting_s_pictures_are_not_taken(tmp_path: Path):
     other = job._replace(recipe=dataclasses.replace(QUICK, seed=1))
     assert next(paint_film(other)).picture == 0
     assert not (folder / "000000.png").exists()
+
+
+def test_another_film_with_the_same_first_picture_is_another_painting(tmp_path: Path):
+    """Many films begin in black."""
+    clip, black = tmp_path / "clip.mp4", np.zeros((48, 64, 3), np.uint8)
+    job = job_for(film_of(clip, [black, texture(48, 64, 1)]))
+    for step in paint_film(job):
+        if step.picture == 1:
+            break
+    assert next(paint_film(job)).picture == 1
+    film_of(clip, [black, texture(48, 64, 2)])
+    assert next(paint_film(job)).picture == 0
 
 
 def test_ctrl_c_keeps_the_pictures_that_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -281,7 +298,7 @@ def test_ctrl_c_keeps_the_pictures_that_are_done(tmp_path: Path, monkeypatch: py
 
 
 def test_what_is_no_film_is_refused(tmp_path: Path):
-    content, style = lay_out(tmp_path)
+    _, style = lay_out(tmp_path)
     clip = film_of(tmp_path / "clip.mp4", panning(2))
     (tmp_path / "text.mp4").write_text("Dear Sir,\nplease find attached no film at all.\n" * 20)
     (tmp_path / "noise.mkv").write_bytes(np.random.default_rng(0).bytes(5000))
@@ -297,7 +314,9 @@ def test_what_is_no_film_is_refused(tmp_path: Path):
     refused(hasama_here("style", tmp_path / "none.mp4", style), f"There is no film at {tmp_path / 'none.mp4'}")
     refused(hasama_here("style", clip, tmp_path / "none.png", *brief()), "There is no picture at")
     for ending in (".avi", ".png", ""):
-        refused(hasama_here("style", clip, style, "--out", tmp_path / f"a{ending}"), "Cannot write a film called", ".mp4")
+        refused(
+            hasama_here("style", clip, style, "--out", tmp_path / f"a{ending}"), "Cannot write a film called", ".mp4"
+        )
     refused(hasama_here("style", clip, style, "--out", clip), "is one of the pictures to paint from")
     (tmp_path / "file").write_text("mine")
     refused(hasama_here("style", clip, style, "--out", tmp_path / "file" / "a.mp4", *brief()), "Cannot write")

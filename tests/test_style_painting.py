@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +49,8 @@ class Done:
         self.told = told_by(job)
 
 
-def told_by(job: Job) -> dict:
+def told_by(job: Job) -> dict[str, Any]:
+    """A painting's report."""
     return json.loads(job.report.read_text(encoding="utf-8"))
 
 
@@ -65,7 +66,7 @@ def paint(job: Job, stop_after: int | None = None) -> list[Frame]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Done]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
     """One for each of `RECIPES`, painted when first asked for."""
 
     class Paintings(dict):
@@ -73,7 +74,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             self[name] = Done(job_in(tmp_path_factory.mktemp("undisturbed"), recipe=RECIPES[name]))
             return self[name]
 
-    yield Paintings()
+    return Paintings()
 
 
 # --- the report -----------------------------------------------------------------------------------
@@ -188,12 +189,6 @@ def test_leaving_the_loop_saves(undisturbed: dict[str, Done], tmp_path: Path):
     rest = paint(job)
     assert len(rest) == STEPS - 5
     assert np.array_equal(pixels_of(job.out), pixels_of(undisturbed["adam"].job.out))
-
-
-def test_leaving_before_the_first_frame_leaves_nothing(tmp_path: Path):
-    job = job_in(tmp_path)
-    paint_file(job).close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "s.png"]
 
 
 def test_what_was_used_before_a_stop_counts(tmp_path: Path):
@@ -396,11 +391,8 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path: Path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "folder.png" / "kept").write_text("mine")
     for out in (tmp_path / "file" / "out.png", tmp_path / "folder.png", Path("/proc/nowhere/out.png")):
-        steps = 0
         with pytest.raises(HasamaError, match="Cannot write"):
-            for _ in paint_file(job._replace(out=out)):
-                steps += 1
-        assert steps == 0, f"{steps} steps painted for nothing into {out}"
+            next(paint_file(job._replace(out=out)))
     assert (tmp_path / "file").read_text() == "mine"
     assert (tmp_path / "folder.png" / "kept").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "file", "folder.png", "s.png"]
@@ -416,8 +408,7 @@ def test_a_folder_that_goes_away_while_painting_is_told_and_what_was_there_stays
         (tmp_path / "new").rmdir()
     (tmp_path / "new").write_text("mine")
     with pytest.raises(HasamaError, match="Cannot write"):
-        for _ in frames:
-            pass
+        list(frames)
     assert (tmp_path / "new").read_text() == "mine"
 
 

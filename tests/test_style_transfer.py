@@ -108,9 +108,8 @@ def test_the_last_scale_is_as_large_as_asked_and_no_scale_changes_the_shape(
 @pytest.mark.parametrize("style_loss", ["wasserstein", "gram"])
 def test_losses_fall_at_every_scale_and_counters_count(weights: Weights, optimizer: Any, style_loss: Any):
     one = subject(weights, TINY.but(optimizer=optimizer, style_loss=style_loss, start="noise"))
-    first: dict[int, float] = {}
+    totals: dict[int, list[float]] = {}
     counted, done = [], 0.0
-    frame = None
     for frame in repaint(one):
         counted.append((frame.scale, frame.iteration))
         assert (frame.scales, frame.iterations) == (len(one.sizes()), 5 if frame.scale else 8)
@@ -122,12 +121,12 @@ def test_losses_fall_at_every_scale_and_counters_count(weights: Weights, optimiz
         assert frame.total == pytest.approx(sum(frame.layers.values()))
         assert done < frame.done <= 1
         assert not frame.notice
-        assert frame.total <= 1.5 * first.setdefault(frame.scale, frame.total)
-        if frame.iteration == frame.iterations:
-            assert frame.total < first[frame.scale]
+        totals.setdefault(frame.scale, []).append(frame.total)
         done = frame.done
     assert counted == [(0, n) for n in range(1, 9)] + [(s, n) for s in (1, 2) for n in range(1, 6)]
     assert done == pytest.approx(1)
+    for falling in totals.values():
+        assert min(falling[-2:]) < 0.95 * falling[0]  # L-BFGS may be about to take its last step back
 
 
 def test_work_is_counted_by_the_pixels_of_each_scale(weights: Weights):
