@@ -7,6 +7,7 @@
 import io
 import math
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -51,19 +52,24 @@ def open_picture(file: str | Path | io.BytesIO | io.BufferedReader, about: int |
     Raises:
         HasamaError: it is not a picture, is broken, or is larger than `LARGEST_PICTURE`.
     """
-    try:
-        with Image.open(file) as picture:
-            if about is not None:
-                picture.draft(None, (2 * about, 2 * about))
-            width, height = picture.size
-            if width * height > LARGEST_PICTURE:
-                raise HasamaError(f"gigantic ({width}x{height} pixels)")
-            picture.load()
-            if picture.format == "PPM" and picture.mode == "I":
-                return eight_bits(picture.convert("I;16"))  # Pillow widens its 16 bits to 32
-            return eight_bits(upright(picture))
+    try:  # from an open file: of a path, Pillow maps some TIFFs into memory, and those it does not turn rightly
+        with Path(file).open("rb") if isinstance(file, (str, Path)) else nullcontext(file) as stream:
+            return _decoded(stream, about)
     except Exception as error:  # decoders of broken files raise nearly everything
         raise HasamaError(why(error)) from error
+
+
+def _decoded(stream: io.BytesIO | io.BufferedReader, about: int | None) -> Image.Image:
+    with Image.open(stream) as picture:
+        if about is not None:
+            picture.draft(None, (2 * about, 2 * about))
+        width, height = picture.size
+        if width * height > LARGEST_PICTURE:
+            raise HasamaError(f"gigantic ({width}x{height} pixels)")
+        picture.load()
+        if picture.format == "PPM" and picture.mode == "I":
+            return eight_bits(picture.convert("I;16"))  # Pillow widens its 16 bits to 32
+        return eight_bits(upright(picture))
 
 
 def why(error: Exception) -> str:

@@ -75,7 +75,7 @@ class Canvas:
 
     def enlarged(self, height: int, width: int) -> "Canvas":
         """The next scale's canvas: what was shown, with Adam's memory carried over (Crowson 2021)."""
-        kind = "adam" if self.kind == "adam" else None  # for L-BFGS may have stalled
+        kind = "adam" if self.kind == "adam" else None  # where L-BFGS stalled, Adam stays
         bigger = Canvas(resized(self.shown(), height, width).clamp_(-1, 1), self.recipe, kind)
         if isinstance(self.optimizer, torch.optim.Adam) and isinstance(bigger.optimizer, torch.optim.Adam):
             _carry_over(self.optimizer, bigger.optimizer, height, width)
@@ -126,7 +126,7 @@ def _carry_over(before: torch.optim.Optimizer, after: torch.optim.Optimizer, hei
         }
 
 
-def resized(images: Images, height: int, width: int, mode: str = "bicubic") -> Images:
+def resized(images: Images, height: int, width: int, mode: str = "bicubic") -> Tensor:
     """[1, C, H, W] at another size, without aliasing."""
     if images.shape[2:] == (height, width):
         return images.detach().clone()

@@ -48,7 +48,7 @@ def _power(matrix: Tensor, exponent: float) -> Tensor:
     return vectors * values.clamp(min=1e-12) ** exponent @ vectors.T
 
 
-def luminance(images: Images) -> Images:
+def luminance(images: Images) -> Tensor:
     """[1, 3, H, W] -> [1, 1, H, W]."""
     return torch.einsum("c,nchw->nhw", images.new_tensor(LUMA), images)[:, None]
 

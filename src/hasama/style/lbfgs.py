@@ -58,7 +58,8 @@ class LBFGS:
         loss, gradient = closure(), self.image.grad
         assert gradient is not None
         with torch.no_grad():
-            if self.before is not None and not loss <= WORSE * self.loss:  # NaN, too
+            sound = loss <= WORSE * self.loss and bool(gradient.isfinite().all())  # a NaN is less than nothing
+            if self.before is not None and not sound:
                 self.taken_back += 1
                 self.image.copy_(self.before[0].lerp(self.image.nan_to_num(), SHORTER))
                 return

@@ -73,11 +73,11 @@ def pick_window(
     """
     stride, halo = halo_of(used_layers(recipe), network)
     smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
-    fixed = fixed_bytes(height, width, recipe, number_bytes)
+    fixed, factor = fixed_bytes(height, width, recipe, number_bytes), KEPT if kept else 1
     for side in range(largest, smallest - 1, -stride):
-        if fixed + (KEPT if kept else 1) * window_bytes(height, width, side, number_bytes) <= budget:
+        if fixed + factor * window_bytes(height, width, side, number_bytes) <= budget:
             return side
-    least = fixed + window_bytes(height, width, min(smallest, largest), number_bytes)
+    least = fixed + factor * window_bytes(height, width, min(smallest, largest), number_bytes)
     if least <= budget:
         return min(smallest, largest)
     kind = recipe.optimizer_at(height, width)
@@ -91,7 +91,7 @@ def _instead(height: int, width: int, recipe: StyleRecipe, number_bytes: int, bu
     """What to do about it."""
     longer = max(height, width)
     for side in range(longer, 63, -16):
-        high, wide = max(1, height * side // longer), max(1, width * side // longer)
+        high, wide = max(1, round(height * side / longer)), max(1, round(width * side / longer))
         if fixed_bytes(high, wide, recipe, number_bytes) + window_bytes(high, wide, window, number_bytes) <= budget:
             lighter = "" if recipe.optimizer_at(height, width) != "lbfgs" else ", use --optimizer adam"
             return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
@@ -105,7 +105,8 @@ def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int)
     copies = COPIES[kind] + (bool(recipe.average) and kind != "lbfgs")
     content = recipe.content if recipe.content_weight else {}
     kept = sum(CHANNELS[stride_of(layer)] * number_bytes / stride_of(layer) ** 2 for layer in content)
-    return round(pixels * (copies * COLOUR_BYTES + kept)) + process_bytes() + OVERHEAD
+    style = COLOUR_BYTES * max(0.0, recipe.style_scale**2 - 1)
+    return round(pixels * (copies * COLOUR_BYTES + kept + style)) + process_bytes() + OVERHEAD
 
 
 def window_bytes(height: int, width: int, side: int, number_bytes: int) -> int:

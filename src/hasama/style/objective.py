@@ -178,7 +178,7 @@ def _moments_of_tiles(objective: Objective, canvas: Images) -> list[dict[str, Mo
     return added
 
 
-def _local(objective: Objective, canvas: Images, tile: Tile, leaf: Images, seen: Features, book: _Book) -> Tensor:
+def _local(objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, seen: Features, book: _Book) -> Tensor:
     """The losses that are sums over places: this tile's part of content, total variation and stillness."""
     loss = leaf.new_zeros(())
     for layer, (weight, wanted) in objective.content.items():

@@ -130,7 +130,7 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     subject = Subject(content, styles, recipe, network, device, 0, start)
     number = 2 if network.precision == torch.bfloat16 else 4
     budget = machine.memory or default_budget()
-    side = pick_window(*subject.sizes()[-1], recipe, number, network.name, budget, not bounded)
+    side = min(pick_window(*size, recipe, number, network.name, budget, not bounded) for size in subject.sizes())
     return subject._replace(side=side)
 
 

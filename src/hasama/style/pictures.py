@@ -1,12 +1,14 @@
 """Pictures as style transfer takes and gives them: 8 or 16 bits, colour profile and transparency kept."""
 
 import io
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
@@ -15,6 +17,9 @@ from hasama.shapes import Images, Weighting
 
 DEEP_FORMATS = ("PNG", "TIFF")
 """Formats that hold 16 bits a channel."""
+
+PROFILE = "icc-profile-data"  # libvips's name for it
+CUT_SHORT = ("trunc", "premature", "read error")  # in libvips's words
 
 TIFF_BITS = 258  # the tag BitsPerSample
 
@@ -48,23 +53,36 @@ def read_picture(path: str | Path) -> Picture:
     Raises:
         HasamaError: it is missing, not a picture, broken or gigantic; or has 16 bits without the extra `deep`.
     """
-    path = Path(path).expanduser()
+    path = _at_home(path)
     try:
-        with Image.open(path) as opened:
+        with path.open("rb") as file, Image.open(file) as opened:
             width, height = opened.size
             if width * height > LARGEST_PICTURE:
                 raise HasamaError(f"gigantic ({width}x{height} pixels)")
             profile = opened.info.get("icc_profile") or None
             if _bits(opened, path) == 16 and opened.mode in ("RGB", "RGBA", "I;16", "I;16B", "LA", "L", "I"):
-                return _read_deep(path, profile)
+                return _read_deep(path)
             opened.load()
             return _from_pillow(upright(opened), profile)
+    except UnidentifiedImageError as error:
+        if path.suffix.lower() in (".tif", ".tiff") and find_spec("pyvips"):
+            with suppress(HasamaError):
+                return _read_deep(path)  # some kinds of TIFF are beyond Pillow
+        raise HasamaError(f"Cannot read the picture {path}: not a picture.") from error
     except HasamaError as error:
         raise HasamaError(f"Cannot read the picture {path}: {error}.") from error
     except FileNotFoundError:
         raise HasamaError(f"There is no picture at {path}.") from None
     except Exception as error:  # decoders of broken files raise nearly everything
         raise HasamaError(f"Cannot read the picture {path}: {why(error)}.") from error
+
+
+def _at_home(path: str | Path) -> Path:
+    """With ~ as the user's home; a home that nobody has will not be found."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def from_pixels(pixels: np.ndarray) -> Picture:
@@ -74,13 +92,12 @@ def from_pixels(pixels: np.ndarray) -> Picture:
 
 
 def _from_pillow(picture: Image.Image, profile: bytes | None) -> Picture:
-    if profile and picture.mode not in ("RGB", "RGBA"):
-        picture, profile = _to_srgb(picture, profile), None
+    flat = eight_bits(picture)
+    alpha = np.asarray(flat.getchannel("A")) if flat.mode == "RGBA" else None
     if profile and not _is_rgb(profile):
-        profile = None
-    picture = eight_bits(picture)
-    alpha = np.asarray(picture.getchannel("A")) if picture.mode == "RGBA" else None
-    return Picture(np.asarray(picture.convert("RGB")), alpha, profile)
+        source = picture.convert("L") if picture.mode in ("1", "LA") else picture
+        flat, profile = eight_bits(_to_srgb(source, profile)), None
+    return Picture(np.asarray(flat.convert("RGB")), alpha, profile)
 
 
 def _bits(opened: Image.Image, path: Path) -> int:
@@ -104,20 +121,26 @@ def _vips():
     return pyvips
 
 
-def _read_deep(path: Path, profile: bytes | None) -> Picture:
+def _read_deep(path: Path) -> Picture:
     pyvips = _vips()
     try:
-        values = pyvips.Image.new_from_file(str(path), fail_on="truncated").autorot().numpy()
+        image = pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True).autorot()
+        if image.width * image.height > LARGEST_PICTURE:
+            raise HasamaError(f"gigantic ({image.width}x{image.height} pixels)")
+        profile = bytes(image.get(PROFILE)) if image.get_typeof(PROFILE) else None
+        if profile and not _is_rgb(profile):
+            image, profile = image.icc_transform("srgb", embedded=True, depth=16), None
+        values = image.numpy()
     except pyvips.Error as error:
         words = " ".join(str(error).split())
-        raise HasamaError("truncated" if "trunc" in words or "premature" in words else f"broken ({words})") from error
+        raise HasamaError("truncated" if any(sign in words for sign in CUT_SHORT) else f"broken ({words})") from error
     if values.ndim == 2:
         values = values[..., None]
     if values.dtype != np.uint16:
         return from_pixels(values.astype(np.uint8))
     alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
     colours = values[..., :3] if values.shape[-1] >= 3 else np.repeat(values[..., :1], 3, -1)
-    return Picture(np.ascontiguousarray(colours), alpha, profile if profile and _is_rgb(profile) else None)
+    return Picture(np.ascontiguousarray(colours), alpha, profile)
 
 
 # --- colour profiles ------------------------------------------------------------------------------
@@ -197,7 +220,7 @@ def read_mask(path: str | Path) -> Weighting:
         HasamaError: see `hasama.images.open_picture`.
     """
     try:
-        picture = open_picture(Path(path).expanduser())
+        picture = open_picture(_at_home(path))
     except HasamaError as error:
         raise HasamaError(f"Cannot read the mask {path}: {error}.") from error
     grey = np.asarray(picture.convert("L"), np.float32) / 255
@@ -206,7 +229,7 @@ def read_mask(path: str | Path) -> Weighting:
     return torch.from_numpy(grey)
 
 
-def fitted_mask(mask: Weighting, height: int, width: int) -> Weighting:
+def fitted_mask(mask: Weighting, height: int, width: int) -> torch.Tensor:
     """At another size, 0 to 1."""
     return torch.from_numpy(_resize(mask.numpy(), height, width)).clamp_(0, 1)
 
@@ -242,7 +265,7 @@ def write_picture(picture: Picture, path: str | Path) -> None:
         HasamaError: see `hasama.images.save_picture`.
     """
     path = Path(path)
-    if picture.is_deep and picture_format(path) in DEEP_FORMATS:
+    if picture.is_deep and picture_format(path) in DEEP_FORMATS and path.suffix.lower() != ".apng":
         _write_deep(picture, path)
         return
     pixels = eight_bit_pixels(picture.pixels)
@@ -257,7 +280,7 @@ def _write_deep(picture: Picture, path: Path) -> None:
     image = pyvips.Image.new_from_array(values, interpretation="rgb16")
     if picture.profile:
         image = image.copy()
-        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.profile)  # type: ignore[arg-type]
+        image.set_type(pyvips.GValue.blob_type, PROFILE, picture.profile)  # type: ignore[arg-type]
     with replacing(path) as temporary:
         try:
             image.write_to_file(

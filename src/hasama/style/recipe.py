@@ -147,7 +147,7 @@ def scale_sides(smallest: int, largest: int) -> list[int]:
     if largest <= smallest:
         return [largest]
     steps = math.ceil(round(2 * math.log2(largest / smallest), 6))
-    return [round(largest / 2 ** (step / 2)) for step in range(steps, 0, -1)] + [largest]
+    return [round(smallest * (largest / smallest) ** (step / steps)) for step in range(steps + 1)]
 
 
 STYLE_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(StyleRecipe)}

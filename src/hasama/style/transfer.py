@@ -49,7 +49,7 @@ class Style(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """The canvas after one step."""
+    """The canvas after one step. The canvas moves on: what is to be kept is taken before the next frame."""
 
     scale: int
     """Counted from 0."""
@@ -87,7 +87,7 @@ class Frame(NamedTuple):
         return Image.fromarray(done.pixels if done.alpha is None else np.dstack([done.pixels, done.alpha]))
 
     def state_dict(self) -> dict[str, Any]:
-        """What `repaint` needs to go on after this frame: tensors and plain values."""
+        """What `repaint` needs to go on after this frame: tensors and plain values, to be saved before the next."""
         return {"scale": self.scale, "iteration": self.iteration, "canvas": self.canvas.state_dict()}
 
 
@@ -103,6 +103,7 @@ class Subject(NamedTuple):
     side: int
     """Of the largest window that goes through the network at once, in pixels."""
     start: Picture | None = None
+    """A picture to begin with, where the recipe names one."""
     start_image: Images | None = None
     """Films: the canvas to begin with, at its full size."""
     still: Still | None = None
@@ -260,9 +261,10 @@ def regions_for(subject: Subject, height: int, width: int) -> list[Region]:
     A region counts by its area, so that a style is as strong in its place as it would be everywhere.
     """
     recipe = subject.recipe
-    usual = sum(style.weight for style in subject.styles) / len(subject.styles)
-    everywhere = [style for style in subject.styles if style.where is None]
-    groups = ([everywhere] if everywhere else []) + [[style] for style in subject.styles if style.where is not None]
+    shown = [style for style in subject.styles if style.where is None or float(style.where.max())]
+    everywhere = [style for style in shown if style.where is None]
+    groups = ([everywhere] if everywhere else []) + [[style] for style in shown if style.where is not None]
+    usual = sum(style.weight for style in shown) / max(1, len(shown))
     regions = []
     for group in groups:
         masks, area = None, 1.0
@@ -298,7 +300,16 @@ def moments_for(subject: Subject, style: Style, height: int, width: int) -> dict
 
 
 def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Picture:
-    """A canvas as the picture that people get: the content's colours put back if asked, its alpha, its profile."""
+    """A canvas as the picture that people get.
+
+    The content's colours are put back if asked; where no style goes, the content stands as it was; alpha and profile
+    are the content's.
+    """
+    image, (height, width) = image.cpu(), (image.shape[2], image.shape[3])
     if subject.recipe.keep_colour == "luminance":
-        image = with_luminance(to_canvas(subject.content, *image.shape[2:]), image.cpu())
+        image = with_luminance(to_canvas(subject.content, height, width), image)
+    places = [style.where for style in subject.styles if style.where is not None]
+    if len(places) == len(subject.styles):
+        painted = torch.stack([fitted_mask(place, height, width) for place in places]).sum(0).clamp_(max=1)
+        image = to_canvas(subject.content, height, width).lerp_(image, painted)
     return to_output(image, subject.content, sixteen_bits)
