@@ -19,7 +19,7 @@ def narrow_weights(network: str = "vgg19", widths: tuple[int, ...] = WIDTHS, see
             bias = torch.randn(width, generator=generator) * 0.1
             convolutions[f"{block}_{index}"] = (weight, bias)
             channels = width
-    return Weights(network, convolutions, IMAGENET_MEAN, IMAGENET_STD, f"narrow {network} {seed}")
+    return Weights(network, convolutions, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def soft_picture(height: int, width: int, seed: int = 0) -> Tensor:

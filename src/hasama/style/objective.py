@@ -12,7 +12,7 @@ from hasama.style.losses import Distance, squared_error, total_variation
 from hasama.style.moments import Moments, moments
 from hasama.style.tiles import Tile
 
-Masks = dict[str, Weighting]
+Masks = dict[str, Tensor]
 """{layer: how much each of its places counts}"""
 
 Slope = tuple[Tensor | None, Tensor | None]
@@ -214,7 +214,10 @@ def activations_of(network: VGG, tiles: list[Tile], picture: Images, layers: lis
                     found[layer] = own.clone()
                     continue
                 size = layer_size(layer, *picture.shape[2:])
-                whole = found.setdefault(layer, own.new_empty(1, own.shape[1], *size))
+                if layer not in found:
+                    shape = (1, own.shape[1], *size)
+                    found[layer] = own.new_empty(shape).contiguous(memory_format=torch.channels_last)
+                whole = found[layer]
                 down, across = tile.place(layer, *size)
                 whole[:, :, down, across] = own
     return found

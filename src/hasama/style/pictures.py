@@ -127,7 +127,8 @@ def _read_deep(path: Path) -> Picture:
         image = pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True).autorot()
         if image.width * image.height > LARGEST_PICTURE:
             raise HasamaError(f"gigantic ({image.width}x{image.height} pixels)")
-        profile = bytes(image.get(PROFILE)) if image.get_typeof(PROFILE) else None
+        found = image.get(PROFILE) if image.get_typeof(PROFILE) else None
+        profile = found if isinstance(found, bytes) else None
         if profile and not _is_rgb(profile):
             image, profile = image.icc_transform("srgb", embedded=True, depth=16), None
         values = image.numpy()
