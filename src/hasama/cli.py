@@ -34,6 +34,6 @@ def main() -> None:
     except KeyboardInterrupt:
         from hasama.show import complain
 
-        complain("stopped at once. A run stands where it was last saved; hasama resume goes on from there.")
+        complain("stopped at once. The work stands where it was last saved; the same command goes on from there.")
         code = INTERRUPTED
     sys.exit(code)

@@ -40,6 +40,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_place(path: Path) -> None:
+    """Before any work: can `path` be written?
+
+    Raises:
+        HasamaError: see `replacing`.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        Path(name).unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: str | Path, error: OSError) -> HasamaError:
     """The message for a full disk, a read-only folder, a folder where a file should be."""
     return HasamaError(

@@ -150,10 +150,19 @@ def _place(content: Path, styles: Sequence[Path]) -> Path:
 def _check_output(job: "Job") -> None:
     """Before any work: may the painting go where it is asked to?"""
     from hasama.style.film import ENDINGS
+    from hasama.style.recipe import STARTS
 
-    sources = [job.content, *(source.picture for source in job.styles)]
-    if any(job.out.resolve() == path.resolve() for path in sources):
-        raise HasamaError(f"{job.out} is one of the pictures to paint from: choose another --out.")
+    sources = [job.content, *(path for style in job.styles for path in (style.picture, style.mask, style.where))]
+    sources += [] if job.recipe.start in STARTS else [Path(job.recipe.start)]
+    taken = {path.resolve() for path in sources if path}
+    for place in (job.out, job.preview_file) if job.preview else (job.out,):
+        if place.resolve() in taken:
+            raise HasamaError(f"{place} is one of the pictures to paint from: choose another --out.")
+    if job.content.suffix.lower() in ENDINGS:
+        if job.preview or job.sixteen_bits:
+            raise HasamaError("A film takes neither --preview nor --depth 16.")
+        if any(source.picture.is_dir() for source in job.styles):
+            raise HasamaError("A film takes single style pictures, not a folder of them.")
     folders = job.content.is_dir() and not _is_run(job.content)
     if (folders or any(source.picture.is_dir() for source in job.styles)) and job.out.suffix:
         raise HasamaError(f"A folder of pictures is painted into a folder: --out without an ending, not {job.out}.")
@@ -176,7 +185,6 @@ def _sample_jobs(job: "Job", count: int) -> list["Job"]:
     from hasama.commands.looking import painter_of
     from hasama.images import grid
     from hasama.latent import draw_latents, labels_for, paint_all
-    from hasama.style.batch import names_for
     from hasama.style.pictures import from_pixels
 
     painter = painter_of(job.content, "cpu")
@@ -184,7 +192,7 @@ def _sample_jobs(job: "Job", count: int) -> list["Job"]:
     if job.out.suffix:
         together = np.asarray(grid(pixels, smallest=1, gap=0))
         return [job._replace(ready=from_pixels(together[..., None] if together.ndim == 2 else together))]
-    name = names_for([Path("+".join(source.picture.stem for source in job.styles))])[0]
+    name = "+".join(source.picture.stem for source in job.styles)
     return [
         job._replace(ready=from_pixels(one), out=job.out / f"seed{job.recipe.seed}-{number:06d}--{name}.png")
         for number, one in enumerate(pixels)
@@ -238,8 +246,11 @@ def _paint(job: "Job", asked: Callable[[], bool]) -> None:
 
 def _film(job: "Job") -> int:
     from hasama.show import say, watch_film
-    from hasama.style.film import paint_film
+    from hasama.style.film import film_is_done, paint_film
 
+    if film_is_done(job):
+        say(f"{job.out} is already painted.")
+        return 0
     with asked_to_stop() as asked:
         for _ in watch_film(paint_film(job, asked)):
             pass

@@ -37,26 +37,28 @@ def batch_jobs(job: Job) -> list[Job]:
             that are all single pictures are mixed; if one is a folder, each picture makes a painting of its own.
 
     Raises:
-        HasamaError: a folder holds no pictures, or masks are given for a folder of styles.
+        HasamaError: a folder holds no pictures, or masks or weights are given for a folder of styles.
     """
     contents = pictures_in(job.content, job.out) if job.content.is_dir() else [job.content]
     if not any(source.picture.is_dir() for source in job.styles):
         sets: list[Sequence[StyleSource]] = [job.styles]
     else:
-        if any(source.mask or source.where for source in job.styles):
-            raise HasamaError("Masks belong to single style pictures; a folder of styles takes none.")
+        if any(source.mask or source.where or source.weight != 1 for source in job.styles):
+            raise HasamaError("Masks and --mix belong to single style pictures; a folder of styles takes none.")
         sets = [
             [StyleSource(picture)]
             for source in job.styles
-            for picture in (pictures_in(source.picture) if source.picture.is_dir() else [source.picture])
+            for picture in (pictures_in(source.picture, job.out) if source.picture.is_dir() else [source.picture])
         ]
     root = job.content if job.content.is_dir() else job.content.parent
     content_names = names_for([content.relative_to(root) for content in contents])
-    style_names = names_for([Path("+".join(style.picture.stem for style in styles)) for styles in sets])
+    mixed = [Path("+".join(one.picture.stem for one in styles) + styles[-1].picture.suffix) for styles in sets]
+    style_names = names_for(mixed)
+    names = distinct([f"{content}--{style}" for content in content_names for style in style_names])
+    pairs = [(content, styles) for content in contents for styles in sets]
     return [
-        job._replace(content=content, styles=tuple(styles), out=job.out / f"{content_name}--{style_name}.png")
-        for content, content_name in zip(contents, content_names, strict=True)
-        for styles, style_name in zip(sets, style_names, strict=True)
+        job._replace(content=content, styles=tuple(styles), out=job.out / f"{name}.png")
+        for (content, styles), name in zip(pairs, names, strict=True)
     ]
 
 
@@ -68,9 +70,16 @@ def names_for(paths: Sequence[Path]) -> list[str]:
         name if count[name] == 1 else f"{name}-{path.suffix.lstrip('.').lower()}"
         for name, path in zip(bare, paths, strict=True)
     ]
-    seen: Counter[str] = Counter()
-    unique = []
+    return distinct(names)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The same names, but with a number (a-2) where one is taken."""
+    made: dict[str, None] = {}
     for name in names:
-        seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return unique
+        number, one = 1, name
+        while one in made:
+            number += 1
+            one = f"{name}-{number}"
+        made[one] = None
+    return list(made)

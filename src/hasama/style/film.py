@@ -4,6 +4,7 @@ Ruder et al. 2016, Artistic Style Transfer for Videos: the last painting is carr
 two film pictures, is where the next begins, and stays wherever that motion can be trusted.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import write_json
+from hasama.files import check_place, write_json
 from hasama.images import save_picture
 from hasama.shapes import Images, Weighting
 from hasama.style.colour import in_grey
@@ -98,17 +99,17 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
         HasamaError: see `stylize`; the film cannot be read; or the place cannot be written to.
     """
     check_ending(job.out)
+    check_place(job.out)
     film = open_film(job.content)
     folder = job.out.with_name(job.out.name + ".frames")
     styles = open_styles(job.styles)
     subject: Subject | None = None
-    mark = ""
+    mark = film_fingerprint(job)
     before: np.ndarray | None = None
     index = 0
     for index, pixels in enumerate(film.pictures()):
         content = from_pixels(pixels)
         if subject is None:
-            mark = fingerprint(job, content)
             _own_folder(folder, mark)
             subject = plan(content, styles, job.recipe, job.machine)
         place = folder / f"{index:06}.png"
@@ -130,10 +131,26 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
     write_json(
         job.report,
         {"content": str(job.content), "styles": [str(style.picture) for style in job.styles], "pictures": index + 1,
-         "fps": film.fps, "seed": job.recipe.seed, "fingerprint": fingerprint(job, from_pixels(before)),
+         "fps": film.fps, "seed": job.recipe.seed, "fingerprint": mark,
          "recipe": job.recipe.to_dict()},
     )  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def film_fingerprint(job: Job) -> str:
+    """What makes a painted film this film: the film's bytes and all that makes a painting."""
+    nothing = Picture(np.zeros((1, 1, 3), np.uint8))
+    with job.content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32] + fingerprint(job, nothing)
+
+
+def film_is_done(job: Job) -> bool:
+    """Whether the painted film is there, and was made from the same film and pictures by the same recipe."""
+    try:
+        told = json.loads(job.report.read_text(encoding="utf-8"))
+        return job.out.exists() and told["fingerprint"] == film_fingerprint(job)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _own_folder(folder: Path, mark: str) -> None:

@@ -13,7 +13,7 @@ from hasama import __version__
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.features import load_weights
-from hasama.files import replacing, write_json
+from hasama.files import check_place, replacing, write_json
 from hasama.images import picture_format
 from hasama.style.memory import default_budget, peak_bytes, pick_window
 from hasama.style.pictures import (
@@ -130,8 +130,9 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     subject = Subject(content, styles, recipe, network, device, 0, start)
     number = 2 if network.precision == torch.bfloat16 else 4
     budget = machine.memory or default_budget()
-    side = min(pick_window(*size, recipe, number, network.name, budget, not bounded) for size in subject.sizes())
-    return subject._replace(side=side)
+    sides = {size: pick_window(*size, recipe, number, network.name, budget, not bounded) for size in subject.sizes()}
+    limits = [side for size, side in sides.items() if side < max(size)]  # others went through in one piece
+    return subject._replace(side=min(limits, default=max(sides.values())))
 
 
 def open_styles(sources: Sequence[StyleSource]) -> list[Style]:
@@ -168,6 +169,7 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
         HasamaError: see `stylize`; or the place cannot be written to.
     """
     picture_format(job.out)
+    check_place(job.out)
     content = job.ready or read_picture(job.content)
     styles = open_styles(job.styles)
     keeper = _Keeper(job, fingerprint(job, content))
@@ -210,7 +212,7 @@ class _Keeper:
     def before(self) -> dict[str, Any] | None:
         """Where an earlier attempt at the same painting stands."""
         state = read_part(self.job.part)
-        if state is None or state["mark"] != self.mark:
+        if state is None or (state["mark"], state.get("hasama")) != (self.mark, __version__):
             return None
         self.seconds, self.peak, self.steps = state["seconds"], state["peak"], state["steps"]
         self.curve, self.notices, self.last = state["curve"], state["notices"], state["last"]
@@ -239,7 +241,7 @@ class _Keeper:
         """Everything that going on needs."""
         assert self.subject is not None
         state = {
-            "mark": self.mark, "side": self.subject.side, "threads": torch.get_num_threads(),
+            "hasama": __version__, "mark": self.mark, "side": self.subject.side, "threads": torch.get_num_threads(),
             "seconds": self.elapsed(), "peak": max(self.peak, peak_bytes()), "steps": self.steps,
             "curve": self.curve, "notices": self.notices, "last": self.last, "frame": frame.state_dict(),
         }  # fmt: skip
@@ -344,9 +346,9 @@ def read_part(path: Path) -> dict[str, Any] | None:
 
 def is_done(job: Job) -> bool:
     """Whether the job's picture is there, and was made from the same pictures by the same recipe."""
-    if not (job.out.exists() and job.report.exists()):
-        return False
     try:
+        if not (job.out.exists() and job.report.exists()):
+            return False
         told = json.loads(job.report.read_text(encoding="utf-8"))
         return told["fingerprint"] == fingerprint(job, job.ready or read_picture(job.content))
     except (OSError, ValueError, KeyError, TypeError):

@@ -139,7 +139,7 @@ def parse_layers(text: str, where: str) -> dict[str, float]:
 
 
 def scale_sides(smallest: int, largest: int) -> list[int]:
-    """Longer sides from coarse to fine, each larger by the square root of two (or a little less).
+    """Longer sides from coarse to fine, evenly spaced, each larger by at most the square root of two.
 
     >>> scale_sides(128, 512)
     [128, 181, 256, 362, 512]
