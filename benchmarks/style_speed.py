@@ -130,7 +130,7 @@ def our_recipe(size: int, **changes):
 
     shares = {layer: STYLE_WEIGHT / channels**2 for layer, channels in CHANNELS.items()}
     return StyleRecipe(
-        size=size, smallest=size, start="content", style_loss="gram", optimizer="lbfgs", tv_weight=0.0,
+        size=size, smallest=size, start="content", style_loss="gram", optimizer="lbfgs", tv_weight=0.0, balance=False,
         style_layers=",".join(f"{layer}:{share}" for layer, share in shares.items()), content_layers=CONTENT,
         style_weight=sum(shares.values()), content_weight=1.0, border="zeros", plateau=0.0, first_iterations=100_000,
     ).but(**changes)  # fmt: skip

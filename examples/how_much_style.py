@@ -9,7 +9,7 @@ from PIL import Image
 
 import hasama
 
-WEIGHTS = (0.05, 0.015, 0.005, 0.002, 0.0005)
+WEIGHTS = (0.8, 0.25, 0.08, 0.025, 0.008)
 
 content, style, *place = sys.argv[1:]
 paintings = []

@@ -26,7 +26,7 @@ BRIEF = {
     "precision": "fp32",
 }
 STEPS = 10
-BRIEF_RECIPE = StyleRecipe(**BRIEF)  # pyright: ignore[reportArgumentType]
+BRIEF_RECIPE = StyleRecipe(**BRIEF, balance=False)  # pyright: ignore[reportArgumentType]
 
 
 def brief(**changes: object) -> list[str]:

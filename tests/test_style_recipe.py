@@ -184,7 +184,7 @@ def test_a_preset_that_is_misspelt_is_refused_with_the_nearest():
 @pytest.mark.parametrize("field", dataclasses.fields(StyleRecipe), ids=lambda field: field.name)
 def test_every_field_explains_itself_and_refuses_what_is_of_another_kind(field: dataclasses.Field):
     assert field.metadata["help"].endswith(".")
-    for wrong in (None, [], object(), True, b"no"):
+    for wrong in (None, [], object(), "maybe" if field.type is bool else True, b"no"):
         with pytest.raises(HasamaError, match=flag(field.name)):
             PLAIN(**{field.name: wrong})
 

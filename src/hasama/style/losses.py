@@ -62,6 +62,12 @@ def _covariance(moments: Moments) -> Tensor:
     return moments.gram.cpu().double() - torch.outer(mean, mean)
 
 
+def from_nothing(distance: Distance, like: Moments) -> float:
+    """How far an empty layer, in which nothing fires, is from what is wanted: what a distance can be measured by."""
+    nothing = Moments(torch.ones_like(like.mass), torch.zeros_like(like.total), torch.zeros_like(like.outer))
+    return float(distance(nothing))
+
+
 STYLE_LOSSES: dict[str, Callable[[Moments], Distance]] = {
     "gram": gram_distance,
     "wasserstein": wasserstein_distance,

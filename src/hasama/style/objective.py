@@ -48,6 +48,13 @@ class Objective(NamedTuple):
     tv_weight: float
     still: Still | None = None
 
+    def weight_of(self, name: str) -> float:
+        """What a layer's distance, such as 'style relu1_1', is multiplied by, in all regions together."""
+        kind, _, layer = name.partition(" ")
+        if kind == "content":
+            return self.content[layer][0]
+        return sum(region.distances[layer][0] for region in self.regions)
+
 
 class Judgement(NamedTuple):
     """One evaluation."""
@@ -56,6 +63,8 @@ class Judgement(NamedTuple):
     """Weighted, by name; they add up to `total`."""
     layers: dict[str, float]
     """Weighted, by kind and layer: 'style relu1_1'."""
+    distances: dict[str, float]
+    """The same without their weights."""
     gradient: Images
     """Of the total by the canvas."""
 
@@ -71,7 +80,7 @@ def judge(objective: Objective, canvas: Images) -> Judgement:
     moments without a gradient, the style loss is differentiated by the moments, and the second pass carries
     that slope and the losses that are sums over pixels back to the canvas. Both give the same numbers.
     """
-    book = _Book()
+    book = _Book(objective)
     if len(objective.tiles) == 1:
         leaf = canvas.detach().requires_grad_()
         seen = objective.network(leaf)
@@ -106,7 +115,8 @@ def _gradient(loss: Tensor, leaf: Images) -> Images:
 class _Book:
     """Adds up what each loss contributes."""
 
-    def __init__(self) -> None:
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
         self.layers: dict[str, float] = {}
 
     def note(self, name: str, value: Tensor) -> Tensor:
@@ -118,7 +128,10 @@ class _Book:
         for name, value in self.layers.items():
             kind = name.partition(" ")[0]
             losses[kind] = losses.get(kind, 0.0) + value
-        return Judgement(losses, self.layers, gradient)
+        distances = {
+            name: value / self.objective.weight_of(name) for name, value in self.layers.items() if " " in name
+        }
+        return Judgement(losses, self.layers, distances, gradient)
 
 
 def _style(objective: Objective, found: list[dict[str, Moments]], book: _Book) -> Tensor:

@@ -227,7 +227,7 @@ class _Keeper:
             del self.curve[1::2]
         if frame.notice:
             self.notices.append(frame.notice)
-        self.last = {"losses": frame.losses, "layers": frame.layers}
+        self.last = {"losses": frame.losses, "distances": frame.distances}
         now = time.monotonic()
         if now - self.saved > SAVE_SECONDS:
             self.save(frame)
@@ -289,7 +289,7 @@ class _Keeper:
             "window": self.subject.side,
             "seed": recipe.seed,
             "losses": self.last.get("losses", {}) | {"total": sum(self.last.get("losses", {}).values())},
-            "distances": distances(self.last.get("layers", {}), recipe),
+            "distances": self.last.get("distances", {}),
             "iterations": self.steps,
             "seconds": round(self.elapsed(), 2),
             "peak_memory_mib": round(max(self.peak, peak_bytes()) / 2**20, 1),
@@ -299,18 +299,6 @@ class _Keeper:
             "recipe": recipe.to_dict(),
             "curve": self.curve,
         }
-
-
-def distances(layers: dict[str, float], recipe: StyleRecipe) -> dict[str, float]:
-    """The losses of each layer without their weights."""
-    kinds = {"content": (recipe.content_weight, recipe.content), "style": (recipe.style_weight, recipe.style)}
-    found = {}
-    for name, value in layers.items():
-        kind, _, layer = name.partition(" ")
-        if kind in kinds:
-            weight, shares = kinds[kind]
-            found[name] = value / (weight * shares[layer])
-    return found
 
 
 def fingerprint(job: Job, content: Picture) -> str:

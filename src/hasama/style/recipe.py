@@ -48,9 +48,14 @@ class StyleRecipe:
     style_layers: str = option(
         "relu1_1:256,relu2_1:64,relu3_1:16,relu4_1:4,relu5_1:1", "Layers that carry the style, with weights."
     )
-    content_weight: float = option(0.005, "Weight of the content loss; less: more style.", 0)
+    content_weight: float = option(0.08, "Weight of the content loss; less: more style.", 0)
     style_weight: float = option(1.0, "Weight of the style loss.", 0)
-    tv_weight: float = option(6.0, "Weight of the total variation: smoothness.", 0)
+    balance: bool = option(
+        True,
+        "Measure content and style by how far an empty canvas would be from them, so that weights mean the same for "
+        "vivid and for pale pictures.",
+    )
+    tv_weight: float = option(0.8, "Weight of the total variation: smoothness.", 0)
     pooling: Literal["max", "average"] = option("max", "Pooling in the network.")
     border: Literal["replicate", "zeros"] = option("replicate", "What lies around the picture for the first layer.")
     # --- how
@@ -74,7 +79,7 @@ class StyleRecipe:
         "auto", "Arithmetic inside the network; auto takes bf16 where the machine gains by it."
     )
     # --- films
-    temporal_weight: float = option(20.0, "Films: weight of staying with the last picture where nothing moved.", 0)
+    temporal_weight: float = option(10.0, "Films: weight of staying with the last picture where nothing moved.", 0)
     frame_iterations: int = option(30, "Films: iterations for each picture after the first.", 1, 1_000_000)
 
     def __post_init__(self) -> None:
@@ -159,7 +164,7 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
     # Gatys et al. 2016: white noise, Gram matrices, L-BFGS, one scale. Their network had been rescaled so that all
     # layers are equally active; here the weights of the layers do that.
     "lesson": {
-        "start": "noise", "style_loss": "gram",
+        "start": "noise", "style_loss": "gram", "balance": False,
         "style_layers": "relu1_1:1000,relu2_1:20,relu3_1:5,relu4_1:0.1,relu5_1:20",
         "content_weight": 1.0, "style_weight": 300.0, "tv_weight": 200.0, "pooling": "average",
         "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "plateau": 0.0,

@@ -14,7 +14,7 @@ from hasama.features import VGG, Weights
 from hasama.shapes import Images, Weighting
 from hasama.style.canvas import Canvas, noise
 from hasama.style.colour import colours_of, in_grey, recoloured, relit, with_luminance
-from hasama.style.losses import STYLE_LOSSES
+from hasama.style.losses import STYLE_LOSSES, Distance, from_nothing
 from hasama.style.moments import Moments, blend
 from hasama.style.objective import (
     Judgement,
@@ -62,6 +62,8 @@ class Frame(NamedTuple):
     """Weighted, before the step: content, style, tv, temporal. They add up to the total."""
     layers: dict[str, float]
     """The same, layer by layer: 'style relu1_1'."""
+    distances: dict[str, float]
+    """Layer by layer without the weights: the content's mean squared error, the style's distance."""
     canvas: Canvas
     done: float
     """The share of all the work that is done, if every scale takes all its iterations: 0 to 1."""
@@ -155,18 +157,8 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
             canvas, notice = moved(canvas, judgement)
             done += 1
             share = (sum(work[:scale]) + work[scale] * done / limits[scale]) / sum(work)
-            yield Frame(
-                scale,
-                len(sizes),
-                done,
-                limits[scale],
-                judgement.losses,
-                judgement.layers,
-                canvas,
-                share,
-                subject,
-                notice,
-            )
+            counted, seen = (scale, len(sizes), done, limits[scale]), judgement[:3]
+            yield Frame(*counted, *seen, canvas, share, subject, notice)
         done = 0
 
 
@@ -250,7 +242,9 @@ def objective_for(subject: Subject, height: int, width: int) -> Objective:
     if recipe.content_weight:
         image = content_image(subject, height, width).to(device)
         wanted = activations_of(network, tiles, image, list(recipe.content))
-        content = {layer: (recipe.content_weight * share, wanted[layer]) for layer, share in recipe.content.items()}
+        for layer, share in recipe.content.items():
+            empty = float(wanted[layer].float().square().mean()) if recipe.balance else 1.0
+            content[layer] = (recipe.content_weight * share / (empty or 1.0), wanted[layer])
     regions = regions_for(subject, height, width) if recipe.style_weight else []
     return Objective(network, tiles, content, regions, recipe.tv_weight, subject.still)
 
@@ -275,13 +269,25 @@ def regions_for(subject: Subject, height: int, width: int) -> list[Region]:
             if any(float(mask.sum()) < LEAST_COUNT for mask in masks.values()):
                 continue  # it covers nothing at this scale
         strength = area * sum(style.weight for style in group) / len(group) / usual
-        learnt = [moments_for(subject, style, height, width) for style in group]
-        distances = {}
-        for layer, share in recipe.style.items():
-            target = blend([found[layer] for found in learnt], [style.weight for style in group])
-            distances[layer] = (recipe.style_weight * share * strength, STYLE_LOSSES[recipe.style_loss](target))
-        regions.append(Region(distances, masks))
+        regions.append(Region(distances_for(subject, group, strength, height, width), masks))
     return regions
+
+
+def distances_for(
+    subject: Subject, group: list[Style], strength: float, height: int, width: int
+) -> dict[str, tuple[float, Distance]]:
+    """{layer: (weight, distance from the mixture of these styles)}"""
+    recipe = subject.recipe
+    learnt = [moments_for(subject, style, height, width) for style in group]
+    targets = {
+        layer: blend([found[layer] for found in learnt], [style.weight for style in group]) for layer in recipe.style
+    }
+    distances = {layer: STYLE_LOSSES[recipe.style_loss](target) for layer, target in targets.items()}
+    empty = 1.0
+    if recipe.balance:
+        empty = sum(share * from_nothing(distances[layer], targets[layer]) for layer, share in recipe.style.items())
+    weight = recipe.style_weight * strength / (empty or 1.0)
+    return {layer: (weight * share, distances[layer]) for layer, share in recipe.style.items()}
 
 
 def moments_for(subject: Subject, style: Style, height: int, width: int) -> dict[str, Moments]:
