@@ -39,6 +39,8 @@ bench: $(VENV)/dev.stamp  ## what the README claims about speed and memory, meas
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/dcgan_speed.py
 	$(BIN)/python benchmarks/dense_speed.py
+	$(BIN)/python benchmarks/style_speed.py
+	$(BIN)/python benchmarks/style_memory.py
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -8,6 +8,7 @@ import pytest
 
 import hasama
 from hasama.recipe import PRESETS
+from hasama.style.recipe import STYLE_PRESETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ def test_there_are_blocks():
 
 
 def test_every_recipe_is_told():
-    assert set(re.findall(r"^\| `([a-z-]+)` \| ", README, flags=re.MULTILINE)) >= set(PRESETS)
+    assert set(re.findall(r"^\| `([a-z-]+)` \| ", README, flags=re.MULTILINE)) >= set(PRESETS) | set(STYLE_PRESETS)
 
 
 def test_the_loop_shown_is_the_loop():
