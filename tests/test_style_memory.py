@@ -8,6 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -288,6 +289,6 @@ def test_free_memory_is_part_of_what_there_is():
 
 
 def test_the_default_budget_leaves_something_to_others():
-    budget, free, own = default_budget(), free_bytes(), process_bytes()
+    budget, free, own = default_budget(torch.device("cpu")), free_bytes(), process_bytes()
     assert free is not None
     assert own < budget < own + 0.9 * free

@@ -81,7 +81,8 @@ def _settle(path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        told = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_bytes(told.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -20,6 +20,7 @@ if not TYPE_CHECKING:
     AnyChanges = Annotated[StyleFlags, Parameter(name="*")]
 
 NONE = "none"
+LARGEST_SHARE = 1e6
 
 
 def style(
@@ -51,7 +52,8 @@ def style(
     styles
         Pictures to take the style from. Several are mixed; of a folder, each makes a painting of its own.
     out
-        The painted picture, or a name without ending for a folder of them. Default: CONTENT--STYLE.png here.
+        The painted picture, or a name without ending for a folder of them; of a film: .mp4, .gif or .webp.
+        Default: CONTENT--STYLE.png here.
     recipe
         best, lesson (Gatys et al.: noise, Gram matrices, L-BFGS) or sketch (small and quick).
     mix
@@ -100,6 +102,7 @@ def style(
     machine = Machine(device, None if memory is None else parse_memory(memory), weights)
     bits = {"auto": None, "8": False, "16": True}[depth]
     job = Job(content, sources, out or _place(content, styles), chosen, machine, preview, bits)
+    _check_kinds(job)
     _check_output(job)
     if content.suffix.lower() in ENDINGS:
         return _film(job)
@@ -119,7 +122,7 @@ def _shares(mix: str | None, count: int) -> list[float]:
         shares = [float(part) for part in mix.split(",")]
     except ValueError:
         shares = []
-    if len(shares) != count or not all(0 < share < float("inf") for share in shares):
+    if len(shares) != count or not all(0 < share <= LARGEST_SHARE for share in shares):
         raise HasamaError(f"--mix takes a positive number for each of the {count} styles, such as 2,1; got {mix!r}.")
     return shares
 
@@ -140,11 +143,29 @@ def _place(content: Path, styles: Sequence[Path]) -> Path:
     """Where the painting goes if nobody says."""
     from hasama.style.film import ENDINGS
 
-    name = f"{content.resolve().stem}--{'+'.join(path.resolve().stem for path in styles)}"
+    name = f"{_called(content)}--{'+'.join(map(_called, styles))}"
     if content.suffix.lower() in ENDINGS:
         return Path(f"{name}.mp4")
     many = any(path.is_dir() for path in (content, *styles)) and not _is_run(content)
-    return Path(name) if many else Path(f"{name}.png")
+    return Path(name.replace(".", "-")) if many else Path(f"{name}.png")
+
+
+def _called(path: Path) -> str:
+    path = path.resolve()
+    return path.name if path.is_dir() else path.stem
+
+
+def _check_kinds(job: "Job") -> None:
+    """Before any work: does what is asked go together?"""
+    from hasama.style.film import ENDINGS
+
+    if job.content.suffix.lower() in ENDINGS:
+        if job.preview or job.sixteen_bits:
+            raise HasamaError("A film takes neither --preview nor --depth 16.")
+        if any(source.picture.is_dir() for source in job.styles):
+            raise HasamaError("A film takes single style pictures, not a folder of them.")
+    if _is_run(job.content) and any(source.picture.is_dir() for source in job.styles):
+        raise HasamaError("A run's samples take single style pictures, not a folder of them.")
 
 
 def _check_output(job: "Job") -> None:
@@ -158,11 +179,8 @@ def _check_output(job: "Job") -> None:
     for place in (job.out, job.preview_file) if job.preview else (job.out,):
         if place.resolve() in taken:
             raise HasamaError(f"{place} is one of the pictures to paint from: choose another --out.")
-    if job.content.suffix.lower() in ENDINGS:
-        if job.preview or job.sixteen_bits:
-            raise HasamaError("A film takes neither --preview nor --depth 16.")
-        if any(source.picture.is_dir() for source in job.styles):
-            raise HasamaError("A film takes single style pictures, not a folder of them.")
+    if not job.out.suffix and job.out.exists() and not job.out.is_dir():
+        raise HasamaError(f"Cannot write into {job.out}: it is no folder. Choose another --out.")
     folders = job.content.is_dir() and not _is_run(job.content)
     if (folders or any(source.picture.is_dir() for source in job.styles)) and job.out.suffix:
         raise HasamaError(f"A folder of pictures is painted into a folder: --out without an ending, not {job.out}.")
@@ -207,6 +225,8 @@ def _paint_all(jobs: list["Job"]) -> int:
     failed = []
     with asked_to_stop() as asked:
         for number, job in enumerate(jobs, 1):
+            if asked():
+                break
             try:
                 if is_done(job):
                     say(f"{job.out} is already painted.")
@@ -219,9 +239,9 @@ def _paint_all(jobs: list["Job"]) -> int:
                     raise
                 complain(str(error))
                 failed.append(job)
-            if asked():
-                say("\nSaved. To go on, give the same command again.")
-                return INTERRUPTED
+        if asked() and not is_done(jobs[-1]):
+            say("\nSaved. To go on, give the same command again.")
+            return INTERRUPTED
     if failed:
         say(f"{len(jobs) - len(failed)} of {len(jobs)} painted; {len(failed)} could not be.")
     return 2 if len(failed) == len(jobs) else 0
@@ -230,11 +250,11 @@ def _paint_all(jobs: list["Job"]) -> int:
 def _paint(job: "Job", asked: Callable[[], bool]) -> None:
     from hasama.files import read_json
     from hasama.show import duration, say, watch_painting
-    from hasama.style.painting import paint_file
+    from hasama.style.painting import is_done, paint_file
 
     for _ in watch_painting(paint_file(job, asked)):
         pass
-    if job.part.exists():
+    if not is_done(job):
         return  # it was asked to stop
     told = read_json(job.report, "report")
     width, height = told["size"]
@@ -254,7 +274,7 @@ def _film(job: "Job") -> int:
     with asked_to_stop() as asked:
         for _ in watch_film(paint_film(job, asked)):
             pass
-        if asked():
+        if asked() and not film_is_done(job):
             say("\nThe pictures painted so far are kept. To go on, give the same command again.")
             return INTERRUPTED
     say(f"{job.out}")

@@ -18,9 +18,10 @@ def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:
     """
     endings = set(Image.registered_extensions())
     found = []
+    outside = but is None or folder.resolve().is_relative_to(but.resolve())  # everything is below `but`
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if but is not None and path.resolve().is_relative_to(but.resolve()):
+        if not outside and but is not None and path.resolve().is_relative_to(but.resolve()):
             continue
         if path.suffix.lower() in endings and not any(part.startswith(".") for part in parts) and path.is_file():
             found.append(path)

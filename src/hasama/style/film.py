@@ -6,8 +6,8 @@ two film pictures, is where the next begins, and stays wherever that motion can 
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,9 @@ from hasama.video import check_ending, save_film
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 """What is taken for a film."""
+
+NOTE = "painting.json"
+"""Says whose pictures stand in a folder."""
 
 ALIKE = 0.1
 """Difference of brightness, of the 2 between black and white, from which a film picture shows something else."""
@@ -134,7 +137,10 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
          "fps": film.fps, "seed": job.recipe.seed, "fingerprint": mark,
          "recipe": job.recipe.to_dict()},
     )  # fmt: skip
-    shutil.rmtree(folder, ignore_errors=True)
+    for place in [*places, folder / NOTE]:
+        place.unlink(missing_ok=True)
+    with suppress(OSError):  # something of the user's is in it
+        folder.rmdir()
 
 
 def film_fingerprint(job: Job) -> str:
@@ -155,11 +161,13 @@ def film_is_done(job: Job) -> bool:
 
 def _own_folder(folder: Path, mark: str) -> None:
     """Make the folder of single pictures, or empty it if it is another painting's."""
-    note = folder / "painting.json"
+    note = folder / NOTE
     try:
         same = json.loads(note.read_text(encoding="utf-8")) == mark
     except (OSError, ValueError):
         same = False
+    if not same and not note.exists() and folder.exists() and any(folder.iterdir()):
+        raise HasamaError(f"{folder} is in the way: the painted pictures go there. Move it, or choose another --out.")
     if not same:
         for old in folder.glob("[0-9]*.png"):
             old.unlink()

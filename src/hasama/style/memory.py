@@ -5,6 +5,8 @@ import resource
 import sys
 from pathlib import Path
 
+import torch
+
 from hasama.errors import HasamaError
 from hasama.features import stride_of
 from hasama.style.lbfgs import HISTORY
@@ -83,16 +85,19 @@ def pick_window(
     kind = recipe.optimizer_at(height, width)
     raise HasamaError(
         f"Painting {width}x{height} pixels with {kind} needs about {in_words(least)}, and "
-        f"{in_words(budget)} may be taken. {_instead(height, width, recipe, number_bytes, budget, smallest)}"
+        f"{in_words(budget)} may be taken. {_instead(height, width, recipe, number_bytes, budget, smallest, factor)}"
     )
 
 
-def _instead(height: int, width: int, recipe: StyleRecipe, number_bytes: int, budget: int, window: int) -> str:
+def _instead(
+    height: int, width: int, recipe: StyleRecipe, number_bytes: int, budget: int, window: int, factor: float
+) -> str:
     """What to do about it."""
     longer = max(height, width)
     for side in range(longer, 63, -16):
         high, wide = max(1, round(height * side / longer)), max(1, round(width * side / longer))
-        if fixed_bytes(high, wide, recipe, number_bytes) + window_bytes(high, wide, window, number_bytes) <= budget:
+        needed = fixed_bytes(high, wide, recipe, number_bytes)
+        if needed + factor * window_bytes(high, wide, window, number_bytes) <= budget:
             lighter = "" if recipe.optimizer_at(height, width) != "lbfgs" else ", use --optimizer adam"
             return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
     return "Give it more (--memory)."
@@ -142,7 +147,9 @@ def free_bytes() -> int | None:
     return max(0, min(found)) if found else None
 
 
-def default_budget() -> int:
-    """A share of what is free."""
+def default_budget(device: torch.device) -> int:
+    """A share of what is free, on the graphics card if that is where the work is done."""
+    if device.type == "cuda":
+        return process_bytes() + OVERHEAD + round(SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
     free = free_bytes()
     return process_bytes() + round(SHARE_OF_FREE * free) if free is not None else 4 * 10**9

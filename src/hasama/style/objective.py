@@ -129,7 +129,9 @@ class _Book:
             kind = name.partition(" ")[0]
             losses[kind] = losses.get(kind, 0.0) + value
         distances = {
-            name: value / self.objective.weight_of(name) for name, value in self.layers.items() if " " in name
+            name: value / (self.objective.weight_of(name) or 1.0)
+            for name, value in self.layers.items()
+            if " " in name
         }
         return Judgement(losses, self.layers, distances, gradient)
 

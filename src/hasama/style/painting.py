@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ from hasama.style.transfer import Frame, Style, Subject, finished, network_for, 
 
 SAVE_SECONDS = 60.0
 PREVIEW_SECONDS = 5.0
+PART = {"hasama", "mark", "side", "threads", "seconds", "peak", "steps", "curve", "notices", "last", "frame"}
+"""What a saved painting holds."""
+
 CURVE_POINTS = 500
 """Losses that the report keeps at most."""
 
@@ -42,7 +46,7 @@ class StyleSource(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What the work is done with. It does not change the picture, but for the last bits of its numbers."""
+    """What the work is done with. Apart from `weights` it changes no more than the last bits of a picture."""
 
     device: str = "auto"
     memory: int | None = None
@@ -102,10 +106,14 @@ def stylize(
     Raises:
         HasamaError: a picture cannot be read, the network has no such layer, or the memory does not suffice.
     """
-    if isinstance(styles, (str, Path, Style)):
-        styles = [styles]
+    styles = [styles] if isinstance(styles, (str, Path, Style)) else list(styles)
     if not styles:
         raise HasamaError("Name at least one picture to take the style from.")
+    for kinds, given in (((str, Path, Picture), [content]), ((str, Path, Style), styles), ((StyleRecipe,), [recipe])):
+        for one in given:
+            if not isinstance(one, kinds):
+                names = ", ".join(kind.__name__ for kind in kinds)
+                raise HasamaError(f"stylize takes {names} here; got {type(one).__name__}.")
     picture = content if isinstance(content, Picture) else read_picture(content)
     ready = [style if isinstance(style, Style) else Style(read_picture(style)) for style in styles]
     return repaint(plan(picture, ready, recipe, machine))
@@ -118,8 +126,11 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
         HasamaError: see `stylize`.
     """
     for style in styles:
-        if not style.weight > 0:
+        if not 0 < style.weight < math.inf:
             raise HasamaError(f"A style's weight must be positive; got {style.weight}.")
+        for mask in (style.mask, style.where):
+            if mask is not None and not (mask.ndim == 2 and mask.numel() and bool(mask.isfinite().all())):
+                raise HasamaError("A mask is a tensor [H, W] of numbers from 0 to 1.")
     bounded = machine.memory is not None
     if not bounded:
         keep_memory()
@@ -129,7 +140,7 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     styles = [style._replace(picture=in_space_of(style.picture, content.profile)) for style in styles]
     subject = Subject(content, styles, recipe, network, device, 0, start)
     number = 2 if network.precision == torch.bfloat16 else 4
-    budget = machine.memory or default_budget()
+    budget = machine.memory or default_budget(device)
     sides = {size: pick_window(*size, recipe, number, network.name, budget, not bounded) for size in subject.sizes()}
     limits = [side for size, side in sides.items() if side < max(size)]  # others went through in one piece
     return subject._replace(side=min(limits, default=max(sides.values())))
@@ -177,10 +188,10 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
     machine = job.machine
     subject = plan(content, styles, job.recipe, machine)
     if state:
-        subject = subject._replace(side=state["side"])
+        subject = subject._replace(side=min(state["side"], subject.side) if machine.memory else state["side"])
     keeper.subject = subject
     frames = repaint(subject, state and state["frame"])
-    last, greeting = None, f"Going on from {job.part}." if state else ""
+    last, greeting = None, f"Going on from {job.part}." if state else " ".join(keeper.notices)
     try:
         for last in frames:
             keeper.note(last)
@@ -212,7 +223,12 @@ class _Keeper:
     def before(self) -> dict[str, Any] | None:
         """Where an earlier attempt at the same painting stands."""
         state = read_part(self.job.part)
-        if state is None or (state["mark"], state.get("hasama")) != (self.mark, __version__):
+        if state is None:
+            return None
+        if (state["mark"], state["hasama"]) != (self.mark, __version__):
+            kept = self.job.part.with_name(self.job.part.name + ".old")
+            self.job.part.replace(kept)
+            self.notices.append(f"Another painting was under way here; it is kept as {kept}.")
             return None
         self.seconds, self.peak, self.steps = state["seconds"], state["peak"], state["steps"]
         self.curve, self.notices, self.last = state["curve"], state["notices"], state["last"]
@@ -271,7 +287,9 @@ class _Keeper:
         if self.job.preview:
             write_picture(finished(self.subject, image, False), self.job.preview_file)
         write_json(self.job.report, self.told(image.shape[3], image.shape[2]))
-        self.job.part.unlink(missing_ok=True)
+        there = read_part(self.job.part)
+        if there is None or there["mark"] == self.mark:  # and not another's, who paints into the same file
+            self.job.part.unlink(missing_ok=True)
 
     def told(self, width: int, height: int) -> dict[str, Any]:
         """The report."""
@@ -306,12 +324,13 @@ def fingerprint(job: Job, content: Picture) -> str:
     code = hashlib.sha256()
     fields = job.recipe.to_dict() | {"deep": job.sixteen_bits}
     code.update(json.dumps(fields, sort_keys=True).encode())
+    code.update(repr((content.pixels.shape, content.pixels.dtype.str, content.alpha is None)).encode())
     code.update(content.pixels.tobytes() + (b"" if content.alpha is None else content.alpha.tobytes()))
     code.update(content.profile or b"")
     files = [path for style in job.styles for path in (style.picture, style.mask, style.where)]
     files += [job.machine.weights, None if job.recipe.start in STARTS else Path(job.recipe.start)]
     for path in files:
-        code.update(b"-" if path is None else _bytes(path))
+        code.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
     code.update(repr([style.weight for style in job.styles]).encode())
     return code.hexdigest()[:32]
 
@@ -329,7 +348,8 @@ def read_part(path: Path) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # not there, cut short, or no such file: the picture is painted from the beginning
         return None
-    return state if isinstance(state, dict) and {"mark", "frame", "side"} <= set(state) else None
+    whole = isinstance(state, dict) and set(state) >= PART and isinstance(state["frame"], dict)
+    return state if whole and set(state["frame"]) >= {"scale", "iteration", "canvas"} else None
 
 
 def is_done(job: Job) -> bool:

@@ -131,12 +131,16 @@ def _read_deep(path: Path) -> Picture:
         profile = found if isinstance(found, bytes) else None
         if profile and not _is_rgb(profile):
             image, profile = image.icc_transform("srgb", embedded=True, depth=16), None
+        if image.interpretation in ("scrgb", "lab", "labs", "labq", "xyz", "cmyk"):
+            image = image.colourspace("srgb")
         values = image.numpy()
     except pyvips.Error as error:
         words = " ".join(str(error).split())
         raise HasamaError("truncated" if any(sign in words for sign in CUT_SHORT) else f"broken ({words})") from error
     if values.ndim == 2:
         values = values[..., None]
+    if values.dtype not in (np.uint8, np.uint16):
+        raise HasamaError(f"its numbers are of a kind that is not read ({values.dtype})")
     if values.dtype != np.uint16:
         return from_pixels(values.astype(np.uint8))
     alpha = values[..., -1] if values.shape[-1] in (2, 4) else None

@@ -140,6 +140,8 @@ def parse_layers(text: str, where: str) -> dict[str, float]:
             )
         weights[match[1]] = weights.get(match[1], 0.0) + weight
     whole = sum(weights.values())
+    if whole == math.inf:
+        raise HasamaError(f"{where}: the weights are too large together; got {text!r}.")
     return {layer: weight / whole for layer, weight in weights.items()}
 
 
