@@ -524,3 +524,13 @@ def test_names_with_markup_and_spaces_are_told_as_they_are(tmp_path: Path):
     out = tmp_path / f"painted {name}"
     assert str(out) in paint(tmp_path / name, style, "--out", out, size=24).stdout
     refused(hasama_here("style", tmp_path / f"no {name}", style), f"no {name}")
+
+
+def test_a_folder_is_painted_into_the_one_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    content, style = lay_out(tmp_path / "photos")
+    style.rename(tmp_path / "s.png")
+    monkeypatch.chdir(tmp_path)
+    done = hasama_here("style", "photos", "s.png", "--out", ".", *brief())
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "c--s.png").exists()
+    assert content.exists()

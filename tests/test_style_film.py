@@ -343,3 +343,14 @@ def test_a_film_that_breaks_off_is_painted_as_far_as_it_goes(tmp_path: Path):
     pictures = painted(job)
     assert 1 <= len(pictures) < 6
     assert len(decoded(job.out)) == len(pictures)
+
+
+def test_somebody_else_s_folder_is_left_alone(tmp_path: Path):
+    lay_out(tmp_path)
+    job = job_for(film_of(tmp_path / "film.mp4", panning(2)))
+    folder = job.out.with_name(job.out.name + ".frames")
+    folder.mkdir()
+    (folder / "0001.png").write_bytes(b"mine")
+    with pytest.raises(HasamaError, match="in the way"):
+        next(paint_film(job))
+    assert (folder / "0001.png").read_bytes() == b"mine"

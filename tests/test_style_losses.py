@@ -15,6 +15,7 @@ from hasama.style.losses import (
     REGULAR,
     STYLE_LOSSES,
     TINY,
+    from_nothing,
     gram_distance,
     squared_error,
     total_variation,
@@ -284,3 +285,13 @@ def test_no_direction_is_preferred():
         assert wave.grad is not None
         strengths.append(float(wave.grad[0, 0, 4, 4]))  # at the crest, far from the edges
     assert max(strengths) / min(strengths) - 1 < 1e-4
+
+
+def test_pale_and_vivid_styles_are_as_strong():
+    """Balanced, the style loss of a canvas is a share of how far an empty one would be: the same for any contrast."""
+    seen = torch.rand(1, 6, 5, 5, generator=torch.Generator().manual_seed(0))
+    for scale in (0.1, 1.0, 10.0):
+        wanted = moments(seen * scale)
+        assert from_nothing(gram_distance(wanted), wanted) == pytest.approx(
+            float(wanted.gram.square().mean()), rel=1e-5
+        )

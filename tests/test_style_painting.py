@@ -15,7 +15,7 @@ from hasama.errors import HasamaError
 from hasama.features import VGG, load_weights
 from hasama.images import to_pixels
 from hasama.style.canvas import WINDOW, Canvas
-from hasama.style.painting import Job, StyleSource, is_done, paint_file, read_part, stylize
+from hasama.style.painting import Job, StyleSource, fingerprint, is_done, paint_file, read_part, stylize
 from hasama.style.pictures import Picture, read_picture, to_canvas
 from hasama.style.recipe import StyleRecipe
 from hasama.style.transfer import Frame, Style
@@ -441,3 +441,9 @@ def test_a_state_of_the_canvas_survives_the_file(tmp_path: Path):
     assert (again["steps"], again["past"], again["kind"]) == (kept["steps"], kept["past"], "adam")
     for name, value in kept["optimizer"]["state"][0].items():
         assert torch.equal(again["optimizer"]["state"][0][name], value)
+
+
+def test_two_flat_pictures_of_other_shapes_are_two_paintings(tmp_path: Path):
+    job = job_in(tmp_path)
+    lying, standing = (Picture(np.full((*size, 3), 90, np.uint8)) for size in ((10, 20), (20, 10)))
+    assert fingerprint(job, lying) != fingerprint(job, standing)
