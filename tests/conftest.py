@@ -1,6 +1,7 @@
 """What every test gets: its own cache, few threads, and shapes checked at run time."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("HASAMA_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """No test inherits the threads that another one's `--threads` set in this process: they decide the last bits."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
