@@ -209,6 +209,18 @@ def check_fields(recipe: Any) -> None:
         _check(field, getattr(recipe, field.name))
 
 
+def preset_named(name: str, presets: dict[str, Any], what: str) -> Any:
+    """One of some presets.
+
+    Raises:
+        HasamaError: there is none of that name; the message offers the nearest.
+    """
+    try:
+        return presets[name]
+    except KeyError:
+        raise HasamaError(unknown_name(name, presets, what)) from None
+
+
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Hold one value against its field's type and range."""
     if not _is_a(field.type, value):
@@ -296,7 +308,4 @@ def recipe_named(name: str) -> Recipe:
     Raises:
         HasamaError: there is none of that name; the message offers the nearest.
     """
-    try:
-        return RECIPES[name]
-    except KeyError:
-        raise HasamaError(unknown_name(name, RECIPES, "recipe")) from None
+    return preset_named(name, RECIPES, "recipe")

@@ -254,8 +254,8 @@ def _paint(job: "Job", asked: Callable[[], bool]) -> None:
 
     for _ in watch_painting(paint_file(job, asked)):
         pass
-    if not is_done(job):
-        return  # it was asked to stop
+    if asked() and not is_done(job):
+        return
     told = read_json(job.report, "report")
     width, height = told["size"]
     say(

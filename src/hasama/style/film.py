@@ -22,7 +22,7 @@ from hasama.images import save_picture
 from hasama.shapes import Images, Weighting
 from hasama.style.colour import in_grey
 from hasama.style.objective import Still
-from hasama.style.painting import Job, fingerprint, open_styles, plan
+from hasama.style.painting import Job, fingerprint, open_styles, plan, reported_mark
 from hasama.style.pictures import Picture, eight_bit_pixels, from_pixels, to_canvas
 from hasama.style.transfer import Frame, Subject, finished, repaint
 from hasama.video import check_ending, save_film
@@ -35,6 +35,9 @@ NOTE = "painting.json"
 
 ALIKE = 0.1
 """Difference of brightness, of the 2 between black and white, from which a film picture shows something else."""
+
+SMALLEST_FLOW = 32
+"""Pixels of the shorter side that the motion's pyramid needs."""
 
 
 class Film(NamedTuple):
@@ -152,11 +155,8 @@ def film_fingerprint(job: Job) -> str:
 
 def film_is_done(job: Job) -> bool:
     """Whether the painted film is there, and was made from the same film and pictures by the same recipe."""
-    try:
-        told = json.loads(job.report.read_text(encoding="utf-8"))
-        return job.out.exists() and told["fingerprint"] == film_fingerprint(job)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    mark = reported_mark(job)
+    return mark is not None and job.content.is_file() and mark == film_fingerprint(job)
 
 
 def _own_folder(folder: Path, mark: str) -> None:
@@ -233,7 +233,3 @@ def carried_along(
     trusted = inside & alike & ((around**2).sum(-1) <= 0.01 * length + 0.5)
     carried = torch.from_numpy(fetch(painted)).permute(2, 0, 1)[None].float() / 127.5 - 1
     return carried, torch.from_numpy(trusted.astype(np.float32))
-
-
-SMALLEST_FLOW = 32
-"""Pixels of the shorter side that the motion's pyramid needs."""

@@ -188,9 +188,14 @@ def _moments_of_tiles(objective: Objective, canvas: Images) -> list[dict[str, Mo
     for tile in objective.tiles:
         here = _all_moments(objective, tile, objective.network(tile.cut(canvas)))
         for region, more in zip(added, here, strict=True):
-            for layer, found in more.items():
-                region[layer] = region[layer].plus(found) if layer in region else found
+            _add_up(region, more)
     return added
+
+
+def _add_up(whole: dict[str, Moments], part: dict[str, Moments]) -> None:
+    """Add a tile's moments to those of the tiles before it."""
+    for layer, found in part.items():
+        whole[layer] = whole[layer].plus(found) if layer in whole else found
 
 
 def _local(objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, seen: Features, book: _Book) -> Tensor:
@@ -253,9 +258,7 @@ def style_moments(
     with torch.no_grad():
         for tile in tiles:
             seen = network(tile.cut(picture))
-            for layer in layers:
-                here = _tile_moments(tile, seen[layer], layer, masks)
-                added[layer] = added[layer].plus(here) if layer in added else here
+            _add_up(added, {layer: _tile_moments(tile, seen[layer], layer, masks) for layer in layers})
     return added
 
 

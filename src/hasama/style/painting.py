@@ -352,12 +352,15 @@ def read_part(path: Path) -> dict[str, Any] | None:
     return state if whole and set(state["frame"]) >= {"scale", "iteration", "canvas"} else None
 
 
+def reported_mark(job: Job) -> str | None:
+    """The fingerprint of what stands in the job's place; None if nothing does, or nobody knows what."""
+    try:
+        return json.loads(job.report.read_text(encoding="utf-8"))["fingerprint"] if job.out.exists() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def is_done(job: Job) -> bool:
     """Whether the job's picture is there, and was made from the same pictures by the same recipe."""
-    try:
-        if not (job.out.exists() and job.report.exists()):
-            return False
-        told = json.loads(job.report.read_text(encoding="utf-8"))
-        return told["fingerprint"] == fingerprint(job, job.ready or read_picture(job.content))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    mark = reported_mark(job)
+    return mark is not None and mark == fingerprint(job, job.ready or read_picture(job.content))

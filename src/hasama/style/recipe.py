@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
-from hasama.recipe import check_fields, flag, option, unknown_name
+from hasama.recipe import check_fields, flag, option, preset_named, unknown_name
 
 StyleLoss = Literal["wasserstein", "gram"]
 Optimizer = Literal["auto", "lbfgs", "adam", "gradient-descent"]
@@ -112,7 +112,7 @@ class StyleRecipe:
     def but(self, **changes: Any) -> "StyleRecipe":
         """A copy with some fields changed, checked anew."""
         for name in changes:
-            if name not in {field.name for field in dataclasses.fields(self)}:
+            if name not in STYLE_DEFAULTS:
                 raise HasamaError(unknown_name(name, STYLE_DEFAULTS, "field of a style recipe"))
         return dataclasses.replace(self, **changes)
 
@@ -184,7 +184,4 @@ def style_recipe_named(name: str) -> StyleRecipe:
     Raises:
         HasamaError: there is none of that name; the message offers the nearest.
     """
-    try:
-        return STYLE_RECIPES[name]
-    except KeyError:
-        raise HasamaError(unknown_name(name, STYLE_RECIPES, "recipe for painting")) from None
+    return preset_named(name, STYLE_RECIPES, "recipe for painting")
