@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hasama import recipe as module
 from hasama.errors import HasamaError
 from hasama.game import new_game
+from hasama.augment import AUGMENTS
 from hasama.losses import OBJECTIVES
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.penalties import PENALTIES
@@ -65,6 +66,8 @@ def values(field: dataclasses.Field) -> st.SearchStrategy:
         return st.sampled_from(typing.get_args(hint))
     if hint is bool:
         return st.booleans()
+    if hint is str:
+        return st.sampled_from(["", "runs/other"])
     if hint is int:
         return st.integers(int(least), int(most))
     if typing.get_origin(hint) is tuple:
@@ -82,11 +85,16 @@ def recipes(draw: st.DrawFn) -> Recipe:
     if fields["penalty"] != "none":
         fields["discriminator_norm"] = "none"
     if fields["architecture"] == "vae":
-        for name in ("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels"):
+        for name in (
+            *("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels"),
+            *("spectral_norm", "augment", "like", "freeze_d"),
+        ):
             fields[name] = DEFAULTS[name]
     for name, (needed, allowed) in MEANS_NOTHING_WITHOUT.items():
         if fields[needed] not in allowed:
             fields[name] = DEFAULTS[name]
+    if fields["lr_final"] == fields["gamma_final"] == 1:
+        fields["schedule_kimg"] = DEFAULTS["schedule_kimg"]
     return Recipe(**fields)
 
 
@@ -164,16 +172,27 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
     for value in bad:
         with pytest.raises(HasamaError, match=f"^{flag(name)} must be (at least|between) .*; got "):
             PLAIN(**{name: value})
-    company = {"gamma": {"penalty": "r1", "discriminator_norm": "none"}, "strong": {"referee": "skip-strong"}}
-    company["critic_steps"] = {"referee": "critic-steps"}
+    needed, allowed = MEANS_NOTHING_WITHOUT.get(name, ("kimg", (1.0,)))
+    company = {needed: allowed[0], "discriminator_norm": "none"} | (
+        {"lr_final": 0.5} if name == "schedule_kimg" else {}
+    )
     for value in (least, most):
         if value != float("inf"):
-            assert getattr(PLAIN(**{name: kind(value)}, **company.get(name, {})), name) == value
+            assert getattr(PLAIN(**company | {name: kind(value)}), name) == value
 
 
 @pytest.mark.parametrize(
     ("name", "value", "without"),
-    [("gamma", 1.0, "--penalty"), ("strong", 0.6, "--referee"), ("critic_steps", 3, "--referee")],
+    [
+        *[("gamma", 1.0, "--penalty"), ("strong", 0.6, "--referee"), ("critic_steps", 3, "--referee")],
+        *[
+            ("penalty_every", 2, "--penalty"),
+            ("gamma_final", 0.1, "--penalty"),
+            ("path_length", 1.0, "--architecture"),
+        ],
+        *[("grow_kimg", 9.0, "--architecture"), ("ada_target", 0.5, "--augment"), ("ada_kimg", 9.0, "--augment")],
+        *[("mapping_layers", 2, "--architecture"), ("schedule_kimg", 9.0, "--lr-final")],
+    ],
 )
 def test_a_number_that_would_do_nothing_is_refused(name: str, value: float, without: str):
     with pytest.raises(HasamaError, match=rf"^{flag(name)} means nothing without {without} "):
@@ -210,6 +229,9 @@ CONTRADICTIONS = [
     ({"architecture": "vae", "label_smoothing": 0.1}, "--label-smoothing"),
     ({"architecture": "vae", "instance_noise": 0.1}, "--instance-noise"),
     ({"architecture": "vae", "labels": True}, "--labels"),
+    ({"architecture": "vae", "spectral_norm": True}, "--spectral-norm"),
+    ({"architecture": "vae", "augment": "ada"}, "--augment"),
+    ({"architecture": "vae", "freeze_d": 1}, "--freeze-d"),
 ]
 
 
@@ -253,7 +275,13 @@ def test_impossible_sides_are_refused(text: str):
 
 @pytest.mark.parametrize(
     ("names", "table"),
-    [("Architecture", ARCHITECTURES), ("Objective", OBJECTIVES), ("Penalty", PENALTIES), ("RefereeName", REFEREES)],
+    [
+        ("Architecture", ARCHITECTURES),
+        ("Objective", OBJECTIVES),
+        ("Penalty", PENALTIES),
+        ("RefereeName", REFEREES),
+        ("Augmentation", AUGMENTS),
+    ],
 )
 def test_the_names_in_the_recipe_are_the_keys_of_the_tables(names: str, table: dict[str, Any]):
     assert typing.get_args(getattr(module, names)) == tuple(table)

@@ -1,6 +1,7 @@
 """The game: two players, two turns. It knows nothing of files, bars or devices' names."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
+from hasama.augment import Augmented, augmented
 from hasama.dataset import Batch
 from hasama.device import Arithmetic, lay_out, pick_arithmetic
 from hasama.errors import HasamaError
 from hasama.losses import Objective, accuracy, objective_named
-from hasama.models.pair import Pair, as_torch
+from hasama.models.layers import MinibatchStd
+from hasama.models.pair import Extra, Pair, as_torch
 from hasama.penalties import PENALTIES, Penalty, between
 from hasama.recipe import Recipe
 from hasama.referee import REFEREES, Moment, Referee
-from hasama.shapes import Images, Labels, Latents, Logits, Scalar
+from hasama.shapes import Images, Labels, Latents, Logits, PerImage, Scalar, Views, each, largest
 
 EMA_WARM_UP = 0.05  # the half-life is at most this share of the images seen, or early weights would linger
 
@@ -30,10 +33,15 @@ class Rules(NamedTuple):
     objective: Objective
     penalties: tuple[Penalty, ...]
     penalty_weight: float
+    penalty_every: int
     referee: Referee
     instance_noise: float
     instance_noise_images: float
     ema_images: float
+    rates: tuple[float, float]
+    rates_final: float
+    gamma_final: float
+    schedule_images: float
     seed: int
 
     @classmethod
@@ -43,10 +51,15 @@ class Rules(NamedTuple):
             objective_named(recipe.objective, recipe.label_smoothing),
             PENALTIES[recipe.penalty],
             recipe.penalty_weight,
+            recipe.penalty_every,
             REFEREES[recipe.referee](recipe),
             recipe.instance_noise,
             recipe.instance_noise_kimg * 1000,
             recipe.ema_kimg * 1000,
+            (recipe.generator_lr, recipe.discriminator_lr),
+            recipe.lr_final,
+            recipe.gamma_final,
+            recipe.schedule_kimg * 1000,
             recipe.seed,
         )
 
@@ -84,12 +97,12 @@ class Game:
     images_seen: int = 0
     steps: int = 0
 
-    def paint(self, latents: Latents, labels: Labels | None = None) -> Images:
+    def paint(self, latents: Latents, labels: Labels | None = None) -> Views:
         """The generator's fakes, in float32."""
         with self.arithmetic():
-            return call(self.pair.generator, latents, labels).float()
+            return each(torch.Tensor.float, call(self.pair.generator, latents, labels))
 
-    def judge(self, images: Any, labels: Labels | None = None) -> torch.Tensor:
+    def judge(self, images: Views, labels: Labels | None = None) -> torch.Tensor:
         """What the discriminator says, in float32."""
         with self.arithmetic():
             return call(self.pair.discriminator, images, labels).float()
@@ -190,11 +203,11 @@ def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
         fake = draw_fakes(game, len(images), images.device, labels)
         d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
         g = generator_turn(game, real, fake, labels)  # stage 2: learn to be taken for real, D frozen
-        finish(game, len(images))
+        finish(game, len(images), d)
         yield Step(game.images_seen, len(images), d, g)
 
 
-def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | None = None) -> Images:
+def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | None = None) -> Views:
     """The generator's pictures for both turns of a step, from fresh latents.
 
     One draw serves both: the paper draws anew for the generator's turn, but the generator has not moved in
@@ -206,35 +219,39 @@ def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | No
         return game.paint(latents, labels)
 
 
-def discriminator_turn(game: Game, real: Images, fake: Images, labels: Labels | None = None) -> Turn:
+def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
     """Stage 1. The discriminator learns; the generator, whose pictures are taken as they are, does not move."""
     rules = game.rules
-    real, fake = noisy(game, real.detach()), noisy(game, fake.detach())
-    if rules.penalties:
-        real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
+    costs = bool(rules.penalties) and due(game, rules.penalty_every)
+    real, fake = (each(lambda x: x.detach().requires_grad_(costs), noisy(game, x)) for x in (real, fake))
     put_back = memory(game.pair.discriminator)
-    real_logits, fake_logits = opinions(game, real, fake, labels)
+    said = opinions(game, real, fake, labels)
+    real_logits, fake_logits = said["real"][1], said["fake"][1]
     loss = rules.objective.discriminator(real_logits, fake_logits)
     right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
     figures = {"accuracy_real": right[0], "accuracy_fake": right[1]}
 
     learns = rules.referee.discriminator_learns(Moment(game.steps, (right[0] + right[1]) / 2))
-    if learns and rules.penalties:
-        penalty = penalties(game, {"real": (real, real_logits), "fake": (fake, fake_logits)}, labels)
-        figures["penalty"] = penalty.mean().detach()
-        loss = loss + rules.penalty_weight * penalty
-    if learns:
-        descend([game.players.discriminator], loss.mean())
-    else:
+    if not learns:
         put_back()
-    return Turn(loss.mean().detach(), learns, figures)
+        return Turn(loss.mean().detach(), False, figures)
+    if costs:
+        penalty = penalties(game, said, labels)
+        figures["penalty"] = penalty.mean().detach()
+        loss = loss + rules.penalty_weight * scheduled(game, rules.gamma_final) * rules.penalty_every * penalty
+    total = loss.mean() + extra_cost(
+        game, game.pair.discriminator_extra, figures, bare(game.pair.discriminator), real
+    )
+    descend([game.players.discriminator], total)
+    return Turn(total.detach(), True, figures)
 
 
-def generator_turn(game: Game, real: Images, fake: Images, labels: Labels | None = None) -> Turn:
+def generator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
     """Stage 2. The generator learns to be taken for real; the discriminator is frozen."""
     rules = game.rules
     if not rules.referee.generator_learns(Moment(game.steps)):
         return Turn(None, False, {})
+    figures: dict[str, Scalar] = {}
     with frozen(game.pair.discriminator):
         fake_logits = verdict(game, noisy(game, fake), labels)
         real_logits = torch.zeros_like(fake_logits)
@@ -242,27 +259,57 @@ def generator_turn(game: Game, real: Images, fake: Images, labels: Labels | None
             with torch.no_grad():
                 real_logits = verdict(game, noisy(game, real), labels)
         loss = rules.objective.generator(real_logits, fake_logits).mean()
+        latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
+        loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
         descend([game.players.generator], loss)
-    return Turn(loss.detach(), True, {})
+    return Turn(loss.detach(), True, figures)
 
 
 # --- what the turns are made of -------------------------------------------------------------------
 
 
 def begin(game: Game) -> None:
-    """Before each step: seed by (seed, rank, images seen), and let the networks grow."""
+    """Before each step: seed by (seed, rank, images seen), set the rates, and let the networks grow."""
     entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    for player, rate in zip(game.players, game.rules.rates, strict=True):
+        for group in player.param_groups:
+            group["lr"] = rate * scheduled(game, game.rules.rates_final)
     game.pair.grow(game.images_seen)
 
 
-def finish(game: Game, count: int) -> None:
-    """After each step: count it, and let the averaged generator follow."""
+def finish(game: Game, count: int, d: Turn | None = None) -> None:
+    """After each step: count it, and let the adaptive augmentation and the averaged generator follow."""
     game.images_seen += count
     game.steps += 1
+    if d is not None and isinstance(game.pair.discriminator, Augmented):
+        game.pair.discriminator.adapt(d.figures["accuracy_real"], count)
     if game.average is not None:
         half_life = min(game.rules.ema_images, EMA_WARM_UP * game.images_seen)
         follow(game.average, game.pair.generator, 0.5 ** (count / half_life))
+
+
+def scheduled(game: Game, final: float) -> float:
+    """1 at the beginning, `final` at the end of the schedule, half a cosine between: Huang et al. 2024, appendix D."""
+    if final == 1:
+        return 1.0
+    done = min(1.0, game.images_seen / game.rules.schedule_images)
+    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+
+
+def due(game: Game, every: int) -> bool:
+    """Whether what is done lazily is done at this step."""
+    return game.steps % every == 0
+
+
+def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *given: Any) -> Scalar:
+    """What a player pays beside the objective at this step, noted among the figures."""
+    if extra is None or not due(game, extra.every):
+        return torch.zeros((), device=next(given[0].parameters()).device)
+    with game.arithmetic():
+        cost = extra.cost(*given).float().mean()
+    figures[extra.name] = cost.detach()
+    return cost * extra.every
 
 
 @contextmanager
@@ -298,45 +345,55 @@ def memory(network: nn.Module) -> Callable[[], None]:
     return put_back
 
 
-def opinions(game: Game, real: Images, fake: Images, labels: Labels | None) -> tuple[Logits, Logits]:
+Said = dict[str, tuple[Views, Logits]]
+"""What the discriminator saw and what it said of it, by name: real, fake, both (one after the other), between."""
+
+
+def opinions(game: Game, real: Views, fake: Views, labels: Labels | None) -> Said:
     """The logits of reals and of fakes: one pass where images do not mix (faster), else a pass each."""
     if game.mixes:
-        return verdict(game, real, labels), verdict(game, fake, labels)
-    twice = None if labels is None else torch.cat([labels, labels])
-    real_logits, fake_logits = verdict(game, torch.cat([real, fake]), twice).chunk(2)
-    return real_logits, fake_logits
+        return {"real": (real, verdict(game, real, labels)), "fake": (fake, verdict(game, fake, labels))}
+    both = each(lambda *two: torch.cat(two), real, fake)
+    logits = verdict(game, both, None if labels is None else torch.cat([labels, labels]))
+    real_logits, fake_logits = logits.chunk(2)
+    return {"real": (real, real_logits), "fake": (fake, fake_logits), "both": (both, logits)}
 
 
-def verdict(game: Game, images: Images, labels: Labels | None) -> Logits:
+def verdict(game: Game, images: Views, labels: Labels | None) -> Logits:
     """One logit per image.
 
     Raises:
         HasamaError: the discriminator gives something else.
     """
-    logits = game.judge(images, labels)
-    if logits.numel() != len(images):
+    logits, count = game.judge(images, labels), len(largest(images))
+    if logits.numel() != count:
         raise HasamaError(f"A discriminator gives one logit per image [N] or [N, 1]; this one {list(logits.shape)}.")
     return logits.flatten()
 
 
-def penalties(game: Game, seen: dict[str, tuple[Images, Logits]], labels: Labels | None) -> torch.Tensor:
+def penalties(game: Game, said: Said, labels: Labels | None) -> PerImage:
     """The sum [N] of the rules' penalties on what the discriminator saw and said."""
+    sights = [penalty.sees for penalty in game.rules.penalties]
+    if sights == ["real", "fake"] and "both" in said:  # one way back through one pass, instead of two
+        real, fake = game.rules.penalties[0].cost(*said["both"]).chunk(2)
+        return real + fake
     total = torch.zeros(())
     for penalty in game.rules.penalties:
         if penalty.sees == "between":
-            middle = between(seen["real"][0].detach(), seen["fake"][0].detach()).requires_grad_()
-            seen["between"] = (middle, verdict(game, middle, labels))
-        total = penalty.cost(*seen[penalty.sees]) + total
+            ends = (each(torch.Tensor.detach, said[name][0]) for name in ("real", "fake"))
+            middle = each(lambda x: x.requires_grad_(), between(*ends))
+            said["between"] = (middle, verdict(game, middle, labels))
+        total = penalty.cost(*said[penalty.sees]) + total
     return total
 
 
-def noisy(game: Game, images: Images) -> Images:
+def noisy(game: Game, images: Views) -> Views:
     """Instance noise that fades with images seen: Soenderby et al. 2017, section 3.2."""
     rules = game.rules
     left = max(0.0, 1 - game.images_seen / rules.instance_noise_images) if rules.instance_noise_images else 0.0
     if not rules.instance_noise or not left:
         return images
-    return images + rules.instance_noise * left * torch.randn_like(images)
+    return each(lambda level: level + rules.instance_noise * left * torch.randn_like(level), images)
 
 
 def descend(players: Sequence[Adam], loss: Scalar) -> None:
@@ -363,7 +420,7 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
             mine.copy_(other)
 
 
-def call(network: nn.Module, given: Any, labels: Labels | None) -> torch.Tensor:
+def call(network: nn.Module, given: Any, labels: Labels | None) -> Any:
     """Networks without classes take one argument, so that any `nn.Module` will do."""
     return network(given) if labels is None else network(given, labels)
 
@@ -390,11 +447,14 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
     device = torch.device(device)
     pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
     mixes = mixes_images(pair.discriminator)
-    if mixes and recipe.penalty != "none":
+    if has_batch_norm(pair.discriminator) and recipe.penalty != "none":
         raise HasamaError(
             f"The penalty {recipe.penalty} looks at one picture at a time, but this discriminator's BatchNorm mixes "
             "the pictures of a batch: build it without (--discriminator-norm none)."
         )
+    freeze_first(pair.discriminator, recipe.freeze_d)
+    watched = augmented(pair.discriminator, recipe.augment, recipe.ada_target, recipe.ada_kimg * 1000)
+    pair = pair._replace(discriminator=watched)
     average = copy.deepcopy(pair.generator).eval().requires_grad_(False) if recipe.ema_kimg else None
     for network in (pair.generator, pair.discriminator, average):
         if network is not None:
@@ -415,7 +475,30 @@ def _adam(network: nn.Module, lr: float, betas: tuple[float, float], device: tor
 
 
 def mixes_images(network: nn.Module) -> bool:
+    """Whether what a network says of one image depends on the others in its batch."""
+    return has_batch_norm(network) or any(isinstance(module, MinibatchStd) for module in network.modules())
+
+
+def has_batch_norm(network: nn.Module) -> bool:
     """Whether a batch normalisation (torch's, or Keras's by its statistics) ties the images of a batch together."""
     return any("BatchNorm" in type(module).__name__ for module in network.modules()) or any(
         name.endswith("moving_variance") for name, _ in network.named_parameters()
     )
+
+
+def bare(discriminator: nn.Module) -> nn.Module:
+    """The discriminator without what it looks through."""
+    return discriminator.discriminator if isinstance(discriminator, Augmented) else discriminator
+
+
+def freeze_first(discriminator: nn.Module, count: int) -> None:
+    """Keep the first layers, counted from the picture, as they are: FreezeD, Mo et al. 2020.
+
+    Raises:
+        HasamaError: it has not so many that another is left to learn.
+    """
+    layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    if count >= len(layers):
+        raise HasamaError(f"--freeze-d {count}: this discriminator has {len(layers)} layers, and one must learn.")
+    for layer in layers[:count]:
+        layer.requires_grad_(False)

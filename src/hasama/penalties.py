@@ -1,6 +1,7 @@
 """Penalties on the discriminator's gradient: pure functions of what it saw and said, one number per image.
 
-The weight gamma is the caller's. The gradient's norm is over all values of an image (channels and pixels).
+The weight gamma is the caller's. The gradient's norm is over all values of an image (channels and pixels; of a
+pyramid, all its levels').
 """
 
 from collections.abc import Callable
@@ -8,36 +9,40 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from hasama.shapes import Images, Logits, PerImage
+from hasama.shapes import Logits, PerImage, Views, each, largest
 
 
-def squared_gradient(seen: Images, said: Logits) -> PerImage:
+def squared_gradient(seen: Views, said: Logits) -> PerImage:
     """|grad_x D(x)|^2 / 2: R1 on reals, R2 on fakes. Mescheder et al. 2018, eq. 9 and 10."""
     return _gradient(seen, said).square().sum(1) / 2
 
 
-def unit_gradient(seen: Images, said: Logits) -> PerImage:
+def unit_gradient(seen: Views, said: Logits) -> PerImage:
     """(|grad_x D(x)| - 1)^2 between reals and fakes. Gulrajani et al. 2017, eq. 3."""
     return (_gradient(seen, said).norm(dim=1) - 1).square()
 
 
-def _gradient(seen: Images, said: Logits) -> torch.Tensor:
+def _gradient(seen: Views, said: Logits) -> torch.Tensor:
     """grad_x D(x) of each image, flattened to [N, C*H*W], itself differentiable."""
-    (gradient,) = torch.autograd.grad(said.sum(), seen, create_graph=True)
-    return gradient.flatten(1).float()
+    gradients = torch.autograd.grad(said.sum(), seen, create_graph=True)
+    return torch.cat([gradient.flatten(1).float() for gradient in gradients], 1)
 
 
-def between(real: Images, fake: Images) -> Images:
-    """A random point on the line from each real to a fake. Gulrajani et al. 2017, algorithm 1, line 6."""
-    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    return fake + share * (real - fake)
+def between(real: Views, fake: Views) -> Views:
+    """A random point on the line from each real to a fake, the same at every level of a pyramid.
+
+    Gulrajani et al. 2017, algorithm 1, line 6.
+    """
+    first = largest(real)
+    share = torch.rand(len(first), *[1] * (first.ndim - 1), device=first.device)
+    return each(lambda real, fake: fake + share * (real - fake), real, fake)
 
 
 class Penalty(NamedTuple):
     """Which images a penalty looks at, and the penalty itself."""
 
     sees: Literal["real", "fake", "between"]
-    cost: Callable[[Images, Logits], PerImage]
+    cost: Callable[[Views, Logits], PerImage]
 
 
 PENALTIES: dict[str, tuple[Penalty, ...]] = {

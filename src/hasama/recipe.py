@@ -17,10 +17,11 @@ from typing import Any, Literal
 
 from hasama.errors import HasamaError
 
-Architecture = Literal["dcgan", "dense", "vae"]
+Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
 Objective = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
 Penalty = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
 RefereeName = Literal["always", "skip-strong", "critic-steps"]
+Augmentation = Literal["none", "diffaugment", "ada"]
 Fit = Literal["crop", "pad", "stretch"]
 Colour = Literal["auto", "grey", "rgb", "rgba"]
 
@@ -50,19 +51,51 @@ class Recipe:
     labels: bool = option(False, "Learn the classes: the sub-folders' names, or an .npz file's labels.")
     # --- networks
     architecture: Architecture = option("dcgan", "The two networks.")
-    width: int = option(64, "Channels (dcgan, vae) or units (dense) of the narrowest layer.", 1, 1024)
+    width: int = option(
+        64,
+        "Channels of the layer next to the picture (dcgan, vae) or at 64x64 (the later ones); units of the narrowest "
+        "layer (dense).",
+        1,
+        1024,
+    )
     latent_size: int = option(100, "Length of the random vector that a picture is made from.", 1, 4096)
     discriminator_norm: Literal["batch", "none"] = option(
         "batch", "Normalisation in dcgan's discriminator; the penalties need none."
+    )
+    spectral_norm: bool = option(False, "Spectral normalisation of every layer of the discriminator.")
+    mapping_layers: int = option(8, "stylegan: layers of the mapping network.", 1, 32)
+    grow_kimg: float = option(
+        20.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
+    )
+    like: str = option("", "Begin with the weights of this run, of the same or a smaller size.")
+    freeze_d: int = option(
+        0, "FreezeD: so many layers of the discriminator, from the picture on, do not learn.", 0, 1000
     )
     # --- rules
     objective: Objective = option("non-saturating", "What the two players try to reach.")
     penalty: Penalty = option("none", "Penalty on the discriminator's gradient at the pictures.")
     gamma: float | None = option(
-        None, "Weight of the penalty. Default: 0.0002 * width * height / batch for r1 and r2, 10 for wgan-gp.", 0
+        None,
+        "Weight of the penalty. Default: 0.0002 * width * height / batch for r1 and r2, 10 for wgan-gp;"
+        " r3gan: 2 at 64x64.",
+        0,
     )
+    penalty_every: int = option(1, "Steps between two penalties, each for so many times as much.", 1, 1000)
+    gamma_final: float = option(1.0, "gamma falls to this share of itself over --schedule-kimg.", 0, 1)
+    path_length: float = option(0.0, "stylegan: weight of the path length penalty on the generator.", 0)
+    style_mixing: float = option(0.9, "stylegan: share of pictures made from two latents.", 0, 1)
+    reconstruction: float = option(1.0, "fast: weight of the discriminator's reconstruction of reals.", 0)
+    augment: Augmentation = option(
+        "none", "What the discriminator sees everything through: ada adapts to its overfitting."
+    )
+    ada_target: float = option(0.6, "ada: the share of reals it is right about, less that it is wrong about.", 0, 1)
+    ada_kimg: float = option(100.0, "ada: the probability can rise from 0 to 1 in so many kimg.", 0.001)
     generator_lr: float = option(2e-4, "Adam's learning rate for the generator.", 0, 1)
     discriminator_lr: float = option(2e-4, "Adam's learning rate for the discriminator.", 0, 1)
+    lr_final: float = option(1.0, "Both rates fall to this share of themselves over --schedule-kimg.", 0, 1)
+    schedule_kimg: float = option(
+        1000.0, "Length of the half cosine by which the rates and gamma fall; they then stay.", 0.001
+    )
     generator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the generator.")
     discriminator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the discriminator.")
     referee: RefereeName = option(
@@ -112,9 +145,14 @@ class Recipe:
         for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
             if getattr(self, name) != DEFAULTS[name] and getattr(self, needed) not in values:
                 raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
+        if self.schedule_kimg != DEFAULTS["schedule_kimg"] and self.lr_final == self.gamma_final == 1:
+            raise HasamaError("--schedule-kimg means nothing without --lr-final or --gamma-final below 1.")
 
     def _check_vae(self) -> None:
-        game_only = ("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels")
+        game_only = (
+            *("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels"),
+            *("spectral_norm", "augment", "like", "freeze_d"),
+        )
         for name in game_only:
             if getattr(self, name) != DEFAULTS[name]:
                 raise HasamaError(f"A vae plays no game and has no classes: {flag(name)} does not apply to it.")
@@ -134,11 +172,14 @@ class Recipe:
         """The weight of the penalty: --gamma, or the first guess where none was given.
 
         For R1 and R2 the heuristic of Karras et al. 2020 (StyleGAN2-ADA), appendix C; for the gradient
-        penalty the 10 of Gulrajani et al. 2017, algorithm 1.
+        penalty the 10 of Gulrajani et al. 2017, algorithm 1. For r3gan, a cube through the 2 at 64x64 of Huang et
+        al. 2024, which comes near their 0.05 at 32x32 and 150 at 256x256, too.
         """
         if self.gamma is not None:
             return self.gamma
         height, width = self.resolution
+        if self.architecture == "r3gan":
+            return 2 * (height * width) ** 1.5 / 64**3
         return 10.0 if self.penalty == "wgan-gp" else 0.0002 * height * width / self.batch
 
     def but(self, **changes: Any) -> "Recipe":
@@ -260,6 +301,15 @@ def _in_words(hint: Any) -> str:
 
 MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "gamma": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
+    "gamma_final": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
+    "penalty_every": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
+    "mapping_layers": ("architecture", ("stylegan",)),
+    "path_length": ("architecture", ("stylegan",)),
+    "style_mixing": ("architecture", ("stylegan",)),
+    "grow_kimg": ("architecture", ("progressive",)),
+    "reconstruction": ("architecture", ("fast",)),
+    "ada_target": ("augment", ("ada",)),
+    "ada_kimg": ("augment", ("ada",)),
     "strong": ("referee", ("skip-strong",)),
     "critic_steps": ("referee", ("critic-steps",)),
 }
@@ -288,6 +338,35 @@ PRESETS: dict[str, dict[str, Any]] = {
     "stable": {
         "objective": "relativistic", "penalty": "r1+r2", "discriminator_norm": "none",
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Huang et al. 2024, config E, with its schedules; gamma by the rule of StyleGAN2-ADA.
+    "r3gan": {
+        "architecture": "r3gan", "width": 32, "latent_size": 64,
+        "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.25,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Karras et al. 2018; their objective is WGAN-GP, but R1 is steadier and cheaper (Mescheder et al. 2018).
+    "progressive": {
+        "architecture": "progressive", "width": 32, "latent_size": 128,
+        "penalty": "r1", "penalty_every": 4, "gamma": 1.0, "generator_lr": 1e-3, "discriminator_lr": 1e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Karnewar & Wang 2020.
+    "msg": {
+        "architecture": "msg", "width": 32, "latent_size": 128,
+        "penalty": "r1", "penalty_every": 4, "gamma": 1.0, "generator_lr": 1e-3, "discriminator_lr": 1e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Karras et al. 2020: lazy R1 and path length; narrower than the paper's 512 channels.
+    "stylegan": {
+        "architecture": "stylegan", "width": 32, "latent_size": 128, "mapping_layers": 4, "path_length": 2.0,
+        "penalty": "r1", "penalty_every": 16, "gamma": 1.0, "generator_lr": 2e-3, "discriminator_lr": 2e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99), "batch": 32,
+    },
+    # Liu et al. 2021: 50 to 500 pictures in an hour.
+    "fast": {
+        "architecture": "fast", "width": 32, "latent_size": 128, "objective": "hinge", "spectral_norm": True,
+        "augment": "diffaugment", "batch": 16, "kimg": 300.0,
     },
     # Salimans et al. 2016 and Soenderby et al. 2017: what helps when the discriminator wins.
     "gentle": {

@@ -1,5 +1,8 @@
 """Shapes, named once. The tests check them at run time with jaxtyping and beartype."""
 
+from collections.abc import Callable
+from typing import Any
+
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
@@ -7,11 +10,20 @@ from torch import Tensor
 Images = Float[Tensor, "n c h w"]
 """Pictures inside the networks, -1 (black) to 1 (white)."""
 
+Pyramid = tuple[Float[Tensor, "n c _ _"], ...]
+"""The same pictures at several sizes, the largest first."""
+
+Views = Float[Tensor, "n c _ _"] | Pyramid
+"""What a discriminator is shown: pictures, or a pyramid of them."""
+
 Pixels = UInt8[ndarray, "n h w c"]
 """Pictures on disk, 0 to 255."""
 
 Latents = Float[Tensor, "n z"]
 """Standard normal vectors that the generator makes pictures from."""
+
+Styles = Float[Tensor, "n layers style"]
+"""What a style-based generator paints from: a vector w for each of its layers."""
 
 Logits = Float[Tensor, " n"]
 """The discriminator's opinion of each picture: large is real."""
@@ -29,3 +41,15 @@ Activations = Float[Tensor, "1 c h w"]
 
 Weighting = Float[Tensor, "h w"]
 """How much each place of a picture or of a layer counts, 0 to 1."""
+
+
+def each(function: Callable[..., Tensor], *views: Tensor | tuple[Tensor, ...]) -> Any:
+    """Apply a function of pictures to every level of one or more `Views` alike."""
+    if isinstance(views[0], Tensor):
+        return function(*views)
+    return tuple(function(*level) for level in zip(*views, strict=True))
+
+
+def largest(views: Views) -> Images:
+    """The pictures themselves."""
+    return views if isinstance(views, Tensor) else views[0]

@@ -9,7 +9,13 @@ from hasama.dataset import Batch
 from hasama.game import Game, Record, play
 from hasama.models.dcgan import DCGAN
 from hasama.models.dense import Dense
+from hasama.models.fast import Fast
+from hasama.models.layers import normalise_spectrally
+from hasama.models.msg import MSG
 from hasama.models.pair import Config, Pair
+from hasama.models.progressive import Progressive
+from hasama.models.r3gan import R3GAN
+from hasama.models.stylegan import StyleGAN
 from hasama.models.vae import VAE, autoencode
 from hasama.recipe import Recipe
 
@@ -27,6 +33,11 @@ ARCHITECTURES: dict[str, Entry] = {
     "dcgan": Entry(lambda r: DCGAN(r.width, r.latent_size, r.discriminator_norm)),
     "dense": Entry(lambda r: Dense(r.width, r.latent_size)),
     "vae": Entry(lambda r: VAE(r.width, r.latent_size), autoencode),
+    "progressive": Entry(lambda r: Progressive(r.width, r.latent_size, r.grow_kimg * 1000)),
+    "msg": Entry(lambda r: MSG(r.width, r.latent_size)),
+    "stylegan": Entry(lambda r: StyleGAN(r.width, r.latent_size, r.mapping_layers, r.style_mixing, r.path_length)),
+    "r3gan": Entry(lambda r: R3GAN(r.width, r.latent_size)),
+    "fast": Entry(lambda r: Fast(r.width, r.latent_size, r.reconstruction)),
 }
 
 
@@ -34,7 +45,7 @@ def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
     """The pair of networks that a recipe describes, with first weights drawn from its seed.
 
     Args:
-        recipe: its architecture, size, width, latent_size and discriminator_norm count here.
+        recipe: its fields about the networks count here.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         classes: number of classes; 0 for none.
 
@@ -44,4 +55,7 @@ def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
     config = ARCHITECTURES[recipe.architecture].config(recipe)
     with torch.random.fork_rng():  # the caller's random numbers are none of our business
         torch.manual_seed(recipe.seed)
-        return config.build(recipe.resolution, channels, classes)
+        pair = config.build(recipe.resolution, channels, classes)
+        if recipe.spectral_norm:
+            normalise_spectrally(pair.discriminator)
+        return pair

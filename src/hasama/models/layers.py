@@ -1,9 +1,12 @@
 """The few parts that several architectures use identically."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from hasama.errors import HasamaError
 from hasama.shapes import Images, Labels, Latents
@@ -74,6 +77,74 @@ class Dropout(nn.Module):
         return units * kept.to(units.dtype).mul_(256 / (256 - self.silent))
 
 
+class Equalised(nn.Module):
+    """A weight times a constant, so that Adam moves weights of all sizes alike: Karras et al. 2018, section 4.1."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.scale
+
+
+def equalised(layer: nn.Module, gain: float = 1.0, lr: float = 1.0) -> nn.Module:
+    """Give a convolution or linear layer an equalised learning rate; weights from N(0, 1/lr), biases zero.
+
+    As a parametrization, so that the layer stays torch's own, and spectral normalisation can follow it.
+
+    Args:
+        layer: with a `weight` [out, in, ...], and perhaps a `bias`.
+        gain: standard deviation of the outputs for inputs of unit variance.
+        lr: the learning rate relative to the other layers': Karras et al. 2019, appendix C.
+    """
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    nn.init.normal_(weight, 0.0, 1 / lr)
+    parametrize.register_parametrization(layer, "weight", Equalised(gain * lr / math.sqrt(weight[0].numel())))
+    if isinstance(layer.bias, Tensor):
+        nn.init.zeros_(layer.bias)
+        if lr != 1:
+            parametrize.register_parametrization(layer, "bias", Equalised(lr))
+    return layer
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide every convolution's and linear layer's weight by its largest singular value: Miyato et al. 2018, eq. 8.
+
+    With one step of the power iteration each time the network is used while training.
+    """
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if not layer.weight.is_meta and not layer.weight.any():
+                nn.init.normal_(layer.weight, 0.0, 0.02)  # zeros have no direction to divide by
+            nn.utils.parametrizations.spectral_norm(layer)
+
+
+def pixel_norm(features: Tensor) -> Tensor:
+    """Each place's feature vector [N, F, ...] brought to unit mean square: Karras et al. 2018, section 4.2."""
+    wide = features.float()  # squares and their sum need more digits than bfloat16 has
+    return (wide * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-8)).to(features.dtype)
+
+
+class MinibatchStd(nn.Module):
+    """One more channel: how much the pictures of a group differ. Karras et al. 2018, section 3.
+
+    A collapsed generator shows itself by it. Groups of at most four, as in Karras et al. 2020; a batch that cannot be
+    divided by four has larger or smaller ones.
+    """
+
+    GROUP = 4
+
+    def forward(self, features: Float[Tensor, "n f h w"]) -> Float[Tensor, "n more h w"]:
+        count, _, height, width = features.shape
+        group = next(size for size in (self.GROUP, 3, 2, 5, 7, count) if count % size == 0)
+        wide = features.float().unflatten(0, (count // group, group))  # [N/G, G, F, h, w]
+        deviation = torch.sqrt(wide.var(1, correction=0) + 1e-8).mean((1, 2, 3))  # [N/G]
+        plane = deviation.repeat_interleave(group)[:, None, None, None].expand(-1, 1, height, width)
+        return torch.cat([features, plane.to(features.dtype)], 1)
+
+
 def halvings(resolution: tuple[int, int]) -> tuple[int, tuple[int, int]]:
     """How often a picture is halved, and the (height, width) of the smallest one, which may be slightly too large.
 
@@ -102,3 +173,42 @@ def cut(images: Images, resolution: tuple[int, int]) -> Float[torch.Tensor, "n c
 def widths(width: int, steps: int) -> list[int]:
     """Channels from the largest picture to the smallest: doubling from `width`, at most 8 times it."""
     return [width * min(2**step, 8) for step in range(steps)]
+
+
+def doublings(resolution: tuple[int, int], architecture: str) -> tuple[int, tuple[int, int]]:
+    """How often the smallest picture is doubled, and its exact (height, width): 64x96 (high) -> 4 and (4, 6).
+
+    The shorter side of the smallest picture is 4 to 7 pixels.
+
+    Raises:
+        HasamaError: the sides are not doublings of whole numbers.
+    """
+    height, width = resolution
+    steps = (min(height, width) // SMALLEST).bit_length() - 1
+    if steps < 1 or height % 2**steps or width % 2**steps:
+        near = _nearest_doubling(height, width)
+        raise HasamaError(
+            f"{architecture} makes pictures whose sides are a few pixels (4 to 7 the shorter one) doubled several "
+            f"times, not {width}x{height}: try --size {near}."
+        )
+    return steps, (height >> steps, width >> steps)
+
+
+def _nearest_doubling(height: int, width: int) -> str:
+    """WIDTHxHEIGHT of the picture nearest to this one that doublings can reach."""
+    reached = []
+    for steps in range(1, 11):
+        sides = [max(SMALLEST, round(side / 2**steps)) for side in (height, width)]
+        if min(sides) < 2 * SMALLEST:
+            reached.append(tuple(side << steps for side in sides))
+    tall, wide = min(reached, key=lambda size: abs(size[0] - height) + abs(size[1] - width))
+    return f"{wide}x{tall}"
+
+
+def channels_at(width: int, level: int) -> int:
+    """Channels of the maps that have been doubled `level` times: `width` at 64x64, twice as many in maps half as wide.
+
+    At most 8 times and at least a quarter of `width`. They do not depend on the picture's size, so that a network for
+    larger pictures can take over the layers of one for smaller ones.
+    """
+    return max(1, round(min(8.0, max(0.25, 2.0 ** (4 - level))) * width))

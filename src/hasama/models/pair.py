@@ -3,16 +3,16 @@
 import copy
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hasama.errors import HasamaError
-from hasama.shapes import Images
+from hasama.shapes import Images, Labels, Latents, PerImage, Styles, Views
 
 
-def unchanged(real: Images) -> Images:
+def unchanged(real: Images) -> Views:
     """The default view: the discriminator is shown reals as they are."""
     return real
 
@@ -21,22 +21,64 @@ def never(images_seen: int) -> None:
     """The default growth: none."""
 
 
+class Extra(NamedTuple):
+    """A cost that a player has beside the objective, computed lazily: every so many steps, for so many times as much.
+
+    Attributes:
+        name: for the log.
+        cost: the discriminator's: (discriminator, reals as shown) -> [N]. The generator's: (generator, latents, labels)
+            -> [N].
+        every: steps between two of them (Karras et al. 2020, section 3.1).
+    """
+
+    name: str
+    cost: Callable[..., PerImage]
+    every: int = 1
+
+
 class Pair(NamedTuple):
     """Two networks that play against each other. Any two `nn.Module`s, or Keras networks on torch, will do.
 
     Attributes:
-        generator: latents [N, Z] (and labels [N], if there are classes) -> images [N, C, H, W] in [-1, 1].
+        generator: latents [N, Z] (and labels [N], if there are classes) -> images [N, C, H, W] in [-1, 1]; while
+            training it may give a pyramid of them, or smaller ones, if `view` shows the reals likewise.
         discriminator: images (and labels) -> logits [N] or [N, 1], large for real.
         latent_size: Z.
         view: how reals are shown to the discriminator (blurred, as a pyramid, ...).
         grow: told the images seen before every step; opens layers.
+        generator_extra, discriminator_extra: what the players pay for beside the objective.
     """
 
     generator: nn.Module
     discriminator: nn.Module
     latent_size: int
-    view: Callable[[Images], Any] = unchanged
+    view: Callable[[Images], Views] = unchanged
     grow: Callable[[int], None] = never
+    generator_extra: Extra | None = None
+    discriminator_extra: Extra | None = None
+
+
+@runtime_checkable
+class Styled(Protocol):
+    """A generator with an intermediate latent space, the w of Karras et al. 2019. Its forward is, without truncation,
+
+    synthesis(mapping(latents, labels)[:, None].expand(-1, style_layers, -1)).
+
+    Attributes:
+        style_layers: how many layers take a style of their own, coarse to fine.
+        mean_style: [W], the moving average of w over training.
+    """
+
+    style_layers: int
+    mean_style: Tensor
+
+    def mapping(self, latents: Latents, labels: Labels | None = None) -> Latents:
+        """Latents [N, Z] -> w [N, W]."""
+        ...
+
+    def synthesis(self, styles: Styles) -> Images:
+        """A w for each layer [N, style_layers, W] -> images [N, C, H, W]."""
+        ...
 
 
 class Config(Protocol):

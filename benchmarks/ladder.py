@@ -1,0 +1,241 @@
+"""Every architecture on the same pictures for the same time: a table of KID, coverage and speed, with grids.
+
+    python benchmarks/ladder.py train SOURCE --only dcgan r3gan [--core-minutes 30]
+    python benchmarks/ladder.py table SOURCE
+
+Equal time is counted in processor time: 30 core-minutes are a quarter of an hour on two cores, whatever else the
+machine does meanwhile. Each training is the plain command, stopped through its stop file, and goes on exactly where
+it stopped: so `train` can be called again and again, until every run has had its time. `table` reads nothing but the
+source and the run folders that are there; it leaves table.md, a grid of each run and sheet.png beside them.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from hasama.dataset import Pictures
+    from hasama.weights import Painter
+
+OUT = Path(__file__).parent / "out" / "ladder"
+
+# What is trained: a recipe each, everything else alike. Lengths are never reached: time ends the runs.
+COMMON = ["--size", "64", "--seed", "0", "--kimg", "100000", "--sample-kimg", "20", "--threads", "1"]
+RUNS: dict[str, list[str]] = {
+    "dcgan": ["dcgan"],
+    "progressive": ["progressive"],
+    "msg": ["msg"],
+    "stylegan": ["stylegan"],
+    "r3gan": ["r3gan"],
+    "fast": ["fast"],
+}
+
+COUNT, NEIGHBOURS, LATENT_SEED, SHUFFLE_SEED = 5000, 5, 1, 0
+FLOOR = "*real pictures*"
+HEAD = ("run", "kimg", "core-minutes", "images per core-second", "KID x 1000", "coverage")
+
+
+def spent(folder: Path) -> float:
+    """Core-minutes that a run has had."""
+    file = folder / "ladder.json"
+    return json.loads(file.read_text())["core_minutes"] if file.exists() else 0.0
+
+
+def train(source: str, name: str, folder: Path, minutes: float, more: list[str]) -> None:
+    """Give a run what it lacks of its time."""
+    before = spent(folder)
+    if before >= minutes:
+        print(f"{name}: has had its {minutes:g} core-minutes")
+        return
+    command = [sys.executable, "-m", "hasama", "train", source, *RUNS[name], *COMMON, *more, "--out", str(folder)]
+    child = subprocess.Popen(command)
+    process = psutil.Process(child.pid)
+    used = 0.0
+    while child.poll() is None:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            break
+        used = (times.user + times.system) / 60
+        if before + used >= minutes and folder.is_dir():
+            (folder / "stop").touch()
+        time.sleep(0.5)
+    if child.wait():
+        sys.exit(f"{name} failed")
+    (folder / "ladder.json").write_text(json.dumps({"core_minutes": before + used, "name": name}))
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """A run's figures; what it has not got is None."""
+
+    name: str
+    kid: tuple[float, float]
+    coverage: float
+    images_seen: int | None = None
+    core_minutes: float | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """As `HEAD` wants them."""
+        mean, deviation = (1000 * value for value in self.kid)
+        seen, minutes = self.images_seen, self.core_minutes
+        return (
+            self.name,
+            f"{seen / 1000:.0f}" if seen else "",
+            f"{minutes:.1f}" if minutes else "",
+            f"{seen / minutes / 60:.1f}" if seen and minutes else "",
+            f"{round(mean)} ± {round(deviation)}",
+            f"{self.coverage:.3f}",
+        )
+
+
+def table(source: str, out: Path, only: list[str]) -> None:
+    """Judge the runs in a folder; write table.md, a grid of each, and sheet.png."""
+    import hasama
+    from hasama.run import Run
+
+    runs = {name: Run(out / name) for name in only if (out / name / "generator.safetensors").is_file()}
+    if not runs:
+        sys.exit(f"no runs in {out}")
+    rows: dict[str, Row] = {}
+    strips: dict[str, Image.Image] = {}
+    for name, run in runs.items():
+        pictures = hasama.open_pictures(source, run.recipe())
+        reals = real_features(pictures, out)
+        if FLOOR not in rows:
+            rows[FLOOR] = floor(reals)
+            strips["real pictures"] = hasama.grid(pictures.take(shuffled(len(pictures))[:32]), 8)
+        print(f"{name}: painting {COUNT} pictures", flush=True)
+        painter = hasama.load_generator(run.generator)
+        rows[name] = judge(name, reals, fake_features(painter), run.images_seen(), spent(run.folder))
+        strips[name] = painted(painter, 32)
+        hasama.save_picture(painted(painter, 64), out / f"{name}.png")
+    text = markdown(rows, Path(source).name, next(iter(runs.values())).recipe().size)
+    (out / "table.md").write_text(text, encoding="utf-8")
+    hasama.save_picture(sheet(strips), out / "sheet.png")
+    print(f"\n{text}")
+
+
+def shuffled(count: int) -> np.ndarray:
+    """The numbers of pictures in an order that is always the same."""
+    return np.random.default_rng(SHUFFLE_SEED).permutation(count)
+
+
+def real_features(pictures: "Pictures", out: Path) -> "torch.Tensor":
+    """Of all real pictures, in the shuffled order; kept for the next table."""
+    from safetensors.torch import load_file, save_file
+
+    from hasama.metrics import EXTRACTOR, vgg_features
+
+    file = out / f"real-{pictures.report.digest[:12]}-{EXTRACTOR}.safetensors"
+    if not file.is_file():
+        print(f"looking at {len(pictures)} real pictures", flush=True)
+        order = shuffled(len(pictures))
+        features = vgg_features(pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
+        unfinished = file.with_suffix(".unfinished")
+        save_file({"features": features}, unfinished)
+        unfinished.rename(file)
+    return load_file(file)["features"]
+
+
+def fake_features(painter: "Painter", seed: int = LATENT_SEED) -> "torch.Tensor":
+    """Of `COUNT` generated pictures."""
+    from hasama.latent import draw_latents, labels_for, paint
+    from hasama.metrics import vgg_features
+
+    latents = draw_latents(seed, COUNT, painter.latent_size)
+    return vgg_features(paint(painter, latents, labels_for(painter, COUNT)))
+
+
+def judge(name: str, reals: "torch.Tensor", fakes: "torch.Tensor", images_seen: int, minutes: float) -> Row:
+    """KID against all reals; coverage of as many of them as there are fakes, on which it depends."""
+    from hasama.metrics import coverage, kid
+
+    return Row(name, kid(reals, fakes), coverage(reals[:COUNT], fakes, NEIGHBOURS), images_seen, minutes)
+
+
+def floor(reals: "torch.Tensor") -> Row:
+    """One half of the real pictures judged against the other: what a perfect generator would get."""
+    from hasama.metrics import coverage, kid
+
+    half = min(COUNT, len(reals) // 2)
+    one, other = reals[:half], reals[half : 2 * half]
+    return Row(FLOOR, kid(one, other), coverage(one, other, NEIGHBOURS))
+
+
+def markdown(rows: dict[str, Row], source: str, size: str) -> str:
+    """The table, best KID first."""
+    from hasama.metrics import EXTRACTOR
+
+    ordered = sorted(rows.values(), key=lambda row: (row.name != FLOOR, row.kid))
+    lines = [
+        f"### {source} at {size} pixels, judged by {EXTRACTOR}",
+        "",
+        "| " + " | ".join(HEAD) + " |",
+        "|---" + "|---:" * (len(HEAD) - 1) + "|",
+        *("| " + " | ".join(row.cells()) + " |" for row in ordered),
+        "",
+        f"KID of {COUNT:,} generated pictures (averaged generator, latents of seed {LATENT_SEED}) against all real "
+        f"ones, with the deviation of subsets of 1,000; coverage with k={NEIGHBOURS} of {COUNT:,} real ones. The "
+        "first row is one half of the real pictures against the other. Comparable only with figures of the same "
+        "extractor, size and pictures.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def painted(painter: "Painter", count: int) -> "Image.Image":
+    """A grid of eight columns; of each class in turn if there are classes."""
+    import hasama
+    from hasama.latent import labels_for, paint_all
+
+    latents = hasama.draw_latents(LATENT_SEED, count, painter.latent_size)
+    return hasama.grid(paint_all(painter, latents, labels_for(painter, count)), 8)
+
+
+def sheet(strips: "dict[str, Image.Image]") -> "Image.Image":
+    """The grids one above the other, their names on the left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    margin, gap = 190, 12
+    width = margin + max(strip.width for strip in strips.values())
+    height = sum(strip.height + gap for strip in strips.values()) - gap
+    canvas = Image.new("RGB", (width, height), "white")
+    pen, font, top = ImageDraw.Draw(canvas), ImageFont.load_default(24), 0
+    for name, strip in strips.items():
+        pen.text((12, top + strip.height / 2), name, "black", font, anchor="lm")
+        canvas.paste(strip.convert("RGB"), (margin, top))
+        top += strip.height + gap
+    return canvas
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=["train", "table"])
+    parser.add_argument("source")
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--core-minutes", type=float, default=30.0)
+    parser.add_argument("--out", type=Path, default=OUT)
+    given, more = parser.parse_known_args()
+    if given.what == "train":
+        for name in given.only:
+            train(given.source, name, given.out / name, given.core_minutes, more)
+        return
+    table(given.source, given.out, given.only)
+
+
+if __name__ == "__main__":
+    main()
