@@ -1,4 +1,4 @@
-"""Latents: drawn by number, walked through on great circles."""
+"""Latents: drawn by number, walked through on great circles; codes truncated, crossed, and moved along directions."""
 
 import math
 
@@ -10,7 +10,29 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hasama.errors import HasamaError
-from hasama.latent import PAINT_AT_ONCE, draw_latents, labels_for, paint, slerp, walk
+from hasama.latent import (
+    PAINT_AT_ONCE,
+    centre_of,
+    codes_of,
+    crossed,
+    draw_latents,
+    find_directions,
+    is_styled,
+    labels_for,
+    labels_of_seeds,
+    latents_of_seeds,
+    midway,
+    named_layers,
+    paint,
+    paint_all,
+    paint_codes,
+    slerp,
+    truncate,
+    walk,
+)
+from hasama.models.architectures import build
+from hasama.models.progressive import Progressive
+from hasama.recipe import Recipe
 from hasama.weights import Painter
 
 seeds = st.integers(0, 2**63 - 1)
@@ -154,3 +176,184 @@ def test_without_classes_there_are_no_labels():
     assert labels_for(painter, 5) is None
     with pytest.raises(HasamaError, match="leave out --label"):
         labels_for(painter, 5, "cat")
+
+
+# --- codes ----------------------------------------------------------------------------------------
+
+
+class Mapped(nn.Module):
+    """A style-based generator of three layers: each paints the first number of its own w as one pixel.
+
+    Its mapping stretches z along the given lengths, moves it by 0.1 and, in training, spoils the mean.
+    """
+
+    mean_style: torch.Tensor
+    style_layers = 3
+
+    def __init__(self, *lengths: float) -> None:
+        super().__init__()
+        self.stretch = nn.Parameter(torch.tensor(lengths))
+        self.register_buffer("mean_style", torch.full((len(lengths),), 0.1))
+
+    def mapping(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        if self.training:
+            self.mean_style.add_(1)
+        return latents * self.stretch + 0.1 + (0 if labels is None else labels[:, None])
+
+    def synthesis(self, styles: torch.Tensor) -> torch.Tensor:
+        return styles[:, None, None, :, 0]
+
+    def forward(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        return self.synthesis(self.mapping(latents, labels)[:, None].expand(-1, self.style_layers, -1))
+
+
+@pytest.fixture
+def styled() -> Painter:
+    return Painter(Mapped(0.1, 0.3, 0.2), None, 3, 1)
+
+
+def real(architecture: str, classes: tuple[str, ...] = (), latent_size: int = 12) -> Painter:
+    """A network of the package, untrained."""
+    recipe = Recipe(architecture=architecture, size="16", width=4, latent_size=latent_size)  # pyright: ignore
+    network = build(recipe, 3, len(classes)).generator
+    for weight in () if architecture == "stylegan" else network.parameters():  # whose own first weights are large
+        nn.init.normal_(weight, 0, 0.3, torch.Generator().manual_seed(weight.numel()))
+    return Painter(network, recipe, latent_size, 3, classes)
+
+
+def test_who_is_style_based():
+    assert is_styled(Mapped(1.0))
+    assert is_styled(real("stylegan").network)
+    assert not is_styled(real("dcgan").network)
+
+
+@pytest.mark.parametrize("architecture", ["stylegan", "dcgan"])
+def test_without_truncation_pictures_are_the_generators_own(architecture: str):
+    painter = real(architecture, ("cat", "dog"))
+    latents, labels = draw_latents(0, 5, 12), labels_for(painter, 5)
+    own = painter.paint(latents, labels)
+    assert len(np.unique(own)) > 20
+    np.testing.assert_array_equal(paint_all(painter, latents, labels), own)
+    codes = codes_of(painter, latents, labels)
+    np.testing.assert_array_equal(np.concatenate(list(paint_codes(painter, codes, labels))), own)
+    assert (paint_all(painter, latents, labels, 0.5) != own).any()
+
+
+@pytest.mark.parametrize("architecture", ["stylegan", "dcgan"])
+def test_truncated_to_nothing_all_pictures_are_the_middle_one(architecture: str):
+    painter = real(architecture)
+    one, two, three = paint_all(painter, draw_latents(0, 3, 12), truncation=0.0)
+    middle = np.concatenate(list(paint_codes(painter, centre_of(painter)[None])))[0]
+    for picture in (one, two, three):
+        np.testing.assert_array_equal(picture, middle)
+
+
+def test_truncation_is_a_share_of_the_way_from_the_middle(styled: Painter):
+    codes, centre = codes_of(styled, draw_latents(0, 4, 3)), centre_of(styled)
+    assert torch.equal(truncate(codes, centre, 1.0), codes)
+    for psi in (0.0, 0.3, 2.0):
+        torch.testing.assert_close(truncate(codes, centre, psi) - centre, psi * (codes - centre))
+
+
+def test_painting_changes_neither_the_mode_nor_the_mean(styled: Painter):
+    styled.network.train()
+    before = centre_of(styled).clone()
+    paint_all(styled, draw_latents(0, 70, 3), truncation=0.5)
+    assert styled.network.training
+    assert torch.equal(centre_of(styled), before)
+
+
+def test_each_seed_has_its_own_latent_and_class_whoever_stands_beside_it():
+    latents = latents_of_seeds([7, 0, 3], 5)
+    assert torch.equal(latents[[0, 2]], latents_of_seeds([7, 3], 5))
+    assert torch.equal(latents[:1], draw_latents(7, 1, 5))
+    painter = Painter(nn.Identity(), None, 2, 1, ("cat", "dog", "fox"))
+    labels, cats = labels_of_seeds(painter, [7, 0, 3, 5]), labels_of_seeds(painter, [7, 0], "cat")
+    assert labels is not None
+    assert cats is not None
+    assert (labels.tolist(), cats.tolist()) == ([1, 0, 0, 2], [0, 0])
+
+
+# --- mixing ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 8, 9, 10, 18])
+def test_the_named_layers_are_all_layers_once(count: int):
+    parts = [named_layers(name, count) for name in ("coarse", "middle", "fine")]
+    assert [layer for part in parts if part is not None for layer in part] == list(range(count))
+    assert named_layers("course", count) is None
+
+
+def test_the_named_layers_are_the_papers():
+    """Karras et al. 2019, figure 3: 18 layers for 1024x1024; up to 8x8, up to 32x32, and the rest."""
+    assert [named_layers(name, 18) for name in ("coarse", "middle", "fine")] == [range(4), range(4, 8), range(8, 18)]
+
+
+def test_a_crossed_picture_has_the_columns_styles_in_the_layers_named(styled: Painter):
+    rows, columns = torch.tensor([[-1.0, 0, 0], [-0.5, 0, 0]]), torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [1.0, 0, 0]])
+    cells = crossed(rows, columns, [0, 2], 3)
+    pictures = np.concatenate(list(paint_codes(styled, cells)))[:, 0, :, 0].reshape(2, 3, 3)
+    assert (pictures[:, :, 1] == [[0] * 3, [64] * 3]).all()
+    assert (pictures[:, :, [0, 2]] == np.array([128, 191, 255])[None, :, None]).all()
+
+
+def test_midway_is_as_far_from_both():
+    rows, columns = (torch.nn.functional.normalize(draw_latents(seed, seed + 2, 30)) for seed in (0, 1))
+    cells = midway(rows, columns).unflatten(0, (2, 3))
+    to_rows, to_columns = (cells * rows[:, None]).sum(2), (cells * columns).sum(2)
+    assert to_rows.min() > 0.5
+    torch.testing.assert_close(to_rows, to_columns)
+    torch.testing.assert_close(cells.norm(dim=2), torch.ones(2, 3))
+
+
+# --- directions -----------------------------------------------------------------------------------
+
+
+def test_the_directions_of_w_are_its_principal_components():
+    found = find_directions(Painter(Mapped(0.1, 0.4, 0.2), None, 3, 1), 2)
+    lengths = found.steps.norm(dim=1)
+    torch.testing.assert_close(lengths, torch.tensor([0.4, 0.2]), rtol=0.03, atol=0)
+    assert (found.steps / lengths[:, None])[[0, 1], [1, 2]].min() > 0.99  # positive: the sign is settled
+    torch.testing.assert_close(found.shares, torch.tensor([16 / 21, 4 / 21]), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("classes", [(), ("cat", "dog")])
+def test_the_directions_of_z_are_those_that_the_first_layer_feels_most(classes: tuple[str, ...]):
+    """Of a linear layer exactly its singular vectors, each one standard deviation of z long."""
+    painter = real("dense", classes)
+    first = painter.network.get_parameter("layers.0.weight")[:, :12]  # [units, Z]; the rest looks at the class
+    found = find_directions(painter, 3)
+    _, strengths, axes = torch.linalg.svd(first.detach())
+    torch.testing.assert_close((found.steps @ axes[:3].T).abs(), torch.eye(3), rtol=0, atol=2e-3)
+    torch.testing.assert_close(found.shares, (strengths.square() / strengths.square().sum())[:3], rtol=1e-3, atol=0)
+
+
+def test_directions_are_the_same_again_and_take_no_number_from_torch():
+    painter = real("dcgan")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    one = find_directions(painter, 2)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(find_directions(painter, 2).steps, one.steps)
+
+
+def test_directions_are_found_where_weights_are_computed_from_others():
+    """Equalised learning rates are parametrisations: the layer itself owns no matrix."""
+    pair = Progressive(4, 12).build((16, 16), 3)
+    found = find_directions(Painter(pair.generator, None, 12, 3), 2)
+    assert found.steps.shape == (2, 12)
+    assert found.shares[0] >= found.shares[1] > 1 / 12 / 4
+
+
+def test_a_generator_that_is_blind_to_z_has_no_directions():
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, latents: torch.Tensor) -> torch.Tensor:
+            return self.layer(torch.zeros_like(latents)).view(-1, 1, 2, 2)
+
+    with pytest.raises(HasamaError, match="no directions"):
+        find_directions(Painter(Blind(), None, 4, 1), 1)

@@ -5,9 +5,11 @@ import sys
 from cyclopts import App
 
 from hasama import __version__
+from hasama.commands.exploring import directions, mix, project
 from hasama.commands.flags import INTERRUPTED
 from hasama.commands.looking import images, interpolate, recipes, runs, sample, stop
 from hasama.commands.painting import style
+from hasama.commands.sharing import export, push
 from hasama.commands.training import resume, train
 from hasama.errors import HasamaError
 
@@ -18,7 +20,9 @@ app = App(
     help_epilogue="Begin with:  hasama train digits demo   or   hasama style photo.jpg painting.jpg",
     version=__version__,
 )
-for command in (train, resume, sample, interpolate, style, images, runs, stop, recipes):
+for command in (
+    train, resume, sample, interpolate, mix, directions, project, style, export, push, images, runs, stop, recipes,
+):  # fmt: skip
     app.command(command)
 
 

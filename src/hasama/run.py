@@ -7,6 +7,7 @@ samples/000120000.png  a grid from fixed latents, named by images seen
 loss.png               the losses
 game.pt                everything to resume
 generator.safetensors  the averaged generator: what people share
+inherited.json         with --like: which weights were taken over, and which began afresh
 stop                   whoever writes this file asks the run to stop
 """
 
@@ -46,6 +47,7 @@ class Run:
         self.log_file = self.folder / "log.jsonl"
         self.loss_plot = self.folder / "loss.png"
         self.stop_file = self.folder / "stop"
+        self.inherited = self.folder / "inherited.json"
         self._recipe_file = self.folder / "recipe.json"
         self._images_file = self.folder / "images.json"
 

@@ -12,10 +12,12 @@ from hasama.dataset import Form, Pictures, Reading, Scan, batches, open_cached
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.fitting import fit, never
-from hasama.game import Record, new_game
+from hasama.files import write_json
+from hasama.game import Record, freeze_first, new_game
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.recipe import Recipe, flag
 from hasama.run import Run
+from hasama.transfer import check_like, inherit
 from hasama.weights import Painter
 
 FREE = ("kimg", "sample_kimg", "checkpoint_minutes")
@@ -80,6 +82,7 @@ class Opening(NamedTuple):
     def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
         """A new run, or one that was started by the same command. Checks all that can be checked without work."""
         source = _absolute(source)
+        recipe = recipe.but(like=_absolute(recipe.like))
         if run.exists():
             return cls.resumed(run, reconciled(run, recipe, given), source)
         check_buildable(recipe)
@@ -155,6 +158,8 @@ def _session(
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     run.load_game(game)
+    if recipe.like and not run.checkpoint.exists():
+        write_json(run.inherited, inherit(game, recipe.like)._asdict())
     run.cut_log(game.images_seen)
     shown = batches(pictures, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
     steps = ARCHITECTURES[recipe.architecture].loop(game, shown)
@@ -166,10 +171,12 @@ def check_buildable(recipe: Recipe) -> None:
     """Refuse what cannot work before any work: build the networks without memory.
 
     Raises:
-        HasamaError: the architecture cannot make pictures of that size.
+        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the run
+            that it is to begin with does not fit.
     """
     with torch.device("meta"):
-        build(recipe)
+        freeze_first(build(recipe).discriminator, recipe.freeze_d)
+    check_like(recipe)
 
 
 def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:

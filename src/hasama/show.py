@@ -14,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from hasama.dataset import Scan
     from hasama.game import Record
+    from hasama.projection import Guess
     from hasama.recipe import Recipe
     from hasama.run import Run
     from hasama.style.film import Painted
@@ -203,11 +204,20 @@ def watch_film(steps: Iterator["Painted"]) -> Iterator["Painted"]:
     yield from _watch(steps, progress, told, lambda step: step.frame)
 
 
+def watch_projecting(guesses: Iterator["Guess"]) -> Iterator["Guess"]:
+    """The same for the search of a picture's codes."""
+
+    def progress(guess: "Guess") -> float:
+        return guess.step / max(1, guess.steps)
+
+    yield from _watch(guesses, progress, lambda guess: f"step {guess.step}/{guess.steps}", lambda guess: guess)
+
+
 def _watch(
     records: Iterator[Any],
     progress: Callable[[Any], float],
     told: Callable[[Any], str],
-    frame_of: Callable[[Any], "Frame"],
+    frame_of: Callable[[Any], "Frame | Guess"],
 ) -> Iterator[Any]:
     """A bar over any records whose progress can be told; without a terminal now and then a line."""
     began = shown = time.monotonic()
@@ -231,8 +241,8 @@ def _watch(
                 else:
                     say(f"{100 * done:.0f} %  {told(record)}  {left} left  {losses}")
                 shown = now
-            if frame_of(record).notice:
-                say(frame_of(record).notice, "yellow")
+            if notice := getattr(frame_of(record), "notice", ""):
+                say(notice, "yellow")
             yield record
 
 

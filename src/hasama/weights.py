@@ -5,6 +5,8 @@ to build the network: architecture, width, latent_size, size, channels, classes.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Pixels
 
 FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm")
+OWN_FIELDS: dict[str, tuple[str, ...]] = {"stylegan": ("mapping_layers",), "progressive": ("grow_kimg",)}
+"""More fields that decide what an architecture's generator is."""
 MOST_CLASSES = 100_000  # that a header may claim
 
 
@@ -46,10 +50,16 @@ class Painter:
     @torch.no_grad()
     def paint(self, latents: Latents, labels: Labels | None = None) -> Pixels:
         """Pictures for these latents, uint8 [n, H, W, C]; labels are needed if there are classes."""
+        with self.at_rest():
+            return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """With the network in evaluation mode; afterwards it is in the mode in which it was."""
         training = self.network.training
         self.network.eval()
         try:
-            return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
+            yield
         finally:
             self.network.train(training)
 
@@ -63,13 +73,18 @@ def save_generator(painter: Painter, path: str | Path) -> None:
         "classes": list(painter.classes),
     }
     if painter.recipe is not None:
-        about |= {name: getattr(painter.recipe, name) for name in FIELDS}
+        about |= {name: getattr(painter.recipe, name) for name in _fields(painter.recipe.architecture)}
     tensors = {  # cloned, for safetensors refuses weights that share memory
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in painter.network.state_dict().items()
     }
     with replacing(path) as temporary:
         temporary.write_bytes(save(tensors, {"hasama": json.dumps(about, ensure_ascii=False)}))
+
+
+def _fields(architecture: str) -> tuple[str, ...]:
+    """What the header tells of the recipe."""
+    return FIELDS + OWN_FIELDS.get(architecture, ())
 
 
 def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Painter:
@@ -119,7 +134,7 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
             "with safetensors.torch.load_file."
         )
     try:
-        recipe = Recipe(**{name: about[name] for name in FIELDS})
+        recipe = Recipe(**{name: about[name] for name in _fields(about["architecture"])})
         channels, classes = about["channels"], about["classes"]
     except (TypeError, KeyError, HasamaError) as error:
         raise HasamaError(f"The header of {path} is damaged: {error}") from error

@@ -18,6 +18,8 @@ def sample(
     out: Path | None = None,
     label: str | None = None,
     columns: int | None = None,
+    seeds: str | None = None,
+    truncation: float = 1.0,
     device: str = "auto",
 ) -> int:
     """Make pictures with a trained generator.
@@ -37,6 +39,11 @@ def sample(
         Only this class.
     columns
         Columns of the grid.
+    seeds
+        A picture of each of these seeds, such as 0-35 or 1,5,9, instead of --count pictures of one seed. Without
+        --label each seed has a class of its own.
+    truncation
+        Less than 1: more typical pictures, but less various. 0 to 2.
     device
         auto, cpu, cuda, ...
     """
@@ -44,7 +51,11 @@ def sample(
 
     if not 1 <= count <= 1_000_000 or (columns is not None and columns < 1) or seed < 0:
         raise HasamaError("--count takes 1 to 1000000, --columns at least 1, --seed at least 0.")
-    out = out or _beside(run, f"samples-{seed}.png" if label is None else f"samples-{seed}-{Path(label).name}.png")
+    check_truncation(truncation)
+    numbers = None if seeds is None else numbers_of(seeds, "--seeds")
+    called = f"{seed}" if seeds is None else _short(seeds)
+    called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
+    out = out or _beside(run, f"samples-{called}.png")
     if out.suffix:
         from hasama.images import picture_format
 
@@ -54,18 +65,63 @@ def sample(
     from itertools import chain
 
     from hasama.images import grid, save_picture, to_picture
-    from hasama.latent import draw_latents, labels_for, paint, paint_all
+    from hasama.latent import draw_latents, labels_for, labels_of_seeds, latents_of_seeds, paint, paint_all
 
-    latents = draw_latents(seed, count, painter.latent_size)
-    labels = labels_for(painter, count, label)
+    if numbers is None:
+        latents, labels = draw_latents(seed, count, painter.latent_size), labels_for(painter, count, label)
+        names = (f"seed{seed}-{number:06d}" for number in range(count))
+    else:
+        latents = latents_of_seeds(numbers, painter.latent_size)
+        labels, names = labels_of_seeds(painter, numbers, label), (f"seed{number:04d}" for number in numbers)
     if out.suffix:
-        save_picture(grid(paint_all(painter, latents, labels), columns), out)
-        say(f"{count} pictures in {out}")
+        save_picture(grid(paint_all(painter, latents, labels, truncation), columns), out)
+        say(f"{len(latents)} pictures in {out}")
         return 0
-    for number, one in enumerate(chain.from_iterable(paint(painter, latents, labels))):
-        save_picture(to_picture(one), out / f"seed{seed}-{number:06d}.png")
-    say(f"{count} pictures in the folder {out}")
+    painted = chain.from_iterable(paint(painter, latents, labels, truncation))
+    for name, one in zip(names, painted, strict=True):
+        save_picture(to_picture(one), out / f"{name}.png")
+    say(f"{len(latents)} pictures in the folder {out}")
     return 0
+
+
+MOST_NUMBERS = 100_000
+
+
+def numbers_of(text: str, flag_name: str, most: int = 2**63 - 1) -> list[int]:
+    """'1,5-7' -> [1, 5, 6, 7], from 0 to `most`, none twice.
+
+    Raises:
+        HasamaError: that is no such list.
+    """
+    numbers: dict[int, None] = {}
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        last = last or first
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit() and len(first + last) < 40):
+            raise HasamaError(f"{flag_name} takes numbers such as 0-35 or 1,5,9; got {text!r}.")
+        low, high = int(first), int(last)
+        if not low <= high <= most or high - low + len(numbers) >= MOST_NUMBERS:
+            raise HasamaError(
+                f"{flag_name} takes at most {MOST_NUMBERS:,} numbers from 0 to {most}, the lower first; got {text!r}."
+            )
+        numbers |= dict.fromkeys(range(low, high + 1))
+    return list(numbers)
+
+
+def _short(numbers: str) -> str:
+    """A list of numbers as a part of a file's name."""
+    numbers = numbers.replace(" ", "")
+    return numbers if len(numbers) <= 40 else f"{numbers[:40].rpartition(',')[0]}-and-more"
+
+
+def check_truncation(truncation: float) -> None:
+    """Refuse what is out of range.
+
+    Raises:
+        HasamaError: it is.
+    """
+    if not 0 <= truncation <= 2:
+        raise HasamaError(f"--truncation takes 0 to 2; got {truncation:g}.")
 
 
 def interpolate(
@@ -79,6 +135,7 @@ def interpolate(
     seconds: float = 8.0,
     fps: int = 24,
     label: str | None = None,
+    truncation: float = 1.0,
     device: str = "auto",
 ) -> int:
     """A film of a walk through the space of pictures.
@@ -101,6 +158,8 @@ def interpolate(
         Frames per second.
     label
         Only this class.
+    truncation
+        Less than 1: more typical pictures, but less various. 0 to 2.
     device
         auto, cpu, cuda, ...
     """
@@ -110,6 +169,7 @@ def interpolate(
         raise HasamaError(
             "--count takes 1 to 400, --stops 1 to 1000, --seconds up to 3600, --fps 1 to 120, --seed at least 0."
         )
+    check_truncation(truncation)
     out = out or _beside(run, "walk.mp4" if find_spec("imageio_ffmpeg") else "walk.gif")
 
     from hasama.show import say
@@ -127,7 +187,8 @@ def interpolate(
     walks = torch.stack([walk(seed + n, stops, frames, painter.latent_size) for n in range(count)], 1)
     labels = labels_for(painter, count, label)
 
-    film = (grid(paint_all(painter, latents, labels), smallest=128) for latents in walks)  # [frames, count, Z]
+    # walks: [frames, count, Z]
+    film = (grid(paint_all(painter, latents, labels, truncation), smallest=128) for latents in walks)
     save_film(film, out, fps)
     say(f"{frames} frames in {out}")
     return 0

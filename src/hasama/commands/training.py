@@ -153,7 +153,8 @@ def _told(opening: Any, start: int) -> str:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}"
     report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
     told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
-    return f"{report}\n{told} Ctrl-C saves and stops."
+    like = f"\nIt begins with the weights of {recipe.like} (see {run.inherited.name})." if recipe.like else ""
+    return f"{report}\n{told} Ctrl-C saves and stops.{like}"
 
 
 def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
