@@ -1,14 +1,14 @@
 """StyleGAN2 64x64: whole training steps of `hasama.play` against those of a usual PyTorch port.
 
-    python benchmarks/stylegan_speed.py [--batch 8] [--steps 16] [--width 512] [--threads 1] [--rounds 1] [--only classic]
+    python benchmarks/stylegan_speed.py [--width 512] [--batch 8] [--steps 16] [--threads 1] [--only classic]
 
 The classic side is StyleGAN2 (Karras et al. 2019 and 2020) written out as ports without compiled operators do it:
 convolutions grouped by picture with modulated weights, blurs as zero insertion, padding and a convolution of single
-channels, float32, plain Adam. Both sides have the same channels, R1 at every 16th step, path length at every 4th, style
-mixing and the moving average. So `--steps` is a multiple of 16: each window of 16 steps holds one R1 and
-four path lengths. The pictures are random: reading is not what is measured here. Ours has Hasama's allocator setting,
-which `hasama train` runs with; the classic side is shown with one like it and without. Ours draws one set of fakes
-for both turns of a step, as `play` does everywhere; the classic side, as usual, one for each.
+channels, float32, plain Adam. Both sides have the same channels, R1 at every 16th step, path length at every 4th,
+style mixing and the moving average. So `--steps` is a multiple of 16: each window of 16 steps holds one R1 and four
+path lengths. The pictures are random: reading is not what is measured here. Ours has Hasama's allocator setting, which
+`hasama train` runs with; the classic side is shown with one like it and without. Ours draws one set of fakes for both
+turns of a step, as `play` does everywhere; the classic side, as usual, one for each.
 """
 
 import argparse

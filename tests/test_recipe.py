@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasama import recipe as module
+from hasama.augment import AUGMENTS
 from hasama.errors import HasamaError
 from hasama.game import new_game
-from hasama.augment import AUGMENTS
 from hasama.losses import OBJECTIVES
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.penalties import PENALTIES

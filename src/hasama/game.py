@@ -290,7 +290,7 @@ def finish(game: Game, count: int, d: Turn | None = None) -> None:
 
 
 def scheduled(game: Game, final: float) -> float:
-    """1 at the beginning, `final` at the end of the schedule, half a cosine between: Huang et al. 2024, appendix D."""
+    """1 at first, `final` at the end of the schedule, half a cosine between: Huang et al. 2024, appendix D."""
     if final == 1:
         return 1.0
     done = min(1.0, game.images_seen / game.rules.schedule_images)

@@ -11,8 +11,8 @@ import torch
 from hasama.dataset import Form, Pictures, Reading, Scan, batches, open_cached
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
-from hasama.fitting import fit, never
 from hasama.files import write_json
+from hasama.fitting import fit, never
 from hasama.game import Record, freeze_first, new_game
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.recipe import Recipe, flag

@@ -1,8 +1,8 @@
 """Begin with another run's weights: transfer learning, from pictures of the same or a smaller size.
 
-Layers are named by the size of their maps, counted from the smallest, so a network for larger pictures finds in one for
-smaller ones all but the layers next to the picture. What has another shape begins afresh. The optimizers, the moving
-average's history, the counters and the augmentation's probability are the new run's own.
+Layers are named by the size of their maps, counted from the smallest, so a network for larger pictures finds in one
+for smaller ones all but the layers next to the picture. What has another shape begins afresh. The optimizers, the
+moving average's history, the counters and the augmentation's probability are the new run's own.
 """
 
 import re
@@ -42,13 +42,13 @@ def check_like(recipe: Recipe) -> None:
         raise HasamaError(f"--like {run.folder}: that run has no checkpoint (game.pt) yet.")
     if other.architecture != recipe.architecture:
         raise HasamaError(
-            f"--like {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights pass on only "
-            f"within an architecture. Try  hasama train ... {other.architecture} --like {run.folder}"
+            f"--like {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights pass on "
+            f"only within an architecture. Try  hasama train ... {other.architecture} --like {run.folder}"
         )
     if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
         raise HasamaError(
-            f"--like {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights pass on to "
-            "pictures of the same or a larger size."
+            f"--like {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights pass "
+            "on to pictures of the same or a larger size."
         )
 
 
@@ -72,10 +72,11 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
             if name in OWN:
                 continue
             other = theirs.get(name)
-            fits = other is not None and other.shape == tensor.shape and other.dtype == tensor.dtype
-            (taken if fits else fresh).append(f"{player}.{name}")
-            if fits:
+            if other is not None and other.shape == tensor.shape and other.dtype == tensor.dtype:
                 tensor.copy_(other)
+                taken.append(f"{player}.{name}")
+            else:
+                fresh.append(f"{player}.{name}")
     if not any(name.endswith("weight") for name in taken):
         raise HasamaError(f"--like {folder}: none of its weights has a place in these networks; is --width the same?")
     return Inheritance(taken, fresh)

@@ -1,16 +1,17 @@
-"""A GAN for few pictures and little time, after FastGAN (Liu et al. 2021, "Towards faster and stabilized GAN training").
+"""A GAN for few pictures and little time, after FastGAN (Liu et al. 2021).
 
-Skip-layer excitation: small maps of the generator, early in its depth, decide how much each channel of much larger ones
-counts, which shortens the way of the gradient (section 3.1). The discriminator must also be able to draw the reals again
-from its own small maps, so that it learns what is in a picture instead of learning the few pictures by heart (section 3.2).
-It is meant for hinge loss, spectral normalisation and DiffAugment: the recipe `fast`.
+Skip-layer excitation: small maps of the generator, early in its depth, decide how much each channel of much larger
+ones counts, which shortens the way of the gradient (section 3.1). The discriminator must also be able to draw the
+reals again from its own small maps, so that it learns what is in a picture instead of learning the few pictures by
+heart (section 3.2). It is meant for hinge loss, spectral normalisation and DiffAugment: the recipe `fast`.
 
-Departures: gated linear units follow batch normalisation as in the paper, but a doubling is one transposed convolution; the
-discriminator has spectral normalisation alone, and one logit for each picture, the mean over places; what it draws is the
-whole picture at half its size, and is compared by the mean absolute difference, for the paper's perceptual distance needs
-another network.
+Departures: gated linear units follow batch normalisation as in the paper, but a doubling is one transposed
+convolution; the discriminator has spectral normalisation alone, and one logit for each picture, the mean over
+places; what it draws is the whole picture at half its size, and is compared by the mean absolute difference, for the
+paper's perceptual distance needs another network.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -103,7 +104,7 @@ class Generator(nn.Module):
         self.conditioned = Conditioned(latent_size, classes)
         self.spread = nn.Linear(self.conditioned.features, math.prod(self.shape), bias=False)
         self.norm = nn.BatchNorm2d(2 * widths[0])
-        self.doublings = nn.ModuleList(Doubling(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.doublings = nn.ModuleList(Doubling(a, b) for a, b in itertools.pairwise(widths))
         reach = min(REACH, len(widths) - 1)
         self.excitations = nn.ModuleDict(
             {str(to): Excitation(widths[to - reach], widths[to], smallest) for to in range(reach, len(widths))}

@@ -206,7 +206,7 @@ def _nearest_doubling(height: int, width: int) -> str:
 
 
 def channels_at(width: int, level: int) -> int:
-    """Channels of the maps that have been doubled `level` times: `width` at 64x64, twice as many in maps half as wide.
+    """Channels of the maps that have been doubled `level` times: `width` at 64x64, twice as many in maps half as big.
 
     At most 8 times and at least a quarter of `width`. They do not depend on the picture's size, so that a network for
     larger pictures can take over the layers of one for smaller ones.

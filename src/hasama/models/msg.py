@@ -1,11 +1,12 @@
 """MSG-GAN: multi-scale gradients (Karnewar and Wang 2020).
 
-The generator paints a picture at every size, and the discriminator sees all of them, each where its own maps have that
-size: so gradients reach every layer at once, and nothing needs to grow. Reals are shown as a pyramid. The layers are
-those of progressive growing, as in the paper's MSG-ProGAN; the pictures are joined to the maps by concatenation
-(section 3, "phi simple").
+The generator paints a picture at every size, and the discriminator sees all of them, each where its own maps have
+that size: so gradients reach every layer at once, and nothing needs to grow. Reals are shown as a pyramid. The
+layers are those of progressive growing, as in the paper's MSG-ProGAN; the pictures are joined to the maps by
+concatenation (section 3, "phi simple").
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.start = Start(latent_size, classes, widths[0], smallest)
-        self.stages = nn.ModuleList(Up(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.stages = nn.ModuleList(Up(a, b) for a, b in itertools.pairwise(widths))
         self.paints = nn.ModuleList(equalised(nn.Conv2d(width, channels, 1)) for width in widths)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Views:

@@ -26,8 +26,8 @@ class Extra(NamedTuple):
 
     Attributes:
         name: for the log.
-        cost: the discriminator's: (discriminator, reals as shown) -> [N]. The generator's: (generator, latents, labels)
-            -> [N].
+        cost: the discriminator's: (discriminator, reals as shown) -> [N]; the generator's: (generator, latents,
+            labels) -> [N].
         every: steps between two of them (Karras et al. 2020, section 3.1).
     """
 

@@ -1,13 +1,15 @@
 """Progressive growing (Karras et al. 2018): training begins with tiny pictures, and larger layers fade in.
 
-Each size is trained for `grow_kimg`, the first half of which the new layers fade in (figure 2 of the paper). The level is
-a function of the images seen, so a resumed run grows at the same steps. Equalised learning rate, pixel normalisation
-and the deviation in the batch are of the paper's sections 3 and 4.
+Each size is trained for `grow_kimg`, the first half of which the new layers fade in (figure 2 of the paper). The
+level is a function of the images seen, so a resumed run grows at the same steps. Equalised learning rate, pixel
+normalisation and the deviation in the batch are of the paper's sections 3 and 4.
 
-Departures: doubling and a convolution are one transposed 4x4 convolution of stride 2, a convolution and halving one 4x4
-convolution of stride 2 (as the authors' code fuses them, but with a learnt kernel); each size has two convolutions in all.
+Departures: doubling and a convolution are one transposed 4x4 convolution of stride 2, a convolution and halving one
+4x4 convolution of stride 2 (as the authors' code fuses them, but with a learnt kernel); each size has two
+convolutions in all.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -77,7 +79,7 @@ class Growth(nn.Module):
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
 
     def position(self) -> tuple[int, float]:
-        """The level of the largest open layers, 0 for the smallest pictures, and how far they have faded in, 0 to 1."""
+        """The level of the largest open layers, from 0 on, and how far they have faded in, 0 to 1."""
         if self.settled is not None:
             return self.settled
         return grown(int(self.images_seen), self.steps, self.grow_images)
@@ -168,7 +170,7 @@ class Generator(nn.Module):
         super().__init__()
         self.growth = Growth(len(widths) - 1, grow_images)
         self.start = Start(latent_size, classes, widths[0], smallest)
-        self.stages = nn.ModuleList(Up(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.stages = nn.ModuleList(Up(a, b) for a, b in itertools.pairwise(widths))
         self.paints = nn.ModuleList(equalised(nn.Conv2d(width, channels, 1)) for width in widths)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:

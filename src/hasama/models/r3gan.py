@@ -1,14 +1,16 @@
 """R3GAN: residual networks without normalisation or tricks, for the relativistic objective with R1 and R2.
 
 Huang et al. 2024, "The GAN is dead; long live the GAN!", config E. Blocks are 1x1 -> 3x3 grouped -> 1x1 around a
-skip; the last convolution of each starts at zero (Zhang et al. 2019, Fixup), so that at first the networks are shallow
-and the variance of the maps is that of the input.
+skip; the last convolution of each starts at zero (Zhang et al. 2019, Fixup), so that at first the networks are
+shallow and the variance of the maps is that of the input.
 
-Departures, all of them for the time that a CPU has: a stage has one block where the paper has two; the largest maps are half
-as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed in the generator) connects with them, as in
-DCGAN; maps are halved by the mean of 2x2 places and doubled by linear interpolation, where the paper filters by [1, 2, 1].
+Departures, all of them for the time that a CPU has: a stage has one block where the paper has two; the largest maps
+are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed in the generator) connects
+with them, as in DCGAN; maps are halved by the mean of 2x2 places and doubled by linear interpolation, where the
+paper filters by [1, 2, 1].
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -95,9 +97,7 @@ class Generator(nn.Module):
         self.weigh = _scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
         self.stages = nn.ModuleList(nn.Sequential(*(Block(w, total) for _ in range(blocks))) for w in widths)
-        self.narrow = nn.ModuleList(
-            _scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.narrow = nn.ModuleList(_scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
         self.paint = _scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), 2 * (channels / widths[-1]) ** 0.5)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:

@@ -1,15 +1,15 @@
 """StyleGAN2 (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN") in plain torch.
 
-A mapping network turns latents z into styles w; each convolution of the generator is modulated by a style; noise gives
-the details that mean nothing; pictures are the sum of what every size paints (skip generator); the discriminator is
-residual. Style mixing and the truncation of w are of Karras et al. 2019 (StyleGAN).
+A mapping network turns latents z into styles w; each convolution of the generator is modulated by a style; noise
+gives the details that mean nothing; pictures are the sum of what every size paints (skip generator); the
+discriminator is residual. Style mixing and the truncation of w are of Karras et al. 2019 (StyleGAN).
 
-Instead of a kernel of its own for each picture (convolutions with groups = batch), the maps are scaled before and after a
-convolution that all pictures share, which is the same (section 2.2, "grouped convolutions" of the appendix) and many times
-faster on a CPU; the low-pass filter is a depthwise convolution.
+Instead of a kernel of its own for each picture (convolutions with groups = batch), the maps are scaled before and
+after a convolution that all pictures share, which is the same (section 2.2, "grouped convolutions" of the appendix)
+and many times faster on a CPU; the low-pass filter is a depthwise convolution.
 
-Departures: the classes' embedding is appended to the latent before it is normalised, and the discriminator knows of them by
-projection (Miyato and Koyama 2018), as elsewhere in this package.
+Departures: the classes' embedding is appended to the latent before it is normalised, and the discriminator knows of
+them by projection (Miyato and Koyama 2018), as elsewhere in this package.
 """
 
 import itertools
@@ -148,6 +148,8 @@ def doubled(images: Maps) -> Maps:
 class StyledLayer(nn.Module):
     """A modulated convolution, noise, bias, leaky ReLU: figure 2d of the paper."""
 
+    noise: Tensor
+
     def __init__(self, before: int, after: int, style_size: int, size: tuple[int, int], doubles: bool) -> None:
         super().__init__()
         self.conv = Modulated(before, after, 3, style_size, doubles)
@@ -239,7 +241,7 @@ class Generator(nn.Module):
 def path_length_cost(
     weight: float, generator: nn.Module, latents: Latents, labels: Labels | None
 ) -> Float[Tensor, " some"]:
-    """weight (|J_w^T y| - a)^2 for noise images y, a the moving average of the lengths: section 3.2, eq. 4."""
+    """Weight (|J_w^T y| - a)^2 for noise images y, a the moving average of the lengths: section 3.2, eq. 4."""
     assert isinstance(generator, Generator)
     some = slice(None, None, PATH_SHARE)
     style = generator.mapping(latents[some], None if labels is None else labels[some])

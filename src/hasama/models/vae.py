@@ -17,7 +17,7 @@ from hasama.game import Game, as_batch, begin, descend, finish
 from hasama.models.dcgan import Generator, halving
 from hasama.models.layers import halvings, small_normal, widths
 from hasama.models.pair import Pair
-from hasama.shapes import Images, Latents, PerImage, Scalar
+from hasama.shapes import Images, Latents, PerImage, Scalar, largest
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Recons
         begin(game)
         mean, log_variance = game.judge(images).chunk(2, dim=1)
         codes = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)  # the reparametrisation trick
-        reconstruction = gaussian_loss(images, game.paint(codes)).mean()
+        reconstruction = gaussian_loss(images, largest(game.paint(codes))).mean()
         divergence = kl_divergence(mean, log_variance).mean()
         descend([game.players.generator, game.players.discriminator], reconstruction + divergence)
         finish(game, len(images))
