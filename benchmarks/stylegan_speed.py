@@ -6,9 +6,9 @@ The classic side is StyleGAN2 (Karras et al. 2019 and 2020) written out as ports
 convolutions grouped by picture with modulated weights, blurs as zero insertion, padding and a convolution of single
 channels, float32, plain Adam. Both sides have the same channels, R1 at every 16th step, path length at every 4th,
 style mixing and the moving average. So `--steps` is a multiple of 16: each window of 16 steps holds one R1 and four
-path lengths. The pictures are random: reading is not what is measured here. Ours has Hasama's allocator setting, which
-`hasama train` runs with; the classic side is shown with one like it and without. Ours draws one set of fakes for both
-turns of a step, as `play` does everywhere; the classic side, as usual, one for each.
+path lengths. The pictures are random: reading is not what is measured here. Ours has Hasama's allocator setting,
+which `hasama train` runs with; the classic side is shown with one like it and without. Ours draws one set of fakes
+for both turns of a step, as `play` does everywhere; the classic side, as usual, one for each.
 """
 
 import argparse
@@ -328,8 +328,9 @@ def main() -> None:
     if given.side:
         torch.set_num_threads(given.threads)
         steps = {"classic": classic, "ours": ours}[given.side](given.batch, given.width)
+        timed(steps, 0, WARM_UP, given.batch)
         begun = time.process_time()
-        images, seconds = timed(steps, given.steps, WARM_UP, given.batch)
+        images, seconds = timed(steps, given.steps, 0, given.batch)
         report(images, seconds, core_seconds=time.process_time() - begun)
         return
     arguments = [f"--{name}={getattr(given, name)}" for name in ("batch", "width", "steps", "threads")]
