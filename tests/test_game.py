@@ -25,13 +25,15 @@ from hasama.game import (
     new_game,
     noisy,
     opinions,
+    penalties,
     play,
+    scheduled,
     verdict,
 )
 from hasama.models.architectures import ARCHITECTURES, build
-from hasama.models.pair import Pair
+from hasama.models.pair import Extra, Pair
 from hasama.recipe import RECIPES, Recipe
-from hasama.shapes import largest
+from hasama.shapes import each, largest
 
 TINY: dict[str, Any] = {"size": "8", "width": 2, "latent_size": 4, "batch": 4, "precision": "fp32"}
 
@@ -589,3 +591,71 @@ def test_the_vae_learns_to_repeat_its_pictures():
     records = list(ARCHITECTURES["vae"].loop(game, map(Batch, two_modes(120))))
     assert records[-1].figures()["loss_reconstruction"] < records[0].figures()["loss_reconstruction"] - 50
     assert records[-1].figures()["loss_divergence"] > 0.5  # some of it through the code
+
+
+# --- schedules, lazy costs, augmentation ----------------------------------------------------------
+
+
+def test_rates_and_gamma_fall_by_half_a_cosine_and_then_stay():
+    game = tiny("r3gan", schedule_kimg=1.0)  # to a quarter, and to a tenth
+    rates = []
+    for images in (0, 500, 1000, 9000):
+        game.images_seen = images
+        begin(game)
+        rates.append([player.param_groups[0]["lr"] / RECIPES["r3gan"].generator_lr for player in game.players])
+    assert rates == [pytest.approx([share] * 2) for share in (1, 0.625, 0.25, 0.25)]
+    game.images_seen = 500
+    assert scheduled(game, 0.1) == pytest.approx(0.55)
+    assert scheduled(game, 1.0) == 1
+
+
+def test_a_lazy_penalty_comes_at_every_nth_step_for_n_times_as_much():
+    lazy, eager = (tiny(discriminator_norm="none", penalty="r1", gamma=50.0, penalty_every=n) for n in (3, 1))
+    steps = run(lazy, "dcgan", 6)
+    assert ["penalty" in step.figures() for step in steps] == [True, False, False, True, False, False]
+    first = run(eager, "dcgan", 1)[0].figures()
+    told = steps[0].figures()
+    assert told["penalty"] == pytest.approx(first["penalty"])
+    without = first["loss_discriminator"] - 50 * first["penalty"]
+    assert told["loss_discriminator"] - without == pytest.approx(150 * told["penalty"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["msg", "stable"])
+def test_one_way_back_for_both_penalties_is_the_sum_of_two(name: str):
+    game = tiny(name, penalty="r1+r2", gamma=1.0, augment="none")
+    real, fake = (each(lambda x: x.requires_grad_(), game.pair.view(images)) for images in pictures(2))
+    game.mixes = False  # msg's deviation in the batch is not the question here
+    said = opinions(game, real, fake, None)
+    apart = {key: value for key, value in said.items() if key != "both"}
+    if name == "stable":
+        torch.testing.assert_close(penalties(game, said, None), penalties(game, apart, None))
+    assert penalties(game, apart, None).shape == (4,)
+    assert said["both"][1].shape == (8,)
+
+
+def test_extra_costs_are_lazy_and_weighted():
+    calls = []
+
+    def cost(network: nn.Module, *given: Any) -> torch.Tensor:
+        calls.append(game.steps)
+        return sum(p.square().sum() for p in network.parameters()) * torch.ones(4)  # pyright: ignore
+
+    game = tiny()
+    extra = Extra("weights", cost, every=2)
+    game.pair = game.pair._replace(generator_extra=extra, discriminator_extra=extra)
+    told = run(game, "dcgan", 3)
+    assert calls == [0, 0, 2, 2]
+    assert ["weights" in step.figures() for step in told] == [True, False, True]
+
+
+def test_adas_probability_follows_the_discriminator_and_is_saved():
+    changes = {"augment": "ada", "ada_target": 0.0, "ada_kimg": 0.1, "discriminator_lr": 0.01, "generator_lr": 0.0}
+    game = tiny("r3gan", **changes)
+    run(game, "r3gan", 8)
+    probability = game.state_dict()["discriminator"]["probability"]
+    resumed = tiny("r3gan", **changes)
+    resumed.load_state_dict(copy.deepcopy(game.state_dict()))
+    run(game, "r3gan", 4, first=8)
+    run(resumed, "r3gan", 4, first=8)
+    assert 0 < probability <= 1
+    assert changed(everything(game.state_dict()), everything(resumed.state_dict())) == set()

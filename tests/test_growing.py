@@ -49,7 +49,7 @@ def at(pair: Pair, images: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_fading_in_is_continuous_at_both_ends(level: int):
-    """At the moment when new layers open, and when they are whole, nothing jumps: not one value by more than a bit."""
+    """At the moment when new layers open, and when they are whole, no value jumps further than at any other step."""
     pair = Progressive(width=4, latent_size=8, grow_images=1000).build((16, 16), 3)
     for moment in (level * 1000, level * 1000 + 500):
         before, after = at(pair, moment - 1), at(pair, moment)

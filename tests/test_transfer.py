@@ -89,7 +89,7 @@ def test_frozen_layers_do_not_move_and_the_others_do(name: str):
 
 
 def test_freezing_all_is_refused():
-    with pytest.raises(HasamaError, match="--freeze-d 99: .* one must learn"):
+    with pytest.raises(HasamaError, match=r"--freeze-d 99: .* one must learn"):
         freeze_first(build(recipe_of("dcgan", "8"), 3).discriminator, 99)
 
 

@@ -65,7 +65,7 @@ class Recipe:
     spectral_norm: bool = option(False, "Spectral normalisation of every layer of the discriminator.")
     mapping_layers: int = option(8, "stylegan: layers of the mapping network.", 1, 32)
     grow_kimg: float = option(
-        20.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
+        25.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
     )
     like: str = option("", "Begin with the weights of this run, of the same or a smaller size.")
     freeze_d: int = option(
@@ -76,8 +76,8 @@ class Recipe:
     penalty: Penalty = option("none", "Penalty on the discriminator's gradient at the pictures.")
     gamma: float | None = option(
         None,
-        "Weight of the penalty. Default: 0.0002 * width * height / batch for r1 and r2, 10 for wgan-gp;"
-        " r3gan: 2 at 64x64.",
+        "Weight of the penalty. Default: 0.0002 * width * height / batch for r1 and r2, 10 for wgan-gp; "
+        "r3gan and msg, with both: 5 at 64x64.",
         0,
     )
     penalty_every: int = option(1, "Steps between two penalties, each for so many times as much.", 1, 1000)
@@ -172,14 +172,14 @@ class Recipe:
         """The weight of the penalty: --gamma, or the first guess where none was given.
 
         For R1 and R2 the heuristic of Karras et al. 2020 (StyleGAN2-ADA), appendix C; for the gradient
-        penalty the 10 of Gulrajani et al. 2017, algorithm 1. For r3gan, a cube through the 2 at 64x64 of Huang et
-        al. 2024, which comes near their 0.05 at 32x32 and 150 at 256x256, too.
+        penalty the 10 of Gulrajani et al. 2017, algorithm 1. Two penalties bear more: with both, r3gan and msg
+        were best with 5 at 64x64, where Huang et al. 2024 begin with 2 for a far larger network.
         """
         if self.gamma is not None:
             return self.gamma
         height, width = self.resolution
-        if self.architecture == "r3gan":
-            return 2 * (height * width) ** 1.5 / 64**3
+        if self.penalty == "r1+r2" and self.architecture in ("r3gan", "msg"):
+            return 5 * height * width / 64**2
         return 10.0 if self.penalty == "wgan-gp" else 0.0002 * height * width / self.batch
 
     def but(self, **changes: Any) -> "Recipe":
@@ -339,33 +339,36 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objective": "relativistic", "penalty": "r1+r2", "discriminator_norm": "none",
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
-    # Huang et al. 2024, config E, with its schedules; gamma by the rule of StyleGAN2-ADA.
+    # Huang et al. 2024, config E, with its schedules. Narrow, in small batches and with a larger rate and penalty
+    # than theirs, for people who have hours, not weeks (benchmarks/ladder.py).
     "r3gan": {
-        "architecture": "r3gan", "width": 32, "latent_size": 64,
+        "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 32,
         "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.25,
+        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
     # Karras et al. 2018; their objective is WGAN-GP, but R1 is steadier and cheaper (Mescheder et al. 2018).
     "progressive": {
-        "architecture": "progressive", "width": 32, "latent_size": 128,
-        "penalty": "r1", "penalty_every": 4, "gamma": 1.0, "generator_lr": 1e-3, "discriminator_lr": 1e-3,
+        "architecture": "progressive", "width": 16, "latent_size": 128, "batch": 32, "kimg": 200.0,
+        "penalty": "r1", "penalty_every": 4, "gamma": 2.0, "generator_lr": 1e-3, "discriminator_lr": 1e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
-    # Karnewar & Wang 2020.
+    # Karnewar & Wang 2020, with the objective and the penalties of Huang et al. 2024.
     "msg": {
-        "architecture": "msg", "width": 32, "latent_size": 128,
-        "penalty": "r1", "penalty_every": 4, "gamma": 1.0, "generator_lr": 1e-3, "discriminator_lr": 1e-3,
+        "architecture": "msg", "width": 16, "latent_size": 128, "batch": 32,
+        "objective": "relativistic", "penalty": "r1+r2",
+        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
     # Karras et al. 2020: lazy R1 and path length; narrower than the paper's 512 channels.
     "stylegan": {
-        "architecture": "stylegan", "width": 32, "latent_size": 128, "mapping_layers": 4, "path_length": 2.0,
-        "penalty": "r1", "penalty_every": 16, "gamma": 1.0, "generator_lr": 2e-3, "discriminator_lr": 2e-3,
+        "architecture": "stylegan", "width": 16, "latent_size": 128, "mapping_layers": 4, "path_length": 2.0,
+        "penalty": "r1", "penalty_every": 16, "gamma": 4.0, "generator_lr": 2e-3, "discriminator_lr": 2e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99), "batch": 32,
     },
     # Liu et al. 2021: 50 to 500 pictures in an hour.
     "fast": {
-        "architecture": "fast", "width": 32, "latent_size": 128, "objective": "hinge", "spectral_norm": True,
+        "architecture": "fast", "width": 16, "latent_size": 128, "objective": "hinge", "spectral_norm": True,
         "augment": "diffaugment", "batch": 16, "kimg": 300.0,
     },
     # Salimans et al. 2016 and Soenderby et al. 2017: what helps when the discriminator wins.

@@ -21,7 +21,7 @@ else:
 
 def train(
     source: str,
-    recipe: str = "dcgan",
+    recipe: str = "r3gan",
     /,
     *,
     out: Path | None = None,
