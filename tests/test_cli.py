@@ -189,7 +189,7 @@ BAD_FLAGS = {
 @pytest.mark.parametrize("flags", BAD_FLAGS)
 def test_bad_flags_are_refused_before_any_work(flags: str, pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    refused(hasama("train", pictures, *flags.split(), "--out", out), *BAD_FLAGS[flags])
+    refused(hasama("train", pictures, "dcgan", *flags.split(), "--out", out), *BAD_FLAGS[flags])
     assert not (out / "recipe.json").exists()
 
 
@@ -293,7 +293,7 @@ def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):
     command = [*HASAMA, "train", ".", *TINY, "--steps", "2"]
     done = subprocess.run(command, cwd=pictures, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert Run(pictures / "runs" / "photos-dcgan").images_seen() == 32
+    assert Run(pictures / "runs" / "photos-r3gan").images_seen() == 32
     done = subprocess.run([*HASAMA, "images", "."], cwd=pictures, capture_output=True, text=True, check=False)
     assert "6 files, 6 pictures" in done.stdout
     assert (tmp_path / "photos-preview.png").exists()

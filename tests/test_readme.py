@@ -31,7 +31,7 @@ def test_there_are_blocks():
 
 
 def test_every_recipe_is_told():
-    assert set(re.findall(r"^\| `([a-z-]+)` \| ", README, flags=re.MULTILINE)) >= set(PRESETS) | set(STYLE_PRESETS)
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \| ", README, flags=re.MULTILINE)) >= set(PRESETS) | set(STYLE_PRESETS)
 
 
 def test_the_loop_shown_is_the_loop():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hasama.models.architectures import ARCHITECTURES, build
     from hasama.models.pair import Pair
     from hasama.models.vae import autoencode
+    from hasama.projection import project
     from hasama.recipe import RECIPES, Recipe
     from hasama.run import Run
     from hasama.session import resume, train
@@ -60,6 +61,7 @@ _HOMES = {
     "open_pictures": "dataset",
     "paint": "latent",
     "play": "game",
+    "project": "projection",
     "resume": "session",
     "save_generator": "weights",
     "save_picture": "images",
@@ -71,8 +73,8 @@ _HOMES = {
 __all__ = [
     "ARCHITECTURES", "RECIPES", "STYLE_RECIPES", "Batch", "Frame", "Game", "HasamaError", "Painter", "Pair",
     "Pictures", "Recipe", "Run", "Step", "Style", "StyleRecipe", "Turn", "autoencode", "batches", "build",
-    "draw_latents", "fit", "grid", "load_generator", "new_game", "open_pictures", "paint", "play", "resume",
-    "save_generator", "save_picture", "stylize", "train", "walk",
+    "draw_latents", "fit", "grid", "load_generator", "new_game", "open_pictures", "paint", "play",
+    "project", "resume", "save_generator", "save_picture", "stylize", "train", "walk",
 ]  # fmt: skip
 
 
