@@ -65,7 +65,7 @@ class Recipe:
     spectral_norm: bool = option(False, "Spectral normalisation of every layer of the discriminator.")
     mapping_layers: int = option(8, "stylegan: layers of the mapping network.", 1, 32)
     grow_kimg: float = option(
-        25.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
+        35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
     )
     like: str = option("", "Begin with the weights of this run, of the same or a smaller size.")
     freeze_d: int = option(
