@@ -498,7 +498,7 @@ def freeze_first(discriminator: nn.Module, count: int) -> None:
         HasamaError: it has not so many that another is left to learn.
     """
     layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    if count >= len(layers):
+    if count and count >= len(layers):
         raise HasamaError(f"--freeze-d {count}: this discriminator has {len(layers)} layers, and one must learn.")
     for layer in layers[:count]:
         layer.requires_grad_(False)

@@ -347,8 +347,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_lr": 1e-3, "discriminator_lr": 1e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
-    # The next three have equalised weights, N(0, 1), which the papers' rates of 1e-3 to 2e-3 move in millions of images;
-    # with 6e-3 they move as fast as dcgan's do. (A rate is relative to the size of what it moves.)
+    # The next three have equalised weights, N(0, 1), which the papers' rates of 1e-3 to 2e-3 move in millions of
+    # images; with 6e-3 they move as fast as dcgan's do. (A rate is relative to the size of what it moves.)
     # Karras et al. 2018; their objective is WGAN-GP, but R1 is steadier and cheaper (Mescheder et al. 2018).
     "progressive": {
         "architecture": "progressive", "width": 16, "latent_size": 128, "batch": 32, "kimg": 200.0,
