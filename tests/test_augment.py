@@ -10,27 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from hasama.augment import (
-    AUGMENTS,
-    REFLECTION,
-    ZEROS,
-    Augment,
-    Augmented,
-    Changes,
-    Moves,
-    Sampled,
-    Shifted,
-    Tones,
-    Transforms,
-    augmented,
-    change,
-    draw_changes,
-    draw_transforms,
-    mixture,
-    placement,
-    transform,
-)
+from hasama.ada import Moves, Tones, Transforms, draw_transforms, mixture, placement, transform
+from hasama.augment import AUGMENTS, Augment, Augmented, augmented
+from hasama.diffaugment import Changes, change, draw_changes
 from hasama.penalties import squared_gradient
+from hasama.resample import REFLECTION, ZEROS, Sampled, Shifted
 
 NAMES = ("diffaugment", "ada")
 NEUTRAL: dict[str, float] = dict.fromkeys(("zoom", "stretch", "mirrored", "luma", "contrast", "saturation"), 1.0)
@@ -337,8 +321,8 @@ def test_hue_turns_red_into_green_and_grey_stays():
 def draw_numbers(images: Tensor, p: float, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """The numbers from which ADA makes its maps."""
     kept: dict[str, Tensor] = {}
-    monkeypatch.setattr("hasama.augment.placement", lambda m, size: kept.update(m._asdict()) or placement(m, size))
-    monkeypatch.setattr("hasama.augment.mixture", lambda t: kept.update(t._asdict()) or mixture(t))
+    monkeypatch.setattr("hasama.ada.placement", lambda m, size: kept.update(m._asdict()) or placement(m, size))
+    monkeypatch.setattr("hasama.ada.mixture", lambda t: kept.update(t._asdict()) or mixture(t))
     torch.manual_seed(3)
     draw_transforms(images, torch.tensor(p))
     return kept

@@ -17,10 +17,11 @@ from torch import nn
 
 from command import hasama
 from hasama import export
+from hasama.card import Trained, model_card, sheet
 from hasama.cli import main
 from hasama.dataset import Report
 from hasama.errors import HasamaError
-from hasama.export import Trained, header_of, model_card, save_onnx, settled, sheet, write_folder
+from hasama.export import header_of, save_onnx, settled, write_folder
 from hasama.latent import draw_latents, labels_for
 from hasama.models.architectures import build
 from hasama.recipe import RECIPES, Recipe

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from hasama.directions import find_directions
 from hasama.errors import HasamaError
 from hasama.latent import (
     PAINT_AT_ONCE,
@@ -16,7 +17,6 @@ from hasama.latent import (
     codes_of,
     crossed,
     draw_latents,
-    find_directions,
     is_styled,
     labels_for,
     labels_of_seeds,

@@ -178,8 +178,9 @@ def directions(
     out = _picture_place(out, run, "directions.png", folder=True)
     painter = painter_of(run, device)
 
+    from hasama.directions import find_directions
     from hasama.images import save_picture
-    from hasama.latent import find_directions, is_styled
+    from hasama.latent import is_styled
     from hasama.show import say
 
     found = find_directions(painter, count, label, seed)

@@ -7,7 +7,7 @@ from hasama.commands.looking import painter_of
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
-    from hasama.export import Trained
+    from hasama.card import Trained
 
 
 def export(
@@ -36,7 +36,8 @@ def export(
     """
     both = not (onnx or safetensors)
 
-    from hasama.export import ONNX, check_folder, check_license, check_onnx, header_of, save_onnx, write_folder
+    from hasama.card import ONNX, check_license
+    from hasama.export import check_folder, check_onnx, header_of, save_onnx, write_folder
     from hasama.show import say
 
     check_license(license)
@@ -88,7 +89,8 @@ def push(
 
     from tempfile import TemporaryDirectory
 
-    from hasama.export import about, check_license, write_folder
+    from hasama.card import about, check_license
+    from hasama.export import write_folder
     from hasama.show import say
 
     check_license(license)
@@ -102,7 +104,7 @@ def push(
 
 
 def _trained(run: Path) -> "Trained":
-    from hasama.export import Trained
+    from hasama.card import Trained
     from hasama.run import Run
 
     painter = painter_of(run, "cpu")

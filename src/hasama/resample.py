@@ -1,0 +1,80 @@
+"""What augmentations share: linear maps that move pictures, and a way to recolour them without their alpha."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hasama.shapes import Images
+
+Vector = Float[Tensor, " n"]
+Whole = Int[Tensor, "n 2"]
+Placement = Float[Tensor, "n 2 3"]
+"""For each image the affine map from a place in the new picture to the place in the old one that is shown there.
+
+Places are (x, y) from -1 to 1, from edge to edge: the same numbers for every level of a pyramid."""
+
+ZEROS, REFLECTION = 0, 2  # torch's numbers for what lies beyond the edges
+
+
+class Sampled(torch.autograd.Function):
+    """Pictures sampled bilinearly at given places, differentiable in the pictures as often as one likes.
+
+    torch's grid_sample can be differentiated once only, too little for R1. But at fixed places it is a linear map:
+    its derivative is the transposed map (every value is added to the pixels that it would have been sampled from),
+    and the derivative of that is the map itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Images, grid: Float[Tensor, "n h w 2"], beyond: int, transposed: bool) -> Images:
+        ctx.save_for_backward(grid)
+        ctx.beyond, ctx.transposed = beyond, transposed
+        images = images.contiguous()  # twice as fast on gradients that come channels-last
+        if not transposed:
+            return torch.ops.aten.grid_sampler_2d(images, grid, 0, beyond, False)
+        # given twice: the second time for the pictures' shape; their values only count in the grid's gradient
+        return torch.ops.aten.grid_sampler_2d_backward(images, images, grid, 0, beyond, False, [True, False])[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return Sampled.apply(gradients[0], *ctx.saved_tensors, ctx.beyond, not ctx.transposed), None, None, None
+
+
+class Shifted(torch.autograd.Function):
+    """Pictures moved down and right by whole pixels; zeros come in. Three times as fast as `Sampled`.
+
+    The transpose of a move is the move back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Images, by: Whole) -> Images:
+        ctx.save_for_backward(by)
+        h, w = images.shape[2:]
+        # in a picture with one more pixel of zeros all around, whatever lies further away is taken from there
+        rows = (torch.arange(1, h + 1, device=by.device) - by[:, :1]).clamp(0, h + 1)
+        columns = (torch.arange(1, w + 1, device=by.device) - by[:, 1:]).clamp(0, w + 1)
+        places = (rows[:, :, None] * (w + 2) + columns[:, None]).flatten(1)[:, None]
+        framed = nn.functional.pad(images, (1, 1, 1, 1)).contiguous().flatten(2)
+        return framed.gather(2, places.expand(-1, images.shape[1], -1)).view(images.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return Shifted.apply(gradients[0], -ctx.saved_tensors[0]), None
+
+
+def sampled(images: Images, placement: Placement, beyond: int) -> Images:
+    """The pictures as placed. Exact for whole pixels of pictures whose sides are powers of two, else to rounding."""
+    h, w = images.shape[2:]
+    across, down, at = placement.to(images.dtype)[..., None].unbind(2)  # [N, 2, 1] each: the matrix's columns
+    x, y = ((2 * torch.arange(side, device=images.device, dtype=images.dtype) + 1) / side - 1 for side in (w, h))
+    grid = ((y * down + at)[..., None] + (x * across)[:, :, None]).permute(0, 2, 3, 1)  # [N, H, W, 2]
+    return Sampled.apply(images, grid, beyond, False)  # pyright: ignore[reportReturnType]
+
+
+def on_colours(function: Callable[[Images], Images], images: Images) -> Images:
+    """Recolour pictures, but not their alpha, the channel beyond grey or RGB."""
+    count = 3 if images.shape[1] >= 3 else 1
+    colour = function(images[:, :count])
+    return torch.cat([colour, images[:, count:]], 1) if images.shape[1] > count else colour
