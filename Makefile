@@ -41,6 +41,8 @@ bench: $(VENV)/dev.stamp  ## what the README claims about speed and memory, meas
 	$(BIN)/python benchmarks/dense_speed.py
 	$(BIN)/python benchmarks/style_speed.py
 	$(BIN)/python benchmarks/style_memory.py
+	$(BIN)/python benchmarks/ladder_costs.py
+	$(BIN)/python benchmarks/stylegan_speed.py --width 64
 
 clean:
 	rm -rf $(VENV) runs build dist
