@@ -123,6 +123,13 @@ def test_absent_fields_take_their_defaults():
     assert Recipe.from_dict({"width": 8}) == Recipe().but(width=8)
 
 
+def test_an_idle_field_with_another_versions_default_is_no_contradiction():
+    """What was written down may hold a default that has changed since, in a field that decides nothing."""
+    read = Recipe.from_dict({"architecture": "r3gan", "grow_kimg": 20.0, "schedule_kimg": 5.0, "strong": 0.7})
+    assert read == Recipe(architecture="r3gan")
+    assert Recipe.from_dict({"architecture": "progressive", "grow_kimg": 20.0}).grow_kimg == 20
+
+
 def test_a_recipe_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().width = 8  # pyright: ignore[reportAttributeAccessIssue]

@@ -195,10 +195,16 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`; fields that are absent take their defaults."""
-        return dataclasses.replace(
-            cls(), **{k: tuple(v) if isinstance(v, list) else v for k, v in _known(fields).items()}
-        )
+        """The inverse of `to_dict`; fields that are absent take their defaults.
+
+        So do those that mean nothing beside the others: they may hold the default of the version that wrote them.
+        """
+        full = DEFAULTS | _known(fields)
+        idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if full[needed] not in values}
+        if full["lr_final"] == full["gamma_final"] == 1:
+            idle.add("schedule_kimg")
+        kept = {name: value for name, value in fields.items() if name not in idle}
+        return dataclasses.replace(cls(), **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
         """{field: (here, there)} for the fields in which two recipes differ."""
