@@ -63,8 +63,7 @@ def generator(**changes) -> Generator:
 
 def test_it_is_a_styled_generator():
     made = generator().eval()
-    told = is_styled(made)
-    assert told
+    assert is_styled(generator())
     latents = torch.randn(3, 8)
     styles = made.mapping(latents)[:, None].expand(-1, made.style_layers, -1)
     assert made.style_layers == 6
