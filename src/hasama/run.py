@@ -210,20 +210,25 @@ class Run:
         Raises:
             HasamaError: the checkpoint is damaged or does not fit. It is never executed as code.
         """
+        if self.checkpoint.exists():
+            game.load_state_dict(self.saved_game())
+
+    def saved_game(self) -> Any:
+        """The state of the game in the checkpoint.
+
+        Raises:
+            HasamaError: the checkpoint is damaged. It is never executed as code.
+        """
         import torch
 
-        if not self.checkpoint.exists():
-            return
         try:
-            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            state = saved["game"]
+            return torch.load(self.checkpoint, map_location="cpu", weights_only=True)["game"]
         except Exception as error:  # a damaged zip or pickle raises nearly everything
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise HasamaError(
                 f"The checkpoint {self.checkpoint} is damaged ({first}). The generator in {self.generator.name} may "
                 "still be good; to train on, start a new run."
             ) from error
-        game.load_state_dict(state)
 
     def images_seen(self) -> int:
         """Where a session would begin: the checkpoint's count; 0 without one, or if it cannot be read."""

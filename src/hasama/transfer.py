@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
@@ -83,15 +82,13 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
 
 
 def _saved(run: Run) -> dict[str, Any]:
-    """The checkpoint's game, with a checkpoint's own words for what is wrong with it."""
-    try:
-        state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["game"]
-        if isinstance(state["generator"], dict) and isinstance(state["discriminator"], dict):
-            return state
-        first = "no networks in it"
-    except Exception as error:  # a damaged zip or pickle raises nearly everything
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-    raise HasamaError(f"--like {run.folder}: its checkpoint {run.checkpoint} is damaged ({first}).")
+    """The checkpoint's game, if there are networks in it."""
+    state = run.saved_game()
+    if isinstance(state, dict) and all(
+        isinstance(state.get(player), dict) for player in ("generator", "discriminator")
+    ):
+        return state
+    raise HasamaError(f"--like {run.folder}: its checkpoint {run.checkpoint} is damaged (no networks in it).")
 
 
 def _by_name(state: dict[str, Any]) -> dict[str, Tensor]:
