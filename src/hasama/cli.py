@@ -5,6 +5,7 @@ import sys
 from cyclopts import App
 
 from hasama import __version__
+from hasama.commands.doctoring import doctor
 from hasama.commands.exploring import directions, mix, project
 from hasama.commands.flags import INTERRUPTED
 from hasama.commands.looking import images, interpolate, recipes, runs, sample, stop
@@ -21,7 +22,8 @@ app = App(
     version=__version__,
 )
 for command in (
-    train, resume, sample, interpolate, mix, directions, project, style, export, push, images, runs, stop, recipes,
+    train, resume, doctor, sample, interpolate, mix, directions, project, style, export, push, images, runs, stop,
+    recipes,
 ):  # fmt: skip
     app.command(command)
 

@@ -7,6 +7,7 @@ with both under its final name is whole: it is built under another name and rena
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -109,19 +110,24 @@ class Pictures:
     """Decoded pictures. `take(indices)` reads some of them as uint8 [n, H, W, C].
 
     `stored` is the cache's memory map; for a single picture it holds that one, and `corners` [N, 2] are
-    the top left corners (y, x) of the crops.
+    the top left corners (y, x) of the crops. `chosen` are the numbers of those that these are, if not all.
     """
 
     stored: np.ndarray
     labels: np.ndarray | None
     report: Report
     corners: np.ndarray | None = None
+    chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
+        if self.chosen is not None:
+            return len(self.chosen)
         return len(self.stored if self.corners is None else self.corners)
 
     def take(self, indices: np.ndarray) -> Pixels:
         """The pictures of these numbers, 0 to len - 1, as a copy."""
+        if self.chosen is not None:
+            indices = self.chosen[indices]
         if self.corners is None:
             return np.asarray(self.stored[indices])
         height, width = self.report.resolution
@@ -131,6 +137,27 @@ class Pictures:
     def classes(self) -> tuple[str, ...]:
         """The classes' names, in the order of the labels."""
         return tuple(self.report.classes)
+
+
+HELD_MOST, HELD_LEAST = 256, 20
+
+
+def hold_back(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictures | None]:
+    """The pictures to train on, and those to keep back: a random share of them, at most 256.
+
+    None are kept back where they would be fewer than 20, which tell nothing, or are crops of one picture, which
+    overlap.
+    """
+    count = min(HELD_MOST, int(share * len(pictures)))
+    if count < HELD_LEAST or pictures.corners is not None:
+        return pictures, None
+    order = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 1)))).permutation(len(pictures))
+    return _some_of(pictures, np.sort(order[count:])), _some_of(pictures, np.sort(order[:count]))
+
+
+def _some_of(pictures: Pictures, numbers: np.ndarray) -> Pictures:
+    labels = None if pictures.labels is None else pictures.labels[numbers]
+    return dataclasses.replace(pictures, labels=labels, chosen=numbers)
 
 
 # --- the cache ------------------------------------------------------------------------------------

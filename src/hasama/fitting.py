@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hasama.autopilot import SHARES, keep_healthy
 from hasama.errors import HasamaError
-from hasama.game import Game, Record
+from hasama.game import Game, Record, Step
+from hasama.health import examine
 from hasama.images import grid, save_picture
 from hasama.latent import draw_latents, labels_for, paint_all
 from hasama.plot import plot_losses
+from hasama.probe import Probe
 from hasama.recipe import Recipe
 from hasama.run import Run
 from hasama.weights import Painter, save_generator
@@ -42,6 +45,16 @@ def sample_interval(recipe: Recipe) -> float:
     return 1000 * (recipe.sample_kimg or recipe.kimg / GRIDS_IN_A_RUN)
 
 
+def probe_interval(recipe: Recipe) -> float:
+    """Images between two looks at the health."""
+    return 1000 * recipe.probe_kimg
+
+
+def _short(value: float) -> float | None:
+    """Six digits; None for what is no number, which JSON cannot hold."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
 def never() -> bool:
     """Nobody asks to stop."""
     return False
@@ -54,6 +67,7 @@ def fit(
     recipe: Recipe,
     painter: Painter,
     stop: Callable[[], bool] = never,
+    probe: Probe | None = None,
 ) -> Iterator[Record]:
     """Play until the recipe's length is reached, keeping the run folder up to date.
 
@@ -67,12 +81,13 @@ def fit(
         recipe: its lengths and intervals count here.
         painter: how to make the sample grids and what to share; `Painter(game.artist, ...)`.
         stop: asked after every step.
+        probe: looks at the health of the training every `probe_kimg`; findings go into health.jsonl.
 
     Raises:
         HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
             checkpoint is intact.
     """
-    keeper = _Keeper(run, game, recipe, painter)
+    keeper = _Keeper(run, game, recipe, painter, probe)
     if game.images_seen == 0:
         keeper.save_grid()
     try:
@@ -94,18 +109,22 @@ def fit(
 class _Keeper:
     """The hand that writes the run folder."""
 
-    def __init__(self, run: Run, game: Game, recipe: Recipe, painter: Painter) -> None:
-        self.run, self.game, self.recipe, self.painter = run, game, recipe, painter
+    def __init__(self, run: Run, game: Game, recipe: Recipe, painter: Painter, probe: Probe | None) -> None:
+        self.run, self.game, self.recipe, self.painter, self.probe = run, game, recipe, painter, probe
         before = run.log()
         self.started = time.monotonic() - (before[-1].get("seconds", 0.0) if before else 0.0)
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None
+        self.logged = before[-1]["images_seen"] if before else 0
 
     def note(self, step: Record) -> None:
         """Whatever is due after this step."""
         self.last = step
-        if crossed(step, log_interval(self.recipe)):
-            self.write_log(step)
+        looks = self.probe is not None and crossed(step, probe_interval(self.recipe))
+        if looks or crossed(step, log_interval(self.recipe)):
+            self.write_log(step, self.probe(self.game, isinstance(step, Step)) if looks and self.probe else {})
+        if looks:
+            self.examine()
         if crossed(step, sample_interval(self.recipe)):
             self.save_grid()
         now = time.monotonic()
@@ -115,22 +134,47 @@ class _Keeper:
         if now - self.saved > 60 * self.recipe.checkpoint_minutes:
             self.save()
 
-    def write_log(self, step: Record) -> None:
+    def write_log(self, step: Record, health: dict[str, float] | None = None) -> None:
         seconds = round(time.monotonic() - self.started, 3)
-        figures = self.finite(step)
+        figures = self.finite(step) | {name: _short(value) for name, value in (health or {}).items()}
         self.run.append_log({"images_seen": step.images_seen, "seconds": seconds, **figures})
+        self.logged = step.images_seen
+
+    def examine(self) -> None:
+        """Write down what is found now and was not before."""
+        known = {finding["name"] for finding in self.run.findings()}
+        found = examine(self.run.log(), self.recipe, self.run.images())
+        for finding in found:
+            if finding.name not in known:
+                self.run.append_finding(finding.to_dict())
+        step, due = self.last, max(probe_interval(self.recipe), self.recipe.images / SHARES)
+        ill = any(finding.severity == "serious" for finding in found)
+        if self.recipe.autopilot and not ill and step is not None and crossed(step, due):
+            self.save()
+            keep_healthy(self.run, step.images_seen)
 
     def finite(self, step: Record) -> dict[str, float]:
         """The step's figures. A loss that is no number ends the run before it can reach the checkpoint."""
         figures = step.figures()
         bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
         if bad:
+            self.broke_down(step, bad[0])
             raise HasamaError(
                 f"Training broke down at {step.images_seen / 1000:g} kimg: {bad[0]} became {figures[bad[0]]}. "
                 f"The last good checkpoint in {self.run.folder} is untouched. Start a new run with lower learning "
                 "rates (--generator-lr, --discriminator-lr), with --precision fp32, or with the recipe `stable`."
             )
         return figures
+
+    def broke_down(self, step: Record, name: str) -> None:
+        """Leave the finding, for whoever looks at the run later."""
+        log, line = self.run.log(), {"images_seen": step.images_seen, "not_finite": name}
+        if log and "not_finite" in log[-1]:
+            return
+        self.run.append_log(line)
+        for finding in examine([*log, line], self.recipe, self.run.images()):
+            if finding.name == "not-finite":
+                self.run.append_finding(finding.to_dict())
 
     def save_grid(self) -> None:
         """A grid from latents that stay the same through the whole run."""
@@ -156,7 +200,7 @@ class _Keeper:
     def save_all(self) -> None:
         """At the end of a session."""
         finished = self.game.images_seen >= self.recipe.images
-        if finished and self.last is not None and not crossed(self.last, log_interval(self.recipe)):
+        if finished and self.last is not None and self.logged < self.game.images_seen:
             self.write_log(self.last)  # so that the log, too, reaches the end
         self.save()
         if not self.run.sample_file(self.game.images_seen).exists():

@@ -1,11 +1,15 @@
 """The loss plot that a run keeps up to date."""
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hasama.files import replacing
+
+if TYPE_CHECKING:
+    from hasama.modes import Mixture, Points
 
 POINTS_MOST = 2000
 NAMES = {
@@ -65,3 +69,75 @@ def _draw(axes: Any, log: list[dict[str, Any]], name: str) -> None:
     (line,) = axes.plot(kimg, means, label=NAMES.get(name, name), linewidth=1.6)
     if window > 1:
         axes.plot(kimg, values, color=line.get_color(), linewidth=0.5, alpha=0.35)
+
+
+def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:
+    """Draw generated points over the modes that they should be at.
+
+    Args:
+        points: [n, 2].
+        mixture: its modes are drawn as circles, within which a point is of high quality.
+        path: a PNG, written atomically.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
+
+    from hasama.modes import NEAR
+
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes, edge = figure.subplots(), 1.35 * mixture.reach
+    axes.scatter(*points.T, s=4, alpha=0.4, linewidths=0, label="generated")
+    for centre in mixture.centres:
+        axes.add_patch(Circle((centre[0], centre[1]), NEAR * mixture.sigma, fill=False, color="tab:red", lw=0.8))
+    axes.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+    axes.set_title(f"{len(points)} generated points; circles: {NEAR:g} standard deviations around the modes")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+# --- the doctor's plot ----------------------------------------------------------------------------
+
+SIGNALS: dict[str, tuple[str, ...]] = {
+    "loss": ("loss_discriminator", "loss_generator", "loss_reconstruction", "loss_divergence"),
+    "accuracy of the discriminator": ("accuracy_real", "accuracy_fake"),
+    "variety (reals: 1)": ("diversity", "diversity_features", "covered"),
+    "distance from the reals": ("distance",),
+    "copies": ("repeats", "nearest"),
+    "restlessness, learning by heart": ("unrest", "overfit"),
+    "size of the gradients": ("gradient_generator", "gradient_discriminator"),
+}
+"""The panels, and what each shows."""
+
+LOGARITHMIC = ("distance from the reals", "size of the gradients")
+
+
+def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) -> bytes | None:
+    """All signals of a run's health against kimg, as a PNG; None if there are none to show.
+
+    Args:
+        log: `Run.log()`.
+        spans: (title, first, last image seen) of each finding, shaded in every panel.
+    """
+    there = {name for line in log for name, value in line.items() if isinstance(value, (int, float))}
+    panels = [(title, [n for n in names if n in there]) for title, names in SIGNALS.items() if there & {*names}]
+    if len(log) < 2 or not panels:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.3 * len(panels)), layout="constrained")
+    for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
+        for name in names:
+            _draw(axes, [line for line in log if isinstance(line.get(name), (int, float))], name)
+        for number, (what, first, last) in enumerate(spans):
+            axes.axvspan(first / 1000, last / 1000 + 1e-3, color=f"C{3 + number % 6}", alpha=0.12, label=what)
+        axes.set_ylabel(title, fontsize=8)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+        axes.grid(alpha=0.3)
+        if title in LOGARITHMIC:
+            axes.set_yscale("symlog", linthresh=1e-3)
+        elif title == "loss":
+            axes.set_ylim(*_limits(log, names))
+    figure.axes[-1].set_xlabel("thousands of images seen (kimg)")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=100, format="png")
+    return buffer.getvalue()

@@ -49,6 +49,13 @@ class Recipe:
     colour: Colour = option("auto", "Colour channels; auto takes the fewest that lose nothing.")
     mirror: bool = option(False, "Also show each picture mirrored, half of the time.")
     labels: bool = option(False, "Learn the classes: the sub-folders' names, or an .npz file's labels.")
+    held_back: float = option(
+        0.02,
+        "Share of the pictures that is never trained on, to see whether the discriminator learns by heart; at most "
+        "256 pictures, and none where that would be fewer than 20.",
+        0,
+        0.5,
+    )
     # --- networks
     architecture: Architecture = option("dcgan", "The two networks.")
     width: int = option(
@@ -123,6 +130,12 @@ class Recipe:
     # --- record keeping
     sample_kimg: float | None = option(None, "A sample grid every so many kimg. Default: 25 in all.", 0.001)
     checkpoint_minutes: float = option(2.0, "Save everything that resuming needs every so often.", 0)
+    probe_kimg: float = option(
+        5.0, "Look at the health of the training every so many kimg (see `hasama doctor`); 0: never.", 0
+    )
+    autopilot: bool = option(
+        False, "On a serious finding go back to the last healthy state, apply the remedy, go on; three times at most."
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -145,6 +158,8 @@ class Recipe:
         for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
             if getattr(self, name) != DEFAULTS[name] and getattr(self, needed) not in values:
                 raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
+        if self.autopilot and not self.probe_kimg:
+            raise HasamaError("--autopilot goes by looks at the health: it needs --probe-kimg above 0.")
         if self.schedule_kimg != DEFAULTS["schedule_kimg"] and self.lr_final == self.gamma_final == 1:
             raise HasamaError("--schedule-kimg means nothing without --lr-final or --gamma-final below 1.")
 
@@ -320,6 +335,9 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "critic_steps": ("referee", ("critic-steps",)),
 }
 """Fields that only do something together with a value of another: silence would be a lie."""
+
+BEFORE_THEY_WERE: dict[str, Any] = {"held_back": 0.0}
+"""What held in the runs of versions that did not know these fields, where it was not today's default."""
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}
 

@@ -5,6 +5,9 @@ images.json            where the images came from, how many, what was skipped an
 log.jsonl              one line per logged step
 samples/000120000.png  a grid from fixed latents, named by images seen
 loss.png               the losses
+health.jsonl           findings on the training's health, as they are made
+autopilot.json         with --autopilot: the recipe that was asked for, and what was done to it, when and why
+healthy/000120000.pt   with --autopilot: states to go back to
 game.pt                everything to resume
 generator.safetensors  the averaged generator: what people share
 inherited.json         with --like: which weights were taken over, and which began afresh
@@ -25,7 +28,7 @@ from filelock import FileLock, Timeout
 from hasama import __version__
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, read_json, replacing, write_json
-from hasama.recipe import Recipe
+from hasama.recipe import BEFORE_THEY_WERE, Recipe
 
 if TYPE_CHECKING:
     from hasama.dataset import Report
@@ -46,6 +49,8 @@ class Run:
         self.samples = self.folder / "samples"
         self.log_file = self.folder / "log.jsonl"
         self.loss_plot = self.folder / "loss.png"
+        self.health_file = self.folder / "health.jsonl"
+        self.autopilot_file = self.folder / "autopilot.json"
         self.stop_file = self.folder / "stop"
         self.inherited = self.folder / "inherited.json"
         self._recipe_file = self.folder / "recipe.json"
@@ -132,7 +137,7 @@ class Run:
             raise HasamaError(f"There is no run at {self.folder} (no recipe.json).")
         written = read_json(self._recipe_file, "recipe")
         try:
-            return Recipe.from_dict(written["recipe"])
+            return Recipe.from_dict(BEFORE_THEY_WERE | written["recipe"])
         except (KeyError, TypeError, AttributeError, HasamaError) as error:
             version = written.get("version", "unknown") if isinstance(written, dict) else "unknown"
             raise HasamaError(
@@ -163,29 +168,31 @@ class Run:
         """The sample grid made after so many images."""
         return self.samples / f"{images_seen:09d}.png"
 
-    # --- the log
+    # --- the log and the findings
 
     def append_log(self, figures: dict[str, Any]) -> None:
         """Add one line."""
-        try:
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
-        except OSError as error:
-            raise cannot_write(self.log_file, error) from error
+        _append(self.log_file, figures)
 
     def log(self) -> list[dict[str, Any]]:
         """All lines that are whole."""
-        try:
-            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return []
-        return [figures for line in lines if (figures := _parsed(line)) is not None]
+        return _lines(self.log_file)
+
+    def append_finding(self, finding: dict[str, Any]) -> None:
+        """Add one finding."""
+        _append(self.health_file, finding)
+
+    def findings(self) -> list[dict[str, Any]]:
+        """What was found while training, oldest first: name, severity, images_seen, explanation, ... of each."""
+        return [line for line in _lines(self.health_file) if isinstance(line.get("name"), str)]
 
     def cut_log(self, images_seen: int) -> None:
-        """Forget what was logged after the checkpoint that a run resumes from: it will be logged again."""
-        kept = [figures for figures in self.log() if figures["images_seen"] <= images_seen]
-        with replacing(self.log_file) as temporary:
-            temporary.write_text("".join(json.dumps(figures) + "\n" for figures in kept), encoding="utf-8")
+        """Forget what was logged and found after the checkpoint that a run resumes from: it will be again."""
+        for file in (self.log_file, self.health_file):
+            kept = [line for line in _lines(file) if line["images_seen"] <= images_seen]
+            if file.exists() or file is self.log_file:
+                with replacing(file) as temporary:
+                    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     # --- the checkpoint
 
@@ -269,6 +276,22 @@ class Run:
 def _is_ours(name: str) -> bool:
     """Whether a file may be left by a run that was killed while it was being made."""
     return name == "images.json" or name.startswith(".")
+
+
+def _append(file: Path, line: dict[str, Any]) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise cannot_write(file, error) from error
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [figures for line in lines if (figures := _parsed(line)) is not None]
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

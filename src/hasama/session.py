@@ -8,19 +8,21 @@ from typing import NamedTuple
 
 import torch
 
-from hasama.dataset import Form, Pictures, Reading, Scan, batches, open_cached
+from hasama.autopilot import forget_later, original_recipe, piloted
+from hasama.dataset import Form, Pictures, Reading, Scan, batches, hold_back, open_cached
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.files import write_json
 from hasama.fitting import fit, never
 from hasama.game import Record, freeze_first, new_game
 from hasama.models.architectures import ARCHITECTURES, build
+from hasama.probe import Probe
 from hasama.recipe import Recipe, flag
 from hasama.run import Run
 from hasama.transfer import check_like, inherit
 from hasama.weights import Painter
 
-FREE = ("kimg", "sample_kimg", "checkpoint_minutes")
+FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "probe_kimg", "autopilot")
 """Fields that do not change what a step does, so that a run may change them."""
 
 
@@ -149,7 +151,10 @@ class Opening(NamedTuple):
                 self.run.save_images(pictures.report, self.source)
             else:
                 self.run.create(self.recipe, pictures.report, self.source)
-            yield from _session(self.run, self.recipe, pictures, place, stop)
+            if self.recipe.autopilot:
+                yield from piloted(self.run, lambda: _session(self.run, self.run.recipe(), pictures, place, stop))
+            else:
+                yield from _session(self.run, self.recipe, pictures, place, stop)
 
 
 def _session(
@@ -161,10 +166,13 @@ def _session(
     if recipe.like and not run.checkpoint.exists():
         write_json(run.inherited, inherit(game, recipe.like)._asdict())
     run.cut_log(game.images_seen)
-    shown = batches(pictures, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
+    forget_later(run, game.images_seen)
+    training, held = hold_back(pictures, recipe.held_back, recipe.seed)
+    shown = batches(training, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
     steps = ARCHITECTURES[recipe.architecture].loop(game, shown)
     painter = Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
-    yield from fit(run, game, steps, recipe, painter, stop)
+    probe = Probe(training, held, device) if recipe.probe_kimg else None
+    yield from fit(run, game, steps, recipe, painter, stop, probe)
 
 
 def check_buildable(recipe: Recipe) -> None:
@@ -186,7 +194,7 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
         HasamaError: the command asks for something else than the run was started with.
     """
     own = run.recipe()
-    different = {name: pair for name, pair in own.differences(asked).items() if name not in FREE}
+    different = {name: pair for name, pair in original_recipe(run).differences(asked).items() if name not in FREE}
     if different:
         told = ", ".join(f"{flag(name)} {here} (now {there})" for name, (here, there) in different.items())
         raise HasamaError(

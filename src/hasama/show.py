@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from hasama.covering import Covering
     from hasama.dataset import Scan
     from hasama.game import Record
     from hasama.projection import Guess
@@ -83,6 +84,47 @@ def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) ->
         yield from _bar(records, recipe, start)
     else:
         yield from _lines(records, recipe, start)
+
+
+def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
+    """Pass the records on, telling findings, and what the autopilot does about them, as they are written down."""
+    from hasama.autopilot import interventions
+
+    told = {finding["name"] for finding in run.findings()}
+    size, done = _size(run.health_file), len(interventions(run)) if run.exists() else 0
+    for record in records:
+        if (now := _size(run.health_file)) != size:
+            size = now
+            for one in interventions(run)[done:]:
+                say(
+                    f"autopilot: back to {one.back_to / 1000:g} kimg, because of {one.finding}, with\n  {one.flags}",
+                    "bold",
+                )
+                told, done = set(), done + 1
+            for finding in run.findings():
+                if finding["name"] not in told:
+                    told.add(finding["name"])
+                    _tell(finding)
+        yield record
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _tell(finding: dict[str, Any]) -> None:
+    """A finding in the terminal: what, why, and the first remedy."""
+    colours = {"serious": "bold red", "warning": "yellow"}
+    say(
+        f"[{finding.get('severity')}] {finding['name']} at {finding['images_seen'] / 1000:g} kimg: "
+        f"{finding.get('explanation', '')}",
+        colours.get(finding.get("severity", ""), "cyan"),
+    )
+    if remedies := finding.get("remedies"):
+        say(f"  try  {remedies[0]['flags']}")
 
 
 class _Rate(ProgressColumn):
@@ -213,11 +255,42 @@ def watch_projecting(guesses: Iterator["Guess"]) -> Iterator["Guess"]:
     yield from _watch(guesses, progress, lambda guess: f"step {guess.step}/{guess.steps}", lambda guess: guess)
 
 
+def watch_covering(records: Iterator["Covering"], name: str) -> Iterator["Covering"]:
+    """The same for a run whose modes are counted."""
+
+    def told(record: "Covering") -> str:
+        return f"{name}: {record.stage}"
+
+    yield from _watch(records, lambda record: record.done, told, lambda record: record)
+
+
+def coverage_table(told: dict[str, Any]) -> None:
+    """The floor of real data, a row for each seed, and their mean."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "modes", "high quality", "KL", "time"):
+        table.add_column(heading, justify="left" if not heading else "right")
+
+    def add(name: str, row: dict[str, Any], style: str = "") -> None:
+        quality = "-" if row["quality"] is None else f"{100 * row['quality']:.1f} %"
+        kl = "infinite" if row["kl"] is None else f"{row['kl']:.4f}"
+        seconds = duration(row["seconds"]) if "seconds" in row else ""
+        table.add_row(name, f"{row['modes']:g} of {row['of']}", quality, kl, seconds, style=style)
+
+    add("real data", told["floor"], "dim")
+    for row in told["seeds"]:
+        add(f"seed {row['seed']}", row)
+    add(f"mean of {len(told['seeds'])}", told["mean"], "bold")
+    say(f"{told['what']} by {told['recipe']}, {told['kimg']:g} kimg; {told['floor']['samples']:,} samples each")
+    console.print(table)
+
+
 def _watch(
     records: Iterator[Any],
     progress: Callable[[Any], float],
     told: Callable[[Any], str],
-    frame_of: Callable[[Any], "Frame | Guess"],
+    frame_of: Callable[[Any], "Frame | Guess | Covering"],
 ) -> Iterator[Any]:
     """A bar over any records whose progress can be told; without a terminal now and then a line."""
     began = shown = time.monotonic()

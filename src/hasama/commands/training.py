@@ -122,7 +122,7 @@ def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
 
 def _train(opening: Any, device: str, tensorboard: bool) -> int:
     from hasama.board import to_tensorboard
-    from hasama.show import say, watch_scan, watch_training
+    from hasama.show import say, watch_health, watch_scan, watch_training
 
     run, recipe = opening.run, opening.recipe
     if opening.notice:
@@ -134,7 +134,7 @@ def _train(opening: Any, device: str, tensorboard: bool) -> int:
         records = opening.session(device, asked)
         if tensorboard:
             records = to_tensorboard(records, run, recipe)
-        for _ in watch_training(records, recipe, start):
+        for _ in watch_health(watch_training(records, recipe, start), run):
             pass
         interrupted = asked()
     return _farewell(run, recipe, interrupted)

@@ -1,0 +1,181 @@
+"""Going back and doing better: on a serious finding the run returns to its last healthy state, with a remedy.
+
+`healthy/000120000.pt` are copies of the checkpoint from looks at which nothing serious was found. `autopilot.json`
+tells what was done; recipe.json is always the recipe in force. An intervention is written down before it is
+carried out, and carrying it out twice does no harm: so a run that is killed in the middle of one goes on as if it
+had not been.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hasama.errors import HasamaError
+from hasama.files import read_json, replacing, write_json
+from hasama.game import Record
+from hasama.recipe import Recipe
+from hasama.run import Run
+
+ATTEMPTS = 3
+KEPT = 4  # healthy states
+SHARES = 16  # a healthy state every so many-th of the run
+
+NEW_NETWORKS = ("architecture", "width", "latent_size", "discriminator_norm", "spectral_norm", "augment", "freeze_d")
+"""Fields that a checkpoint cannot follow: with them the run begins anew."""
+
+
+class Intervention(NamedTuple):
+    """What the autopilot did, or is about to do.
+
+    Attributes:
+        finding: the name of what was found.
+        found_at: images seen when it was.
+        back_to: images seen of the state that the run went back to.
+        changes: fields of the recipe that changed.
+        flags: the same as the command takes them.
+        why: in words.
+        done: whether it has been carried out.
+    """
+
+    finding: str
+    found_at: int
+    back_to: int
+    changes: dict[str, Any]
+    flags: str
+    why: str
+    done: bool = False
+
+
+def piloted(run: Run, begin: Callable[[], Iterator[Record]]) -> Iterator[Record]:
+    """Pass records on; on a serious finding go back, change the recipe, and begin again.
+
+    Args:
+        run: whose health.jsonl is watched.
+        begin: plays on from the run's checkpoint by the run's recipe.
+
+    Raises:
+        HasamaError: what `begin` raises, when the remedies are used up.
+    """
+    if pending := [one for one in interventions(run) if not one.done]:
+        _carry_out(run, pending[-1])
+    while True:
+        records, finding, told = begin(), None, -1
+        try:
+            for record in records:
+                yield record
+                if (size := _size(run.health_file)) != told:
+                    told = size
+                    if finding := unanswered(run):
+                        break
+        except HasamaError:
+            if not (finding := unanswered(run)):
+                raise
+        finally:
+            _close(records)
+        if finding is None:
+            return
+        _intervene(run, finding)
+
+
+def _close(records: Iterator[Record]) -> None:
+    if hasattr(records, "close"):
+        records.close()  # type: ignore[attr-defined]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def unanswered(run: Run) -> dict[str, Any] | None:
+    """A serious finding for which there is a remedy and an attempt left."""
+    if len(interventions(run)) >= ATTEMPTS:
+        return None
+    return next((f for f in run.findings() if f.get("severity") == "serious" and f.get("remedies")), None)
+
+
+def _intervene(run: Run, finding: dict[str, Any]) -> None:
+    remedy = finding["remedies"][0]
+    anew = any(name in NEW_NETWORKS for name in remedy["changes"])
+    states = [] if anew else [state for state in healthy_states(run) if state <= finding["since"]]
+    one = Intervention(
+        finding["name"], finding["images_seen"], max(states, default=0), remedy["changes"], remedy["flags"],
+        remedy["why"],
+    )  # fmt: skip
+    before = interventions(run)
+    original = run.recipe().to_dict() if not before else read_json(run.autopilot_file, "record")["recipe"]
+    _write(run, original, [*before, one])
+    _carry_out(run, one)
+
+
+def _carry_out(run: Run, one: Intervention) -> None:
+    changes = {name: tuple(v) if isinstance(v, list) else v for name, v in one.changes.items()}
+    run.save_recipe(run.recipe().but(**changes))
+    abandoned = [line for line in run.log() if line["images_seen"] > one.back_to]
+    if abandoned:
+        write_json(run.folder / "autopilot" / f"attempt-{len(interventions(run))}.json", abandoned)
+    if one.back_to:
+        with replacing(run.checkpoint) as temporary:
+            shutil.copyfile(healthy_file(run, one.back_to), temporary)
+    else:
+        run.checkpoint.unlink(missing_ok=True)
+    run.cut_log(one.back_to)
+    record = read_json(run.autopilot_file, "record")
+    done = [*interventions(run)[:-1], one._replace(done=True)]
+    _write(run, record["recipe"], done)
+
+
+def _write(run: Run, original: dict[str, Any], done: list[Intervention]) -> None:
+    write_json(run.autopilot_file, {"recipe": original, "interventions": [one._asdict() for one in done]})
+
+
+def interventions(run: Run) -> list[Intervention]:
+    """What the autopilot has done to a run, oldest first.
+
+    Raises:
+        HasamaError: autopilot.json is damaged.
+    """
+    if not run.autopilot_file.exists():
+        return []
+    try:
+        return [Intervention(**one) for one in read_json(run.autopilot_file, "record")["interventions"]]
+    except (TypeError, KeyError) as error:
+        raise HasamaError(f"The autopilot's record {run.autopilot_file} is damaged: {error}.") from error
+
+
+def original_recipe(run: Run) -> Recipe:
+    """The recipe that the user asked for, before any intervention."""
+    if not interventions(run):
+        return run.recipe()
+    return Recipe.from_dict(read_json(run.autopilot_file, "record")["recipe"])
+
+
+# --- healthy states -------------------------------------------------------------------------------
+
+
+def healthy_file(run: Run, images_seen: int) -> Path:
+    """The copy of the checkpoint from then."""
+    return run.folder / "healthy" / f"{images_seen:09d}.pt"
+
+
+def healthy_states(run: Run) -> list[int]:
+    """Images seen of the healthy states that are kept."""
+    return sorted(int(file.stem) for file in (run.folder / "healthy").glob("*.pt") if file.stem.isdigit())
+
+
+def keep_healthy(run: Run, images_seen: int) -> None:
+    """Keep a copy of the checkpoint, just saved, as a healthy state; the oldest of too many go."""
+    with replacing(healthy_file(run, images_seen)) as temporary:
+        shutil.copyfile(run.checkpoint, temporary)
+    for old in healthy_states(run)[:-KEPT]:
+        healthy_file(run, old).unlink()
+
+
+def forget_later(run: Run, images_seen: int) -> None:
+    """Before playing on: what lies ahead will be kept again."""
+    for state in healthy_states(run):
+        if state > images_seen:
+            healthy_file(run, state).unlink()

@@ -1,0 +1,218 @@
+"""A run's whole story as the doctor sees it: what was found when, whether it still holds, with plots and pictures."""
+
+import base64
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hasama.errors import HasamaError
+from hasama.files import replacing
+from hasama.findings import Finding, History
+from hasama.health import examine
+from hasama.plot import health_plot
+from hasama.run import Run
+
+VISITS = 200  # at most so many times on the way a long log is looked at
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finding in time.
+
+    Attributes:
+        finding: as it was last found.
+        first, last: images seen when it was found for the first and the last time.
+        holds: whether it does at the end of the log.
+    """
+
+    finding: Finding
+    first: int
+    last: int
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything that a report tells.
+
+    Attributes:
+        run: the run.
+        history: its log.
+        seen: what was found, first what still holds, the most serious first.
+        training: whether a process is training it now.
+    """
+
+    run: Run
+    history: History
+    seen: tuple[Seen, ...]
+    training: bool
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        now = [one.finding for one in self.seen if one.holds]
+        if not self.history.looks:
+            few = "it has logged too little to judge" if not self.history.log else "it was never looked at"
+            return f"Nothing can be said of this run: {few} (--probe-kimg)."
+        if serious := [finding.title for finding in now if finding.severity == "serious"]:
+            return f"This training is ill: {', '.join(serious)}."
+        if warnings := [finding.title for finding in now if finding.severity == "warning"]:
+            return f"This training goes on, but watch it: {', '.join(warnings)}."
+        return "This training is healthy."
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing serious holds."""
+        return not any(one.holds and one.finding.severity == "serious" for one in self.seen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "run": str(self.run.folder),
+            "images_seen": self.history.seen,
+            "training": self.training,
+            "healthy": self.healthy,
+            "verdict": self.verdict,
+            "findings": [
+                {**one.finding.to_dict(), "title": one.finding.title, "first": one.first, "last": one.last,
+                 "holds": one.holds}
+                for one in self.seen
+            ],
+            "signals": self.history.looks[-1] if self.history.looks else {},
+        }  # fmt: skip
+
+
+def diagnose(run: Run) -> Diagnosis:
+    """Go through a run's log as if one had been there.
+
+    Raises:
+        HasamaError: there is no run there, or it is damaged.
+    """
+    recipe, images, log = run.recipe(), run.images(), run.log()
+    places = [i for i, line in enumerate(log) if "diversity" in line or "not_finite" in line]
+    step = max(1, len(places) // VISITS)
+    visits: list[int] = sorted({*places[::step], *places[-1:], *range(max(0, len(log) - 1), len(log))})
+    seen: dict[str, Seen] = {}
+    for place in visits:
+        now = log[place]["images_seen"]
+        for finding in examine(log[: place + 1], recipe, images):
+            first = seen[finding.name].first if finding.name in seen else now
+            seen[finding.name] = Seen(finding, first, now, place == visits[-1])
+    order = {"serious": 0, "warning": 1, "note": 2}
+    ordered = sorted(seen.values(), key=lambda one: (not one.holds, order[one.finding.severity], one.first))
+    return Diagnosis(run, History(log, recipe, images), tuple(ordered), run.is_held())
+
+
+# --- for people -----------------------------------------------------------------------------------
+
+
+def as_text(diagnosis: Diagnosis) -> str:
+    """The report for a terminal."""
+    history = diagnosis.history
+    doing = "training now" if diagnosis.training else "not running"
+    lines = [f"{diagnosis.run.folder}: {history.seen / 1000:g} of {history.recipe.kimg:g} kimg, {doing}"]
+    lines.append(diagnosis.verdict)
+    for one in diagnosis.seen:
+        lines += ["", *_told(one)]
+    if history.looks:
+        lines += ["", "Signals at the last look:", *_signals(history)]
+    return "\n".join(lines)
+
+
+def _told(one: Seen) -> list[str]:
+    finding = one.finding
+    when = (
+        f"since {one.first / 1000:g} kimg" if one.holds else f"from {one.first / 1000:g} to {one.last / 1000:g} kimg"
+    )
+    lines = [f"[{finding.severity}] {finding.title}, {when}" + ("" if one.holds else " (over)"), finding.explanation]
+    if one.holds:
+        lines += [f"  try  {remedy.flags}   ({remedy.why})" for remedy in finding.remedies]
+    return lines
+
+
+MEANINGS = {
+    "diversity": "how various the fakes are, in pixels (reals: 1)",
+    "diversity_features": "how various they are to the discriminator (reals: 1)",
+    "covered": "share of 128 reals with a fake near them (good: above 0.8)",
+    "distance": "distance of fakes from reals, squared MMD (good: below 0.1)",
+    "repeats": "share of 128 fakes that have a twin (good: 0)",
+    "nearest": "distance to the nearest training picture (other reals: 1)",
+    "overfit": "how far the discriminator knows its reals by heart (good: below 0.2)",
+    "unrest": "how far the generator is from its own average (good: below 0.5)",
+    "gradient_generator": "norm of the generator's gradient",
+    "gradient_discriminator": "norm of the discriminator's gradient",
+    "update_generator": "the generator's last step, as a share of its weights",
+    "update_discriminator": "the discriminator's last step, as a share of its weights",
+}
+"""What the signals mean, in the order in which they are told."""
+
+
+def _signals(history: History) -> list[str]:
+    latest = history.looks[-1]
+    told = [(name, latest[name], meaning) for name, meaning in MEANINGS.items() if latest.get(name) is not None]
+    return [f"  {name:22} {value:9.3g}  {meaning}" for name, value, meaning in told]
+
+
+# --- as a page ------------------------------------------------------------------------------------
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+h1 {{ font-size: 1.4rem }} img {{ max-width: 100% }} code {{ background: #f2f2f2; padding: .1rem .3rem }}
+section {{ border-left: .4rem solid #bbb; padding: .1rem 1rem; margin: 1rem 0 }}
+.serious {{ border-color: #c0392b }} .warning {{ border-color: #e0a030 }} .over {{ opacity: .55 }}
+td {{ padding: .1rem .8rem .1rem 0 }} td:nth-child(2) {{ text-align: right; font-variant-numeric: tabular-nums }}
+</style><h1>{title}</h1><p><strong>{verdict}</strong></p>{findings}<h2>Signals</h2>{plot}
+<table>{signals}</table><h2>Samples</h2>{samples}</html>
+"""
+
+
+def save_page(diagnosis: Diagnosis, path: Path) -> None:
+    """One HTML file that holds everything: findings, plots, the latest sample grid.
+
+    Raises:
+        HasamaError: it cannot be written.
+    """
+    history, run = diagnosis.history, diagnosis.run
+    plot = health_plot(history.log, [(s.finding.title, s.first, s.last) for s in diagnosis.seen])
+    grids = sorted(run.samples.glob("*.png"))
+    latest = history.looks[-1] if history.looks else {}
+    rows = "".join(
+        f"<tr><td>{name}</td><td>{latest[name]:.3g}</td><td>{html.escape(meaning)}</td></tr>"
+        for name, meaning in MEANINGS.items() if latest.get(name) is not None
+    )  # fmt: skip
+    page = PAGE.format(
+        title=html.escape(f"{run.folder} at {history.seen / 1000:g} kimg"),
+        verdict=html.escape(diagnosis.verdict),
+        findings="".join(map(_section, diagnosis.seen)),
+        plot=_embedded(plot) if plot else "<p>Nothing has been logged yet.</p>",
+        signals=rows,
+        samples=_embedded(_read(grids[-1])) if grids else "<p>None yet.</p>",
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _section(one: Seen) -> str:
+    lines = [html.escape(line) for line in _told(one)]
+    remedies = "".join(
+        f"<li><code>{html.escape(remedy.flags)}</code> {html.escape(remedy.why)}</li>"
+        for remedy in one.finding.remedies
+    )  # fmt: skip
+    over = "" if one.holds else " over"
+    evidence = ", ".join(f"{name} {value:.3g}" for name, value in one.finding.evidence.items())
+    return (
+        f'<section class="{one.finding.severity}{over}"><h3>{lines[0]}</h3><p>{lines[1]}</p>'
+        f"<p>Evidence: {html.escape(evidence)}</p>" + (f"<ul>{remedies}</ul>" if remedies else "") + "</section>"
+    )
+
+
+def _embedded(png: bytes) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HasamaError(f"Cannot read {path}: {error.strerror or error}.") from error

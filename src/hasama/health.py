@@ -1,0 +1,265 @@
+"""Is this training healthy, and if not, what is to be done? Pure checks over what a run has logged.
+
+A check is a function of a `History` that gives a `Finding` or None. It knows nothing of files and of networks: so it
+can be tested on histories in which the truth is known, and run again over a log that somebody sent by mail. All
+thresholds stand here; they were set on induced failures and healthy trainings (benchmarks/doctor.py).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hasama.findings import RECENT, Finding, History
+from hasama.recipe import Recipe
+from hasama.remedies import (
+    against_collapse,
+    against_discriminator,
+    against_generator,
+    against_swings,
+    few_pictures,
+    finer,
+    slower,
+    steady,
+    usual_rates,
+)
+
+
+def examine(log: list[dict[str, Any]], recipe: Recipe, images: dict[str, Any] | None = None) -> list[Finding]:
+    """All findings at the end of a log, the most serious first.
+
+    Args:
+        log: `Run.log()`, or its beginning, to see what was to be seen then.
+        recipe: `Run.recipe()`.
+        images: `Run.images()`.
+    """
+    history = History(log, recipe, images)
+    found = [finding for check in CHECKS if (finding := check(history)) is not None]
+    return sorted(found, key=lambda finding: ("serious", "warning", "note").index(finding.severity))
+
+
+# --- the pictures themselves ----------------------------------------------------------------------
+
+FEW, VERY_FEW = 200, 16
+ALIKE, FLAT = 0.06, 0.04  # of the range -1 to 1
+
+
+def too_few(history: History) -> Finding | None:
+    """So few pictures that a GAN can only learn them by heart."""
+    used = history.images.get("used")
+    if not isinstance(used, int) or history.images.get("crops"):
+        return None
+    different = used - sum(len(group) - 1 for group in history.images.get("duplicates", []))
+    augments = history.recipe.augment != "none" or history.recipe.like
+    if different >= FEW or (augments and different >= VERY_FEW):
+        return None
+    severity = "serious" if different < VERY_FEW else "warning"
+    return history.finding("too-few", severity, 0, {"pictures": different}, few_pictures(history.recipe))
+
+
+def all_alike(history: History) -> Finding | None:
+    """The reals hardly differ from each other."""
+    spread = history.at_look("spread_real")
+    if not len(spread) or spread[-1] >= ALIKE or (history.at_look("contrast_real")[-1:] < FLAT).any():
+        return None
+    return history.finding("all-alike", "serious", 0, {"spread": spread[-1]})
+
+
+def one_colour(history: History) -> Finding | None:
+    """Each of the reals is a plain surface."""
+    contrast = history.at_look("contrast_real")
+    if not len(contrast) or contrast[-1] >= FLAT:
+        return None
+    return history.finding("one-colour", "serious", 0, {"contrast": contrast[-1]})
+
+
+# --- numbers that break down ----------------------------------------------------------------------
+
+ENORMOUS_LOSS, ENORMOUS_LOGIT = 100.0, 300.0
+
+
+def not_finite(history: History) -> Finding | None:
+    """A loss is NaN or infinite."""
+    if not history.log or "not_finite" not in history.log[-1]:
+        return None
+    since = history.looks[-1]["images_seen"] if history.looks else 0
+    return history.finding("not-finite", "serious", since, {}, [slower(history.recipe, 4), steady(history.recipe)])
+
+
+def divergence(history: History) -> Finding | None:
+    """Losses or opinions grow without bound."""
+    losses = np.abs(np.concatenate([history.recent("loss_discriminator"), history.recent("loss_generator")]))
+    logits = np.abs(np.concatenate([history.at_look(n, RECENT) for n in ("logit_real", "logit_fake")]))
+    if len(logits) < 4:
+        return None
+    loss, logit = float(np.median(losses)) if len(losses) else 0.0, float(np.median(logits))
+    if loss < ENORMOUS_LOSS and logit < ENORMOUS_LOGIT:
+        return None
+    since = history.since("logit_real", lambda value: abs(value) > ENORMOUS_LOGIT / 10)
+    evidence = {"loss": loss, "logit": logit}
+    return history.finding(
+        "divergence", "serious", since, evidence, [steady(history.recipe), slower(history.recipe, 4)]
+    )
+
+
+# --- the generator's pictures ---------------------------------------------------------------------
+
+PATIENCE = 5  # looks that any generator is given to begin to paint
+EARLY = 600  # steps in which healthy generators, too, paint much the same for every latent
+MOVED = 0.05
+POOR, FALLEN = 0.3, 0.5
+REPEATED, STUCK = 0.15, 0.95
+NARROW, CLOSE = 0.55, 0.5
+
+
+def early(history: History) -> bool:
+    """Whether it is too early to call anything but a dead start."""
+    return history.steps < EARLY or len(history.looks) < PATIENCE + RECENT
+
+
+def dead_start(history: History) -> Finding | None:
+    """From the beginning on the pictures have not changed."""
+    spans = [_span(history.at_look(name)) for name in ("contrast", "diversity", "distance")]
+    if len(history.looks) < PATIENCE or max(spans) > MOVED:
+        return None
+    return history.finding("dead-start", "serious", 0, {"change": max(spans)}, [usual_rates(history.recipe)])
+
+
+def _span(values: np.ndarray) -> float:
+    """From the smallest to the largest, as a share of the largest."""
+    return float(np.ptp(values) / max(np.abs(values).max(), 1e-9)) if len(values) else 0.0
+
+
+def mode_collapse(history: History) -> Finding | None:
+    """The fakes are nearly all alike, and do not become more various."""
+    values = history.at_look("diversity")
+    if early(history) or dead_start(history):
+        return None
+    before = values[-PATIENCE - RECENT : -PATIENCE].mean()
+    now, best = values[-RECENT:].max(), values.max()
+    stuck = now < POOR and now < 1.15 * before
+    fallen = best > 2 * POOR and now < FALLEN * best
+    if not (stuck or fallen):
+        return None
+    since = history.since("diversity", lambda value: value < max(POOR, FALLEN * best))
+    evidence = {"diversity": now, "best": best, "repeats": _last(history, "repeats")}
+    return history.finding("mode-collapse", "serious", since, evidence, against_collapse(history.recipe))
+
+
+def partial_collapse(history: History) -> Finding | None:
+    """Some pictures are painted again and again, or a part of the reals is never painted."""
+    repeats, values = history.at_look("repeats", RECENT), history.at_look("diversity")
+    if early(history) or len(repeats) < RECENT or mode_collapse(history) or dead_start(history):
+        return None
+    covered = history.at_look("covered", RECENT).max()
+    before = history.at_look("repeats", 2 * RECENT)[:RECENT].mean()
+    if repeats.min() < REPEATED or repeats.mean() < STUCK * before:
+        return None
+    since = history.since("repeats", lambda value: value >= REPEATED)
+    evidence = {"repeats": repeats.min(), "diversity": values[-1], "covered": covered}
+    return history.finding("partial-collapse", "warning", since, evidence, against_collapse(history.recipe))
+
+
+NEAR = 0.5
+
+
+def memorisation(history: History) -> Finding | None:
+    """The fakes are copies of pictures that were trained on."""
+    near = history.at_look("nearest", RECENT)
+    if len(near) < RECENT or near.max() >= NEAR or all_alike(history) or one_colour(history):
+        return None
+    since = history.since("nearest", lambda value: value < NEAR)
+    return history.finding("memorisation", "warning", since, {"nearest": near.max()}, few_pictures(history.recipe))
+
+
+# --- the balance between the players --------------------------------------------------------------
+
+SURE, SURE_LOSS = 0.97, 0.1
+FOOLED = 0.2
+BAD, BETTER = 0.3, 0.9
+WINNING_LOOKS = 6
+
+
+def discriminator_wins(history: History) -> Finding | None:
+    """It is right about everything, and the generator learns nothing from it."""
+    right = [history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake")]
+    distance = history.at_look("distance")
+    if early(history) or min(len(one) for one in right) < 5 or dead_start(history):
+        return None
+    now, before = np.median(distance[-RECENT:]), np.median(distance[-WINNING_LOOKS - 1 : -RECENT])
+    sure = min(one.mean() for one in right)
+    if sure < SURE or now < BAD or now < BETTER * before:
+        return None
+    since = history.looks[-WINNING_LOOKS]["images_seen"]
+    evidence = {"accuracy": sure, "loss": history.recent("loss_discriminator").mean(), "distance": now}
+    return history.finding("discriminator-wins", "serious", since, evidence, against_discriminator(history.recipe))
+
+
+def generator_wins(history: History) -> Finding | None:
+    """The discriminator is fooled by pictures that are nothing like the reals."""
+    fake, distance = history.recent("accuracy_fake"), history.at_look("distance", RECENT)
+    if early(history) or len(fake) < 5 or distance.min() < BAD:
+        return None
+    if fake.mean() > FOOLED or dead_start(history):
+        return None
+    since = history.looks[-RECENT]["images_seen"]
+    evidence = {"accuracy": fake.mean(), "distance": distance.min()}
+    return history.finding("generator-wins", "serious", since, evidence, against_generator(history.recipe))
+
+
+OVERFIT = 0.4
+
+
+def overfitting(history: History) -> Finding | None:
+    """The discriminator tells reals that it was trained on from reals that it was not."""
+    overfit = history.at_look("overfit", RECENT)
+    if len(overfit) < RECENT or overfit.min() < OVERFIT:
+        return None
+    since = history.since("overfit", lambda value: value >= OVERFIT)
+    return history.finding("overfitting", "warning", since, {"overfit": overfit.min()}, few_pictures(history.recipe))
+
+
+SWINGS_LOOKS, SWING = 8, 0.35
+
+
+def oscillation(history: History) -> Finding | None:
+    """The players chase each other: pictures become better and worse in turn."""
+    values = history.at_look("distance", SWINGS_LOOKS)
+    if len(values) < SWINGS_LOOKS or len(history.looks) < PATIENCE + SWINGS_LOOKS:
+        return None
+    trend = np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
+    swing = float(np.std(values - trend) / max(np.median(values), 0.05))
+    turns = int((np.diff(np.sign(np.diff(values))) != 0).sum())
+    if swing < SWING or turns < 3:
+        return None
+    since = history.looks[-SWINGS_LOOKS]["images_seen"]
+    return history.finding("oscillation", "warning", since, {"swing": swing}, against_swings(history.recipe))
+
+
+PLATEAU_LOOKS, GAINED = 24, 0.05
+
+
+def plateau(history: History) -> Finding | None:
+    """The pictures have not become nearer to the reals for a third of the run."""
+    distance, diversity = history.at_look("distance"), history.at_look("diversity")
+    if len(distance) < PLATEAU_LOOKS or diversity[-RECENT:].min() < NARROW:
+        return None
+    third = len(distance) // 3
+    now, before = np.median(distance[-third:]), np.median(distance[-2 * third : -third])
+    best_before, best_now = distance[:-third].min(), distance[-third:].min()
+    if now < (1 - GAINED) * before or best_now < (1 - GAINED) * best_before:
+        return None
+    since = history.looks[-third]["images_seen"]
+    return history.finding("plateau", "note", since, {"distance": now, "before": before}, finer(history.recipe))
+
+
+def _last(history: History, name: str) -> float:
+    values = history.at_look(name)
+    return float(values[-1]) if len(values) else math.nan
+
+
+CHECKS: tuple[Callable[[History], Finding | None], ...] = (
+    not_finite, divergence, too_few, all_alike, one_colour, dead_start, mode_collapse, partial_collapse,
+    discriminator_wins, generator_wins, memorisation, overfitting, oscillation, plateau,
+)  # fmt: skip

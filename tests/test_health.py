@@ -1,0 +1,184 @@
+"""The doctor's checks on histories in which the truth is known."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hasama.findings import Finding, History
+from hasama.health import CHECKS, examine
+from hasama.recipe import RECIPES, Recipe
+from hasama.remedies import EXPLANATIONS, TITLES, Remedy, as_flag
+
+RECIPE = RECIPES["dcgan"].but(kimg=200.0)
+IMAGES = {"used": 5000, "duplicates": []}
+LOOK = 5000  # images between two looks
+
+
+def healthy(done: float) -> dict[str, float]:
+    """Signals of a training that goes well, at a share of its length."""
+    return {
+        "loss_discriminator": 0.9, "loss_generator": 1.4, "accuracy_real": 0.8, "accuracy_fake": 0.8,
+        "spread_real": 0.6, "contrast_real": 0.5, "contrast": 0.2 + 0.8 * min(1, 2 * done),
+        "diversity": 0.1 + 0.85 * min(1, 2 * done), "diversity_features": 0.3 + 0.6 * min(1, 2 * done),
+        "covered": min(0.9, done), "distance": 0.05 + 2 * math.exp(-6 * done), "repeats": max(0.0, 1 - 4 * done),
+        "nearest": 1.0, "unrest": 0.2, "overfit": 0.05, "logit_real": 1.0, "logit_fake": -1.0,
+        "gradient_generator": 1.0, "gradient_discriminator": 1.0,
+    }  # fmt: skip
+
+
+def story(change: Callable[[float], dict[str, Any]] | None = None, looks: int = 40) -> list[dict[str, Any]]:
+    """A log: at each look and once between two of them, the healthy signals with some changed."""
+    log = []
+    for number in range(1, 2 * looks + 1):
+        done = number / (2 * looks)
+        figures = healthy(done) | (change(done) if change else {})
+        line = {"images_seen": number * LOOK // 2, "seconds": float(number)} | figures
+        log.append(line if number % 2 == 0 else {k: v for k, v in line.items() if k in BETWEEN})
+    return log
+
+
+BETWEEN = ("images_seen", "seconds", "loss_discriminator", "loss_generator", "accuracy_real", "accuracy_fake")
+
+
+def names(log: list[dict[str, Any]], recipe: Recipe = RECIPE, images: dict[str, Any] = IMAGES) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(log, recipe, images)}
+
+
+def test_a_healthy_training_is_left_alone_at_every_moment():
+    log = story()
+    for end in range(len(log) + 1):
+        assert not {name for name, f in names(log[:end]).items() if f.severity != "note"}
+
+
+def late(figures: dict[str, Any], start: float = 0.5) -> Callable[[float], dict[str, Any]]:
+    """The same figures from a moment on."""
+    return lambda done: figures if done > start else {}
+
+
+CASES: dict[str, tuple[Callable[[float], dict[str, Any]], str]] = {
+    "mode-collapse": (late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5}), "serious"),
+    "partial-collapse": (late({"diversity": 0.8, "repeats": 0.4}), "warning"),
+    "discriminator-wins": (
+        late({"accuracy_real": 1.0, "accuracy_fake": 1.0, "loss_discriminator": 0.001, "distance": 2.0}, 0.1),
+        "serious",
+    ),
+    "generator-wins": (late({"accuracy_fake": 0.02, "distance": 2.5}, 0.3), "serious"),
+    "divergence": (late({"logit_real": 1e5, "logit_fake": -1e5, "loss_discriminator": -1e5}), "serious"),
+    "memorisation": (late({"nearest": 0.1}), "warning"),
+    "overfitting": (late({"overfit": 0.8}), "warning"),
+    "dead-start": (lambda done: {"contrast": 0.1, "diversity": 0.05, "distance": 2.0, "repeats": 1.0}, "serious"),
+    "oscillation": (
+        lambda done: {"distance": 0.3 + 0.25 * (-1) ** int(done * 20)} if done > 0.3 else {},
+        "warning",
+    ),
+    "all-alike": (lambda done: {"spread_real": 0.01}, "serious"),
+    "one-colour": (lambda done: {"contrast_real": 0.01}, "serious"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_induced_is_found_and_explained(name: str):
+    change, severity = CASES[name]
+    found = names(story(change))
+    assert found[name].severity == severity
+    assert found[name].images_seen == 40 * LOOK
+    assert "{" not in found[name].explanation
+    assert found[name].evidence or name == "not-finite"
+    assert all(math.isfinite(value) for value in found[name].evidence.values())
+
+
+@pytest.mark.parametrize("name", ["mode-collapse", "divergence", "memorisation", "overfitting", "partial-collapse"])
+def test_since_is_when_it_began(name: str):
+    change, _ = CASES[name]
+    since = names(story(change))[name].since
+    assert 0.5 * 40 * LOOK <= since <= 0.55 * 40 * LOOK + LOOK
+
+
+def test_no_collapse_is_called_in_the_first_looks():
+    early = story(lambda done: {"diversity": 0.02, "repeats": 1.0, "distance": 3 - done}, looks=5)
+    assert "mode-collapse" not in names(early)
+
+
+def test_a_slow_start_that_grows_is_no_collapse():
+    slow = story(lambda done: {"diversity": 0.02 + 0.25 * done, "repeats": 1.0, "distance": 2 - 1.5 * done})
+    assert "mode-collapse" not in names(slow)
+
+
+def test_a_discriminator_that_is_sure_while_the_generator_improves_has_not_won():
+    sure = story(lambda done: {"accuracy_real": 1.0, "accuracy_fake": 1.0, "loss_discriminator": 0.001})
+    assert "discriminator-wins" not in names(sure[:30])
+
+
+def test_numbers_that_break_down():
+    log = [*story(looks=4), {"images_seen": 21000, "not_finite": "loss_generator"}]
+    finding = names(log)["not-finite"]
+    assert finding.severity == "serious"
+    assert finding.since == 20000
+    assert finding.remedies[0].changes["generator_lr"] == RECIPE.generator_lr / 4
+
+
+@pytest.mark.parametrize(
+    ("used", "augment", "severity"),
+    [(3, "none", "serious"), (3, "diffaugment", "serious"), (100, "none", "warning"), (100, "ada", None)]
+    + [(200, "none", None)],
+)
+def test_few_pictures(used: int, augment: str, severity: str | None):
+    found = names(story(), RECIPE.but(augment=augment), {"used": used})
+    assert (found["too-few"].severity if severity else None) == severity
+    assert ("too-few" in found) == bool(severity)
+
+
+def test_copies_do_not_count_as_pictures():
+    images = {"used": 1000, "duplicates": [[str(n) for n in range(995)]]}
+    assert names(story(), RECIPE, images)["too-few"].evidence == {"pictures": 6}
+
+
+def test_a_plateau_is_a_note_and_only_late():
+    flat = story(lambda done: {"distance": max(0.2, 2 * math.exp(-20 * done))})
+    assert names(flat)["plateau"].severity == "note"
+    assert "plateau" not in names(flat[:30])
+    assert "plateau" not in names(story(lambda done: {"distance": 2 - 1.9 * done}))
+
+
+@given(st.lists(st.dictionaries(
+    st.sampled_from(sorted(healthy(0))),
+    st.one_of(st.none(), st.floats(-1e6, 1e6), st.floats(allow_nan=True)),
+), max_size=30))  # fmt: skip
+def test_no_log_whatsoever_breaks_the_checks(lines: list[dict[str, Any]]):
+    log = [{"images_seen": 1000 * number, **line} for number, line in enumerate(lines)]
+    for finding in examine(log, RECIPE, {}):
+        assert finding.name in TITLES
+        assert finding.to_dict()["name"] == finding.name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_remedies_change_something_and_make_recipes(recipe: str):
+    chosen = RECIPES[recipe].but(kimg=200.0)
+    for change, _ in CASES.values():
+        for finding in names(story(change), chosen).values():
+            for remedy in finding.remedies:
+                assert chosen.but(**remedy.changes) != chosen
+                assert remedy.flags.startswith("--")
+
+
+def test_flags_are_what_the_command_takes():
+    changes = {"generator_lr": 0.0001, "mirror": True, "generator_betas": (0.0, 0.99), "augment": "ada"}
+    told = Remedy(changes, "").flags
+    assert told == "--generator-lr 0.0001 --mirror --generator-betas 0 0.99 --augment ada"
+    assert as_flag("mirror", False) == "--no-mirror"
+
+
+def test_every_finding_has_a_title_and_an_explanation():
+    assert TITLES.keys() == EXPLANATIONS.keys()
+    assert len(CHECKS) == len(TITLES)
+
+
+def test_history_reads_looks_and_lines_between():
+    history = History(story(looks=10), RECIPE)
+    assert len(history.looks) == 10
+    assert history.at_look("diversity", 3).shape == (3,)
+    assert len(history.recent("accuracy_real", 3)) == 6
