@@ -68,8 +68,8 @@ FAILURES: dict[str, Case] = {
         "mnist", "dense --batch 64 --kimg 90 --generator-lr 5e-3 --generator-betas 0.9 0.999",
         ("mode-collapse", "partial-collapse"), "a generator 25 times as fast, with much momentum",
     ),
-    "collapse-dcgan": Case(
-        "kaokore", f"{SMALL} --kimg 90 --generator-lr 2e-2", ("mode-collapse", "generator-wins"),
+    "generator-too-fast": Case(
+        "kaokore", f"{SMALL} --kimg 90 --generator-lr 2e-2", ("generator-wins", "mode-collapse"),
         "a generator 100 times as fast",
     ),
     "partial-collapse": Case(
@@ -80,10 +80,12 @@ FAILURES: dict[str, Case] = {
         "digits", f"{SMALL} --kimg 90 --generator-lr 4e-3 --discriminator-lr 4e-3 --generator-betas 0.9 0.999 "
         "--discriminator-betas 0.9 0.999 --ema-kimg 0", ("oscillation",), "rates 20 times too large for both",
     ),
-    "memorisation": Case("eight faces", f"{SMALL} --kimg 60", ("memorisation",), "eight pictures"),
+    "memorisation": Case(
+        "eight faces", "dense --size 32 --batch 64 --kimg 90", ("memorisation",), "eight pictures",
+    ),
     "overfitting": Case(
-        "thousand faces", f"{SMALL} --kimg 90 --discriminator-norm none --discriminator-lr 5e-4",
-        ("overfitting",), "a thousand pictures shown ninety times to a fast discriminator",
+        "400 faces", "dcgan --size 32 --width 32 --kimg 75 --held-back 0.1", ("overfitting",),
+        "360 pictures, each shown two hundred times",
     ),
     "dead-start": Case("mnist", f"{SMALL} --kimg 40 --generator-lr 1e-8", ("dead-start",), "a rate of 1e-8"),
     "all-alike": Case("alike", f"{SMALL} --kimg 20", ("all-alike",), "600 copies of a face, with a little noise"),
@@ -116,7 +118,7 @@ def noisy(pictures: np.ndarray, seed: int, deviation: float = 2) -> np.ndarray:
 MADE: dict[str, Callable[[Path, int], np.ndarray]] = {
     "eight faces": lambda data, seed: faces(data, 8, seed),
     "three faces": lambda data, seed: faces(data, 3, seed),
-    "thousand faces": lambda data, seed: faces(data, 1000, seed),
+    "400 faces": lambda data, seed: faces(data, 400, seed),
     "alike": lambda data, seed: noisy(faces(data, 1, seed).repeat(600, 0), seed),
     "flat": lambda data, seed: noisy(
         np.random.default_rng(seed).uniform(80, 180, (600, 1, 1, 3)).repeat(32, 1).repeat(32, 2), seed

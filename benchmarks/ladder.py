@@ -139,7 +139,7 @@ def real_features(pictures: "Pictures", out: Path) -> "torch.Tensor":
     """Of all real pictures, in the shuffled order; kept for the next table."""
     from safetensors.torch import load_file, save_file
 
-    from hasama.metrics import EXTRACTOR, vgg_features
+    from hasama.extractors import EXTRACTOR, vgg_features
 
     file = out / f"real-{pictures.report.digest[:12]}-{EXTRACTOR}.safetensors"
     if not file.is_file():
@@ -154,8 +154,8 @@ def real_features(pictures: "Pictures", out: Path) -> "torch.Tensor":
 
 def fake_features(painter: "Painter", seed: int = LATENT_SEED) -> "torch.Tensor":
     """Of `COUNT` generated pictures."""
+    from hasama.extractors import vgg_features
     from hasama.latent import draw_latents, labels_for, paint
-    from hasama.metrics import vgg_features
 
     latents = draw_latents(seed, COUNT, painter.latent_size)
     return vgg_features(paint(painter, latents, labels_for(painter, COUNT)))
@@ -179,7 +179,7 @@ def floor(reals: "torch.Tensor") -> Row:
 
 def markdown(rows: dict[str, Row], source: str, size: str) -> str:
     """The table, best KID first."""
-    from hasama.metrics import EXTRACTOR
+    from hasama.extractors import EXTRACTOR
 
     ordered = sorted(rows.values(), key=lambda row: (row.name != FLOOR, row.kid))
     lines = [

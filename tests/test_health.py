@@ -123,8 +123,13 @@ def test_numbers_that_break_down():
 
 @pytest.mark.parametrize(
     ("used", "augment", "severity"),
-    [(3, "none", "serious"), (3, "diffaugment", "serious"), (100, "none", "warning"), (100, "ada", None)]
-    + [(200, "none", None)],
+    [
+        (3, "none", "serious"),
+        (3, "diffaugment", "serious"),
+        (100, "none", "warning"),
+        (100, "ada", None),
+        (200, "none", None),
+    ],
 )
 def test_few_pictures(used: int, augment: str, severity: str | None):
     found = names(story(), RECIPE.but(augment=augment), {"used": used})

@@ -1,21 +1,29 @@
-"""KID, coverage and density against their definitions, written out; and what the network is shown."""
-
-from collections.abc import Iterator
+"""FID, KID, coverage, density, precision and recall against their definitions, written out."""
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 
 import hasama.metrics as metrics
 from hasama.errors import HasamaError
-from hasama.features import VGG
-from hasama.images import as_channels
-from hasama.metrics import EXTRACTOR, LAYER, coverage, density, kid, squared_mmd, vgg_features
-from narrow_vgg import narrow_weights
+from hasama.metrics import (
+    Moments,
+    coverage,
+    density,
+    fid,
+    frechet,
+    in_their_span,
+    kid,
+    moments,
+    neighbourhoods,
+    precision,
+    recall,
+    squared_mmd,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -88,6 +96,19 @@ def test_a_few_rows_at_a_time_give_the_same(at_once: int, monkeypatch: pytest.Mo
     assert density(real, fake) == inside.sum() / (5 * 70)
 
 
+@given(two_sets(), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_precision_and_recall_are_the_papers_with_ties_and_copies(sets: tuple[torch.Tensor, torch.Tensor], k: int):
+    real, fake = sets
+    fake = torch.cat([fake, fake + 1, real[:1]])  # more than k
+    assert precision(real, fake, k) == inside_as_defined(real, fake, k).any(0).mean()
+    assert recall(real, fake, k) == inside_as_defined(fake, real, k).any(0).mean()
+    assert recall(real, fake, k) == precision(fake, real, k)
+    covered, crowd = neighbourhoods(real, fake, k)
+    assert covered.tolist() == inside_as_defined(real, fake, k).any(1).tolist()
+    assert crowd.tolist() == inside_as_defined(real, fake, k).sum(0).tolist()
+
+
 def test_by_hand():
     """Kernels: 1 within {0, 0}; (1 + 1)^3 = 8 within {1, 1}; 1 between: 1 + 8 - 2."""
     assert squared_mmd(torch.zeros(2, 1), torch.ones(2, 1)) == 7
@@ -95,6 +116,11 @@ def test_by_hand():
     fake = torch.tensor([[1.5], [4.0], [30.0]])  # in that of 1 and 3; of 3 and 10; of none
     assert coverage(real, fake, 1) == 3 / 4
     assert density(real, fake, 1) == 4 / 3
+    assert precision(real, fake, 1) == 2 / 3
+    assert (
+        recall(real, fake, 1) == 4 / 4
+    )  # their balls are 2.5, 2.5 and 26 wide: 0, 1, 3 in the first; 10 in the last
+    assert recall(real, fake[:2], 1) == 3 / 4
 
 
 # --- what the figures mean ------------------------------------------------------------------------
@@ -168,77 +194,91 @@ def test_too_few_pictures_are_an_error():
             figure(normal(5), normal(9))
         with pytest.raises(HasamaError, match="Of 9 real and 0 generated"):
             figure(normal(9), normal(0))
+    with pytest.raises(HasamaError, match="Of 3 real and 9 generated pictures, no 3 neighbours"):
+        precision(normal(3), normal(9))
+    with pytest.raises(HasamaError, match="Of 9 real and 3 generated pictures, no 3 neighbours"):
+        recall(normal(9), normal(3))
+    with pytest.raises(HasamaError, match="Of 0 real and 9 generated"):
+        recall(normal(0), normal(9))
+    with pytest.raises(HasamaError, match="FID compares at least two pictures of each kind; here are 1 and 9"):
+        fid(normal(1), normal(9))
 
 
-# --- features -------------------------------------------------------------------------------------
+# --- Fréchet --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network of the same form, a thousand times as fast."""
-    monkeypatch.setattr(metrics, "load_weights", narrow_weights)
+def fid_as_defined(real: torch.Tensor, fake: torch.Tensor) -> float:
+    """With the root of the matrix, made by Schur's decomposition."""
+    x, y = real.double().numpy(), fake.double().numpy()
+    c, d = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (x, y))
+    root = np.real(scipy.linalg.sqrtm(c @ d))
+    return float(np.square(x.mean(0) - y.mean(0)).sum() + np.trace(c + d - 2 * root))
 
 
-def some_pixels(count: int, height: int = 64, width: int = 64, channels: int = 3) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, height, width, channels), np.uint8)
+@given(seed=seeds, size=st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_fid_is_the_papers(seed: int, size: int):
+    real = normal(40, size, seed) @ normal(size, size, seed + 1)
+    fake = normal(30, size, seed + 2, 0.5) @ normal(size, size, seed + 3)
+    wanted = fid_as_defined(real, fake)
+    assert fid(real, fake) == pytest.approx(wanted, rel=1e-7, abs=1e-7)
+    assert fid(fake, real) == pytest.approx(wanted, rel=1e-7, abs=1e-7)
+    assert fid(real.flip(0), fake) == pytest.approx(wanted, rel=1e-7, abs=1e-7)
+    assert fid(3 * real - 1, 3 * fake - 1) == pytest.approx(9 * wanted, rel=1e-6, abs=1e-6)
 
 
-def test_the_real_network_gives_its_layers_mean_whatever_the_batches_are():
-    pixels = some_pixels(5)
-    features = vgg_features(pixels)
-    assert (features.shape, features.dtype) == ((5, 512), torch.float32)
-    assert features.min() >= 0
-    network = VGG(metrics.load_weights(), ["relu5_1"], border="zeros")
-    exact = network(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1)["relu5_1"].mean((2, 3))
-    torch.testing.assert_close(features, exact, rtol=0.03, atol=0.03)  # bf16, where the machine has it
-    cut = vgg_features(batch for batch in (pixels[:2], pixels[2:3], pixels[3:]))
-    torch.testing.assert_close(cut, features, rtol=1e-2, atol=1e-2)
-    assert LAYER in EXTRACTOR
+def test_fid_by_hand():
+    """One feature: (m - m')^2 + (s - s')^2. Here the means are 1 and 4, the deviations the roots of 2 and of 8."""
+    assert fid(torch.tensor([[0.0], [2.0]]), torch.tensor([[2.0], [6.0]])) == pytest.approx(9 + 2, rel=1e-14)
+    one = Moments(torch.zeros(3, dtype=torch.float64), torch.diag(torch.tensor([1.0, 4.0, 9.0]).double()))
+    other = Moments(torch.ones(3, dtype=torch.float64), torch.diag(torch.tensor([4.0, 4.0, 0.0]).double()))
+    assert frechet(one, other) == pytest.approx(3 + 1 + 0 + 9, rel=1e-14)
 
 
-@pytest.mark.usefixtures("narrow")
-def test_large_batches_are_cut_and_small_ones_taken_as_they_come(monkeypatch: pytest.MonkeyPatch):
-    seen: list[int] = []
-    means = metrics._means
-    monkeypatch.setattr(
-        metrics, "_means", lambda network, images: (seen.append(len(images)), means(network, images))[1]
-    )
-    whole = vgg_features(some_pixels(70))
-    assert seen == [64, 6]
-    parts = vgg_features(iter([some_pixels(70)[:33], some_pixels(70)[33:]]))
-    torch.testing.assert_close(parts, whole, rtol=1e-2, atol=1e-2)
-    seen.clear()
-    vgg_features(some_pixels(2, 512, 1024))
-    assert seen == [1, 1]
+def test_fid_of_fewer_pictures_than_features():
+    """Two planes of few dimensions at right angles share nothing: the traces add up. And from itself it is 0."""
+    plane, other = torch.zeros(20, 300), torch.zeros(30, 300)
+    plane[:, :10], other[:, 10:25] = normal(20, 10, 1), normal(30, 15, 2)
+    traces = sum(float(torch.var(rows.double(), 0).sum()) for rows in (plane, other))
+    means = float((plane.double().mean(0) - other.double().mean(0)).square().sum())
+    assert fid(plane, other) == pytest.approx(traces + means, rel=1e-9)
+    few = normal(40, 300, 3)
+    assert fid(few, few) == pytest.approx(0, abs=1e-9)
+    assert fid(few, few + 1) == pytest.approx(300, rel=1e-6)
+    assert fid(torch.ones(5, 4), torch.ones(6, 4)) == 0
 
 
-@pytest.mark.usefixtures("narrow")
-def test_no_pictures_give_no_features():
-    def nothing() -> Iterator[np.ndarray]:
-        yield from ()
-
-    assert vgg_features(nothing()).shape == vgg_features(some_pixels(0)).shape == (0, 512)
-
-
-@pytest.mark.usefixtures("narrow")
-def test_grey_is_seen_as_grey_colour_and_alpha_on_white():
-    grey = some_pixels(2, channels=1)
-    assert torch.equal(vgg_features(grey), vgg_features(grey.repeat(3, 3)))
-    clear = some_pixels(2, channels=4)
-    on_white = [np.asarray(as_channels(Image.fromarray(picture), 3)) for picture in clear]
-    torch.testing.assert_close(vgg_features(clear), vgg_features(np.stack(on_white)), rtol=0.02, atol=0.02)
-    hidden = clear.copy()
-    hidden[..., 3] = 0
-    assert torch.equal(vgg_features(hidden), vgg_features(np.full((2, 64, 64, 3), 255, np.uint8)))
+def test_the_span_of_few_pictures_keeps_the_fid():
+    real, fake = normal(20, 200, 1, 3.0), normal(30, 200, 2)
+    small = in_their_span(real, fake)
+    assert [rows.shape for rows in small] == [(20, 50), (30, 50)]
+    in_all_dimensions = frechet(moments(real), moments(fake))
+    assert fid(real, fake) == pytest.approx(in_all_dimensions, rel=1e-9)
+    assert fid(real, fake) == pytest.approx(
+        fid_as_defined(real, fake), rel=1e-4
+    )  # whose root is of a singular matrix
+    assert in_their_span(real[:, :50], fake[:, :50])[0].shape == (20, 50)
 
 
-@pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize(
-    ("size", "seen"),
-    [((28, 28), (64, 64)), ((16, 40), (64, 160)), ((1, 3), (64, 192)), ((64, 90), (64, 90)), ((100, 70), (100, 70))],
-)
-def test_small_pictures_are_enlarged_and_keep_their_shape(
-    size: tuple[int, int], seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-):
-    assert tuple(metrics._as_photographs(torch.zeros(2, 1, *size)).shape) == (2, 3, *seen)
-    assert vgg_features(some_pixels(1, *size)).isfinite().all()
+def test_fid_keeps_its_digits_far_from_zero_and_in_pieces(monkeypatch: pytest.MonkeyPatch):
+    real, fake = normal(500, 12, 1), normal(400, 12, 2, 0.2)
+    near = fid(real, fake)
+    assert fid(real.double() + 4096, fake.double() + 4096) == pytest.approx(near, rel=1e-9)
+    monkeypatch.setattr(metrics, "ROWS_AT_ONCE", 7)
+    assert fid(real, fake) == pytest.approx(near, rel=1e-12)
+
+
+def test_fid_is_biased_by_the_number_of_pictures_as_its_docstring_says():
+    few, many = (fid(normal(n, 16, 1), normal(n, 16, 2)) for n in (100, 3000))
+    assert few > 10 * many > 0
+
+
+@given(seed=seeds)
+@settings(max_examples=20, deadline=None)
+def test_rows_that_count_several_times_are_rows_that_stand_there_several_times(seed: int):
+    times = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, 30))
+    times[:2] = 1
+    rows = normal(30, 5, seed)
+    counted, written_out = moments(rows, times), moments(rows.repeat_interleave(times, 0))
+    torch.testing.assert_close(counted.mean, written_out.mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(counted.covariance, written_out.covariance, rtol=1e-11, atol=1e-12)

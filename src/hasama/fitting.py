@@ -115,7 +115,7 @@ class _Keeper:
         self.started = time.monotonic() - (before[-1].get("seconds", 0.0) if before else 0.0)
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None
-        self.logged = before[-1]["images_seen"] if before else 0
+        self.logged, self.logged_at = game.images_seen, time.monotonic()
 
     def note(self, step: Record) -> None:
         """Whatever is due after this step."""
@@ -135,10 +135,12 @@ class _Keeper:
             self.save()
 
     def write_log(self, step: Record, health: dict[str, float] | None = None) -> None:
-        seconds = round(time.monotonic() - self.started, 3)
+        now = time.monotonic()
         figures = self.finite(step) | {name: _short(value) for name, value in (health or {}).items()}
-        self.run.append_log({"images_seen": step.images_seen, "seconds": seconds, **figures})
-        self.logged = step.images_seen
+        rate = _short((step.images_seen - self.logged) / max(1e-9, now - self.logged_at))  # everything included
+        line = {"images_seen": step.images_seen, "seconds": round(now - self.started, 3), "images_per_second": rate}
+        self.run.append_log(line | figures)
+        self.logged, self.logged_at = step.images_seen, now
 
     def examine(self) -> None:
         """Write down what is found now and was not before."""

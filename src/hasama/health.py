@@ -175,8 +175,8 @@ def memorisation(history: History) -> Finding | None:
 
 # --- the balance between the players --------------------------------------------------------------
 
-SURE, SURE_LOSS = 0.97, 0.1
-FOOLED = 0.2
+SURE, NO_LOSS = 0.97, 0.005  # right answers; a loss of the discriminator from which nothing can be learnt
+FOOLED, CHANCE = 0.2, 0.6
 BAD, BETTER = 0.3, 0.9
 WINNING_LOOKS = 6
 
@@ -188,36 +188,44 @@ def discriminator_wins(history: History) -> Finding | None:
     if early(history) or min(len(one) for one in right) < 5 or dead_start(history):
         return None
     now, before = np.median(distance[-RECENT:]), np.median(distance[-WINNING_LOOKS - 1 : -RECENT])
-    sure = min(one.mean() for one in right)
-    if sure < SURE or now < BAD or now < BETTER * before:
+    sure, loss = (
+        min(one.mean() for one in right),
+        float(np.median(history.recent("loss_discriminator", WINNING_LOOKS))),
+    )
+    improves = now < BETTER * before and not 0 <= loss < NO_LOSS
+    if sure < SURE or now < BAD or improves:
         return None
     since = history.looks[-WINNING_LOOKS]["images_seen"]
-    evidence = {"accuracy": sure, "loss": history.recent("loss_discriminator").mean(), "distance": now}
+    evidence = {"accuracy": sure, "loss": loss, "distance": now}
     return history.finding("discriminator-wins", "serious", since, evidence, against_discriminator(history.recipe))
 
 
 def generator_wins(history: History) -> Finding | None:
-    """The discriminator is fooled by pictures that are nothing like the reals."""
-    fake, distance = history.recent("accuracy_fake"), history.at_look("distance", RECENT)
-    if early(history) or len(fake) < 5 or distance.min() < BAD:
+    """The discriminator is fooled by pictures that are nothing like the reals, or no better than a coin."""
+    real, fake = (history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake"))
+    distance = history.at_look("distance", RECENT)
+    if early(history) or min(len(real), len(fake)) < 5 or distance.min() < BAD or dead_start(history):
         return None
-    if fake.mean() > FOOLED or dead_start(history):
+    right = (real.mean() + fake.mean()) / 2
+    if fake.mean() > FOOLED and right > CHANCE:
         return None
-    since = history.looks[-RECENT]["images_seen"]
-    evidence = {"accuracy": fake.mean(), "distance": distance.min()}
+    since = history.looks[-WINNING_LOOKS]["images_seen"]
+    evidence = {"accuracy": fake.mean(), "right": right, "distance": distance.min()}
     return history.finding("generator-wins", "serious", since, evidence, against_generator(history.recipe))
 
 
-OVERFIT = 0.4
+OVERFIT = 0.35
 
 
 def overfitting(history: History) -> Finding | None:
     """The discriminator tells reals that it was trained on from reals that it was not."""
-    overfit = history.at_look("overfit", RECENT)
-    if len(overfit) < RECENT or overfit.min() < OVERFIT:
+    overfit = history.at_look("overfit", 2 * RECENT)
+    if len(overfit) < 2 * RECENT or float(np.median(overfit)) < OVERFIT:
         return None
     since = history.since("overfit", lambda value: value >= OVERFIT)
-    return history.finding("overfitting", "warning", since, {"overfit": overfit.min()}, few_pictures(history.recipe))
+    return history.finding(
+        "overfitting", "warning", since, {"overfit": float(np.median(overfit))}, few_pictures(history.recipe)
+    )
 
 
 SWINGS_LOOKS, SWING = 8, 0.35

@@ -1,45 +1,95 @@
 """How near generated pictures are to real ones: pure functions of what a frozen network makes of both.
 
 A figure means nothing without the network that saw the pictures, their number and their size: never show one
-without `EXTRACTOR`. Figures of other networks, such as Inception's, are not comparable with these.
+without its extractor's name (see `extractors`). Figures of different extractors are not comparable.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hasama.device import gains_by_bf16
 from hasama.errors import HasamaError
-from hasama.features import VGG, load_weights
-from hasama.images import to_images
-from hasama.shapes import Images, Pixels
 
 Features = Float[Tensor, "n f"]
 Reals = Float[Tensor, "reals f"]
 Fakes = Float[Tensor, "fakes f"]
 """Features of pictures, a row each; any number of pictures, in any order."""
 
-Photographs = Float[Tensor, "n 3 height width"]
-"""What the network was trained on: colour, opaque."""
-
-# Why this one of relu3_1, relu4_1, relu5_1 and all three together: of 1,500 portraits against 1,500 others, its KID
-# told apart shuffled quarters, blur, noise and missing pictures by the most standard deviations (quarters: 18 against
-# 4, 8 and 8), and its x.y/F is about 1.6, so that the kernel's 1 counts and no few loud channels decide (it is 7 in
-# relu3_1 and 126 in relu4_1, which would also rule any mixture).
-LAYER = "relu5_1"
-EXTRACTOR = "vgg19-relu5_1-mean"
-"""What `vgg_features` sees pictures through, for every place where a figure is shown."""
-
-SMALLEST = 64
-"""Pixels of the shorter side below which pictures are enlarged: 4x4 places are left of 64x64 in `LAYER`."""
-PIXELS_AT_ONCE = 64 * 64 * 64
+ROWS_AT_ONCE = 4096
 DISTANCES_AT_ONCE = 2**22
 TIE = 1e-12
 """Squared distances that differ by this share of the largest square of a feature vector's length are equal."""
+
+
+# --- Fréchet --------------------------------------------------------------------------------------
+
+
+class Moments(NamedTuple):
+    """What a Gaussian is told by: the mean [F] and the covariance [F, F], in float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def fid(real: Reals, fake: Fakes) -> float:
+    """Fréchet inception distance: the squared distance of Gaussians fitted to both. Heusel et al. 2017, eq. 6.
+
+    Biased by the number of pictures: of good fakes it is well above 0, the more so the fewer there are (Binkowski et
+    al. 2018, appendix D), so that figures of other numbers are not comparable. From 0 up; in float64.
+
+    Raises:
+        HasamaError: fewer than two pictures of a kind.
+    """
+    if min(len(real), len(fake)) < 2:
+        raise HasamaError(f"FID compares at least two pictures of each kind; here are {len(real)} and {len(fake)}.")
+    return frechet(*(moments(rows) for rows in in_their_span(real, fake)))
+
+
+def in_their_span(real: Reals, fake: Fakes) -> tuple[Tensor, Tensor]:
+    """Fewer pictures than features in fewer dimensions, in which distances, and so FID, are the same."""
+    if len(real) + len(fake) >= real.shape[1]:
+        return real, fake
+    basis, _ = torch.linalg.qr(torch.cat([real, fake]).double().T)
+    return real.double() @ basis, fake.double() @ basis
+
+
+def moments(features: Features, times: Int[Tensor, " n"] | None = None) -> Moments:
+    """Mean and unbiased covariance; `times` says how often each row counts (once)."""
+    counts = torch.ones(len(features), dtype=torch.float64) if times is None else times.double()
+    total = counts.sum()
+    parts = list(zip(features.split(ROWS_AT_ONCE), counts.split(ROWS_AT_ONCE), strict=True))
+    mean = sum((count @ rows.double() for rows, count in parts), torch.zeros(features.shape[1], dtype=torch.float64))
+    mean = mean / total
+    products = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for rows, count in parts:
+        apart = rows.double() - mean
+        products.addmm_((apart * count[:, None]).T, apart)
+    return Moments(mean, products / (total - 1))
+
+
+def frechet(one: Moments, other: Moments) -> float:
+    """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of two Gaussians: Dowson & Landau 1982.
+
+    The root itself is never made: its trace is the sum of the roots of the eigenvalues of C^(1/2) C' C^(1/2), which
+    are those of C C'. So covariances may be singular, as they are of fewer pictures than features.
+    """
+    values, vectors = torch.linalg.eigh(one.covariance)
+    root = vectors * _nothing_below_zero(values).sqrt()
+    shared = _nothing_below_zero(torch.linalg.eigvalsh(root.T @ other.covariance @ root)).sqrt().sum()
+    distance = (one.mean - other.mean).square().sum() + one.covariance.trace() + other.covariance.trace() - 2 * shared
+    return max(0.0, distance.item())
+
+
+def _nothing_below_zero(values: Tensor) -> Tensor:
+    """Eigenvalues that are 0 but for rounding, as 0: the root of 1e-16 would be 1e-8, and there may be thousands."""
+    return values.where(values > len(values) * torch.finfo(values.dtype).eps * values.abs().max(), 0.0)
+
+
+# --- kernel ---------------------------------------------------------------------------------------
 
 
 def kid(real: Reals, fake: Fakes, subsets: int = 100, size: int = 1000, seed: int = 0) -> tuple[float, float]:
@@ -97,31 +147,68 @@ def _mean_of_others(square: Tensor) -> Tensor:
     return (square.sum() - square.trace()) / (count * (count - 1))
 
 
-def coverage(real: Reals, fake: Fakes, k: int = 5) -> float:
-    """The share of reals that have a fake in their neighbourhood: Naeem et al. 2020, eq. 8.
+# --- neighbourhoods -------------------------------------------------------------------------------
+
+
+def neighbourhoods(real: Reals, fake: Fakes, k: int = 5) -> tuple[Bool[Tensor, " reals"], Int[Tensor, " fakes"]]:
+    """Whether each real has a fake in its neighbourhood, and in how many reals' neighbourhoods each fake lies.
 
     The neighbourhood is the ball to the k-th nearest other real, its surface included (so that a fake that *is* a
-    real covers it, even one of which there are more than k copies). As many good fakes as reals reach 1 - 1/2^k.
+    real covers it, even one of which there are more than k copies).
 
     Raises:
         HasamaError: no more than k reals, or no fakes.
     """
-    return sum(int(inside.any(1).sum()) for inside in _in_neighbourhoods(real, fake, k)) / len(real)
+    covered, crowd = [], torch.zeros(len(fake), dtype=torch.int64)
+    for inside in _in_neighbourhoods(real, fake, k):
+        covered.append(inside.any(1))
+        crowd += inside.sum(0)
+    return torch.cat(covered), crowd
+
+
+def coverage(real: Reals, fake: Fakes, k: int = 5) -> float:
+    """The share of reals that have a fake in their neighbourhood: Naeem et al. 2020, eq. 8.
+
+    As many good fakes as reals reach 1 - 1/2^k. Errors as in `neighbourhoods`.
+    """
+    return int(neighbourhoods(real, fake, k)[0].sum()) / len(real)
 
 
 def density(real: Reals, fake: Fakes, k: int = 5) -> float:
     """In how many reals' neighbourhoods a fake lies on the average, over k: Naeem et al. 2020, eq. 7. Good fakes: 1.
 
-    Raises:
-        HasamaError: no more than k reals, or no fakes.
+    Errors as in `neighbourhoods`.
     """
-    return sum(int(inside.sum()) for inside in _in_neighbourhoods(real, fake, k)) / (k * len(fake))
+    return int(neighbourhoods(real, fake, k)[1].sum()) / (k * len(fake))
+
+
+def precision(real: Reals, fake: Fakes, k: int = 3) -> float:
+    """The share of fakes that lie in some real's neighbourhood: Kynkäänniemi et al. 2019, eq. 2 and 3.
+
+    It depends on the number of pictures: compare equal numbers. Errors as in `neighbourhoods`.
+    """
+    return int((neighbourhoods(real, fake, k)[1] > 0).sum()) / len(fake)
+
+
+def recall(real: Reals, fake: Fakes, k: int = 3) -> float:
+    """The share of reals that lie in some fake's neighbourhood: `precision` with the two exchanged.
+
+    Raises:
+        HasamaError: no more than k fakes, or no reals.
+    """
+    if not (1 <= k < len(fake)) or not len(real):
+        raise _too_few(real, fake, k)
+    return precision(fake, real, k)
+
+
+def _too_few(real: Tensor, fake: Tensor, k: int) -> HasamaError:
+    return HasamaError(f"Of {len(real)} real and {len(fake)} generated pictures, no {k} neighbours can be found.")
 
 
 def _in_neighbourhoods(real: Tensor, fake: Tensor, k: int) -> Iterator[Tensor]:
     """Whether each fake lies in each real's ball: bool [some reals, fakes], a few reals at a time."""
     if not (1 <= k < len(real)) or not len(fake):
-        raise HasamaError(f"Of {len(real)} real and {len(fake)} generated pictures, no {k} neighbours can be found.")
+        raise _too_few(real, fake, k)
     centre = real.double().mean(0)
     real, fake = real.double() - centre, fake.double() - centre
     slack = TIE * max(_squares(real).max().item(), _squares(fake).max().item())
@@ -140,48 +227,3 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _squares(a: Tensor) -> Tensor:
     return a.square().sum(1)
-
-
-# --- what the pictures look like to a network -----------------------------------------------------
-
-
-def vgg_features(pixels: Pixels | Iterable[Pixels], device: torch.device | str = "cpu") -> Features:
-    """What VGG19 (Simonyan & Zisserman 2015) sees in pictures: the mean of each of relu5_1's 512 channels.
-
-    Args:
-        pixels: uint8 [N, H, W, C], or batches of such; grey, RGB, or RGBA, which is laid on white.
-        device: where the network runs, in bfloat16 where that is faster.
-    """
-    device = torch.device(device)
-    precision = torch.bfloat16 if gains_by_bf16(device) else torch.float32
-    network = VGG(load_weights(), [LAYER], border="zeros", precision=precision).to(device)
-    rows = [_means(network, to_images(some, device)) for some in _few_at_once(pixels)]
-    return torch.cat(rows) if rows else torch.zeros(0, 512)
-
-
-def _few_at_once(pixels: Pixels | Iterable[Pixels]) -> Iterator[Pixels]:
-    """The same pictures, so many at once as the network has room for."""
-    for batch in [pixels] if isinstance(pixels, np.ndarray) else pixels:
-        count = max(1, PIXELS_AT_ONCE // max(SMALLEST**2, batch.shape[1] * batch.shape[2]))
-        for first in range(0, len(batch), count):
-            yield batch[first : first + count]
-
-
-@torch.no_grad()
-def _means(network: VGG, images: Images) -> Features:
-    return network(_as_photographs(images))[LAYER].float().mean((2, 3)).cpu()
-
-
-def _as_photographs(images: Images) -> Photographs:
-    """In colour, opaque, and large enough for the network."""
-    if images.shape[1] == 4:
-        alpha = (images[:, 3:] + 1) / 2
-        images = images[:, :3] * alpha + (1 - alpha)  # white is 1
-    if images.shape[1] == 1:
-        images = images.expand(-1, 3, -1, -1)
-    height, width = images.shape[2:]
-    factor = SMALLEST / min(height, width)
-    if factor <= 1:
-        return images
-    size = (max(SMALLEST, round(height * factor)), max(SMALLEST, round(width * factor)))
-    return F.interpolate(images, size, mode="bilinear", align_corners=False)

@@ -86,7 +86,8 @@ class Probe:
         if self.latents is None:
             self.latents = draw_latents(LATENT_SEED, COUNT, game.pair.latent_size).to(self.device)
         latents = self.latents
-        with torch.no_grad(), frozen(game.pair.generator):
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), frozen(game.pair.generator):
+            torch.manual_seed(LATENT_SEED)  # noise inside the generator
             fake = game.paint(latents, self.labels)
         figures = self.of_pictures(fake, game) | sizes(game) | self.unrest(game, latents[:STILL])
         return figures | (self.of_opinions(game, fake) if plays else {})
@@ -134,7 +135,13 @@ class Probe:
         if game.average is None:
             return {}
         labels = None if self.labels is None else self.labels[: len(latents)]
-        with resting(game.pair.generator), resting(game.average), game.arithmetic():
+        with (
+            torch.random.fork_rng(devices=[]),
+            resting(game.pair.generator),
+            resting(game.average),
+            game.arithmetic(),
+        ):
+            torch.manual_seed(LATENT_SEED)
             now, mean = (largest(call(one, latents, labels)) for one in (game.pair.generator, game.average))
         moved = (project(now.float()) - project(mean.float())).norm(dim=1).mean()
         return {"unrest": _share(float(moved), self.apart)}
@@ -183,7 +190,8 @@ def _step_size(player: Adam) -> float:
     total = 0.0
     for group in player.param_groups:
         first, second = group["betas"]
-        for state in (player.state[p] for p in group["params"] if player.state[p]):
+        # .get, for to ask a defaultdict for what has not moved yet would leave a trace
+        for state in filter(None, map(player.state.get, group["params"])):
             steps = float(state["step"])
             mean = state["exp_avg"] / (1 - first**steps)
             root = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
@@ -211,8 +219,8 @@ def _nearest(rows: Rows, others: Others, skip_itself: bool = False) -> Tensor:
 
 
 def _contrast(images: Images) -> float:
-    """The mean over pictures of the standard deviation within each."""
-    return float(images.float().flatten(1).std(1).mean())
+    """The mean over pictures and channels of the standard deviation from place to place."""
+    return float(images.float().flatten(2).std(2).mean())
 
 
 def _share(one: float, of: float) -> float:

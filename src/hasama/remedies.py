@@ -151,11 +151,13 @@ EXPLANATIONS = {
     "mode-collapse": "The generator paints nearly one picture for every latent: its pictures differ by {diversity} "
     "of what the real ones differ by (at its best {best}).",
     "partial-collapse": "A share of {repeats} of the generator's pictures has a twin among 128, where real ones "
-    "have none; {covered} of the real pictures have anything like them among the generated ones.",
+    "have none; {covered} of the real ones have anything like them among the generated ones.",
     "discriminator-wins": "The discriminator is right about {accuracy} of all pictures and its loss is {loss}; what "
-    "it says no longer tells the generator where to go, whose pictures no longer come nearer (distance {distance}).",
-    "generator-wins": "The discriminator recognises only {accuracy} of the fakes, though they are nothing like the "
-    "real pictures (distance {distance}): the generator learns from a judge who does not see.",
+    "it says tells the generator little of where to go, and its pictures are far from the real ones (distance "
+    "{distance}).",
+    "generator-wins": "The discriminator recognises only {accuracy} of the fakes and is right about {right} of all "
+    "pictures, though they are nothing like the real ones (distance {distance}): the generator learns from a judge "
+    "who does not see.",
     "memorisation": "The generator's pictures are nearer to pictures that it was trained on than other real pictures "
     "are: {nearest} of their distance. It paints copies.",
     "overfitting": "The discriminator tells pictures that it was trained on from real ones that it has never seen: "

@@ -1,0 +1,103 @@
+"""What is judged: a generator, and the real pictures that it is compared with."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from hasama.dataset import Form, Pictures, Reading, open_cached
+from hasama.errors import HasamaError
+from hasama.extractors import sha256_of
+from hasama.recipe import Colour
+from hasama.run import Run
+from hasama.weights import Painter, load_generator
+
+if TYPE_CHECKING:
+    from hasama.evaluation import Evaluation
+
+COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
+
+
+class Judging(NamedTuple):
+    """How far it is: what is being done, how many of how many; the last one holds the result."""
+
+    stage: str
+    done: int
+    total: int
+    result: "Evaluation | None" = None
+
+
+class Subject(NamedTuple):
+    """A generator, and the run that it is of; None for a file alone."""
+
+    file: Path
+    painter: Painter
+    run: Run | None
+
+    @classmethod
+    def of(cls, place: Path, device: torch.device) -> "Subject":
+        """A run's folder, or a generator.safetensors.
+
+        Raises:
+            HasamaError: there is neither, or it is damaged.
+        """
+        if not place.exists():
+            raise HasamaError(f"There is no run and no generator at {place}.")
+        if not place.is_dir():
+            return cls(place, load_generator(place, device), None)
+        run = Run(place)
+        recipe = run.recipe()
+        if not run.generator.exists():
+            when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
+            raise HasamaError(f"{place} has no generator yet: it is saved {when}.")
+        return cls(run.generator, load_generator(run.generator, device), run)
+
+    def pictures(self, source: str | None) -> Generator[Judging, None, Pictures]:
+        """Those of a source in the generator's form, or else those that the run was trained on.
+
+        Raises:
+            HasamaError: there are none, or they are others now.
+        """
+        if source is not None:
+            return (yield from _read(self._reading(source)))
+        if self.run is None:
+            raise HasamaError(
+                f"{self.file} is a generator alone: say by --source which real pictures to compare with."
+            )
+        images = self.run.images()
+        known = open_cached(images["key"])
+        if known is not None and known.report.digest == images["digest"]:
+            return known
+        other = "Name the pictures to compare with by --source."
+        try:
+            reading = Reading(images["name"], Form.of(self.run.recipe()))
+        except HasamaError as error:
+            raise HasamaError(f"The pictures of {self.run.folder} are gone: {error} {other}") from error
+        pictures = yield from _read(reading)
+        if pictures.report.digest != images["digest"]:
+            raise HasamaError(f"{images['name']} no longer holds what {self.run.folder} was trained on. {other}")
+        return pictures
+
+    def _reading(self, source: str) -> Reading:
+        """As the generator paints; with classes if all of theirs are its own."""
+        recipe = self.run.recipe() if self.run else self.painter.recipe
+        if recipe is None:
+            raise HasamaError(f"{self.file} does not tell how large its pictures are.")
+        form = Form(recipe.resolution, recipe.fit, COLOURS[self.painter.channels])
+        reading = Reading(source, form)
+        names = {entry.label for entry in reading.source.entries if entry.label is not None}
+        return (
+            Reading(source, form._replace(labels=True)) if names and names <= set(self.painter.classes) else reading
+        )
+
+    def about(self, seed: int) -> dict[str, Any]:
+        """Which generator, at which time of its training, with which latents."""
+        seen = {"images_seen": self.run.images_seen()} if self.run else {}
+        return {"sha256": sha256_of(self.file), "seed": seed, **seen}
+
+
+def _read(reading: Reading) -> Generator[Judging, None, Pictures]:
+    for scan in reading.scan():
+        yield Judging(scan.stage, scan.done, scan.total)
+    return reading.pictures()

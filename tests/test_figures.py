@@ -1,0 +1,120 @@
+"""All figures together: their floors, and whether the intervals are as wide as the figures really scatter."""
+
+from collections.abc import Generator
+
+import numpy as np
+import pytest
+import torch
+
+from hasama import figures
+from hasama.figures import (
+    Figure,
+    fid_interval,
+    figures_of,
+    kid_interval,
+    mean_interval,
+    resampled_fid,
+    stream,
+)
+from hasama.metrics import coverage, density, fid, kid, precision, recall
+
+
+def normal(rng: np.random.Generator, count: int, size: int = 8, shift: float = 0.0) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_normal((count, size)).astype(np.float32)) + shift
+
+
+def at_the_end(work: Generator[int, None, dict[str, Figure]]) -> tuple[list[int], dict[str, Figure]]:
+    done = []
+    while True:
+        try:
+            done.append(next(work))
+        except StopIteration as end:
+            return done, end.value
+
+
+def test_each_figure_is_the_one_of_its_function(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(figures, "RESAMPLES", 6)
+    rng = np.random.default_rng(0)
+    reals, fakes = normal(rng, 90), normal(rng, 60, shift=0.3)
+    done, found = at_the_end(figures_of(reals, fakes, seed=3))
+    assert done == list(range(7))
+    some = reals[:60]
+    values = {
+        "fid": fid(reals, fakes), "kid": kid(reals, fakes, seed=3)[0], "precision": precision(some, fakes),
+        "recall": recall(some, fakes), "density": density(some, fakes), "coverage": coverage(some, fakes),
+    }  # fmt: skip
+    assert {name: figure.value for name, figure in found.items()} == pytest.approx(values, rel=1e-9)
+    one, other = reals[45:], reals[:45]
+    floors = {"fid": fid(one, other), "recall": recall(one, other), "coverage": coverage(one, other)}
+    assert {name: found[name].floor for name in floors} == pytest.approx(floors, rel=1e-9)
+    assert {name: (f.real, f.generated) for name, f in found.items()} == (
+        dict.fromkeys(("fid", "kid"), (90, 60))
+        | dict.fromkeys(("precision", "recall", "density", "coverage"), (60, 60))
+    )
+    for figure in found.values():
+        assert figure.low <= figure.value <= figure.high
+    assert at_the_end(figures_of(reals, fakes, seed=3))[1] == found
+
+
+def test_more_fakes_than_reals_are_sampled_whatever_their_order(monkeypatch: pytest.MonkeyPatch):
+    """Fakes that are sorted by class: the first ones would be of a few classes only."""
+    monkeypatch.setattr(figures, "RESAMPLES", 2)
+    rng = np.random.default_rng(0)
+    centres = 40 * torch.eye(8)
+    reals = normal(rng, 200) + centres[torch.arange(200) % 8]
+    fakes = normal(rng, 800) + centres[torch.arange(800) * 8 // 800]
+    _, found = at_the_end(figures_of(reals, fakes))
+    assert found["coverage"].value > 0.85
+    assert (found["coverage"].real, found["coverage"].generated, found["fid"].generated) == (200, 200, 800)
+
+
+def scatter(shift: float, reals: int, fakes: int, times: int) -> dict[str, tuple[float, float]]:
+    """How far figures of fresh pictures scatter, and how far their intervals say they do."""
+    rng = np.random.default_rng(7)
+    values: dict[str, list[float]] = {"kid": [], "fid": []}
+    widths: dict[str, list[float]] = {"kid": [], "fid": []}
+    for number in range(times):
+        one, other = normal(rng, reals), normal(rng, fakes, shift=shift)
+        mean, deviation = kid(one, other, 30, 100, number)
+        low, high = kid_interval(mean, deviation, 30, 100, min(reals, fakes))
+        values["kid"].append(mean)
+        widths["kid"].append((high - low) / 2 / 1.96)
+        values["fid"].append(fid(one, other))
+        if number < 12:
+            low, high = fid_interval(values["fid"][-1], [resampled_fid(one, other, number, n) for n in range(20)])
+            widths["fid"].append((high - low) / 2 / 1.96)
+    return {name: (float(np.std(values[name])), float(np.mean(widths[name]))) for name in values}
+
+
+def test_intervals_are_as_wide_as_figures_of_fresh_pictures_scatter():
+    for really, told in scatter(0.5, 300, 300, 80).values():
+        assert told == pytest.approx(really, rel=0.3)
+
+
+def test_intervals_of_good_fakes_are_rather_too_wide():
+    for really, told in scatter(0.0, 200, 200, 40).values():
+        assert really < told < 3 * really
+
+
+def test_the_share_of_a_known_coin_lies_in_its_interval():
+    rng = np.random.default_rng(0)
+    within = 0
+    for number in range(60):
+        low, high = mean_interval(torch.from_numpy(rng.random(200) < 0.3).double(), number, 200)
+        within += low <= 0.3 <= high
+    assert 50 <= within <= 60
+    assert mean_interval(torch.ones(9)) == (1, 1)
+
+
+def test_an_interval_around_the_figure_never_holds_a_fid_below_zero():
+    assert fid_interval(1.0, [1.0, 3.0, 5.0]) == (0, pytest.approx(1 + 1.96 * 2))
+    assert kid_interval(0.0, 1.0, 100, 1000, 5000) == pytest.approx(
+        (-1.0, 1.0), abs=0.01
+    )  # a quarter, and a hundredth
+    assert kid_interval(0.0, 1.0, 4, 2, 3)[1] < 3
+
+
+def test_streams_are_apart_and_repeat():
+    draws = {tuple(stream(*place).integers(2**62, size=2)) for place in ((0,), (1,), (0, 1), (1, 0), (0, 0, 1))}
+    assert len(draws) == 5
+    assert stream(5, 2).random() == stream(5, 2).random()

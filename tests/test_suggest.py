@@ -1,0 +1,258 @@
+"""hasama suggest: what it sees in pictures, what it chooses, and whether its command really works."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from advice import advise
+from command import hasama, make_pictures, refused
+from hasama.commands.advising import suggest
+from hasama.dataset import open_pictures
+from hasama.errors import HasamaError
+from hasama.pace import Pace, measure
+from hasama.recipe import RECIPES, Recipe
+from hasama.run import Run
+from hasama.search import flags_of_difference
+from hasama.sources import open_source
+from hasama.suggestion import choose_form, choose_rest, smaller, warnings_about_machine, with_length
+from hasama.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
+
+CPU = Machine("cpu", "the processor", 2, True, 8 * 2**30, 2, 0.0)
+SQUARE = Headers(5000, 200, 200, 1.0, 1.0, False, {"": 5000})
+PLAIN = Looks(0.0, 0.0, 40.0, 1.3, False, True)
+
+
+def save(folder: Path, arrays: np.ndarray) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(arrays):
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    return folder
+
+
+def noise(count: int, height: int = 16, width: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (count, height, width, 3), dtype=np.uint8)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_suggested_command_trains(pictures: Path, tmp_path: Path):
+    done = advise("suggest", pictures, "--json", "--threads", 1, HASAMA_TEST_SECONDS="0.3")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["images_per_second"] > 0
+    assert told["kimg_per_hour"] == pytest.approx(3.6 * told["images_per_second"], rel=0.01)
+    assert told["hours"] == pytest.approx(told["recipe"]["kimg"] / told["kimg_per_hour"], rel=0.02, abs=1e-3)
+    assert told["cache_bytes"] == 40 * 20 * 20 * 3
+    assert 2**26 < told["memory_bytes"] < 2**33
+    assert Recipe.from_dict(told["recipe"]).labels
+    assert {one["choice"] for one in told["reasons"]} >= {"fast", "size 20", "labels", "augment diffaugment"}
+    program, train, *arguments = shlex.split(told["command"])
+    assert (program, train) == ("hasama", "train")
+    done = hasama("train", *arguments, "--kimg", 0.032, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    trained = Run(tmp_path / "run").recipe()
+    assert trained.but(kimg=1) == Recipe.from_dict(told["recipe"]).but(kimg=1)
+
+
+def test_it_tells_people_what_to_expect(tmp_path: Path):
+    mixed = make_pictures(tmp_path / "a folder", 6)
+    done = advise("suggest", mixed, "--size", 8, "--hours", 0.01, "--threads", 1, HASAMA_TEST_SECONDS="0.1")
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "6 different pictures are far too few", "images/s", "kimg an hour", "memory", "disk", "timed steps",
+        "0.01 h are too few", "as you asked", f"hasama train '{mixed}' fast --size 8",
+    ):  # fmt: skip
+        assert words in done.stdout, (words, done.stdout)
+
+
+def test_bad_input_is_refused(pictures: Path, tmp_path: Path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    refused(advise("suggest", tmp_path / "nowhere"), "no pictures at")
+    bad: list[tuple[str, Path, dict[str, Any]]] = [
+        ("No file in", tmp_path / "texts", {}),
+        ("--hours", pictures, {"hours": 0.0}),
+        ("--size", pictures, {"size": "17"}),
+        ("--device cpu", pictures, {"device": "nonsense"}),
+        ("--threads", pictures, {"threads": 0}),
+    ]
+    for words, source, flags in bad:
+        with pytest.raises(HasamaError, match=words):
+            suggest(str(source), **flags)
+
+
+# --- what it sees ---------------------------------------------------------------------------------
+
+
+def test_headers(tmp_path: Path):
+    folder = save(tmp_path / "wide", noise(4, 10, 20))
+    (folder / "notes.txt").write_text("no picture")
+    turned = Image.fromarray(noise(1, 20, 10)[0])
+    exif = turned.getexif()
+    exif[274] = 6  # stored upright, seen lying down
+    turned.save(folder / "turned.jpg", exif=exif)
+    headers = read_headers(open_source(str(folder)))
+    assert headers is not None
+    assert (headers.files, headers.width, headers.height, headers.same) == (6, 20, 10, True)
+    assert headers.labels == {"": 6}
+    assert headers.aspect == 2
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    assert read_headers(open_source(str(tmp_path / "texts"))) is None
+
+
+def looks_of(arrays: np.ndarray, folder: Path) -> Looks:
+    return look_at(open_pictures(str(save(folder, arrays)), Recipe(size="16")))
+
+
+def test_left_and_right_are_told_apart(tmp_path: Path):
+    """Pictures that are bright on the left only have a left; with their mirror images among them they have none."""
+    lit = noise(40) // 4
+    lit[:, :, :8] += 150
+    assert looks_of(lit, tmp_path / "lit").mirrored > 1.5
+    assert looks_of(np.concatenate([lit, lit[:, :, ::-1]]), tmp_path / "both").mirrored < 1.05
+
+
+def test_dull_pictures_are_told(tmp_path: Path):
+    flat = np.broadcast_to(np.arange(0, 240, 12, dtype=np.uint8)[:, None, None, None], (20, 16, 16, 3))
+    seen = looks_of(flat, tmp_path / "flat")
+    assert seen.flat == 1
+    assert seen.grey
+    alike = np.repeat(noise(1) // 2, 20, 0)
+    alike[np.arange(20), 0, np.arange(20) % 16] += 60
+    seen = looks_of(alike, tmp_path / "alike")
+    assert seen.near == 1
+    assert seen.spread < 3
+    assert not seen.grey
+
+
+def test_one_picture_alone_can_be_looked_at(tmp_path: Path):
+    seen = looks_of(noise(1), tmp_path / "one")
+    assert seen.mirrored == float("inf")
+    assert seen.near == 0
+
+
+def test_the_machine_is_surveyed(tmp_path: Path):
+    machine = survey_machine(torch.device("cpu"))
+    assert machine.free_memory is None or machine.free_memory > 2**20
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   2048 kB\n")
+    assert free_memory(tmp_path / "meminfo") == 2 * 2**20
+    (tmp_path / "meminfo").write_text("nonsense")
+    fallen_back = free_memory(tmp_path / "meminfo")
+    assert fallen_back is None or fallen_back > 2**20
+
+
+# --- what it chooses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "size"),
+    [
+        (SQUARE, "64"),
+        (SQUARE._replace(width=40, height=40), "32"),
+        (SQUARE._replace(width=28, height=28, same=True), "28"),
+        (SQUARE._replace(width=27, height=27, same=True), "16"),
+        (SQUARE._replace(width=300, height=200, aspect=1.5), "96x64"),
+        (SQUARE._replace(width=200, height=300, aspect=1 / 1.5), "64x96"),
+        (SQUARE._replace(width=300, height=200, aspect=1.5, alike=0.3), "64"),
+        (SQUARE._replace(width=2000, height=200, aspect=10.0), "64"),
+        (SQUARE._replace(width=5, height=5, same=True), "8"),
+    ],
+)
+def test_the_size_suits_the_pictures(headers: Headers, size: str):
+    recipe, reasons = choose_form(headers, CPU, None)
+    assert recipe.size == size
+    assert reasons[0].why.endswith(".")
+
+
+def test_a_gpu_gets_larger_pictures():
+    assert choose_form(SQUARE, CPU._replace(device="cuda:0"), None)[0].size == "128"
+
+
+@pytest.mark.parametrize(
+    ("labels", "learnt"),
+    [
+        ({"a": 2500, "b": 2500}, True),
+        ({"": 5000}, False),
+        ({"": 2000, "a": 1500, "b": 1500}, False),
+        ({"train": 4000, "test": 1000}, False),
+        ({"a": 4990, "b": 10}, False),
+    ],
+)
+def test_folders_are_classes_only_if_they_can_be(labels: dict[str, int], learnt: bool):
+    recipe, reasons = choose_form(SQUARE._replace(labels=labels), CPU, None)
+    assert recipe.labels == learnt
+    assert reasons[1].why
+
+
+def suggested(count: int, looks: Looks, tmp_path: Path, **report: object):
+    pictures = open_pictures(str(save(tmp_path / "some", noise(2))), Recipe(size="16"))
+    for name, value in {"used": count, **report}.items():
+        setattr(pictures.report, name, value)
+    return choose_rest(Recipe(size="16"), pictures, looks)
+
+
+@pytest.mark.parametrize(
+    ("count", "preset", "augment"),
+    [(4, "fast", "diffaugment"), (999, "fast", "diffaugment"), (2000, "r3gan", "ada"), (20_000, "r3gan", "none")],
+)
+def test_the_fewer_pictures_the_more_help(count: int, preset: str, augment: str, tmp_path: Path):
+    found = suggested(count, PLAIN, tmp_path)
+    assert (found.preset, found.recipe.augment) == (preset, augment)
+    assert any("far too few" in warning for warning in found.warnings) == (count < 10)
+    assert found.recipe.batch <= max(4, count)
+
+
+def test_mirror_colour_and_warnings(tmp_path: Path):
+    found = suggested(2000, PLAIN._replace(mirrored=1.01, grey=True, near=0.5), tmp_path)
+    assert found.recipe.mirror
+    assert found.recipe.colour == "grey"
+    assert "50% of the pictures are nearly the same" in found.warnings[0]
+    assert not suggested(2000, PLAIN, tmp_path).recipe.mirror
+    assert "one colour each" in suggested(2000, PLAIN._replace(flat=1.0), tmp_path).warnings[0]
+    assert "all nearly the same" in suggested(2000, PLAIN._replace(spread=1.0), tmp_path).warnings[0]
+    assert "twice or more" in suggested(100, PLAIN, tmp_path, duplicates=[["a"] * 30]).warnings[0]
+    assert suggested(1, PLAIN, tmp_path, crops=500).preset == "r3gan"
+
+
+def test_the_length_fits_the_hours(tmp_path: Path):
+    found = suggested(2000, PLAIN, tmp_path)
+    for rate, kimg in ((1000.0, 1000.0), (150.0, 540.0), (1.0, 300.0)):
+        chosen = with_length(found, Pace(rate, 10, None), 1.0)
+        assert chosen.recipe.kimg == kimg
+        assert chosen.reasons[-1].choice == f"{kimg:g} kimg"
+
+
+def test_smaller_keeps_the_shape():
+    halved = smaller(RECIPES["r3gan"].but(size="64x96"))
+    assert halved is not None
+    assert halved.size == "32x48"
+    assert smaller(RECIPES["r3gan"].but(size="16")) is None
+
+
+def test_what_the_machine_lacks_is_told():
+    slow, large = CPU._replace(load=9.0), Pace(1.0, 1, 60 * 2**30)
+    assert not warnings_about_machine(Pace(1.0, 1, 2**28), CPU)
+    assert "busy" in warnings_about_machine(Pace(1.0, 1, 2**28), slow)[0]
+    assert "memory" in warnings_about_machine(large, CPU)[0]
+
+
+def test_measuring_leaves_no_trace(pictures: Path, tmp_path: Path):
+    recipe = RECIPES["dcgan"].but(size="8", width=4, latent_size=8, batch=8, precision="fp32")
+    larger = open_pictures(str(pictures), recipe.but(size="16"))
+    pace = measure(recipe, larger, torch.device("cpu"), seconds=0.0)
+    assert pace.steps == 3
+    assert pace.images_per_second > 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_preset_differs_from_itself_by_no_flags(name: str):
+    assert flags_of_difference(RECIPES[name], RECIPES[name]) == []
