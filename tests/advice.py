@@ -15,7 +15,7 @@ COMMAND = [
     "known = set(cli.app)\n"
     "[cli.app.command(c) for c in (suggest, sweep) if c.__name__ not in known]\n"
     "if os.environ.get('HASAMA_TEST_JUDGE'):\n"
-    "    import hasama.judging as judging\n"
+    "    import hasama.sweep.judging as judging\n"
     "    from hasama.latent import draw_latents\n"
     "    def cheap(pictures, fakes, out, device):\n"
     "        return lambda by: abs(by.paint(draw_latents(0, 4, by.latent_size)).mean() - 128.0) / 128\n"

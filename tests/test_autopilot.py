@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hasama
-from hasama.autopilot import ATTEMPTS, Intervention, healthy_states, interventions, original_recipe, unanswered
+from hasama.doctor.autopilot import ATTEMPTS, Intervention, healthy_states, interventions, original_recipe, unanswered
 from hasama.errors import HasamaError
 from hasama.run import Run
 

@@ -8,7 +8,7 @@ import pytest
 
 import hasama as package
 from command import TINY, hasama, refused
-from hasama.diagnosis import as_text, diagnose, save_page
+from hasama.doctor.diagnosis import as_text, diagnose, save_page
 from hasama.errors import HasamaError
 from hasama.plot import health_plot
 from hasama.run import Run

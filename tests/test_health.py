@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hasama.findings import Finding, History
-from hasama.health import CHECKS, examine
+from hasama.doctor.findings import Finding, History
+from hasama.doctor.health import CHECKS, examine
+from hasama.doctor.remedies import EXPLANATIONS, TITLES, Remedy, as_flag
 from hasama.recipe import RECIPES, Recipe
-from hasama.remedies import EXPLANATIONS, TITLES, Remedy, as_flag
 
 RECIPE = RECIPES["dcgan"].but(kimg=200.0)
 IMAGES = {"used": 5000, "duplicates": []}

@@ -9,9 +9,9 @@ from torch import nn
 
 import hasama
 from hasama.dataset import Pictures, hold_back
+from hasama.doctor.probe import Probe, _nearest, project, sizes
 from hasama.game import Game
 from hasama.models.architectures import build
-from hasama.probe import Probe, _nearest, project, sizes
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,9 @@ from hasama.errors import HasamaError  # noqa: E402
 from hasama.game import EMA_WARM_UP, Step  # noqa: E402
 from hasama.recipe import DEFAULTS, RECIPES, Recipe  # noqa: E402
 from hasama.run import Run  # noqa: E402
-from hasama.search import (  # noqa: E402
+from hasama.session import train  # noqa: E402
+from hasama.sweep.chart import look, plot_sweep  # noqa: E402
+from hasama.sweep.search import (  # noqa: E402
     EMA_SHARE,
     MORE,
     SENSITIVE,
@@ -39,9 +41,8 @@ from hasama.search import (  # noqa: E402
     search_space,
     vary,
 )  # fmt: skip
-from hasama.session import train  # noqa: E402
-from hasama.storage import url_of  # noqa: E402
-from hasama.study import (  # noqa: E402
+from hasama.sweep.storage import url_of  # noqa: E402
+from hasama.sweep.study import (  # noqa: E402
     DEATHS_MOST,
     Memory,
     Outcome,
@@ -56,8 +57,7 @@ from hasama.study import (  # noqa: E402
     take,
     take_up_again,
 )  # fmt: skip
-from hasama.sweepchart import look, plot_sweep  # noqa: E402
-from hasama.sweeping import RUNGS, Event, Sweep, ranked, sweep  # noqa: E402
+from hasama.sweep.sweeping import RUNGS, Event, Sweep, ranked, sweep  # noqa: E402
 
 SMALL = RECIPES["dcgan"].but(size="8", width=4, latent_size=8, batch=8, precision="fp32", kimg=0.064, probe_kimg=0.0)
 
@@ -207,7 +207,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: Pat
 def plan(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """Three trials of eight steps; without the plots, which would take longer than they do."""
     monkeypatch.setattr("hasama.fitting.plot_losses", lambda *given: None)
-    monkeypatch.setattr("hasama.sweeping.plot_sweep", lambda *given: None)
+    monkeypatch.setattr("hasama.sweep.sweeping.plot_sweep", lambda *given: None)
     out = tmp_path / "sweep"
     space = search_space(SMALL, ["generator_lr", "beta1"])
     return Sweep(str(pictures), SMALL, space, out, url_of(str(out / "sweep.db")), "some", 3, 60, SMALL.but(kimg=9.0))

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hasama.autopilot import SHARES, keep_healthy
+from hasama.doctor.autopilot import SHARES, keep_healthy
+from hasama.doctor.health import examine
+from hasama.doctor.probe import Probe
 from hasama.errors import HasamaError
 from hasama.game import Game, Record, Step
-from hasama.health import examine
 from hasama.images import grid, save_picture
 from hasama.latent import draw_latents, labels_for, paint_all
 from hasama.plot import plot_losses
-from hasama.probe import Probe
 from hasama.recipe import Recipe
 from hasama.run import Run
 from hasama.weights import Painter, save_generator

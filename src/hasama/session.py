@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import torch
 
-from hasama.autopilot import forget_later, original_recipe, piloted
 from hasama.dataset import Form, Pictures, Reading, Scan, batches, hold_back, open_cached
 from hasama.device import keep_memory, pick_device
+from hasama.doctor.autopilot import forget_later, original_recipe, piloted
+from hasama.doctor.probe import Probe
 from hasama.errors import HasamaError
 from hasama.files import write_json
 from hasama.fitting import fit, never
 from hasama.game import Record, freeze_first, new_game
 from hasama.models.architectures import ARCHITECTURES, build
-from hasama.probe import Probe
 from hasama.recipe import Recipe, flag
 from hasama.run import Run
 from hasama.transfer import check_like, inherit

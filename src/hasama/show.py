@@ -88,7 +88,7 @@ def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) ->
 
 def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
     """Pass the records on, telling findings, and what the autopilot does about them, as they are written down."""
-    from hasama.autopilot import interventions
+    from hasama.doctor.autopilot import interventions
 
     told = {finding["name"] for finding in run.findings()}
     size, done = _size(run.health_file), len(interventions(run)) if run.exists() else 0

@@ -13,15 +13,15 @@ from hasama.commands.looking import name_of
 from hasama.commands.training import AnyChanges, TrainingFlags
 from hasama.errors import HasamaError
 from hasama.recipe import RECIPES, Recipe, recipe_named
-from hasama.search import flags_of_difference, search_space
+from hasama.sweep.search import flags_of_difference, search_space
 
 if TYPE_CHECKING:
     from hasama.dataset import Pictures
     from hasama.pace import Pace
-    from hasama.study import Outcome
     from hasama.suggestion import Reason
     from hasama.survey import Machine
-    from hasama.sweeping import Event, Sweep
+    from hasama.sweep.study import Outcome
+    from hasama.sweep.sweeping import Event, Sweep
 
 SWEEP_KIMG = 30.0  # of a trial: enough to tell a rate that is far too high or low, and half an hour less than a run
 TABLE_ROWS = 5
@@ -254,12 +254,12 @@ def sweep(
     space = search_space(trial, names)
     folder = (out or Path("runs") / f"sweep-{name_of(source)}-{recipe}").expanduser()
 
-    from hasama.storage import load_optuna, url_of
+    from hasama.sweep.storage import load_optuna, url_of
 
     load_optuna()
     use_threads(threads)
 
-    from hasama.sweeping import Sweep
+    from hasama.sweep.sweeping import Sweep
 
     url = url_of(storage or str(folder / "sweep.db"))
     plan = Sweep(source, trial, space, folder, url, name or folder.name, trials, patience, final)
@@ -269,9 +269,9 @@ def sweep(
 def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     from hasama.device import pick_device
     from hasama.files import check_place
-    from hasama.judging import by_kid
     from hasama.show import say
-    from hasama.sweeping import best_recipe, ranked, sweep
+    from hasama.sweep.judging import by_kid
+    from hasama.sweep.sweeping import best_recipe, ranked, sweep
 
     pick_device(device)
     check_place(plan.out / "best.json")
@@ -336,7 +336,7 @@ def _watch(events: "Iterator[Event]", plan: "Sweep") -> "Iterator[Event]":
 
 def _line(kind: str, one: "Outcome", kimg: float) -> str:
     """An event in words; `kimg` is a trial's length."""
-    from hasama.sweeping import RUNGS
+    from hasama.sweep.sweeping import RUNGS
 
     if kind == "begun":
         again = ", taken up again" if one.figures else ""

@@ -16,7 +16,7 @@ def doctor(run: Path, /, *, json: bool = False, html: Path | None = None) -> int
     html
         Also write a page with plots, evidence and the latest samples, such as report.html.
     """
-    from hasama.diagnosis import as_text, diagnose, save_page
+    from hasama.doctor.diagnosis import as_text, diagnose, save_page
     from hasama.errors import HasamaError
     from hasama.run import Run
     from hasama.show import say

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hasama.doctor.findings import Finding, History
+from hasama.doctor.health import examine
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.findings import Finding, History
-from hasama.health import examine
 from hasama.plot import health_plot
 from hasama.run import Run
 

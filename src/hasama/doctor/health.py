@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hasama.findings import RECENT, Finding, History
-from hasama.recipe import Recipe
-from hasama.remedies import (
+from hasama.doctor.findings import RECENT, Finding, History
+from hasama.doctor.remedies import (
     against_collapse,
     against_discriminator,
     against_generator,
@@ -24,6 +23,7 @@ from hasama.remedies import (
     steady,
     usual_rates,
 )
+from hasama.recipe import Recipe
 
 
 def examine(log: list[dict[str, Any]], recipe: Recipe, images: dict[str, Any] | None = None) -> list[Finding]:
@@ -177,7 +177,7 @@ def memorisation(history: History) -> Finding | None:
 
 SURE, NO_LOSS = 0.97, 0.005  # right answers; a loss of the discriminator from which nothing can be learnt
 FOOLED, CHANCE = 0.2, 0.6
-BAD, BETTER = 0.3, 0.9
+BAD, FAR, BETTER = 0.3, 0.5, 0.9
 WINNING_LOOKS = 6
 
 
@@ -192,8 +192,9 @@ def discriminator_wins(history: History) -> Finding | None:
         min(one.mean() for one in right),
         float(np.median(history.recent("loss_discriminator", WINNING_LOOKS))),
     )
-    improves = now < BETTER * before and not 0 <= loss < NO_LOSS
-    if sure < SURE or now < BAD or improves:
+    variety = history.at_look("diversity", WINNING_LOOKS)
+    improves = now < BETTER * before or variety[-RECENT:].mean() > variety[:RECENT].mean() / BETTER
+    if sure < SURE or now < (BAD if loss < NO_LOSS else FAR) or (improves and not 0 <= loss < NO_LOSS):
         return None
     since = history.looks[-WINNING_LOOKS]["images_seen"]
     evidence = {"accuracy": sure, "loss": loss, "distance": now}

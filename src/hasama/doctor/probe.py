@@ -34,7 +34,8 @@ NEIGHBOURS = 3
 COPY = 0.25  # pictures nearer to each other than this share of a real one's way to the nearest other are "the same"
 LATENT_SEED = 0x9E37  # away from the seeds that people type
 
-Rows, Others = Float[Tensor, "n f"], Float[Tensor, "m f"]
+Rows = Float[Tensor, "n f"]
+Others = Float[Tensor, "m f"]
 Figures = dict[str, float]
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hasama.files import replacing
-from hasama.search import Choice, Space
-from hasama.study import Outcome
+from hasama.sweep.search import Choice, Space
+from hasama.sweep.study import Outcome
 
 COLUMNS = 3
 FIGURE = "KID x 1000"

@@ -21,13 +21,14 @@ from hasama.errors import HasamaError
 from hasama.files import write_json
 from hasama.fitting import crossed, log_interval, never
 from hasama.game import Record
-from hasama.judging import Judge, artist_of
 from hasama.recipe import Recipe
 from hasama.run import Run
-from hasama.search import Space, middle, vary
 from hasama.session import Opening, check_buildable
-from hasama.storage import beating, load_optuna
-from hasama.study import (
+from hasama.sweep.chart import plot_sweep
+from hasama.sweep.judging import Judge, artist_of
+from hasama.sweep.search import Space, middle, vary
+from hasama.sweep.storage import beating, load_optuna
+from hasama.sweep.study import (
     Memory,
     Outcome,
     agree,
@@ -39,7 +40,6 @@ from hasama.study import (
     outcomes,
     take,
 )  # fmt: skip
-from hasama.sweepchart import plot_sweep
 
 if TYPE_CHECKING:
     from optuna import Trial

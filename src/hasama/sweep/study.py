@@ -15,8 +15,8 @@ import numpy as np
 from filelock import FileLock
 
 from hasama.errors import HasamaError
-from hasama.search import Choice, Space, Value
-from hasama.storage import beat, load_optuna, openable, quietly
+from hasama.sweep.search import Choice, Space, Value
+from hasama.sweep.storage import beat, load_optuna, openable, quietly
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

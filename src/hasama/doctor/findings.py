@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hasama.doctor.remedies import EXPLANATIONS, TITLES, Remedy, number
 from hasama.errors import HasamaError
 from hasama.recipe import Recipe
-from hasama.remedies import EXPLANATIONS, TITLES, Remedy, number
 
 Severity = Literal["serious", "warning", "note"]
 """serious: the run will come to nothing unless something is changed; note: good to know."""
@@ -67,7 +67,7 @@ class History:
     """A run's log in the order in which it was written.
 
     Args:
-        log: lines as in log.jsonl; those with `diversity` are looks (see `hasama.probe`).
+        log: lines as in log.jsonl; those with `diversity` are looks (see `hasama.doctor.probe`).
         recipe: what was asked for.
         images: images.json; its `used` and `duplicates` count here.
     """

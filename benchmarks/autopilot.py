@@ -1,0 +1,90 @@
+"""Does the autopilot rescue trainings that would fail?
+
+    python benchmarks/autopilot.py --data FOLDER [--seeds 0] [--only NAME ...]
+
+Each of the failures of benchmarks/doctor.py that flags induced (wrong pictures cannot be rescued) is trained twice,
+as it is and with `--autopilot`, and beside them a healthy training of the same pictures, size and length (the recipe
+`stable`). All are judged by coverage: the share of 1,000 real pictures in whose neighbourhood (k = 5) one of 1,000
+generated ones lies, in VGG19 features. A run counts as rescued if its coverage is at least 0.9 of the healthy one's.
+What was trained is kept.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import hasama
+from doctor import FAILURES, Case, source_of, train
+from hasama.doctor.autopilot import interventions
+from hasama.extractors import EXTRACTOR, vgg_features
+from hasama.latent import draw_latents, paint
+from hasama.metrics import coverage
+from hasama.run import Run
+
+OUT = Path(__file__).parent / "out" / "autopilot"
+RESCUABLE = (
+    "nan", "divergence", "discriminator-wins", "saturation", "momentum", "generator-wins", "collapse-dense",
+    "generator-too-fast", "dead-start",
+)  # fmt: skip
+COUNT, NEIGHBOURS, ENOUGH = 1000, 5, 0.9
+
+
+def healthy(case: Case) -> Case:
+    """The same pictures and length with the recipe `stable`."""
+    words = case.words.split()
+    kimg = words[words.index("--kimg") + 1]
+    networks = "--architecture dense --width 256 --size 28" if words[0] == "dense" else "--size 32 --width 16"
+    return Case(case.source, f"stable {networks} --kimg {kimg}")
+
+
+def covered(run: Run, source: str, out: Path) -> float:
+    """The coverage of a run's generator; 0 if it has none."""
+    if not run.generator.exists():
+        return 0.0
+    kept = run.folder / "coverage.json"
+    if not kept.exists():
+        pictures = hasama.open_pictures(source, run.recipe())
+        order = np.random.default_rng(0).permutation(len(pictures))[:COUNT]
+        reals = vgg_features(pictures.take(order))
+        painter = hasama.load_generator(run.generator)
+        fakes = vgg_features(paint(painter, draw_latents(1, COUNT, painter.latent_size)))
+        finite = bool(torch.isfinite(fakes).all())
+        kept.write_text(json.dumps(coverage(reals, fakes, NEIGHBOURS) if finite else 0.0))
+    return json.loads(kept.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", choices=RESCUABLE, default=RESCUABLE)
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    rescued, rows = 0, []
+    for seed in given.seeds:
+        for name in given.only:
+            case = FAILURES[name]
+            well = healthy(case)
+            reference = f"healthy-{'-'.join(well.words.replace('--', '').split())}-{case.source}"
+            sides = {name: case, f"{name}-rescued": case._replace(words=f"{case.words} --autopilot"), reference: well}
+            source = source_of(case, given.data, seed, given.out)
+            for side, what in sides.items():
+                train(side, what, seed, given.data, given.out)
+            figures = [covered(Run(given.out / f"{side}-{seed}"), source, given.out) for side in sides]
+            done = [one.finding for one in interventions(Run(given.out / f"{name}-rescued-{seed}"))]
+            good = figures[1] >= ENOUGH * figures[2]
+            rescued += good
+            rows.append((name, seed, *figures, ", ".join(done), good))
+            print(rows[-1], flush=True)
+    print(f"\n| failure | seed | as it is | with --autopilot | healthy | found | rescued |  (coverage, {EXTRACTOR})")
+    print("|---|---:|---:|---:|---:|---|---|")
+    for name, seed, ill, mended, well, done, good in rows:
+        print(f"| {name} | {seed} | {ill:.3f} | {mended:.3f} | {well:.3f} | {done} | {'yes' if good else 'no'} |")
+    print(f"\nrescued: {rescued} of {len(rows)}")
+
+
+if __name__ == "__main__":
+    main()
