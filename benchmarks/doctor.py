@@ -183,8 +183,8 @@ def main() -> None:
     cases = {name: case for name, case in (FAILURES | HEALTHY).items() if name in given.only}
     todo = [(name, case, seed) for seed in given.seeds for name, case in cases.items()]
     with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(lambda one: train(*one, given.data, given.out), todo))
-    results = [judged(*one, given.out) for one in todo]
+        list(pool.map(lambda one: train(one[0], one[1], one[2], given.data, given.out), todo))
+    results = [judged(name, case, seed, given.out) for name, case, seed in todo]
     print("\n| case | how | named before half | at (share of the run) | also found |\n|---|---|---:|---|---|")
     for name, case in cases.items():
         mine = [result for result in results if result["name"] == name]
