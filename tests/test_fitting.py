@@ -1,5 +1,6 @@
 """Keeping a run folder: what is written when, and what happens when numbers or consumers break off."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -135,3 +136,21 @@ def test_plot_shows_the_losses(tmp_path: Path):
     coloured = (pixels.max(-1).astype(int) - pixels.min(-1)) > 60
     assert coloured[: len(pixels) // 2].sum() > 500  # the losses
     assert coloured[len(pixels) // 2 :].sum() > 300  # the accuracy
+
+
+def test_a_run_of_a_version_that_kept_no_pictures_back_keeps_none_back(tmp_path: Path):
+    run = new_run(tmp_path / "run")
+    assert run.recipe().held_back == hasama.Recipe().held_back > 0
+    told = json.loads((run.folder / "recipe.json").read_text())
+    del told["recipe"]["held_back"]
+    (run.folder / "recipe.json").write_text(json.dumps(told))
+    assert run.recipe().held_back == 0
+
+
+def test_numbers_that_break_down_are_left_as_a_finding(tmp_path: Path):
+    run = new_run(tmp_path / "run")
+    with pytest.raises(HasamaError, match="broke down"):
+        list(fitted(run, new_game(), iter([1.0] * 30 + [float("nan")] * 20)))
+    (finding,) = [f for f in run.findings() if f["name"] == "not-finite"]
+    assert finding["severity"] == "serious"
+    assert run.log()[-1]["not_finite"] == "loss_generator"

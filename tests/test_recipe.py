@@ -95,6 +95,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
             fields[name] = DEFAULTS[name]
     if fields["lr_final"] == fields["gamma_final"] == 1:
         fields["schedule_kimg"] = DEFAULTS["schedule_kimg"]
+    if not fields["probe_kimg"]:
+        fields["autopilot"] = False
     return Recipe(**fields)
 
 
@@ -322,6 +324,8 @@ def test_the_penaltys_weight_is_guessed_unless_given():
     assert r1.but(gamma=0.5).penalty_weight == 0.5
     assert r1.but(gamma=0).penalty_weight == 0  # none at all is not "not given"
     assert RECIPES["wgan-gp"].penalty_weight == 10
+    assert RECIPES["stable"].penalty_weight == RECIPES["r3gan"].penalty_weight == 5  # two penalties, at 64x64
+    assert RECIPES["stable"].but(size="32x16").penalty_weight == 5 / 8
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -6,6 +6,7 @@ from cyclopts import App
 
 from hasama import __version__
 from hasama.commands.advising import suggest, sweep
+from hasama.commands.covering import coverage
 from hasama.commands.doctoring import doctor
 from hasama.commands.exploring import directions, mix, project
 from hasama.commands.flags import INTERRUPTED
@@ -24,9 +25,8 @@ app = App(
     version=__version__,
 )
 for command in (
-    suggest, train, resume, doctor, evaluate, sweep, sample, interpolate, mix, directions, project, style, export,
-    push, images, runs, stop,
-    recipes,
+    suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,
+    export, push, images, runs, stop, recipes,
 ):  # fmt: skip
     app.command(command)
 

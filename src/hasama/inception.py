@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
+from hasama.outline import outline
 
 SIDE = 299
 WIDTH = 2048
@@ -194,7 +195,7 @@ def inception_of(stored: dict[str, Tensor], path: Path) -> Inception:
     Raises:
         HasamaError: another network's weights, or not all of them.
     """
-    with torch.device("meta"):
+    with outline():
         network = Inception()
     beside = ("fc.", "AuxLogits.")
     kept = {k: v for k, v in stored.items() if not k.startswith(beside) and not k.endswith(UNUSED)}

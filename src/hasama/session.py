@@ -17,6 +17,7 @@ from hasama.files import write_json
 from hasama.fitting import fit, never
 from hasama.game import Record, freeze_first, new_game
 from hasama.models.architectures import ARCHITECTURES, build
+from hasama.outline import outline
 from hasama.recipe import Recipe, flag
 from hasama.run import Run
 from hasama.transfer import check_like, inherit
@@ -182,7 +183,7 @@ def check_buildable(recipe: Recipe) -> None:
         HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the run
             that it is to begin with does not fit.
     """
-    with torch.device("meta"):
+    with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
     check_like(recipe)
 

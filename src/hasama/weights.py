@@ -21,6 +21,7 @@ from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.images import MODES, to_pixels
 from hasama.models.architectures import build
+from hasama.outline import outline
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Pixels
 
@@ -109,7 +110,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Pain
         ) from error
     about, recipe = _read_header(header, path)
     try:
-        with torch.device("meta"):
+        with outline():
             network = build(recipe, about["channels"], len(about["classes"])).generator
         kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
         if odd := [name for name, tensor in tensors.items() if tensor.dtype != kinds.get(name, tensor.dtype)]:

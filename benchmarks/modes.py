@@ -1,0 +1,110 @@
+"""Does the recommended recipe cover all modes where the classic one does not? The published protocols.
+
+    python benchmarks/modes.py [--what ring grid] [--seeds 0-9] [--recipes r3gan dcgan] [--kimg KIMG]
+    python benchmarks/modes.py --what stacked-mnist --seeds 0 [--source mnist-train.npz]
+
+Prints a markdown table with the published figures beside. Each seed's result is kept in benchmarks/out/modes, so that
+the same command goes on where it was stopped. Wanted: 8 of 8 and 25 of 25 modes and 95 % of high quality, the mean of
+ten seeds; of stacked MNIST 990 modes or more.
+"""
+
+import argparse
+import json
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import hasama
+from hasama.commands.flags import use_threads
+from hasama.commands.looking import numbers_of
+from hasama.covering import GROUNDS, KIMG, cover
+from hasama.device import keep_memory, pick_device
+from hasama.files import read_json, write_json
+from hasama.modes import Coverage, mean_coverage
+
+KEPT = Path(__file__).parent / "out" / "modes"
+
+# Lin et al. 2018, tables 1 and 3; Huang et al. 2024, table 1; the first of stacked MNIST: Srivastava et al. 2017.
+PUBLISHED: dict[str, list[tuple[str, str, str, str]]] = {
+    "ring": [
+        ("GAN (PacGAN's table 1)", "6.3", "98.2 %", ""),
+        ("PacGAN4", "7.8", "95.9 %", ""),
+        ("VEEGAN", "8", "52.9 %", ""),
+    ],
+    "grid": [
+        ("GAN (PacGAN's table 1)", "17.3", "94.8 %", ""),
+        ("PacGAN4", "24.8", "93.6 %", ""),
+        ("VEEGAN", "24.6", "40 %", ""),
+    ],
+    "stacked-mnist": [
+        ("DCGAN (VEEGAN's protocol)", "99", "", "3.40"),
+        ("PacDCGAN2", "1000", "", "0.06"),
+        ("RpGAN + R1 + R2 (Huang et al. 2024)", "1000", "", "0.078"),
+        ("R3GAN (Huang et al. 2024)", "1000", "", "0.029"),
+    ],
+}
+
+
+def result_of(what: str, recipe: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """One run's figures: kept ones, or those of a run that is made now."""
+    kimg = KIMG[what] if given.kimg is None else given.kimg
+    place = KEPT / f"{what}-{recipe}-{kimg:g}-{seed}.json"
+    if place.exists():
+        return read_json(place, "result")
+    began = time.perf_counter()
+    chosen = hasama.RECIPES[recipe].but(seed=seed)
+    (last,) = deque(cover(what, chosen, kimg, given.source, pick_device(given.device)), maxlen=1)
+    assert last.found is not None
+    assert last.floor is not None
+    told = {"seconds": round(time.perf_counter() - began, 1), "version": hasama.__version__}
+    told |= {"found": last.found.to_dict(), "floor": last.floor.to_dict()}
+    write_json(place, told)
+    print(f"{what} {recipe} seed {seed}: {json.dumps(told)}", flush=True)
+    return told
+
+
+def mean_of(rows: list[dict[str, Any]], name: str) -> Coverage:
+    """The mean of some runs' figures; a divergence that was infinite stays so."""
+    return mean_coverage(
+        [Coverage(**row[name] | {"kl": float("inf") if row[name]["kl"] is None else row[name]["kl"]}) for row in rows]
+    )
+
+
+def line(name: str, found: Coverage, note: str = "") -> str:
+    """A row of the table."""
+    quality = "" if found.quality is None else f"{100 * found.quality:.1f} %"
+    return f"| {name} | {found.modes:g} | {quality} | {found.kl:.4f} | {note} |"
+
+
+def table(what: str, recipes: list[str], seeds: list[int], given: argparse.Namespace) -> str:
+    """The floor, ours, and the published."""
+    rows = {recipe: [result_of(what, recipe, seed, given) for seed in seeds] for recipe in recipes}
+    lines = [f"| {what}, mean of {len(seeds)} | modes | high quality | KL | minutes, fewest modes |"]
+    lines += ["|---|---|---|---|---|", line("real data (the floor)", mean_of(rows[recipes[0]], "floor"))]
+    for recipe, found in rows.items():
+        minutes = sum(row["seconds"] for row in found) / len(found) / 60
+        lines.append(
+            line(recipe, mean_of(found, "found"), f"{minutes:.1f}, {min(r['found']['modes'] for r in found):g}")
+        )
+    return "\n".join([*lines, *(f"| *{' | '.join(row)} | published* |" for row in PUBLISHED[what])])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--what", nargs="+", choices=GROUNDS, default=["ring", "grid"])
+    parser.add_argument("--recipes", nargs="+", default=["r3gan", "dcgan"], choices=list(hasama.RECIPES))
+    parser.add_argument("--seeds", default="0-9")
+    parser.add_argument("--kimg", type=float)
+    parser.add_argument("--source", default="mnist")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args()
+    use_threads(given.threads)
+    keep_memory()
+    for what in given.what:
+        print("\n" + table(what, given.recipes, numbers_of(given.seeds, "--seeds"), given) + "\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
