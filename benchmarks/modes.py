@@ -1,4 +1,4 @@
-"""Does the recommended recipe cover all modes where the classic one does not? The published protocols.
+"""What do the recommended and the classic recipe cover, of data whose modes are known? The published protocols.
 
     python benchmarks/modes.py [--what ring grid] [--seeds 0-9] [--recipes r3gan dcgan] [--kimg KIMG]
     python benchmarks/modes.py --what stacked-mnist --seeds 0 [--source mnist-train.npz]

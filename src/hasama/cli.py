@@ -23,6 +23,7 @@ app = App(
     "on one ordinary computer.",
     help_epilogue="Begin with:  hasama train digits demo   or   hasama style photo.jpg painting.jpg",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # or `main` would never hear of Ctrl-C
 )
 for command in (
     suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,

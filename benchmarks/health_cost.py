@@ -1,0 +1,73 @@
+"""What looking at the health costs: the time of a look as a share of the training between two looks.
+
+    python benchmarks/health_cost.py [--threads 1] [--rounds 7]
+
+Whole training steps of `hasama.play` and looks of `hasama.doctor.probe` in turns, processor time, medians. The
+pictures are random: what a look costs does not depend on them. Wanted: less than 3 % at the default --probe-kimg.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import hasama
+from hasama.dataset import batches, hold_back
+from hasama.device import keep_memory
+from hasama.doctor.probe import Probe
+
+CASES = {"dense": "28", "dcgan": "64", "stable": "64", "r3gan": "64", "stylegan": "64", "progressive": "64"}
+STEPS = 4
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def share(name: str, size: str, folder: Path, rounds: int) -> tuple[float, float, float]:
+    """(seconds a picture, seconds a look, the share of the time that looks take)."""
+    recipe = hasama.RECIPES[name].but(size=size, **({"grow_kimg": 0.0} if name == "progressive" else {}))
+    source, side = folder / f"{size}.npz", int(size)
+    if not source.exists():
+        np.savez(source, images=np.random.default_rng(0).integers(0, 256, (2000, side, side, 3), np.uint8))
+    training, held = hold_back(hasama.open_pictures(str(source), recipe), recipe.held_back, 0)
+    probe, game = Probe(training, held), hasama.new_game(hasama.build(recipe, 3), recipe)
+    loop = hasama.play(game, batches(training, recipe.batch, 0))
+
+    def train() -> None:
+        for _ in range(STEPS):
+            next(loop)
+
+    train()
+    probe(game)
+    times = [(seconds(train) / STEPS / recipe.batch, seconds(lambda: probe(game))) for _ in range(rounds)]
+    picture, look = (statistics.median(column) for column in zip(*times, strict=True))
+    return picture, look, look / (1000 * recipe.probe_kimg * picture + look)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    keep_memory()
+    print("| recipe | size | ms a picture | ms a look | pictures that a look costs | share of the time |")
+    print("|---|---:|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, size in CASES.items():
+            picture, look, part = share(name, size, Path(folder), given.rounds)
+            cells = f"{1000 * picture:.2f} | {1000 * look:.0f} | {look / picture:.0f} | {part:.1%}"
+            print(f"| {name} | {size} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
