@@ -53,7 +53,7 @@ def test_the_command_tells_and_writes_a_page(trained: Path, tmp_path: Path):
     assert "[warning] too few pictures" in done.stdout
     assert "--augment diffaugment" in done.stdout
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3  # the plot, the latest samples, those of the finding
     assert "too few pictures" in page
     assert "Traceback" not in done.stderr
 

@@ -214,6 +214,8 @@ def _run_row(run: "Run") -> list[str]:
     images = (log[-1]["images_seen"] if log else 0) if held else run.images_seen()  # what would be resumed
     losses = [f"{value:.2f}" for name, value in log[-1].items() if name.startswith("loss_")] if log else []
     state = "training" if held else "finished" if images >= recipe.images else "stopped"
+    serious = [finding["name"] for finding in run.findings() if finding.get("severity") == "serious"]
+    state += f"; {', '.join(serious)} (hasama doctor)" if serious else ""
     share = f"{min(100.0, 100 * images / recipe.images):.0f} %"
     kimg = f"{images / 1000:g}/{recipe.kimg:g}"
     return [str(run.folder), recipe.architecture, source, recipe.size, kimg, share, " ".join(losses), state]

@@ -185,7 +185,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
     page = PAGE.format(
         title=html.escape(f"{run.folder} at {history.seen / 1000:g} kimg"),
         verdict=html.escape(diagnosis.verdict),
-        findings="".join(map(_section, diagnosis.seen)),
+        findings="".join(_section(one, _grid_at(run, one.last)) for one in diagnosis.seen),
         plot=_embedded(plot) if plot else "<p>Nothing has been logged yet.</p>",
         signals=rows,
         samples=_embedded(_read(grids[-1])) if grids else "<p>None yet.</p>",
@@ -194,7 +194,13 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _section(one: Seen) -> str:
+def _grid_at(run: Run, images_seen: int) -> Path | None:
+    """The last sample grid that was made by then."""
+    made = [file for file in run.samples.glob("*.png") if file.stem.isdigit() and int(file.stem) <= images_seen]
+    return max(made, key=lambda file: int(file.stem), default=None)
+
+
+def _section(one: Seen, grid: Path | None) -> str:
     lines = [html.escape(line) for line in _told(one)]
     remedies = "".join(
         f"<li><code>{html.escape(remedy.flags)}</code> {html.escape(remedy.why)}</li>"
@@ -202,9 +208,16 @@ def _section(one: Seen) -> str:
     )  # fmt: skip
     over = "" if one.holds else " over"
     evidence = ", ".join(f"{name} {value:.3g}" for name, value in one.finding.evidence.items())
+    shown = ""
+    if grid is not None:
+        seen = f"samples at {int(grid.stem) / 1000:g} kimg"
+        shown = f"<details><summary>{seen}</summary>{_embedded(_read(grid))}</details>"
     return (
         f'<section class="{one.finding.severity}{over}"><h3>{lines[0]}</h3><p>{lines[1]}</p>'
-        f"<p>Evidence: {html.escape(evidence)}</p>" + (f"<ul>{remedies}</ul>" if remedies else "") + "</section>"
+        f"<p>Evidence: {html.escape(evidence)}</p>"
+        + (f"<ul>{remedies}</ul>" if remedies else "")
+        + shown
+        + "</section>"
     )
 
 

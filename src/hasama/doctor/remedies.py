@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from hasama.recipe import RECIPES, Recipe, flag
+from hasama.recipe import DEFAULTS, RECIPES, Recipe, flag
 
 
 class Remedy(NamedTuple):
@@ -37,7 +37,7 @@ STEADY: dict[str, Any] = {
     for name in (
         *("objective", "penalty", "generator_lr", "discriminator_lr", "generator_betas", "discriminator_betas"),
     )
-} | {"referee": "always", "label_smoothing": 0.0}
+} | {name: DEFAULTS[name] for name in ("referee", "strong", "critic_steps", "label_smoothing")}
 """The rules of the preset `stable` (Huang et al. 2024): they go with any networks without BatchNorm."""
 
 
