@@ -16,6 +16,7 @@ from hasama.errors import HasamaError
 from hasama.fitting import crossed, fit
 from hasama.plot import plot_losses
 from hasama.run import Run
+from hasama.session import reconciled
 
 RECIPE = hasama.Recipe(size="8", width=2, latent_size=4, batch=8, kimg=0.4, sample_kimg=0.1, precision="fp32")
 
@@ -145,6 +146,9 @@ def test_a_run_of_a_version_that_kept_no_pictures_back_keeps_none_back(tmp_path:
     del told["recipe"]["held_back"]
     (run.folder / "recipe.json").write_text(json.dumps(told))
     assert run.recipe().held_back == 0
+    assert reconciled(run, RECIPE, []) == run.recipe()  # the command that began it goes on with it
+    with pytest.raises(HasamaError, match="held-back"):
+        reconciled(run, RECIPE, ["held_back"])
 
 
 def test_numbers_that_break_down_are_left_as_a_finding(tmp_path: Path):

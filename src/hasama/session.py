@@ -18,7 +18,7 @@ from hasama.fitting import fit, never
 from hasama.game import Record, freeze_first, new_game
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.outline import outline
-from hasama.recipe import Recipe, flag
+from hasama.recipe import BEFORE_THEY_WERE, Recipe, flag
 from hasama.run import Run
 from hasama.transfer import check_like, inherit
 from hasama.weights import Painter
@@ -195,7 +195,9 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
         HasamaError: the command asks for something else than the run was started with.
     """
     own = run.recipe()
-    different = {name: pair for name, pair in original_recipe(run).differences(asked).items() if name not in FREE}
+    older = {n for n, before in BEFORE_THEY_WERE.items() if n not in given and getattr(own, n) == before}
+    pairs = original_recipe(run).differences(asked)
+    different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
     if different:
         told = ", ".join(f"{flag(name)} {here} (now {there})" for name, (here, there) in different.items())
         raise HasamaError(
