@@ -15,7 +15,7 @@ from hasama.run import Run
 
 # A generator that is far too fast for its judge collapses within a few thousand pictures.
 ILL = hasama.Recipe(
-    size="8", architecture="dense", width=8, batch=32, latent_size=8, kimg=8.0, probe_kimg=0.25,
+    size="8", architecture="dense", width=8, batch=8, latent_size=8, kimg=6.4, probe_kimg=0.32,
     generator_lr=0.5, ema_kimg=0.0, precision="fp32", autopilot=True, checkpoint_minutes=100.0, sample_kimg=100.0,
 )  # fmt: skip
 
@@ -33,15 +33,22 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(file)
 
 
+@pytest.fixture(scope="module")
+def whole(pictures: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The ill run, piloted to its end without a break."""
+    run = Run(tmp_path_factory.mktemp("whole") / "run")
+    for _ in hasama.train(pictures, ILL, run.folder):
+        pass
+    return run
+
+
 def weights(run: Run) -> dict[str, torch.Tensor]:
     state = run.saved_game()["generator"]
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
 
 
-def test_a_planted_collapse_is_answered_and_written_down(pictures: str, tmp_path: Path):
-    run = Run(tmp_path / "run")
-    for _ in hasama.train(pictures, ILL, run.folder):
-        pass
+def test_a_planted_collapse_is_answered_and_written_down(whole: Run):
+    run = whole
     done = interventions(run)
     assert done
     assert all(one.done for one in done)
@@ -57,10 +64,8 @@ def test_a_planted_collapse_is_answered_and_written_down(pictures: str, tmp_path
     assert seen[-1] == ILL.images
 
 
-def test_resume_is_exact_across_interventions(pictures: str, tmp_path: Path):
-    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
-    for _ in hasama.train(pictures, ILL, whole.folder):
-        pass
+def test_resume_is_exact_across_interventions(whole: Run, pictures: str, tmp_path: Path):
+    broken = Run(tmp_path / "broken")
     first = interventions(whole)[0].found_at // ILL.batch
     for stop in (first // 2, first - first // 2 + 2, 7, 50):  # before, across, soon after, later
         for _ in itertools.islice(hasama.train(pictures, ILL, broken.folder), stop):
@@ -75,7 +80,7 @@ def test_resume_is_exact_across_interventions(pictures: str, tmp_path: Path):
 @pytest.mark.parametrize("lost", ["checkpoint", "recipe", "log"])
 def test_an_intervention_that_was_cut_off_is_carried_out(pictures: str, tmp_path: Path, lost: str):
     run = Run(tmp_path / "run")
-    for _ in itertools.islice(hasama.train(pictures, ILL.but(generator_lr=2e-4), run.folder), 60):
+    for _ in itertools.islice(hasama.train(pictures, ILL.but(generator_lr=2e-4), run.folder), 130):
         pass
     states = healthy_states(run)
     assert states
@@ -126,7 +131,7 @@ def test_autopilot_needs_looks():
 
 def test_numbers_that_break_down_are_answered(pictures: str, tmp_path: Path):
     run = Run(tmp_path / "run")
-    wild = ILL.but(objective="least-squares", discriminator_lr=1.0, generator_lr=1.0, kimg=6.0)
+    wild = ILL.but(objective="least-squares", discriminator_lr=1.0, generator_lr=1.0, kimg=2.0)
     for _ in hasama.train(pictures, wild, run.folder):
         pass
     assert interventions(run)

@@ -55,6 +55,9 @@ def test_the_suggested_command_trains(pictures: Path, tmp_path: Path):
     assert {one["choice"] for one in told["reasons"]} >= {"fast", "size 20", "labels", "augment diffaugment"}
     program, train, *arguments = shlex.split(told["command"])
     assert (program, train) == ("hasama", "train")
+    if "--kimg" in arguments:  # there where the machine was too slow for the preset's length
+        place = arguments.index("--kimg")
+        del arguments[place : place + 2]
     done = hasama("train", *arguments, "--kimg", 0.032, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     trained = Run(tmp_path / "run").recipe()

@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -148,6 +147,7 @@ def same_tensors(one: Any, other: Any) -> bool:
     return one == other
 
 
+@pytest.mark.slow
 def test_two_processes_and_one_is_killed(pictures: Path, tmp_path: Path):
     """The other one takes its trial up in the same folder, exactly, and does all the rest."""
     out = tmp_path / "sweep"
@@ -475,4 +475,3 @@ def test_the_plot_shows_every_way_to_end(tmp_path: Path):
     plot_sweep(found[3:4], space, 30.0, RUNGS, tmp_path / "none.png")
     plot_sweep([], space, 30.0, RUNGS, tmp_path / "nothing.png")
     assert not (tmp_path / "nothing.png").exists()
-    assert "matplotlib.pyplot" not in sys.modules

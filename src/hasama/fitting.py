@@ -149,7 +149,8 @@ class _Keeper:
         for finding in found:
             if finding.name not in known:
                 self.run.append_finding(finding.to_dict())
-        step, due = self.last, max(probe_interval(self.recipe), self.recipe.images / SHARES)
+        step, apart = self.last, probe_interval(self.recipe)
+        due = apart * math.ceil(self.recipe.images / SHARES / apart)  # at a look, or it would seldom fall on one
         ill = any(finding.severity == "serious" for finding in found)
         if self.recipe.autopilot and not ill and step is not None and crossed(step, due):
             self.save()
