@@ -108,7 +108,7 @@ SIGNALS: dict[str, tuple[str, ...]] = {
 }
 """The panels, and what each shows."""
 
-LOGARITHMIC = ("distance from the reals", "size of the gradients")
+LOGARITHMIC = ("size of the gradients",)
 
 
 def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) -> bytes | None:
@@ -128,8 +128,15 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
     for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
         for name in names:
             _draw(axes, [line for line in log if isinstance(line.get(name), (int, float))], name)
+        first_panel = axes is figure.axes[0]  # where the legend tells what is shaded
         for number, (what, first, last) in enumerate(spans):
-            axes.axvspan(first / 1000, last / 1000 + 1e-3, color=f"C{3 + number % 6}", alpha=0.12, label=what)
+            axes.axvspan(
+                first / 1000,
+                last / 1000 + 1e-3,
+                color=f"C{3 + number % 6}",
+                alpha=0.12,
+                label=what if first_panel else None,
+            )
         axes.set_ylabel(title, fontsize=8)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
         axes.grid(alpha=0.3)
