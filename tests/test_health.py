@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hasama.doctor.findings import Finding, History
 from hasama.doctor.health import CHECKS, examine
-from hasama.doctor.remedies import EXPLANATIONS, TITLES, Remedy, as_flag
+from hasama.doctor.remedies import EXPLANATIONS, TITLES, Remedy
 from hasama.recipe import RECIPES, Recipe
 
 RECIPE = RECIPES["dcgan"].but(kimg=200.0)
@@ -174,7 +174,7 @@ def test_flags_are_what_the_command_takes():
     changes = {"generator_lr": 0.0001, "mirror": True, "generator_betas": (0.0, 0.99), "augment": "ada"}
     told = Remedy(changes, "").flags
     assert told == "--generator-lr 0.0001 --mirror --generator-betas 0 0.99 --augment ada"
-    assert as_flag("mirror", False) == "--no-mirror"
+    assert Remedy({"mirror": False}, "").flags == "--no-mirror"
 
 
 def test_every_finding_has_a_title_and_an_explanation():

@@ -81,6 +81,11 @@ class Report:
     classes: dict[str, int] = field(default_factory=dict)
     crops: int = 0
 
+    @property
+    def copies(self) -> int:
+        """How many pictures are there a second time, or more often."""
+        return sum(len(group) - 1 for group in self.duplicates)
+
     def text(self) -> str:
         """The report for a person."""
         height, width = self.resolution
@@ -94,8 +99,7 @@ class Report:
         for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
             lines.append(f"  skipped     {len(names)} {reason}: {_few(names)}")
         if self.duplicates:
-            extra = sum(len(group) - 1 for group in self.duplicates)
-            lines.append(f"  duplicates  {extra} (kept), such as {_few(self.duplicates[0], 3, ' = ')}")
+            lines.append(f"  duplicates  {self.copies} (kept), such as {_few(self.duplicates[0], 3, ' = ')}")
         if self.classes:
             lines.append("  classes     " + ", ".join(f"{name} ({count})" for name, count in self.classes.items()))
         return "\n".join(lines)

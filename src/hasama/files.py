@@ -78,6 +78,14 @@ def _settle(path: Path) -> None:
         os.close(handle)
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if there is none. A file that is only added to has changed when this has."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with replacing(path) as temporary:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hasama.doctor.autopilot import SHARES, keep_healthy
 from hasama.doctor.health import examine
@@ -111,8 +111,8 @@ class _Keeper:
 
     def __init__(self, run: Run, game: Game, recipe: Recipe, painter: Painter, probe: Probe | None) -> None:
         self.run, self.game, self.recipe, self.painter, self.probe = run, game, recipe, painter, probe
-        before = run.log()
-        self.started = time.monotonic() - (before[-1].get("seconds", 0.0) if before else 0.0)
+        self.log, self.images = run.log(), run.images()
+        self.started = time.monotonic() - (self.log[-1].get("seconds", 0.0) if self.log else 0.0)
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None
         self.logged, self.logged_at = game.images_seen, time.monotonic()
@@ -129,7 +129,7 @@ class _Keeper:
             self.save_grid()
         now = time.monotonic()
         if now - self.plotted > PLOT_SECONDS:
-            plot_losses(self.run.log(), self.run.loss_plot)
+            plot_losses(self.log, self.run.loss_plot)
             self.plotted = time.monotonic()
         if now - self.saved > 60 * self.recipe.checkpoint_minutes:
             self.save()
@@ -139,13 +139,17 @@ class _Keeper:
         figures = self.finite(step) | {name: _short(value) for name, value in (health or {}).items()}
         rate = _short((step.images_seen - self.logged) / max(1e-9, now - self.logged_at))  # everything included
         line = {"images_seen": step.images_seen, "seconds": round(now - self.started, 3), "images_per_second": rate}
-        self.run.append_log(line | figures)
+        self.append(line | figures)
         self.logged, self.logged_at = step.images_seen, now
+
+    def append(self, line: dict[str, Any]) -> None:
+        self.run.append_log(line)
+        self.log.append(line)
 
     def examine(self) -> None:
         """Write down what is found now and was not before."""
         known = {finding["name"] for finding in self.run.findings()}
-        found = examine(self.run.log(), self.recipe, self.run.images())
+        found = examine(self.log, self.recipe, self.images)
         for finding in found:
             if finding.name not in known:
                 self.run.append_finding(finding.to_dict())
@@ -171,11 +175,10 @@ class _Keeper:
 
     def broke_down(self, step: Record, name: str) -> None:
         """Leave the finding, for whoever looks at the run later."""
-        log, line = self.run.log(), {"images_seen": step.images_seen, "not_finite": name}
-        if log and "not_finite" in log[-1]:
+        if self.log and "not_finite" in self.log[-1]:
             return
-        self.run.append_log(line)
-        for finding in examine([*log, line], self.recipe, self.run.images()):
+        self.append({"images_seen": step.images_seen, "not_finite": name})
+        for finding in examine(self.log, self.recipe, self.images):
             if finding.name == "not-finite":
                 self.run.append_finding(finding.to_dict())
 
@@ -208,7 +211,7 @@ class _Keeper:
         self.save()
         if not self.run.sample_file(self.game.images_seen).exists():
             self.save_grid()
-        plot_losses(self.run.log(), self.run.loss_plot)
+        plot_losses(self.log, self.run.loss_plot)
 
 
 def sample_grid(painter: Painter, seed: int) -> "Image.Image":

@@ -11,7 +11,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -252,6 +252,26 @@ def parse_size(text: str) -> tuple[int, int]:
 def flag(name: str) -> str:
     """generator_lr -> --generator-lr"""
     return "--" + name.replace("_", "-")
+
+
+def flags_of(changes: Mapping[str, Any]) -> list[str]:
+    """What to type for fields of a recipe: {'size': '64', 'mirror': True} -> ['--size', '64', '--mirror'].
+
+    None is a field's way of saying that nothing was given: it cannot be typed, and is left out.
+    """
+    typed: list[str] = []
+    for name, value in changes.items():
+        if isinstance(value, bool):
+            typed.append(flag(name) if value else "--no-" + flag(name)[2:])
+        elif value is not None:
+            typed += [flag(name), *map(_typed, value if isinstance(value, (tuple, list)) else (value,))]
+    return typed
+
+
+def _typed(value: object) -> str:
+    """1000.0 -> '1000'; what six digits cannot tell is written out."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:

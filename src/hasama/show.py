@@ -89,11 +89,12 @@ def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) ->
 def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
     """Pass the records on, telling findings, and what the autopilot does about them, as they are written down."""
     from hasama.doctor.autopilot import interventions
+    from hasama.files import size_of
 
     told = {finding["name"] for finding in run.findings()}
-    size, done = _size(run.health_file), len(interventions(run)) if run.exists() else 0
+    size, done = size_of(run.health_file), len(interventions(run)) if run.exists() else 0
     for record in records:
-        if (now := _size(run.health_file)) != size:
+        if (now := size_of(run.health_file)) != size:
             size = now
             for one in interventions(run)[done:]:
                 say(
@@ -106,13 +107,6 @@ def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
                     told.add(finding["name"])
                     _tell(finding)
         yield record
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
 
 
 def _tell(finding: dict[str, Any]) -> None:

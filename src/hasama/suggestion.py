@@ -124,7 +124,7 @@ def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
         looks: of them.
     """
     report = pictures.report
-    count = report.crops or report.used - sum(len(group) - 1 for group in report.duplicates)
+    count = report.crops or report.used - report.copies
     preset, augment, reasons = _networks(count, bool(report.crops))
     recipe = RECIPES[preset].but(size=form.size, labels=form.labels, augment=augment)
     mirror = _mirror(looks, bool(report.crops))

@@ -21,6 +21,7 @@ from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.images import MODES, to_pixels
 from hasama.models.architectures import build
+from hasama.models.layers import resting
 from hasama.outline import outline
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Pixels
@@ -57,12 +58,8 @@ class Painter:
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """With the network in evaluation mode; afterwards it is in the mode in which it was."""
-        training = self.network.training
-        self.network.eval()
-        try:
+        with resting(self.network):
             yield
-        finally:
-            self.network.train(training)
 
 
 def save_generator(painter: Painter, path: str | Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.files import read_json, replacing, write_json
+from hasama.files import read_json, replacing, size_of, write_json
 from hasama.game import Record
 from hasama.recipe import Recipe
 from hasama.run import Run
@@ -64,7 +64,7 @@ def piloted(run: Run, begin: Callable[[], Iterator[Record]]) -> Iterator[Record]
         try:
             for record in records:
                 yield record
-                if (size := _size(run.health_file)) != told:
+                if (size := size_of(run.health_file)) != told:
                     told = size
                     if finding := unanswered(run):
                         break
@@ -83,13 +83,6 @@ def _close(records: Iterator[Record]) -> None:
         records.close()  # type: ignore[attr-defined]
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
-
-
 def unanswered(run: Run) -> dict[str, Any] | None:
     """A serious finding for which there is a remedy and an attempt left."""
     if len(interventions(run)) >= ATTEMPTS:
@@ -106,14 +99,12 @@ def _intervene(run: Run, finding: dict[str, Any]) -> None:
         remedy["why"],
     )  # fmt: skip
     before = interventions(run)
-    original = run.recipe().to_dict() if not before else read_json(run.autopilot_file, "record")["recipe"]
-    _write(run, original, [*before, one])
+    _write(run, original_recipe(run), [*before, one])
     _carry_out(run, one)
 
 
 def _carry_out(run: Run, one: Intervention) -> None:
-    changes = {name: tuple(v) if isinstance(v, list) else v for name, v in one.changes.items()}
-    run.save_recipe(run.recipe().but(**changes))
+    run.save_recipe(Recipe.from_dict(run.recipe().to_dict() | one.changes))
     abandoned = [line for line in run.log() if line["images_seen"] > one.back_to]
     if abandoned:
         write_json(run.folder / "autopilot" / f"attempt-{len(interventions(run))}.json", abandoned)
@@ -123,13 +114,11 @@ def _carry_out(run: Run, one: Intervention) -> None:
     else:
         run.checkpoint.unlink(missing_ok=True)
     run.cut_log(one.back_to)
-    record = read_json(run.autopilot_file, "record")
-    done = [*interventions(run)[:-1], one._replace(done=True)]
-    _write(run, record["recipe"], done)
+    _write(run, original_recipe(run), [*interventions(run)[:-1], one._replace(done=True)])
 
 
-def _write(run: Run, original: dict[str, Any], done: list[Intervention]) -> None:
-    write_json(run.autopilot_file, {"recipe": original, "interventions": [one._asdict() for one in done]})
+def _write(run: Run, original: Recipe, done: list[Intervention]) -> None:
+    write_json(run.autopilot_file, {"recipe": original.to_dict(), "interventions": [one._asdict() for one in done]})
 
 
 def interventions(run: Run) -> list[Intervention]:

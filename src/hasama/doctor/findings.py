@@ -46,17 +46,13 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        remedies = [{"changes": _plain(r.changes), "flags": r.flags, "why": r.why} for r in self.remedies]
+        remedies = [{"changes": r.changes, "flags": r.flags, "why": r.why} for r in self.remedies]
         return {**vars(self), "remedies": remedies}
 
     @property
     def title(self) -> str:
         """The name for people."""
         return TITLES.get(self.name, self.name)
-
-
-def _plain(changes: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
 
 
 def _is_number(value: Any) -> bool:

@@ -110,7 +110,7 @@ EARLY = 600  # steps in which healthy generators, too, paint much the same for e
 MOVED = 0.05
 POOR, FALLEN = 0.3, 0.5
 REPEATED, STUCK = 0.15, 0.95
-NARROW, CLOSE = 0.55, 0.5
+NARROW = 0.55
 
 
 def early(history: History) -> bool:
@@ -148,7 +148,7 @@ def mode_collapse(history: History) -> Finding | None:
 
 
 def partial_collapse(history: History) -> Finding | None:
-    """Some pictures are painted again and again, or a part of the reals is never painted."""
+    """Some pictures are painted again and again."""
     repeats, values = history.at_look("repeats", RECENT), history.at_look("diversity")
     if early(history) or len(repeats) < RECENT or mode_collapse(history) or dead_start(history):
         return None

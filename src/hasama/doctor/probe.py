@@ -20,15 +20,14 @@ from hasama.game import Game, bare, call, frozen
 from hasama.images import to_images
 from hasama.latent import draw_latents
 from hasama.metrics import coverage, squared_mmd
+from hasama.models.layers import resting
 from hasama.shapes import Images, Labels, Views, largest
 
 COUNT = 128  # pictures of either kind at each look
 STILL = 32  # of them for comparing the generator with its average
 HELD = 64
-BANK, BANK_VALUES = (
-    8192,
-    2**27,
-)  # pictures that fakes are compared with, and how many values of pixels are read for it
+BANK = 8192  # pictures that fakes are compared with,
+BANK_VALUES = 2**27  # and how many values of pixels are read for them
 SIDE, PROJECTED = 16, 128
 NEIGHBOURS = 3
 COPY = 0.25  # pictures nearer to each other than this share of a real one's way to the nearest other are "the same"
@@ -54,9 +53,10 @@ class Probe:
         order = rng.permutation(len(pictures))
         shown = np.resize(order, COUNT) if len(order) < COUNT else order[:COUNT]
         self.real = self._images(pictures, shown)
-        self.held = None if held is None else self._images(held, np.arange(min(HELD, len(held))))
         self.labels = self._labels(pictures, shown)
-        self.held_labels = None if held is None else self._labels(held, np.arange(min(HELD, len(held))))
+        some = np.arange(HELD if held is None else min(HELD, len(held)))
+        self.held = None if held is None else self._images(held, some)
+        self.held_labels = None if held is None else self._labels(held, some)
         values = int(np.prod(pictures.take(order[:1]).shape))
         self.bank = torch.cat(list(self._rows(pictures, order[: max(2, min(BANK, BANK_VALUES // values))])))
         self.rows = project(self.real)
@@ -120,12 +120,11 @@ class Probe:
             real_features = noted[-1]
             fake_logits = call(network, fake, self.labels).float()
             fake_features = noted[-1]
+            held = None if self.held is None else call(network, game.pair.view(self.held), self.held_labels).float()
         figures = {"logit_real": float(real_logits.mean()), "logit_fake": float(fake_logits.mean())}
         figures["diversity_features"] = _share(_apart(fake_features), _apart(real_features))
-        if self.held is not None:
-            with resting(network), game.arithmetic():
-                held_logits = call(network, game.pair.view(self.held), self.held_labels).float()
-            figures["logit_held"] = float(held_logits.mean())
+        if held is not None:
+            figures["logit_held"] = float(held.mean())
             gap = figures["logit_real"] - figures["logit_fake"]
             figures["overfit"] = _share(figures["logit_real"] - figures["logit_held"], gap) if gap > 0 else 0.0
         return figures
@@ -226,17 +225,6 @@ def _contrast(images: Images) -> float:
 
 def _share(one: float, of: float) -> float:
     return one / max(of, 1e-9)
-
-
-@contextmanager
-def resting(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode, in which looking leaves no trace in running statistics."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """What to do about a finding: remedies as exact flags, and the words in which findings are told."""
 
+import shlex
 from typing import Any, NamedTuple
 
-from hasama.recipe import DEFAULTS, RECIPES, Recipe, flag
+from hasama.recipe import DEFAULTS, RECIPES, Recipe, flags_of
 
 
 class Remedy(NamedTuple):
@@ -14,15 +15,7 @@ class Remedy(NamedTuple):
     @property
     def flags(self) -> str:
         """The same as the command takes it: --generator-lr 0.0001."""
-        return " ".join(as_flag(name, value) for name, value in self.changes.items())
-
-
-def as_flag(name: str, value: Any) -> str:
-    """A field of the recipe as the command takes it."""
-    if isinstance(value, bool):
-        return flag(name) if value else "--no-" + name.replace("_", "-")
-    told = " ".join(map(number, value)) if isinstance(value, tuple) else number(value)
-    return f"{flag(name)} {told}"
+        return shlex.join(flags_of(self.changes))
 
 
 def number(value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.recipe import MEANS_NOTHING_WITHOUT, Recipe, flag, unknown_name
+from hasama.recipe import MEANS_NOTHING_WITHOUT, Recipe, flags_of, unknown_name
 
 Value = float | int | str
 
@@ -144,16 +144,4 @@ def middle(recipe: Recipe, space: Mapping[str, Space]) -> dict[str, Value]:
 
 def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
-    typed: list[str] = []
-    for name, (value, _) in recipe.differences(preset).items():
-        if isinstance(value, bool):
-            typed.append(flag(name) if value else "--no-" + flag(name)[2:])
-        elif value is not None:  # None is a field's way of saying: not given
-            typed += [flag(name), *map(_typed, value if isinstance(value, tuple) else (value,))]
-    return typed
-
-
-def _typed(value: object) -> str:
-    """1000.0 -> '1000'; what six digits cannot tell is written out."""
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
+    return flags_of({name: value for name, (value, _) in recipe.differences(preset).items()})
