@@ -103,6 +103,24 @@ def test_no_collapse_is_called_in_the_first_looks():
     assert "mode-collapse" not in names(early)
 
 
+@given(
+    bad=st.integers(0, 39), factor=st.floats(0.1, 50), noise=st.lists(st.floats(0.8, 1.25), min_size=40, max_size=40)
+)
+def test_one_bad_look_is_no_oscillation(bad: int, factor: float, noise: list[float]):
+    def distances(done: float) -> dict[str, float]:
+        look = min(39, int(done * 40))
+        return {"distance": healthy(done)["distance"] * noise[look] * (factor if look == bad else 1)}
+
+    log = story(distances)
+    assert not any("oscillation" in names(log[:end]) for end in range(40, 81, 8))
+
+
+def test_swings_around_a_falling_trend_are_oscillation():
+    swinging = story(lambda done: {"distance": 3 * math.exp(-2 * done) * 2 ** (1 - 2 * (int(done * 40) % 2))})
+    finding = names(swinging)["oscillation"]
+    assert finding.evidence["swing"] == pytest.approx(2, rel=0.1)
+
+
 def test_a_slow_start_that_grows_is_no_collapse():
     slow = story(lambda done: {"diversity": 0.02 + 0.25 * done, "repeats": 1.0, "distance": 2 - 1.5 * done})
     assert "mode-collapse" not in names(slow)

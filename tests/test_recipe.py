@@ -325,7 +325,8 @@ def test_the_penaltys_weight_is_guessed_unless_given():
     assert r1.but(gamma=0).penalty_weight == 0  # none at all is not "not given"
     assert RECIPES["wgan-gp"].penalty_weight == 10
     assert RECIPES["stable"].penalty_weight == RECIPES["r3gan"].penalty_weight == 5  # two penalties, at 64x64
-    assert RECIPES["stable"].but(size="32x16").penalty_weight == 5 / 8
+    assert RECIPES["stable"].but(size="32x16").penalty_weight == 5
+    assert RECIPES["stable"].but(size="128x64").penalty_weight == 10
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -229,18 +229,22 @@ def overfitting(history: History) -> Finding | None:
     )
 
 
-SWINGS_LOOKS, SWING = 8, 0.35
+SWINGS_LOOKS, SWING, TURNS = 10, 1.65, 3
+CLOSE = 0.1  # distances below it differ by chance: each is measured with 128 pictures
 
 
 def oscillation(history: History) -> Finding | None:
-    """The players chase each other: pictures become better and worse in turn."""
-    values = history.at_look("distance", SWINGS_LOOKS)
-    if len(values) < SWINGS_LOOKS or len(history.looks) < PATIENCE + SWINGS_LOOKS:
+    """The players chase each other: pictures become better and worse in turn.
+
+    The swing is the median factor by which the distance lies off its trend, so that one bad look is none.
+    """
+    values = np.log(np.maximum(history.at_look("distance", SWINGS_LOOKS), CLOSE))
+    if len(values) < SWINGS_LOOKS or len(history.looks) < RECENT + SWINGS_LOOKS:
         return None
     trend = np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
-    swing = float(np.std(values - trend) / max(np.median(values), 0.05))
+    swing = float(np.exp(np.median(np.abs(values - trend))))
     turns = int((np.diff(np.sign(np.diff(values))) != 0).sum())
-    if swing < SWING or turns < 3:
+    if swing < SWING or turns < TURNS:
         return None
     since = history.looks[-SWINGS_LOOKS]["images_seen"]
     return history.finding("oscillation", "warning", since, {"swing": swing}, against_swings(history.recipe))
