@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hasama
-from hasama.doctor.autopilot import ATTEMPTS, Intervention, healthy_states, interventions, original_recipe, unanswered
+from hasama.doctor.autopilot import ATTEMPTS, Intervention, chosen, healthy_states, interventions, original_recipe, unanswered
 from hasama.errors import HasamaError
 from hasama.run import Run
 
@@ -109,6 +109,15 @@ def test_attempts_are_bounded(pictures: str, tmp_path: Path):
     done = [Intervention("x", 100, 0, {}, "", "", True)._asdict() for _ in range(ATTEMPTS)]
     run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": done}))
     assert unanswered(run) is None
+
+
+def test_what_did_not_help_is_not_tried_first_again():
+    slower, steady = {"changes": {"generator_lr": 0.1}, "why": "slower"}, {"changes": {}, "why": "steady"}
+    first = Intervention("not-finite", 100, 0, {}, "", "slower", True)
+    assert chosen([slower, steady], []) is slower
+    assert chosen([slower, steady], [first]) is steady
+    assert chosen([slower], [first]) is slower
+    assert chosen([slower, steady], [first, first._replace(why="steady")]) is slower
 
 
 def test_a_finding_without_a_remedy_is_let_be(tmp_path: Path):

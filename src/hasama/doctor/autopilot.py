@@ -90,15 +90,21 @@ def unanswered(run: Run) -> dict[str, Any] | None:
     return next((f for f in run.findings() if f.get("severity") == "serious" and f.get("remedies")), None)
 
 
+def chosen(remedies: list[dict[str, Any]], before: list[Intervention]) -> dict[str, Any]:
+    """The first of a finding's remedies that is of a kind not yet tried; the first, if all were."""
+    tried = {one.why for one in before}
+    return next((remedy for remedy in remedies if remedy["why"] not in tried), remedies[0])
+
+
 def _intervene(run: Run, finding: dict[str, Any]) -> None:
-    remedy = finding["remedies"][0]
+    before = interventions(run)
+    remedy = chosen(finding["remedies"], before)
     anew = any(name in NEW_NETWORKS for name in remedy["changes"])
     states = [] if anew else [state for state in healthy_states(run) if state <= finding["since"]]
     one = Intervention(
         finding["name"], finding["images_seen"], max(states, default=0), remedy["changes"], remedy["flags"],
         remedy["why"],
     )  # fmt: skip
-    before = interventions(run)
     _write(run, original_recipe(run), [*before, one])
     _carry_out(run, one)
 

@@ -33,7 +33,7 @@ class Finding:
         since: since when it has been so, in images seen; what was before may be trusted.
         evidence: the figures it rests on.
         explanation: for people.
-        remedies: one or two, the first is what the autopilot does.
+        remedies: one or two; the autopilot tries them in this order.
     """
 
     name: str
