@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import hasama
-from hasama.doctor.autopilot import ATTEMPTS, Intervention, chosen, healthy_states, interventions, original_recipe, unanswered
+from hasama.doctor.autopilot import (
+    ATTEMPTS,
+    Intervention,
+    chosen,
+    healthy_states,
+    interventions,
+    original_recipe,
+    unanswered,
+)
 from hasama.errors import HasamaError
 from hasama.run import Run
 

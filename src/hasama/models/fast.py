@@ -3,12 +3,15 @@
 Skip-layer excitation: small maps of the generator, early in its depth, decide how much each channel of much larger
 ones counts, which shortens the way of the gradient (section 3.1). The discriminator must also be able to draw the
 reals again from its own small maps, so that it learns what is in a picture instead of learning the few pictures by
-heart (section 3.2). It is meant for hinge loss, spectral normalisation and DiffAugment: the recipe `fast`.
+heart (section 3.2). It is meant for DiffAugment: the recipe `fast`.
 
-Departures: gated linear units follow batch normalisation as in the paper, but a doubling is one transposed
-convolution; the discriminator has spectral normalisation alone, and one logit for each picture, the mean over
-places; what it draws is the whole picture at half its size, and is compared by the mean absolute difference, for the
-paper's perceptual distance needs another network.
+Departures: gated linear units follow batch normalisation as in the paper, but maps are convolved before they are
+doubled, by linear interpolation, which takes a quarter of the time; the discriminator has no normalisation but begins
+with weights that keep the variance of the maps, for the relativistic objective with R1 and R2 (Huang et al. 2024),
+where the paper has hinge loss, spectral and batch normalisation (with spectral normalisation alone its opinion of
+fakes and reals was the same after hundreds of steps); it gives one logit for each picture; what it draws is the whole
+picture at half its size, and is compared by the mean absolute difference, for the paper's perceptual distance needs
+another network.
 """
 
 import itertools
@@ -66,12 +69,12 @@ class Doubling(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.doubling = nn.ConvTranspose2d(before, 2 * after, 4, 2, 1, bias=False)
+        self.conv = nn.Conv2d(before, 2 * after, 3, padding=1, bias=False)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.norm = nn.BatchNorm2d(2 * after)
 
     def forward(self, maps: Maps) -> Maps:
-        maps = self.doubling(maps)
+        maps = F.interpolate(self.conv(maps), scale_factor=2, mode="bilinear", align_corners=False)
         if self.training:
             noise = torch.randn(len(maps), 1, *maps.shape[2:], device=maps.device)
             maps = maps + (self.noise_strength * noise).to(maps.dtype)
@@ -127,7 +130,7 @@ class Generator(nn.Module):
 
 
 class Halving(nn.Module):
-    """[N, before, h, w] -> [N, after, h/2, w/2]: the mean of convolved and of averaged maps, figure 4."""
+    """[N, before, h, w] -> [N, after, h/2, w/2]: the sum of convolved and of averaged maps, figure 4."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -137,7 +140,7 @@ class Halving(nn.Module):
 
     def forward(self, maps: Maps) -> Maps:
         convolved = F.leaky_relu(self.conv(F.leaky_relu(self.halve(maps), 0.2)), 0.2)
-        return (convolved + F.leaky_relu(self.skip(F.avg_pool2d(maps, 2)), 0.2)) / 2
+        return (convolved + F.leaky_relu(self.skip(F.avg_pool2d(maps, 2)), 0.2)) * 0.5**0.5
 
 
 class Discriminator(nn.Module):
@@ -156,6 +159,9 @@ class Discriminator(nn.Module):
         kept = min(KEPT, drawn)
         self.draw = Drawing(widths[kept], channels, drawn - kept)
         self.kept = f"level{kept}"  # the stage whose input is kept for drawing
+        for module in self.modules():  # He et al. 2015: nothing else keeps the variance from layer to layer
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, 0.2)
 
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
         maps = self.inwards(images, None)
