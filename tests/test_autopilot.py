@@ -16,6 +16,7 @@ from hasama.doctor.autopilot import (
     healthy_states,
     interventions,
     original_recipe,
+    trusted,
     unanswered,
 )
 from hasama.errors import HasamaError
@@ -126,6 +127,18 @@ def test_what_did_not_help_is_not_tried_first_again():
     assert chosen([slower, steady], [first]) is steady
     assert chosen([slower], [first]) is slower
     assert chosen([slower, steady], [first, first._replace(why="steady")]) is slower
+
+
+def test_the_run_returns_to_the_last_state_that_can_be_trusted():
+    finding = {"name": "divergence", "since": 500}
+    states = [100, 300, 500, 700]
+    again = [Intervention("divergence", 650, 500, {}, "", "", True)]
+    other = [Intervention("mode-collapse", 650, 500, {}, "", "", True)]
+    assert trusted(states, finding, [], 0) == trusted(states, finding, other, 0) == 500
+    assert trusted(states, finding, again, 0) == 300
+    assert trusted(states, finding, again, 400) == 0
+    assert trusted(states, finding, [again[0]._replace(back_to=0)], 0) == 0
+    assert trusted([], finding, [], 0) == 0
 
 
 def test_a_finding_without_a_remedy_is_let_be(tmp_path: Path):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hasama.doctor.health import EARLY
 from hasama.errors import HasamaError
 from hasama.files import read_json, replacing, size_of, write_json
 from hasama.game import Record
@@ -96,15 +97,25 @@ def chosen(remedies: list[dict[str, Any]], before: list[Intervention]) -> dict[s
     return next((remedy for remedy in remedies if remedy["why"] not in tried), remedies[0])
 
 
+def trusted(states: list[int], finding: dict[str, Any], before: list[Intervention], early: int) -> int:
+    """The healthy state to return to, in images seen; 0 for none.
+
+    Not one from the first `early` images, when hardly anything is called ill; nor one from which the same finding
+    came again: what was thought to be healthy then was not.
+    """
+    failed = min((one.back_to for one in before if one.finding == finding["name"]), default=finding["since"] + 1)
+    return max((state for state in states if early <= state <= finding["since"] and state < failed), default=0)
+
+
 def _intervene(run: Run, finding: dict[str, Any]) -> None:
     before = interventions(run)
     remedy = chosen(finding["remedies"], before)
     anew = any(name in NEW_NETWORKS for name in remedy["changes"])
-    states = [] if anew else [state for state in healthy_states(run) if state <= finding["since"]]
+    states = [] if anew else healthy_states(run)
+    back_to = trusted(states, finding, before, EARLY * run.recipe().batch)
     one = Intervention(
-        finding["name"], finding["images_seen"], max(states, default=0), remedy["changes"], remedy["flags"],
-        remedy["why"],
-    )  # fmt: skip
+        finding["name"], finding["images_seen"], back_to, remedy["changes"], remedy["flags"], remedy["why"]
+    )
     _write(run, original_recipe(run), [*before, one])
     _carry_out(run, one)
 
