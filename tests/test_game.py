@@ -650,6 +650,7 @@ def test_extra_costs_are_lazy_and_weighted():
 
 def test_adas_probability_follows_the_discriminator_and_is_saved():
     changes = {"augment": "ada", "ada_target": 0.0, "ada_kimg": 0.1, "discriminator_lr": 0.01, "generator_lr": 0.0}
+    changes |= {"gamma": 0.1}
     game = tiny("r3gan", **changes)
     run(game, "r3gan", 8)
     probability = game.state_dict()["discriminator"]["probability"]

@@ -241,8 +241,11 @@ def oscillation(history: History) -> Finding | None:
     values = np.log(np.maximum(history.at_look("distance", SWINGS_LOOKS), CLOSE))
     if len(values) < SWINGS_LOOKS or len(history.looks) < RECENT + SWINGS_LOOKS:
         return None
-    trend = np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
-    swing = float(np.exp(np.median(np.abs(values - trend))))
+    i, j = np.triu_indices(len(values), 1)
+    level = values - np.median((values[j] - values[i]) / (j - i)) * np.arange(
+        len(values)
+    )  # Theil-Sen: a bad look does not tilt it
+    swing = float(np.exp(np.median(np.abs(level - np.median(level)))))
     turns = int((np.diff(np.sign(np.diff(values))) != 0).sum())
     if swing < SWING or turns < TURNS:
         return None

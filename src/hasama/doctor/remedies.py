@@ -36,7 +36,9 @@ STEADY: dict[str, Any] = {
 
 def steady(recipe: Recipe) -> Remedy:
     """Relativistic, R1 and R2, no momentum, and rates that suit the networks."""
-    changes = STEADY | {"gamma": None}
+    changes = dict(STEADY)
+    if recipe.gamma is not None and recipe.penalty != "r1+r2":  # it was the weight of another penalty
+        changes["gamma"] = RECIPES["stable"].but(size=recipe.size).penalty_weight
     if recipe.architecture in ("dcgan", "dense"):
         changes["discriminator_norm"] = "none"
     else:
