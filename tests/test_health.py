@@ -188,6 +188,12 @@ def test_remedies_change_something_and_make_recipes(recipe: str):
                 assert remedy.flags.startswith("--")
 
 
+def test_a_weight_that_is_too_small_is_no_steady_one():
+    chosen = RECIPES["stable"].but(gamma=0.001, kimg=200.0)
+    finding = names(story(CASES["mode-collapse"][0]), chosen)["mode-collapse"]
+    assert finding.remedies[0].changes == {"gamma": 5}
+
+
 def test_flags_are_what_the_command_takes():
     changes = {"generator_lr": 0.0001, "mirror": True, "generator_betas": (0.0, 0.99), "augment": "ada"}
     told = Remedy(changes, "").flags

@@ -37,8 +37,10 @@ STEADY: dict[str, Any] = {
 def steady(recipe: Recipe) -> Remedy:
     """Relativistic, R1 and R2, no momentum, and rates that suit the networks."""
     changes = dict(STEADY)
-    if recipe.gamma is not None and recipe.penalty != "r1+r2":  # it was the weight of another penalty
-        changes["gamma"] = RECIPES["stable"].but(size=recipe.size).penalty_weight
+    if recipe.gamma is not None:  # it may be too little, or the weight of another penalty
+        own = RECIPES[recipe.architecture]
+        rules = own if own.penalty == "r1+r2" else RECIPES["stable"]
+        changes["gamma"] = rules.but(size=recipe.size).penalty_weight
     if recipe.architecture in ("dcgan", "dense"):
         changes["discriminator_norm"] = "none"
     else:
