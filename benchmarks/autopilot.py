@@ -32,8 +32,6 @@ RESCUABLE = (
 )  # fmt: skip
 ANSWERS = {True: "yes", False: "no", None: "-"}
 COUNT, NEIGHBOURS, ENOUGH, TELLING = 1000, 5, 0.9, 0.05
-
-
 HARMLESS = ("--preset", "--size", "--width", "--batch", "--kimg")
 
 
@@ -46,7 +44,7 @@ def healthy(case: Case) -> Case:
     return case._replace(words=" ".join(kept))
 
 
-def covered(run: Run, source: str, out: Path) -> float:
+def covered(run: Run, source: str) -> float:
     """The coverage of a run's generator; 0 if it has none."""
     if not run.generator.exists():
         return 0.0
@@ -68,7 +66,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=RESCUABLE, default=RESCUABLE)
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    rescued, rows = 0, []
+    rows = []
     for seed in given.seeds:
         for name in given.only:
             case = FAILURES[name]
@@ -78,17 +76,17 @@ def main() -> None:
             source = source_of(case, given.data, seed, given.out)
             for side, what in sides.items():
                 train(side, what, seed, given.data, given.out)
-            figures = [covered(Run(given.out / f"{side}-{seed}"), source, given.out) for side in sides]
+            figures = [covered(Run(given.out / f"{side}-{seed}"), source) for side in sides]
             done = [one.finding for one in interventions(Run(given.out / f"{name}-rescued-{seed}"))]
             good = figures[1] >= ENOUGH * figures[2] if figures[2] >= TELLING else None
-            rescued += bool(good)
             rows.append((name, seed, *figures, ", ".join(done), good))
             print(rows[-1], flush=True)
     print("\n| failure | seed | as it is | with --autopilot | healthy | found | rescued |  (coverage)")
     print("|---|---:|---:|---:|---:|---|---|")
     for name, seed, ill, mended, well, done, good in rows:
         print(f"| {name} | {seed} | {ill:.3f} | {mended:.3f} | {well:.3f} | {done} | {ANSWERS[good]} |")
-    print(f"\nrescued: {rescued} of {sum(row[-1] is not None for row in rows)}")
+    answers = [row[-1] for row in rows if row[-1] is not None]
+    print(f"\nrescued: {sum(answers)} of {len(answers)}")
 
 
 if __name__ == "__main__":

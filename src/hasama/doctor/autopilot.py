@@ -6,6 +6,7 @@ carried out, and carrying it out twice does no harm: so a run that is killed in 
 had not been.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,7 +104,7 @@ def trusted(states: list[int], finding: dict[str, Any], before: list[Interventio
     Not one from the first `early` images, when hardly anything is called ill; nor one from which the same finding
     came again: what was thought to be healthy then was not.
     """
-    failed = min((one.back_to for one in before if one.finding == finding["name"]), default=finding["since"] + 1)
+    failed = min((one.back_to for one in before if one.finding == finding["name"]), default=math.inf)
     return max((state for state in states if early <= state <= finding["since"] and state < failed), default=0)
 
 

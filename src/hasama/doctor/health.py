@@ -242,9 +242,8 @@ def oscillation(history: History) -> Finding | None:
     if len(values) < SWINGS_LOOKS or len(history.looks) < RECENT + SWINGS_LOOKS:
         return None
     i, j = np.triu_indices(len(values), 1)
-    level = values - np.median((values[j] - values[i]) / (j - i)) * np.arange(
-        len(values)
-    )  # Theil-Sen: a bad look does not tilt it
+    slope = np.median((values[j] - values[i]) / (j - i))  # Theil 1950, Sen 1968: a bad look does not tilt it
+    level = values - slope * np.arange(len(values))
     swing = float(np.exp(np.median(np.abs(level - np.median(level)))))
     turns = int((np.diff(np.sign(np.diff(values))) != 0).sum())
     if swing < SWING or turns < TURNS:

@@ -6,7 +6,7 @@ reals again from its own small maps, so that it learns what is in a picture inst
 heart (section 3.2). It is meant for DiffAugment: the recipe `fast`.
 
 Departures: gated linear units follow batch normalisation as in the paper, but maps are convolved before they are
-doubled, by linear interpolation, which takes a quarter of the time; the discriminator has no normalisation but begins
+doubled, by linear interpolation, which leaves no grain; the discriminator has no normalisation but begins
 with weights that keep the variance of the maps, for the relativistic objective with R1 and R2 (Huang et al. 2024),
 where the paper has hinge loss, spectral and batch normalisation (with spectral normalisation alone its opinion of
 fakes and reals was the same after hundreds of steps); it gives one logit for each picture; what it draws is the whole
