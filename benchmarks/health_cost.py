@@ -20,6 +20,7 @@ import hasama
 from hasama.dataset import batches, hold_back
 from hasama.device import keep_memory
 from hasama.doctor.probe import Probe
+from hasama.fitting import probe_interval
 
 CASES = {"dense": "28", "dcgan": "64", "stable": "64", "r3gan": "64", "stylegan": "64", "progressive": "64"}
 STEPS = 4
@@ -50,7 +51,7 @@ def share(name: str, size: str, folder: Path, rounds: int) -> tuple[float, float
     probe(game)
     times = [(seconds(train) / STEPS / recipe.batch, seconds(lambda: probe(game))) for _ in range(rounds)]
     picture, look = (statistics.median(column) for column in zip(*times, strict=True))
-    return picture, look, look / (1000 * recipe.probe_kimg * picture + look)
+    return picture, look, look / (probe_interval(recipe) * picture + look)
 
 
 def main() -> None:

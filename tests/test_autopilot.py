@@ -19,6 +19,7 @@ from hasama.doctor.autopilot import (
     trusted,
     unanswered,
 )
+from hasama.doctor.health import EARLY
 from hasama.errors import HasamaError
 from hasama.run import Run
 
@@ -67,6 +68,7 @@ def test_a_planted_collapse_is_answered_and_written_down(whole: Run):
     assert run.images_seen() == ILL.images
     abandoned = json.loads((run.folder / "autopilot" / "attempt-1.json").read_text())
     assert abandoned[-1]["images_seen"] == done[0].found_at
+    assert done[0].found_at >= EARLY * ILL.batch  # what was a warning before is told again when it is serious
     # the log tells one story, from the beginning to the end
     seen = [line["images_seen"] for line in run.log()]
     assert seen == sorted(set(seen))

@@ -61,6 +61,7 @@ def test_the_command_tells_and_writes_a_page(trained: Path, tmp_path: Path):
 def test_json_is_nothing_but_json(trained: Path):
     told = json.loads(hasama("doctor", trained, "--json").stdout)
     assert told["healthy"] is True
+    assert told["judged"] is False  # 40 steps
     assert told["images_seen"] == 640
     (finding,) = [f for f in told["findings"] if f["name"] == "too-few"]
     assert finding["holds"]
@@ -94,6 +95,18 @@ def test_what_is_over_is_told_as_over(tmp_path: Path):
 
 def test_a_healthy_run_is_called_healthy(tmp_path: Path):
     assert diagnose(planted(tmp_path / "run", story())).verdict == "This training is healthy."
+
+
+@pytest.mark.parametrize(
+    ("looks", "apart", "verdict"),
+    [(14, 2560, "too early"), (15, 2560, "healthy."), (7, 6400, "too early"), (8, 6400, "healthy.")],
+)
+def test_a_short_run_is_not_called_healthy(tmp_path: Path, looks: int, apart: int, verdict: str):
+    """600 steps of 64 pictures and 8 looks are wanted."""
+    diagnosis = diagnose(planted(tmp_path / "run", story(looks=looks, apart=apart)))
+    assert diagnosis.judged == (verdict == "healthy.")
+    assert verdict in diagnosis.verdict
+    assert (f"step {looks * apart // 64} and {looks} looks" in diagnosis.verdict) != diagnosis.judged
 
 
 @pytest.mark.parametrize("log", [[], [{"images_seen": 640, "loss_generator": 1.0}]])

@@ -13,7 +13,7 @@ from PIL import Image
 import hasama
 from hasama.dataset import Report
 from hasama.errors import HasamaError
-from hasama.fitting import crossed, fit
+from hasama.fitting import crossed, fit, probe_interval
 from hasama.plot import plot_losses
 from hasama.run import Run
 from hasama.session import reconciled
@@ -123,6 +123,12 @@ def test_crossed_counts_every_multiple_once(every: float):
     told = [seen for seen in range(8, 4001, 8) if crossed(Record(seen, 8, 0.0), every)]
     multiples = {int(np.ceil(k * every / 8)) * 8 for k in range(1, int(4000 / every) + 1)}
     assert told == sorted(seen for seen in multiples if seen <= 4000)
+
+
+def test_short_runs_are_looked_at_more_often():
+    recipe = hasama.RECIPES["dcgan"]
+    assert [probe_interval(recipe.but(kimg=kimg)) for kimg in (30.0, 99.0, 100.0, 1000.0)] == [3000, 3000, 5000, 5000]
+    assert [probe_interval(recipe.but(kimg=30.0, probe_kimg=own)) for own in (0.0, 7.0)] == [0, 7000]
 
 
 def test_plot_shows_the_losses(tmp_path: Path):

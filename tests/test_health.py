@@ -30,13 +30,15 @@ def healthy(done: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def story(change: Callable[[float], dict[str, Any]] | None = None, looks: int = 40) -> list[dict[str, Any]]:
+def story(
+    change: Callable[[float], dict[str, Any]] | None = None, looks: int = 40, apart: int = LOOK
+) -> list[dict[str, Any]]:
     """A log: at each look and once between two of them, the healthy signals with some changed."""
     log = []
     for number in range(1, 2 * looks + 1):
         done = number / (2 * looks)
         figures = healthy(done) | (change(done) if change else {})
-        line = {"images_seen": number * LOOK // 2, "seconds": float(number)} | figures
+        line = {"images_seen": number * apart // 2, "seconds": float(number)} | figures
         log.append(line if number % 2 == 0 else {k: v for k, v in line.items() if k in BETWEEN})
     return log
 
@@ -101,6 +103,21 @@ def test_since_is_when_it_began(name: str):
 def test_no_collapse_is_called_in_the_first_looks():
     early = story(lambda done: {"diversity": 0.02, "repeats": 1.0, "distance": 3 - done}, looks=5)
     assert "mode-collapse" not in names(early)
+
+
+@pytest.mark.parametrize("name", ["mode-collapse", "discriminator-wins", "generator-wins"])
+def test_what_may_pass_by_itself_is_a_warning_in_the_first_600_steps(name: str):
+    """40 looks at a distance of 40 steps, 1,600 steps in all; of the first 15 all are early."""
+    bad, _ = CASES[name]
+    log = story(lambda done: bad(1.0), apart=40 * RECIPE.batch)
+    severities = [found[name].severity for end in range(80) if name in (found := names(log[:end]))]
+    assert set(severities) == {"warning", "serious"}
+    assert severities == sorted(severities, reverse=True)  # first the one, then the other
+    early, later = names(log[:29])[name], names(log[:31])[name]
+    assert (early.severity, early.images_seen // RECIPE.batch) == ("warning", 580)
+    assert "It is early (step 580)" in early.explanation
+    assert (later.severity, "It is early" in later.explanation) == ("serious", False)
+    assert early.remedies == later.remedies
 
 
 @given(

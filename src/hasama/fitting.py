@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOG_EVERY_STEPS = 10
 GRIDS_IN_A_RUN = 25
 PLOT_SECONDS = 20.0
+PROBE_KIMG, PROBE_KIMG_SHORT, SHORT_KIMG = 5.0, 3.0, 100.0  # the doctor needs eight looks to say much
 GRID_COUNT = 64
 
 
@@ -46,7 +47,9 @@ def sample_interval(recipe: Recipe) -> float:
 
 
 def probe_interval(recipe: Recipe) -> float:
-    """Images between two looks at the health."""
+    """Images between two looks at the health; 0: there are none."""
+    if recipe.probe_kimg is None:
+        return 1000 * (PROBE_KIMG if recipe.kimg >= SHORT_KIMG else PROBE_KIMG_SHORT)
     return 1000 * recipe.probe_kimg
 
 
@@ -148,10 +151,10 @@ class _Keeper:
 
     def examine(self) -> None:
         """Write down what is found now and was not before."""
-        known = {finding["name"] for finding in self.run.findings()}
+        known = {(finding["name"], finding.get("severity")) for finding in self.run.findings()}
         found = examine(self.log, self.recipe, self.images)
         for finding in found:
-            if finding.name not in known:
+            if (finding.name, finding.severity) not in known:
                 self.run.append_finding(finding.to_dict())
         step, apart = self.last, probe_interval(self.recipe)
         due = apart * math.ceil(self.recipe.images / SHARES / apart)  # at a look, or it would seldom fall on one

@@ -130,8 +130,11 @@ class Recipe:
     # --- record keeping
     sample_kimg: float | None = option(None, "A sample grid every so many kimg. Default: 25 in all.", 0.001)
     checkpoint_minutes: float = option(2.0, "Save everything that resuming needs every so often.", 0)
-    probe_kimg: float = option(
-        5.0, "Look at the health of the training every so many kimg (see `hasama doctor`); 0: never.", 0
+    probe_kimg: float | None = option(
+        None,
+        "Look at the health of the training every so many kimg (see `hasama doctor`); 0: never. Default: 5, or 3 in "
+        "runs of less than 100 kimg.",
+        0,
     )
     autopilot: bool = option(
         False, "On a serious finding go back to the last healthy state, apply the remedy, go on; three times at most."
@@ -158,7 +161,7 @@ class Recipe:
         for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
             if getattr(self, name) != DEFAULTS[name] and getattr(self, needed) not in values:
                 raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
-        if self.autopilot and not self.probe_kimg:
+        if self.autopilot and self.probe_kimg == 0:
             raise HasamaError("--autopilot goes by looks at the health: it needs --probe-kimg above 0.")
         if self.schedule_kimg != DEFAULTS["schedule_kimg"] and self.lr_final == self.gamma_final == 1:
             raise HasamaError("--schedule-kimg means nothing without --lr-final or --gamma-final below 1.")

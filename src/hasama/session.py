@@ -14,7 +14,7 @@ from hasama.doctor.autopilot import forget_later, original_recipe, piloted
 from hasama.doctor.probe import Probe
 from hasama.errors import HasamaError
 from hasama.files import write_json
-from hasama.fitting import fit, never
+from hasama.fitting import fit, never, probe_interval
 from hasama.game import Record, freeze_first, new_game
 from hasama.models.architectures import ARCHITECTURES, build
 from hasama.outline import outline
@@ -172,7 +172,7 @@ def _session(
     shown = batches(training, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
     steps = ARCHITECTURES[recipe.architecture].loop(game, shown)
     painter = Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
-    probe = Probe(training, held, device) if recipe.probe_kimg else None
+    probe = Probe(training, held, device) if probe_interval(recipe) else None
     yield from fit(run, game, steps, recipe, painter, stop, probe)
 
 

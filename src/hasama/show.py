@@ -91,7 +91,7 @@ def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
     from hasama.doctor.autopilot import interventions
     from hasama.files import size_of
 
-    told = {finding["name"] for finding in run.findings()}
+    told = {(finding["name"], finding.get("severity")) for finding in run.findings()}
     size, done = size_of(run.health_file), len(interventions(run)) if run.exists() else 0
     for record in records:
         if (now := size_of(run.health_file)) != size:
@@ -103,8 +103,8 @@ def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
                 )
                 told, done = set(), done + 1
             for finding in run.findings():
-                if finding["name"] not in told:
-                    told.add(finding["name"])
+                if (name := (finding["name"], finding.get("severity"))) not in told:
+                    told.add(name)
                     _tell(finding)
         yield record
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hasama.doctor.findings import Finding, History
-from hasama.doctor.health import examine
+from hasama.doctor.health import EARLY, ENOUGH, examine, too_soon
 from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.plot import health_plot
@@ -59,7 +59,18 @@ class Diagnosis:
             return f"This training is ill: {', '.join(serious)}."
         if warnings := [finding.title for finding in now if finding.severity == "warning"]:
             return f"This training goes on, but watch it: {', '.join(warnings)}."
+        if not self.judged:
+            looks = len(self.history.looks)
+            return (
+                f"Nothing is wrong so far, but it is too early to call it healthy: step {self.history.steps} and "
+                f"{looks} looks; {EARLY} steps and {ENOUGH} looks are wanted."
+            )
         return "This training is healthy."
+
+    @property
+    def judged(self) -> bool:
+        """Whether it has gone on for long enough that finding nothing means something."""
+        return self.history.steps >= EARLY and not too_soon(self.history)
 
     @property
     def healthy(self) -> bool:
@@ -73,6 +84,7 @@ class Diagnosis:
             "images_seen": self.history.seen,
             "training": self.training,
             "healthy": self.healthy,
+            "judged": self.judged,
             "verdict": self.verdict,
             "findings": [
                 {**one.finding.to_dict(), "title": one.finding.title, "first": one.first, "last": one.last,

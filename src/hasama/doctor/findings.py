@@ -15,7 +15,7 @@ from hasama.recipe import Recipe
 Severity = Literal["serious", "warning", "note"]
 """serious: the run will come to nothing unless something is changed; note: good to know."""
 
-LOOK_STEPS = 40
+LOOK_STEPS = 36
 """Looks that follow each other faster than this are skipped, so that every window below means so much training."""
 
 RECENT = 3

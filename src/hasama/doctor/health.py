@@ -7,6 +7,7 @@ thresholds stand here; they were set on induced failures and healthy trainings (
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def divergence(history: History) -> Finding | None:
 # --- the generator's pictures ---------------------------------------------------------------------
 
 PATIENCE = 5  # looks that any generator is given to begin to paint
+ENOUGH = PATIENCE + RECENT
 EARLY = 600  # steps in which healthy generators, too, paint much the same for every latent
 MOVED = 0.05
 POOR, FALLEN = 0.3, 0.5
@@ -113,9 +115,17 @@ REPEATED, STUCK = 0.15, 0.95
 NARROW = 0.55
 
 
-def early(history: History) -> bool:
-    """Whether it is too early to call anything but a dead start."""
-    return history.steps < EARLY or len(history.looks) < PATIENCE + RECENT
+def too_soon(history: History) -> bool:
+    """Whether there are too few looks to tell anything but a dead start."""
+    return len(history.looks) < ENOUGH
+
+
+def in_time(history: History, finding: Finding) -> Finding:
+    """The same finding; in the first steps, when it may pass by itself, only as a warning."""
+    if history.steps >= EARLY:
+        return finding
+    hint = f"It is early (step {history.steps}): healthy trainings may look so, too, in their first {EARLY} steps."
+    return replace(finding, severity="warning", explanation=f"{finding.explanation} {hint}")
 
 
 def dead_start(history: History) -> Finding | None:
@@ -134,9 +144,9 @@ def _span(values: np.ndarray) -> float:
 def mode_collapse(history: History) -> Finding | None:
     """The fakes are nearly all alike, and do not become more various."""
     values = history.at_look("diversity")
-    if early(history) or dead_start(history):
+    if too_soon(history) or dead_start(history):
         return None
-    before = values[-PATIENCE - RECENT : -PATIENCE].mean()
+    before = values[-ENOUGH:-PATIENCE].mean()
     now, best = values[-RECENT:].max(), values.max()
     stuck = now < POOR and now < 1.15 * before
     fallen = best > 2 * POOR and now < FALLEN * best
@@ -144,13 +154,14 @@ def mode_collapse(history: History) -> Finding | None:
         return None
     since = history.since("diversity", lambda value: value < max(POOR, FALLEN * best))
     evidence = {"diversity": now, "best": best, "repeats": _last(history, "repeats")}
-    return history.finding("mode-collapse", "serious", since, evidence, against_collapse(history.recipe))
+    finding = history.finding("mode-collapse", "serious", since, evidence, against_collapse(history.recipe))
+    return in_time(history, finding)
 
 
 def partial_collapse(history: History) -> Finding | None:
     """Some pictures are painted again and again."""
     repeats, values = history.at_look("repeats", RECENT), history.at_look("diversity")
-    if early(history) or len(repeats) < RECENT or mode_collapse(history) or dead_start(history):
+    if too_soon(history) or len(repeats) < RECENT or mode_collapse(history) or dead_start(history):
         return None
     covered = history.at_look("covered", RECENT).max()
     before = history.at_look("repeats", 2 * RECENT)[:RECENT].mean()
@@ -158,7 +169,8 @@ def partial_collapse(history: History) -> Finding | None:
         return None
     since = history.since("repeats", lambda value: value >= REPEATED)
     evidence = {"repeats": repeats.min(), "diversity": values[-1], "covered": covered}
-    return history.finding("partial-collapse", "warning", since, evidence, against_collapse(history.recipe))
+    finding = history.finding("partial-collapse", "warning", since, evidence, against_collapse(history.recipe))
+    return in_time(history, finding)
 
 
 NEAR = 0.5
@@ -185,7 +197,7 @@ def discriminator_wins(history: History) -> Finding | None:
     """It is right about everything, and the generator learns nothing from it."""
     right = [history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake")]
     distance = history.at_look("distance")
-    if early(history) or min(len(one) for one in right) < 5 or dead_start(history):
+    if too_soon(history) or min(len(one) for one in right) < 5 or dead_start(history):
         return None
     now, before = np.median(distance[-RECENT:]), np.median(distance[-WINNING_LOOKS - 1 : -RECENT])
     sure, loss = (
@@ -198,21 +210,23 @@ def discriminator_wins(history: History) -> Finding | None:
         return None
     since = history.looks[-WINNING_LOOKS]["images_seen"]
     evidence = {"accuracy": sure, "loss": loss, "distance": now}
-    return history.finding("discriminator-wins", "serious", since, evidence, against_discriminator(history.recipe))
+    finding = history.finding("discriminator-wins", "serious", since, evidence, against_discriminator(history.recipe))
+    return in_time(history, finding)
 
 
 def generator_wins(history: History) -> Finding | None:
     """The discriminator is fooled by pictures that are nothing like the reals, or no better than a coin."""
     real, fake = (history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake"))
     distance = history.at_look("distance", RECENT)
-    if early(history) or min(len(real), len(fake)) < 5 or distance.min() < FAR or dead_start(history):
+    if too_soon(history) or min(len(real), len(fake)) < 5 or distance.min() < FAR or dead_start(history):
         return None
     right = (real.mean() + fake.mean()) / 2
     if fake.mean() > FOOLED and right > CHANCE:
         return None
     since = history.looks[-WINNING_LOOKS]["images_seen"]
     evidence = {"accuracy": fake.mean(), "right": right, "distance": distance.min()}
-    return history.finding("generator-wins", "serious", since, evidence, against_generator(history.recipe))
+    finding = history.finding("generator-wins", "serious", since, evidence, against_generator(history.recipe))
+    return in_time(history, finding)
 
 
 OVERFIT = 0.35
