@@ -128,6 +128,7 @@ def test_crossed_counts_every_multiple_once(every: float):
 def test_short_runs_are_looked_at_more_often():
     recipe = hasama.RECIPES["dcgan"]
     assert [probe_interval(recipe.but(kimg=kimg)) for kimg in (30.0, 99.0, 100.0, 1000.0)] == [3000, 3000, 5000, 5000]
+    assert probe_interval(recipe.but(kimg=30.0, batch=256)) == 36 * 256  # looks nearer to each other do not count
     assert [probe_interval(recipe.but(kimg=30.0, probe_kimg=own)) for own in (0.0, 7.0)] == [0, 7000]
 
 

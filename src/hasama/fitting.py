@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hasama.doctor.autopilot import SHARES, keep_healthy
+from hasama.doctor.findings import LOOK_STEPS
 from hasama.doctor.health import examine
 from hasama.doctor.probe import Probe
 from hasama.errors import HasamaError
@@ -48,9 +49,10 @@ def sample_interval(recipe: Recipe) -> float:
 
 def probe_interval(recipe: Recipe) -> float:
     """Images between two looks at the health; 0: there are none."""
-    if recipe.probe_kimg is None:
-        return 1000 * (PROBE_KIMG if recipe.kimg >= SHORT_KIMG else PROBE_KIMG_SHORT)
-    return 1000 * recipe.probe_kimg
+    if recipe.probe_kimg is not None:
+        return 1000 * recipe.probe_kimg
+    usual = PROBE_KIMG if recipe.kimg >= SHORT_KIMG else PROBE_KIMG_SHORT
+    return max(1000 * usual, LOOK_STEPS * recipe.batch)
 
 
 def _short(value: float) -> float | None:

@@ -133,7 +133,7 @@ class Recipe:
     probe_kimg: float | None = option(
         None,
         "Look at the health of the training every so many kimg (see `hasama doctor`); 0: never. Default: 5, or 3 in "
-        "runs of less than 100 kimg.",
+        "runs of less than 100 kimg, but not more often than every 36 steps.",
         0,
     )
     autopilot: bool = option(
