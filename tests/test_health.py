@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hasama.doctor.findings import Finding, History
-from hasama.doctor.health import CHECKS, examine
+from hasama.doctor.health import CHECKS, examine, relapses
 from hasama.doctor.remedies import EXPLANATIONS, TITLES, Remedy
 from hasama.recipe import RECIPES, Recipe
 
@@ -74,7 +75,7 @@ CASES: dict[str, tuple[Callable[[float], dict[str, Any]], str]] = {
     "overfitting": (late({"overfit": 0.8}), "warning"),
     "dead-start": (lambda done: {"contrast": 0.1, "diversity": 0.05, "distance": 2.0, "repeats": 1.0}, "serious"),
     "oscillation": (
-        lambda done: {"distance": 0.3 + 0.25 * (-1) ** int(done * 20)} if done > 0.3 else {},
+        lambda done: {"distance": 1.2 + 0.7 * (-1) ** int(done * 20)} if done > 0.3 else {},
         "warning",
     ),
     "all-alike": (lambda done: {"spread_real": 0.01}, "serious"),
@@ -121,7 +122,7 @@ def test_what_may_pass_by_itself_is_a_warning_in_the_first_600_steps(name: str):
 
 
 @given(
-    bad=st.integers(0, 39), factor=st.floats(0.1, 50), noise=st.lists(st.floats(0.8, 1.25), min_size=40, max_size=40)
+    bad=st.integers(0, 39), factor=st.floats(0.1, 50), noise=st.lists(st.floats(0.82, 1.21), min_size=40, max_size=40)
 )
 def test_one_bad_look_is_no_oscillation(bad: int, factor: float, noise: list[float]):
     def distances(done: float) -> dict[str, float]:
@@ -133,9 +134,25 @@ def test_one_bad_look_is_no_oscillation(bad: int, factor: float, noise: list[flo
 
 
 def test_swings_around_a_falling_trend_are_oscillation():
-    swinging = story(lambda done: {"distance": 3 * math.exp(-2 * done) * 2 ** (1 - 2 * (int(done * 40) % 2))})
+    """Each second look is farther by 2.5 times; in twelve looks it comes to that six times."""
+    swinging = story(lambda done: {"distance": 9 * math.exp(-2 * done) * 2.5 ** (int(done * 40) % 2)})
     finding = names(swinging)["oscillation"]
-    assert finding.evidence["swing"] == pytest.approx(2, rel=0.1)
+    rise = 2.5 * math.exp(-2 / 40)
+    assert finding.evidence["swing"] == pytest.approx(rise ** finding.evidence["relapses"], rel=0.01)
+    assert finding.evidence["relapses"] in (5, 6)
+    assert finding.since == 29 * LOOK
+    assert "oscillation" not in names(swinging[:14])
+
+
+@pytest.mark.parametrize(
+    ("values", "rises"),
+    [
+        ([1, 2, 3, 4], [4]), ([4, 3, 2, 1], []), ([1, 1.9, 1, 1.9], []), ([4, 1, 3, 1, 5], [3, 5]),
+        ([1, 2, 1.1, 4, 2], [4]), ([8, 1, 1.5, 0.5, 1.2, 0.7, 3, 9, 4], [18]), ([], []),
+    ],
+)  # fmt: skip
+def test_relapses_by_hand(values: list[float], rises: list[float]):
+    assert relapses(np.array(values), 2) == pytest.approx(rises)
 
 
 def test_a_slow_start_that_grows_is_no_collapse():

@@ -243,27 +243,41 @@ def overfitting(history: History) -> Finding | None:
     )
 
 
-SWINGS_LOOKS, SWING, TURNS = 10, 1.65, 3
-CLOSE = 0.1  # distances below it differ by chance: each is measured with 128 pictures
+SWINGS_LOOKS = 12
+RELAPSE, AT_MOST, SWINGING = (
+    1.5,
+    4.0,
+    4.5,
+)  # a relapse's least factor; its most, for it may be a bad look; all together
+CLOSE = 0.4  # distances below it come and go in healthy trainings, too
 
 
 def oscillation(history: History) -> Finding | None:
-    """The players chase each other: pictures become better and worse in turn.
+    """The players chase each other: the pictures become better and worse in turn."""
+    distances = np.maximum(history.at_look("distance")[RECENT:][-SWINGS_LOOKS:], CLOSE)
+    rises = np.minimum(relapses(distances, RELAPSE), AT_MOST)
+    swing = float(np.prod(rises))
+    if too_soon(history) or swing < SWINGING:
+        return None
+    since = history.looks[-len(distances)]["images_seen"]
+    evidence = {"relapses": len(rises), "swing": swing}
+    return history.finding("oscillation", "warning", since, evidence, against_swings(history.recipe))
 
-    The swing is the median factor by which the distance lies off its trend, so that one bad look is none.
-    """
-    values = np.log(np.maximum(history.at_look("distance", SWINGS_LOOKS), CLOSE))
-    if len(values) < SWINGS_LOOKS or len(history.looks) < RECENT + SWINGS_LOOKS:
-        return None
-    i, j = np.triu_indices(len(values), 1)
-    slope = np.median((values[j] - values[i]) / (j - i))  # Theil 1950, Sen 1968: a bad look does not tilt it
-    level = values - slope * np.arange(len(values))
-    swing = float(np.exp(np.median(np.abs(level - np.median(level)))))
-    turns = int((np.diff(np.sign(np.diff(values))) != 0).sum())
-    if swing < SWING or turns < TURNS:
-        return None
-    since = history.looks[-SWINGS_LOOKS]["images_seen"]
-    return history.finding("oscillation", "warning", since, {"swing": swing}, against_swings(history.recipe))
+
+def relapses(values: np.ndarray, factor: float) -> list[float]:
+    """By how much a figure [k] grew each time that it grew, and between them fell, at least by a factor."""
+    rises: list[float] = []
+    low, high = math.inf, None
+    for value in values:
+        if high is None:
+            low = min(low, value)
+            high = value if value >= factor * low else None
+        elif value <= high / factor:
+            rises.append(high / low)
+            low, high = value, None
+        else:
+            high = max(high, value)
+    return rises if high is None else [*rises, high / low]
 
 
 PLATEAU_LOOKS, GAINED = 24, 0.05

@@ -159,8 +159,9 @@ EXPLANATIONS = {
     "are: {nearest} of their distance. It paints copies.",
     "overfitting": "The discriminator tells pictures that it was trained on from real ones that it has never seen: "
     "{overfit} of the way to the fakes. It learns by heart; soon the generator will, too, or get worse.",
-    "oscillation": "The pictures become better and worse in turn (their distance from the real ones by a factor of "
-    "{swing}): the players answer each other's last move, and neither settles.",
+    "oscillation": "The pictures become better and worse in turn: {relapses} times of late their distance from the "
+    "real ones grew again, by a factor of {swing} or more in all. The players answer each other's last move, and "
+    "neither settles.",
     "plateau": "For a third of the run the pictures have come no nearer to the real ones (distance {distance}, "
     "before {before}). A good time to stop, or to go on with larger networks or smaller steps.",
 }
