@@ -94,6 +94,18 @@ def test_what_is_induced_is_found_and_explained(name: str):
     assert all(math.isfinite(value) for value in found[name].evidence.values())
 
 
+@pytest.mark.parametrize(
+    ("contrast", "right", "also"),
+    [(0.1, 0.8, set()), (0.1, 1.0, {"discriminator-wins"}), (1.4, 1.0, {"discriminator-wins", "mode-collapse"})],
+)
+def test_why_it_is_dead_is_told_too(contrast: float, right: float, also: set[str]):
+    """Grey and never trained; before a sure discriminator; run into the ends of black and white."""
+    figures = {"diversity": 0.01, "repeats": 1.0, "distance": 9.0, "loss_discriminator": 0.001}
+    dead = story(lambda done: figures | {"contrast": contrast, "accuracy_real": right, "accuracy_fake": right})
+    assert {*names(dead)} == {"dead-start"} | also
+    assert next(iter(names(dead))) == "dead-start"  # what the autopilot answers
+
+
 @pytest.mark.parametrize("name", ["mode-collapse", "divergence", "memorisation", "overfitting", "partial-collapse"])
 def test_since_is_when_it_began(name: str):
     change, _ = CASES[name]

@@ -111,6 +111,7 @@ ENOUGH = PATIENCE + RECENT
 EARLY = 600  # steps in which healthy generators, too, paint much the same for every latent
 MOVED = 0.05
 POOR, FALLEN = 0.3, 0.5
+PAINTS = 0.5  # of the reals' contrast; what has less was never painted, and is alike for that
 REPEATED, STUCK = 0.15, 0.95
 NARROW = 0.55
 
@@ -144,7 +145,7 @@ def _span(values: np.ndarray) -> float:
 def mode_collapse(history: History) -> Finding | None:
     """The fakes are nearly all alike, and do not become more various."""
     values = history.at_look("diversity")
-    if too_soon(history) or dead_start(history):
+    if too_soon(history) or (dead_start(history) and _last(history, "contrast") < PAINTS):
         return None
     before = values[-ENOUGH:-PATIENCE].mean()
     now, best = values[-RECENT:].max(), values.max()
@@ -197,7 +198,7 @@ def discriminator_wins(history: History) -> Finding | None:
     """It is right about everything, and the generator learns nothing from it."""
     right = [history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake")]
     distance = history.at_look("distance")
-    if too_soon(history) or min(len(one) for one in right) < 5 or dead_start(history):
+    if too_soon(history) or min(len(one) for one in right) < 5:
         return None
     now, before = np.median(distance[-RECENT:]), np.median(distance[-WINNING_LOOKS - 1 : -RECENT])
     sure, loss = (
