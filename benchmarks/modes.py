@@ -3,13 +3,14 @@
     python benchmarks/modes.py [--what ring grid] [--seeds 0-9] [--recipes r3gan dcgan] [--kimg KIMG]
     python benchmarks/modes.py --what stacked-mnist --seeds 0 [--source mnist-train.npz]
 
-Prints a markdown table with the published figures beside. Each seed's result is kept in benchmarks/out/modes, so that
-the same command goes on where it was stopped. Wanted: 8 of 8 and 25 of 25 modes and 95 % of high quality, the mean of
-ten seeds; of stacked MNIST 990 modes or more.
+Prints a markdown table with the published figures beside. Each seed's result is kept in benchmarks/out/modes, and
+every two minutes the game, so that the same command goes on where it was stopped. Wanted: 8 of 8 and 25 of 25 modes
+and 95 % of high quality, the mean of ten seeds; of stacked MNIST 990 modes or more.
 """
 
 import argparse
 import json
+import shutil
 import time
 from collections import deque
 from pathlib import Path
@@ -22,6 +23,7 @@ from hasama.covering import GROUNDS, KIMG, cover
 from hasama.device import keep_memory, pick_device
 from hasama.files import read_json, write_json
 from hasama.modes import Coverage, mean_coverage
+from hasama.run import Run
 
 KEPT = Path(__file__).parent / "out" / "modes"
 
@@ -54,21 +56,22 @@ def result_of(what: str, recipe: str, seed: int, given: argparse.Namespace) -> d
         return read_json(place, "result")
     began = time.perf_counter()
     chosen = hasama.RECIPES[recipe].but(seed=seed)
-    (last,) = deque(cover(what, chosen, kimg, given.source, pick_device(given.device)), maxlen=1)
+    game = Run(place.with_suffix(""))
+    with game.held():
+        (last,) = deque(cover(what, chosen, kimg, given.source, pick_device(given.device), game), maxlen=1)
     assert last.found is not None
     assert last.floor is not None
     told = {"seconds": round(time.perf_counter() - began, 1), "version": hasama.__version__}
     told |= {"found": last.found.to_dict(), "floor": last.floor.to_dict()}
     write_json(place, told)
+    shutil.rmtree(game.folder)
     print(f"{what} {recipe} seed {seed}: {json.dumps(told)}", flush=True)
     return told
 
 
 def mean_of(rows: list[dict[str, Any]], name: str) -> Coverage:
     """The mean of some runs' figures; a divergence that was infinite stays so."""
-    return mean_coverage(
-        [Coverage(**row[name] | {"kl": float("inf") if row[name]["kl"] is None else row[name]["kl"]}) for row in rows]
-    )
+    return mean_coverage([Coverage.from_dict(row[name]) for row in rows])
 
 
 def line(name: str, found: Coverage, note: str = "") -> str:

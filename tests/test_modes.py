@@ -2,8 +2,11 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +42,7 @@ from hasama.modes import (
     stack,
 )
 from hasama.recipe import RECIPES
+from hasama.run import Run
 from hasama.stacked import DigitSet, Learning, Reader, Stacks, learn_to_read, open_digits, read_stacks
 
 seeds = st.integers(0, 2**63 - 1)
@@ -387,17 +391,110 @@ def test_an_interrupted_command_shows_what_is_done(
 ):
     runs = command._run
 
-    def interrupted(what: str, recipe: command.Recipe, *rest: object) -> object:
+    def interrupted(asked: object, recipe: command.Recipe, *rest: object) -> object:
         if recipe.seed:
             raise KeyboardInterrupt
-        return runs(what, recipe, *rest)  # pyright: ignore[reportArgumentType]
+        return runs(asked, recipe, *rest)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(command, "_run", interrupted)
-    assert run("ring", "--seeds", "0-4", "--kimg", "0.2", "--out", tmp_path) == 130
+    assert run("ring", "--seeds", "0-4", "--kimg", "0.2") == 130
     assert "mean of 1" in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "coverage.json").read_text())["seeds"]) == 1
     with pytest.raises(KeyboardInterrupt):
         run("ring", "--seeds", "1-4", "--kimg", "0.2")
+    with pytest.raises(KeyboardInterrupt):  # the second Ctrl-C: at once
+        run("ring", "--seeds", "0-4", "--kimg", "0.2", "--out", tmp_path)
+    assert list(figures(tmp_path)) == [0]
+
+
+def figures(out: Path) -> dict[int, tuple[float, float]]:
+    """Modes and divergence by seed."""
+    return {
+        row["seed"]: (row["modes"], row["kl"]) for row in json.loads((out / "coverage.json").read_text())["seeds"]
+    }
+
+
+def test_a_game_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path):
+    recipe, kept = RECIPES["r3gan"].but(seed=5), Run(tmp_path / "game")
+    begun = cover("grid", recipe, 1.2, kept=kept)
+    assert [round(record.done, 3) for record in islice(begun, 3)] == [0.083, 0.167, 0.25]
+    begun.close()
+    assert kept.images_seen() == 300
+    rest = list(cover("grid", recipe, 1.2, kept=kept))
+    assert round(rest[0].done, 3) == 0.333
+    assert kept.images_seen() == 1200
+    again = list(cover("grid", recipe, 1.2, kept=kept))  # stopped while it was judged
+    assert [record.stage for record in again] == ["judging", "judging"]
+    whole = end_of("grid", 5, kimg=1.2).sample
+    assert np.array_equal(ended(rest[-1]).sample, whole)
+    assert np.array_equal(ended(again[-1]).sample, whole)
+
+
+def test_the_command_goes_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A real process is killed in its second seed: what it had saved, and the first seed, are not lost."""
+    kept, whole = tmp_path / "kept", tmp_path / "whole"
+    words = ["coverage", "ring", "dcgan", "--kimg", "2", "--seeds", "3-4", "--threads", "1", "--out"]
+    code = f"""
+import hasama.covering, hasama.run, os, sys
+from hasama.cli import main
+hasama.covering.SAVE_SECONDS = 0.0
+save = hasama.run.Run.save_game
+def saves(run, game):
+    save(run, game)
+    if run.folder.name == "seed-4" and game.images_seen == 700:
+        os.kill(os.getpid(), 9)
+hasama.run.Run.save_game = saves
+sys.argv = ["hasama", *{words!r}, {str(kept)!r}]
+sys.exit(main())
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    assert list(figures(kept)) == [3]
+    assert Run(kept / "seed-4").images_seen() == 700
+    cover_, begun = covering.cover, []
+
+    def watched(*arguments: object) -> Iterator[Covering]:
+        records = cover_(*arguments)  # pyright: ignore[reportArgumentType]
+        begun.append(next(records))
+        yield begun[-1]
+        yield from records
+
+    monkeypatch.setattr(covering, "cover", watched)
+    assert run(*words[1:], kept) == 0
+    assert [record.done for record in begun] == [0.4]  # the second seed alone, at 800 of 2,000
+    monkeypatch.undo()
+    assert run(*words[1:], whole) == 0
+    assert figures(kept) == figures(whole)
+    assert {file.name for file in kept.iterdir()} == {"coverage.json", "coverage.png", "settings.json"}
+
+
+def test_ctrl_c_saves_the_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    asked = iter([False] * 5 + [True])
+
+    @contextmanager
+    def stopped() -> Iterator[Callable[[], bool]]:
+        yield lambda: next(asked)
+
+    words = ["ring", "--seeds", "1", "--kimg", "2", "--out", tmp_path / "kept"]
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "asked_to_stop", stopped)
+        assert run(*words) == 130
+    assert "Stopped after 0 of 1 seeds. The same command goes on." in capsys.readouterr().out
+    assert Run(tmp_path / "kept" / "seed-1").images_seen() == 600
+    assert run(*words) == 0
+    assert figures(tmp_path / "kept")[1][0] >= 0
+
+
+def test_figures_of_other_settings_are_not_overwritten(tmp_path: Path):
+    assert run("ring", "--kimg", "0.2", "--seeds", "0", "--out", tmp_path) == 0
+    assert run("ring", "--kimg", "0.2", "--seeds", "1", "--out", tmp_path) == 0
+    assert list(figures(tmp_path)) == [0, 1]
+    for other, name in ((["grid", "--kimg", "0.2"], "what"), (["ring", "dcgan", "--kimg", "0.2"], "recipe"),
+                        (["ring", "--kimg", "0.3"], "kimg")):  # fmt: skip
+        with pytest.raises(HasamaError, match=rf"holds the coverage of other settings \({name} differs\)"):
+            run(*other, "--out", tmp_path)
+    (tmp_path / "coverage.json").write_text('{"seeds": [{"seed": 1}]}')
+    with pytest.raises(HasamaError, match="are damaged"):
+        run("ring", "--kimg", "0.2", "--out", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@
 """
 
 import itertools
+import time
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -13,7 +15,7 @@ import torch
 
 from hasama.dataset import Batch
 from hasama.errors import HasamaError
-from hasama.game import Record, new_game
+from hasama.game import Game, Record, new_game
 from hasama.latent import draw_latents
 from hasama.models.architectures import ARCHITECTURES
 from hasama.models.pair import Pair
@@ -32,6 +34,7 @@ from hasama.modes import (
     over_the_length,
 )
 from hasama.recipe import Recipe, unknown_name
+from hasama.run import Run
 from hasama.stacked import Stacks, learn_to_read, open_digits
 from hasama.weights import Painter
 
@@ -102,9 +105,17 @@ class Ground(Protocol):
         ...
 
 
+SAVE_SECONDS = 120.0
+
+
 def cover(
-    what: str, recipe: Recipe, kimg: float | None = None, source: str = "mnist", device: torch.device | str = "cpu"
-) -> Iterator[Covering]:
+    what: str,
+    recipe: Recipe,
+    kimg: float | None = None,
+    source: str = "mnist",
+    device: torch.device | str = "cpu",
+    kept: Run | None = None,
+) -> Generator[Covering, None, None]:
     """Play on `what` by a recipe's rules, and judge the averaged generator at the end.
 
     Args:
@@ -113,6 +124,8 @@ def cover(
         kimg: the length. Default: see `KIMG`. The recipe's schedules, if it has any, run over all of it.
         source: stacked-mnist: the digits; see `open_digits`.
         device: where to play.
+        kept: a folder in which the game is saved, every two minutes and when this generator is closed, and from
+            which it goes on; the caller sees to it that it is a game of the same arguments.
 
     Raises:
         HasamaError: there is no such ground or source, or the recipe cannot be played there.
@@ -122,13 +135,32 @@ def cover(
     ground: Ground = Plane(MIXTURES[what]) if what in MIXTURES else (yield from _open_stacks(source, device))
     recipe = ground.adapted(recipe, KIMG[what] if kimg is None else kimg)
     game = new_game(ground.pair(recipe), recipe, device)
-    for step in ARCHITECTURES[recipe.architecture].loop(game, ground.batches(recipe, device)):
-        yield Covering("playing", min(1.0, step.images_seen / recipe.images), step)
-        if step.images_seen >= recipe.images:
-            break
+    if kept is not None:
+        kept.load_game(game)
+    loop = ARCHITECTURES[recipe.architecture].loop(game, ground.batches(recipe, device, game.images_seen))
+    with closing(_saved(loop, game, recipe.images, kept)) as steps:
+        for step in steps:
+            yield Covering("playing", min(1.0, step.images_seen / recipe.images), step)
     yield Covering("judging", 0.0)
     found, sample = ground.judge(Painter(game.artist, recipe, game.pair.latent_size, CHANNELS), recipe.seed)
     yield Covering("judging", 1.0, None, found, ground.floor(recipe.seed), sample)
+
+
+def _saved(steps: Iterator[Record], game: Game, images: int, kept: Run | None) -> Generator[Record, None, None]:
+    """The steps up to so many images; the game is saved now and then, at the end, and when this is closed."""
+    saved = time.monotonic()
+    try:
+        while game.images_seen < images:
+            yield next(steps)
+            if kept is not None and time.monotonic() - saved > SAVE_SECONDS:
+                kept.save_game(game)
+                saved = time.monotonic()
+    except GeneratorExit:  # between two steps: in the middle of one the players are out of step
+        if kept is not None:
+            kept.save_game(game)
+        raise
+    if kept is not None:
+        kept.save_game(game)
 
 
 def check_ground(what: str) -> None:

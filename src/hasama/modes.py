@@ -10,7 +10,7 @@ All draws are functions of (seed, position), so that a run that goes on from any
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,13 @@ class Coverage:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them: an infinite divergence is null."""
         return asdict(self) | {"kl": self.kl if math.isfinite(self.kl) else None}
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Coverage":
+        """From what `to_dict` gave; other keys do not count."""
+        own: dict[str, Any] = {field.name: told[field.name] for field in fields(cls)}
+        own["kl"] = math.inf if own["kl"] is None else own["kl"]
+        return cls(**own)
 
 
 def mean_coverage(found: Sequence[Coverage]) -> Coverage:

@@ -1,11 +1,13 @@
 """hasama coverage: whether a recipe's generator makes everything that its data holds."""
 
+import shutil
 import time
-from collections import deque
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hasama.commands.flags import INTERRUPTED, use_threads
+from hasama.commands.flags import INTERRUPTED, asked_to_stop, use_threads
 from hasama.commands.looking import numbers_of
 from hasama.errors import HasamaError
 from hasama.recipe import Recipe, recipe_named
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hasama.modes import Coverage
+    from hasama.run import Run
 
 MOST_SEEDS = 1000
-FIGURES, PICTURE = "coverage.json", "coverage.png"
+FIGURES, PICTURE, SETTINGS = "coverage.json", "coverage.png", "settings.json"
 
 
 def coverage(
@@ -36,7 +39,7 @@ def coverage(
 
     ring: 8 Gaussians; grid: 25; of points the recipe's rules count, not its networks. stacked-mnist: 1,000 modes,
     three digits one over the other, with the recipe's own networks. The first row is the floor: what as many real
-    samples cover. Ctrl-C ends it and shows the seeds that are done.
+    samples cover. Ctrl-C ends it and shows the seeds that are done; with --out the same command goes on from there.
 
     Parameters
     ----------
@@ -55,7 +58,7 @@ def coverage(
     threads
         CPU threads. Points need but one.
     out
-        A folder for coverage.json and a picture of the first seed's sample.
+        A folder for coverage.json and a picture of the first seed's sample; the game, too, is saved in it.
     json
         Print the figures as JSON, and nothing else.
     """
@@ -65,104 +68,170 @@ def coverage(
         raise HasamaError(f"--seeds takes at most {MOST_SEEDS} seeds here; got {len(numbers)}.")
     if kimg is not None:
         chosen.but(kimg=kimg)  # refuses what is out of range
-    _check_place(out)
 
-    from hasama.covering import KIMG, check_ground
+    from hasama.covering import KIMG, STACKED, check_ground
     from hasama.device import keep_memory, pick_device
 
     check_ground(what)
     use_threads(threads)
     keep_memory()
-    place, length, ended = pick_device(device), KIMG[what] if kimg is None else kimg, []
-    try:
-        for number in numbers:
-            ended.append(_run(what, chosen.but(seed=number), length, source, place, json))
-            if out is not None:
-                _keep(_told(what, recipe, length, ended), ended[0], what, out)
-    except KeyboardInterrupt:
-        if not ended:
-            raise
-    _tell(_told(what, recipe, length, ended), ended, json, out)
-    return 0 if len(ended) == len(numbers) else INTERRUPTED
+    place, length = pick_device(device), KIMG[what] if kimg is None else kimg
+    asked = _Asked(what, recipe, length, source if what == STACKED else None, json)
+    if out is None:
+        return _all(asked, chosen, numbers, place)
+    return _all_kept(asked, chosen, numbers, place, out)
 
 
-def _check_place(out: Path | None) -> None:
-    """Before any work.
+class _Asked(NamedTuple):
+    """What decides the figures, beside the seed; and whether nothing but JSON is wanted."""
 
-    Raises:
-        HasamaError: nothing can be written there.
-    """
-    if out is not None:
-        from hasama.files import check_place
-
-        if out.exists() and not out.is_dir():
-            raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
-        check_place(out / FIGURES)
+    what: str
+    recipe: str
+    kimg: float
+    source: str | None
+    json: bool
 
 
 class _Ended(NamedTuple):
-    """A run that is over: its seed, how long it took, what came of it."""
+    """A run that is over: its seed, how long it took, what came of it; its sample, unless it was done before."""
 
     seed: int
     seconds: float
     found: "Coverage"
     floor: "Coverage"
-    sample: "np.ndarray"
+    sample: "np.ndarray | None" = None
 
 
-def _run(what: str, recipe: Recipe, kimg: float, source: str, device: Any, quiet: bool) -> _Ended:
-    """One seed, to the end."""
+def _all(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any) -> int:
+    """All seeds; Ctrl-C ends it at once."""
+    ended: list[_Ended] = []
+    try:
+        for number in numbers:
+            if one := _run(asked, recipe.but(seed=number), device):
+                ended.append(one)
+    except KeyboardInterrupt:
+        if not ended:
+            raise
+    _tell(asked, ended)
+    return 0 if len(ended) == len(numbers) else INTERRUPTED
+
+
+def _all_kept(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any, out: Path) -> int:
+    """All seeds that are not yet in a folder; Ctrl-C saves the game that is played."""
+    from hasama.run import Run
+    from hasama.show import say
+
+    done = _begun(asked, recipe, out)
+    with asked_to_stop() as stop:
+        for number in (number for number in numbers if number not in done):
+            game = Run(out / f"seed-{number}")
+            with game.held():
+                one = _run(asked, recipe.but(seed=number), device, stop, game)
+            if one is None:
+                break
+            done[number] = one
+            _keep(asked, list(done.values()), one.sample if number == numbers[0] else None, out)
+            shutil.rmtree(game.folder)
+    ended = [done[number] for number in numbers if number in done]
+    if ended:
+        _tell(asked, ended)
+    if not asked.json:
+        if (out / PICTURE).exists():
+            say(f"{out / FIGURES}, {out / PICTURE}: the figures, and the sample of one seed")
+        if len(ended) < len(numbers):
+            say(f"Stopped after {len(ended)} of {len(numbers)} seeds. The same command goes on.")
+    return 0 if len(ended) == len(numbers) else INTERRUPTED
+
+
+def _run(
+    asked: _Asked, recipe: Recipe, device: Any, stop: Callable[[], bool] = lambda: False, kept: "Run | None" = None
+) -> _Ended | None:
+    """One seed, to the end; None if it was stopped before."""
     from hasama.covering import cover
     from hasama.show import watch_covering
 
-    began = time.monotonic()
-    records = cover(what, recipe, kimg, source, device)
-    (last,) = deque(records if quiet else watch_covering(records, f"{what}, seed {recipe.seed}"), maxlen=1)
-    assert last.found is not None, "the last record has it all"
-    assert last.floor is not None
-    assert last.sample is not None
-    return _Ended(recipe.seed, round(time.monotonic() - began, 1), last.found, last.floor, last.sample)
+    began, name = time.monotonic(), f"{asked.what}, seed {recipe.seed}"
+    with closing(cover(asked.what, recipe, asked.kimg, asked.source or "", device, kept)) as records:
+        for last in records if asked.json else watch_covering(records, name):
+            if last.found is not None and last.floor is not None:
+                return _Ended(recipe.seed, round(time.monotonic() - began, 1), last.found, last.floor, last.sample)
+            if stop():
+                break
+    return None
 
 
-def _told(what: str, recipe: str, kimg: float, ended: list[_Ended]) -> dict[str, Any]:
+def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
+    """The folder, ready to be written to, and the seeds that are done in it.
+
+    Raises:
+        HasamaError: nothing can be written there, it holds figures of other settings, or they are damaged.
+    """
+    from hasama.files import check_place, read_json, write_json
+    from hasama.modes import Coverage
+
+    if out.exists() and not out.is_dir():
+        raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
+    check_place(out / FIGURES)
+    settings = asked._asdict() | {"recipe": recipe.but(seed=0).to_dict()}
+    del settings["json"]
+    file = out / SETTINGS
+    if not file.exists():
+        write_json(file, settings)
+    elif (before := read_json(file, "file of settings")) != settings:
+        other = next((name for name in settings if before.get(name) != settings[name]), "version")
+        raise HasamaError(f"{out} holds the coverage of other settings ({other} differs): choose another --out.")
+    if not (out / FIGURES).exists():
+        return {}
+    try:
+        rows = read_json(out / FIGURES, "file of figures")["seeds"]
+        figures = [(Coverage.from_dict(row), Coverage.from_dict(row["floor"])) for row in rows]
+        ended = [_Ended(row["seed"], row["seconds"], *both) for row, both in zip(rows, figures, strict=True)]
+    except (KeyError, TypeError) as error:
+        raise HasamaError(f"The figures in {out / FIGURES} are damaged ({error}): choose another --out.") from error
+    return {one.seed: one for one in ended}
+
+
+def _told(asked: _Asked, ended: list[_Ended]) -> dict[str, Any]:
     """All figures, as JSON can hold them."""
     from hasama import __version__
     from hasama.modes import mean_coverage
 
     return {
         "version": __version__,
-        "what": what,
-        "recipe": recipe,
-        "kimg": kimg,
+        "what": asked.what,
+        "recipe": asked.recipe,
+        "kimg": asked.kimg,
         "floor": mean_coverage([one.floor for one in ended]).to_dict(),
         "mean": mean_coverage([one.found for one in ended]).to_dict(),
-        "seeds": [{"seed": one.seed, "seconds": one.seconds} | one.found.to_dict() for one in ended],
+        "seeds": [
+            {"seed": one.seed, "seconds": one.seconds} | one.found.to_dict() | {"floor": one.floor.to_dict()}
+            for one in ended
+        ],
     }
 
 
-def _keep(told: dict[str, Any], first: _Ended, what: str, out: Path) -> None:
-    """The figures so far, and a picture of the first seed's sample."""
+def _keep(asked: _Asked, ended: list[_Ended], sample: "np.ndarray | None", out: Path) -> None:
+    """The figures so far, and a picture of a sample."""
     from hasama.files import write_json
     from hasama.images import grid, save_picture
     from hasama.modes import MIXTURES
     from hasama.plot import plot_points
 
-    write_json(out / FIGURES, told)
-    if what in MIXTURES:
-        plot_points(first.sample, MIXTURES[what], out / PICTURE)
-    else:
-        save_picture(grid(first.sample), out / PICTURE)
+    write_json(out / FIGURES, _told(asked, ended))
+    if sample is not None and asked.what in MIXTURES:
+        plot_points(sample, MIXTURES[asked.what], out / PICTURE)
+    elif sample is not None:
+        save_picture(grid(sample), out / PICTURE)
 
 
-def _tell(told: dict[str, Any], ended: list[_Ended], as_json: bool, out: Path | None) -> None:
+def _tell(asked: _Asked, ended: list[_Ended]) -> None:
     """The table, or the JSON."""
-    if as_json:
+    told = _told(asked, ended)
+    if asked.json:
         import json
 
         print(json.dumps(told, indent=2))
-        return
-    from hasama.show import coverage_table, say
+    else:
+        from hasama.show import coverage_table
 
-    coverage_table(told)
-    if out is not None:
-        say(f"{out / FIGURES}, {out / PICTURE}: the figures, and the sample of seed {ended[0].seed}")
+        coverage_table(told)
