@@ -21,7 +21,6 @@ from hasama.run import Run
 from hasama.sources import open_source
 from hasama.suggestion import choose_form, choose_rest, smaller, warnings_about_machine, with_length
 from hasama.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
-from hasama.sweep.search import flags_of_difference
 
 CPU = Machine("cpu", "the processor", 2, True, 8 * 2**30, 2, 0.0)
 SQUARE = Headers(5000, 200, 200, 1.0, 1.0, False, {"": 5000})

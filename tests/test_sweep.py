@@ -20,7 +20,6 @@ optuna = pytest.importorskip("optuna")
 from advice import COMMAND, TINY, advise, begin_sweep  # noqa: E402
 from command import refused  # noqa: E402
 from hasama.commands.advising import sweep as command  # noqa: E402
-from hasama.commands.advising import train_command  # noqa: E402
 from hasama.commands.training import TrainingFlags  # noqa: E402
 from hasama.dataset import Pictures, open_pictures  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
@@ -35,7 +34,6 @@ from hasama.sweep.search import (  # noqa: E402
     SENSITIVE,
     Choice,
     Span,
-    flags_of_difference,
     middle,
     search_space,
     vary,
@@ -449,7 +447,7 @@ def test_the_command_of_a_recipe_gives_the_recipe(name: str, monkeypatch: pytest
     from hasama.commands.flags import given
 
     recipe = vary(RECIPES[name].but(mirror=True, kimg=1234567.0), {"generator_lr": 0.0012345678, "beta1": 0.25})
-    _, *typed = shlex.split(train_command("a folder/of it's", name, recipe))
+    _, *typed = shlex.split(train_command("a folder/of it's", recipe, name))
     _, bound, *_ = app.parse_args(typed)
     assert bound.args == ("a folder/of it's", name)
     assert RECIPES[name].but(**given(bound.kwargs["changes"])) == recipe

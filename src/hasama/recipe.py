@@ -271,6 +271,11 @@ def flags_of(changes: Mapping[str, Any]) -> list[str]:
     return typed
 
 
+def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
+    """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
+    return flags_of({name: value for name, (value, _) in recipe.differences(preset).items()})
+
+
 def _typed(value: object) -> str:
     """1000.0 -> '1000'; what six digits cannot tell is written out."""
     short = f"{value:g}" if isinstance(value, float) else str(value)
@@ -445,3 +450,16 @@ def recipe_named(name: str) -> Recipe:
         HasamaError: there is none of that name; the message offers the nearest.
     """
     return preset_named(name, RECIPES, "recipe")
+
+
+def train_command(source: str, recipe: Recipe, preset: str | None = None) -> str:
+    """The command that trains by this recipe, fit for pasting.
+
+    Args:
+        source: the pictures, as `hasama train` takes them.
+        recipe: what is wanted.
+        preset: from which the flags differ. Default: the one that needs the fewest.
+    """
+    if preset is None:
+        preset = min(RECIPES, key=lambda name: len(flags_of_difference(recipe, RECIPES[name])))
+    return shlex.join(["hasama", "train", source, preset, *flags_of_difference(recipe, RECIPES[preset])])

@@ -12,8 +12,8 @@ from hasama.commands.flags import INTERRUPTED, asked_to_stop, given, use_threads
 from hasama.commands.looking import name_of
 from hasama.commands.training import AnyChanges, TrainingFlags
 from hasama.errors import HasamaError
-from hasama.recipe import RECIPES, Recipe, recipe_named
-from hasama.sweep.search import flags_of_difference, search_space
+from hasama.recipe import RECIPES, Recipe, recipe_named, train_command
+from hasama.sweep.search import search_space
 
 if TYPE_CHECKING:
     from hasama.dataset import Pictures
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 SWEEP_KIMG = 30.0  # of a trial: enough to tell a rate that is far too high or low, and half an hour less than a run
 TABLE_ROWS = 5
-
-
-def train_command(source: str, preset: str, recipe: Recipe) -> str:
-    """The command that trains by this recipe, fit for pasting."""
-    return shlex.join(["hasama", "train", source, preset, *flags_of_difference(recipe, RECIPES[preset])])
 
 
 # --- suggest --------------------------------------------------------------------------------------
@@ -142,7 +137,7 @@ def _propose(
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
     """A recipe, its command, and what it takes."""
     return {
-        "command": train_command(source, preset, recipe),
+        "command": train_command(source, recipe, preset),
         "preset": preset,
         "recipe": recipe.to_dict(),
         "images_per_second": round(pace.images_per_second, 2),
@@ -289,7 +284,7 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
         say(
             f"  plot         {plan.out / 'sweep.png'}\n"
             f"  best recipe  {plan.out / 'best.json'}\n"
-            f"Train with it:\n  {train_command(plan.source, preset, best_recipe(plan, best[0]))}"
+            f"Train with it:\n  {train_command(plan.source, best_recipe(plan, best[0]), preset)}"
         )
     if interrupted:
         say(f"\nStopped after {len(_ended(found))} of {plan.trials} trials. The same command goes on.")

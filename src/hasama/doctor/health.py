@@ -78,6 +78,8 @@ def one_colour(history: History) -> Finding | None:
 # --- numbers that break down ----------------------------------------------------------------------
 
 ENORMOUS_LOSS, ENORMOUS_LOGIT = 100.0, 300.0
+BEYOND_WHITE = 1.5  # of pictures between -1 and 1 the standard deviation is 1 at most
+LOGITS = ("logit_real", "logit_fake")
 
 
 def not_finite(history: History) -> Finding | None:
@@ -91,14 +93,16 @@ def not_finite(history: History) -> Finding | None:
 def divergence(history: History) -> Finding | None:
     """Losses or opinions grow without bound."""
     losses = np.abs(np.concatenate([history.recent("loss_discriminator"), history.recent("loss_generator")]))
-    logits = np.abs(np.concatenate([history.at_look(n, RECENT) for n in ("logit_real", "logit_fake")]))
+    logits = np.abs(np.concatenate([history.at_look(name, RECENT) for name in LOGITS]))
     if len(logits) < 4:
         return None
     loss, logit = float(np.median(losses)) if len(losses) else 0.0, float(np.median(logits))
-    if loss < ENORMOUS_LOSS and logit < ENORMOUS_LOGIT:
+    painted = history.at_look("contrast", RECENT) * history.at_look("contrast_real", RECENT)
+    contrast = float(np.median(painted))
+    if loss < ENORMOUS_LOSS and logit < ENORMOUS_LOGIT and contrast < BEYOND_WHITE:
         return None
-    since = history.since("logit_real", lambda value: abs(value) > ENORMOUS_LOGIT / 10)
-    evidence = {"loss": loss, "logit": logit}
+    since = min(history.since(name, lambda value: abs(value) > ENORMOUS_LOGIT / 10) for name in LOGITS)
+    evidence = {"loss": loss, "logit": logit, "contrast": contrast}
     return history.finding(
         "divergence", "serious", since, evidence, [steady(history.recipe), slower(history.recipe, 4)]
     )
@@ -148,7 +152,7 @@ def mode_collapse(history: History) -> Finding | None:
     if too_soon(history) or (dead_start(history) and _last(history, "contrast") < PAINTS):
         return None
     before = values[-ENOUGH:-PATIENCE].mean()
-    now, best = values[-RECENT:].max(), values.max()
+    now, best = values[-RECENT:].max(), min(1.0, values.max())  # more than the reals have is noise, not variety
     stuck = now < POOR and now < 1.15 * before
     fallen = best > 2 * POOR and now < FALLEN * best
     if not (stuck or fallen):
@@ -191,7 +195,7 @@ def memorisation(history: History) -> Finding | None:
 SURE, NO_LOSS = 0.97, 0.005  # right answers; a loss of the discriminator from which nothing can be learnt
 FOOLED, CHANCE = 0.2, 0.6
 BAD, FAR, BETTER = 0.3, 0.5, 0.9
-WINNING_LOOKS = 6
+WINNING_LOOKS, LOST = 6, 0.01
 
 
 def discriminator_wins(history: History) -> Finding | None:
@@ -207,6 +211,8 @@ def discriminator_wins(history: History) -> Finding | None:
     )
     variety = history.at_look("diversity", WINNING_LOOKS)
     improves = now < BETTER * before or variety[-RECENT:].mean() > variety[:RECENT].mean() / BETTER
+    if history.at_look("covered", WINNING_LOOKS).max(initial=0) < LOST:  # ruined: it swings, and is nearer by chance
+        improves = distance[-RECENT:].max() < distance[:-RECENT].min()
     if sure < SURE or now < (BAD if loss < NO_LOSS else FAR) or (improves and not 0 <= loss < NO_LOSS):
         return None
     since = history.looks[-WINNING_LOOKS]["images_seen"]

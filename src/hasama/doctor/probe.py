@@ -31,6 +31,7 @@ BANK_VALUES = 2**27  # and how many values of pixels are read for them
 SIDE, PROJECTED = 16, 128
 NEIGHBOURS = 3
 COPY = 0.25  # pictures nearer to each other than this share of a real one's way to the nearest other are "the same"
+SAME = 0.01  # of the mean distance between two reals: what is nearer is a copy of the same picture
 LATENT_SEED = 0x9E37  # away from the seeds that people type
 
 Rows = Float[Tensor, "n f"]
@@ -63,7 +64,8 @@ class Probe:
         self.apart = _apart(self.rows)
         self.latents: Tensor | None = None
         others = self.bank[: min(COUNT, len(self.bank))] if self.held is None else project(self.held)
-        self.usual = float(_nearest(others, self.bank, skip_itself=self.held is None).median())
+        near = _nearest(others, self.bank, skip_itself=self.held is None, copies=SAME * self.apart)
+        self.usual = float(near[near.isfinite()].median()) if near.isfinite().any() else 0.0
 
     def _images(self, pictures: Pictures, numbers: np.ndarray) -> Images:
         return to_images(pictures.take(numbers), self.device)
@@ -210,9 +212,16 @@ def _apart(rows: Tensor) -> float:
     return float(torch.pdist(rows.float()).mean())
 
 
-def _nearest(rows: Rows, others: Others, skip_itself: bool = False) -> Tensor:
-    """Of each row the distance to the nearest other; `skip_itself`: the rows are the first of the others."""
+def _nearest(rows: Rows, others: Others, skip_itself: bool = False, copies: float = -1.0) -> Tensor:
+    """Of each row the distance to the nearest other that is farther than a copy; infinite where there is none.
+
+    Args:
+        rows, others: see `project`.
+        skip_itself: the rows are the first of the others.
+        copies: others that are not farther than this do not count.
+    """
     distances = torch.cdist(rows, others)
+    distances.masked_fill_(distances <= copies, torch.inf)
     if skip_itself:
         distances.diagonal().fill_(torch.inf)
     return distances.min(1).values

@@ -69,6 +69,8 @@ def slower(recipe: Recipe, times: float) -> Remedy:
 
 def against_collapse(recipe: Recipe) -> list[Remedy]:
     """Mode collapse: a generator that paints one picture, whichever the discriminator dislikes least."""
+    if recipe.architecture == "vae":
+        return [usual_rates(recipe), Remedy({"latent_size": 100}, "room for what the pictures differ in")]
     slow = {"generator_lr": min(recipe.generator_lr, rates_of(recipe)["generator_lr"]) / 2}
     return [steady(recipe), Remedy(slow, "a slower generator, which cannot run after each whim of its judge")]
 
@@ -135,8 +137,8 @@ TITLES = {
 
 EXPLANATIONS = {
     "not-finite": "A loss is no longer a number: the weights have run out of range. What was saved is untouched.",
-    "divergence": "Losses (about {loss}) or the discriminator's logits (about {logit}) grow without bound: nothing "
-    "holds the discriminator's slope. The pictures will dissolve.",
+    "divergence": "Losses (about {loss}), the discriminator's logits (about {logit}) or the pictures' contrast "
+    "({contrast}; between black and white it is 1 at most) grow without bound. The pictures will dissolve.",
     "too-few": "There are {pictures} different pictures. A GAN that sees so few learns them by heart; hundreds are "
     "workable with augmentation, thousands are better.",
     "all-alike": "The real pictures differ from each other by only {spread} (black to white is 2): there is nothing "

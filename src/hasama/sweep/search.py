@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.recipe import MEANS_NOTHING_WITHOUT, Recipe, flags_of, unknown_name
+from hasama.recipe import MEANS_NOTHING_WITHOUT, Recipe, unknown_name
 
 Value = float | int | str
 
@@ -140,8 +140,3 @@ def middle(recipe: Recipe, space: Mapping[str, Space]) -> dict[str, Value]:
     """The recipe's own values of the parameters: the first trial, so that the best is no worse than the preset."""
     own: dict[str, Value] = {"beta1": recipe.generator_betas[0], "gamma": recipe.penalty_weight}
     return {name: own[name] if name in own else getattr(recipe, name) for name in space}
-
-
-def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
-    """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
-    return flags_of({name: value for name, (value, _) in recipe.differences(preset).items()})
