@@ -143,6 +143,15 @@ def test_the_run_returns_to_the_last_state_that_can_be_trusted():
     assert trusted([], finding, [], 0) == 0
 
 
+def test_too_few_pictures_are_no_reason_to_go_back(tmp_path: Path):
+    run = Run(tmp_path)
+    finding = {"name": "too-few", "severity": "serious", "images_seen": 1, "since": 0, "remedies": [{"changes": {}}]}
+    run.append_finding(finding)
+    assert unanswered(run) is None
+    run.append_finding(finding | {"name": "mode-collapse"})
+    assert unanswered(run) == finding | {"name": "mode-collapse"}
+
+
 def test_a_finding_without_a_remedy_is_let_be(tmp_path: Path):
     run = Run(tmp_path)
     run.append_finding({"name": "all-alike", "severity": "serious", "images_seen": 100, "since": 0, "remedies": []})

@@ -1,6 +1,7 @@
 """The real command on real runs, and reports on logs in which the truth is known."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import pytest
 
 import hasama as package
 from command import TINY, hasama, refused
+from hasama.cli import app
+from hasama.commands.flags import given
+from hasama.doctor.autopilot import Intervention
 from hasama.doctor.diagnosis import as_text, diagnose, save_page
 from hasama.errors import HasamaError
 from hasama.plot import health_plot
@@ -84,6 +88,44 @@ def test_a_collapse_is_told_with_its_beginning_and_what_to_do(tmp_path: Path):
     assert "--objective relativistic --penalty r1+r2" in as_text(diagnosis)
 
 
+def test_the_remedy_is_a_whole_command(tmp_path: Path):
+    run = planted(tmp_path / "run", story(late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5})))
+    run.save_recipe(package.RECIPES["dcgan"].but(kimg=200.0, generator_lr=0.3))
+    diagnosis = diagnose(run)
+    assert diagnosis.command is not None
+    assert f"\n  {diagnosis.command}" in as_text(diagnosis)
+    name, *typed = shlex.split(diagnosis.command)
+    assert (name, typed[:3]) == ("hasama", ["train", "x", "stable"])
+    assert typed.count("--generator-lr") <= 1
+    _, bound, *_ = app.parse_args(typed)
+    wanted = run.recipe().but(**diagnosis.seen[0].finding.remedies[0].changes)
+    assert package.RECIPES["stable"].but(**given(bound.kwargs["changes"])) == wanted
+    assert diagnose(planted(tmp_path / "fine", story())).command is None
+
+
+def test_what_the_autopilot_did_is_told_and_what_was_before_is_not_judged(tmp_path: Path):
+    ill = {"logit_real": 1e4, "logit_fake": -1e4}
+    run = planted(tmp_path / "run", story(lambda done: ill if done < 0.5 else {}))
+    assert "divergence" in [one.finding.name for one in diagnose(run).seen]
+    done = Intervention("divergence", 150_000, 100_000, {}, "--generator-lr 0.0001", "slower", True)
+    run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": [done._asdict()]}))
+    diagnosis = diagnose(run)
+    assert "divergence" not in [one.finding.name for one in diagnosis.seen]
+    assert "At 150 kimg the autopilot found the training runs away, and went back to 100 kimg" in as_text(diagnosis)
+    assert diagnosis.to_dict()["autopilot"][0]["flags"] == "--generator-lr 0.0001"
+    save_page(diagnosis, tmp_path / "page.html")
+    assert "went back to 100 kimg" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("duplicates", [5, [5], {"a": 1}])
+def test_a_damaged_list_of_images_is_an_error(tmp_path: Path, duplicates: Any):
+    run = planted(tmp_path / "run", story())
+    images = run.images() | {"duplicates": duplicates}
+    (run.folder / "images.json").write_text(json.dumps(images))
+    with pytest.raises(HasamaError, match="is damaged"):
+        diagnose(run)
+
+
 def test_what_is_over_is_told_as_over(tmp_path: Path):
     for_a_while = story(lambda done: {"overfit": 0.8} if 0.3 < done < 0.6 else {})
     diagnosis = diagnose(planted(tmp_path / "run", for_a_while))
@@ -113,6 +155,7 @@ def test_a_short_run_is_not_called_healthy(tmp_path: Path, looks: int, apart: in
 def test_too_little_to_judge(tmp_path: Path, log: list[dict[str, Any]]):
     diagnosis = diagnose(planted(tmp_path / "run", log))
     assert diagnosis.verdict.startswith("Nothing can be said")
+    assert diagnosis.to_dict()["healthy"] is None
     save_page(diagnosis, tmp_path / "page.html")
     assert "Nothing can be said" in (tmp_path / "page.html").read_text()
 

@@ -167,6 +167,50 @@ def test_relapses_by_hand(values: list[float], rises: list[float]):
     assert relapses(np.array(values), 2) == pytest.approx(rises)
 
 
+def test_noise_at_the_start_is_no_variety_that_was_lost():
+    """Of faint pictures: first five times as various as the reals, then as various as they are."""
+    log = story(lambda done: {"diversity": 0.5 + 5 * math.exp(-9 * done), "repeats": 0.0, "distance": 2 - 1.9 * done})
+    assert not any("mode-collapse" in names(log[:end]) for end in range(81))
+
+
+def ruined(done: float, covered: float = 0.0) -> dict[str, float]:
+    """Blocks that change wildly before a sure discriminator: now nearer, now farther, now more, now less various."""
+    look = int(done * 40)
+    wild = [0.0, 1.7, 0.6, 2.9, 0.3, 1.2, 2.4]
+    return {
+        "accuracy_real": 1.0, "accuracy_fake": 1.0, "loss_discriminator": 0.01, "covered": covered,
+        "distance": 3.4 + wild[look % 7], "diversity": 0.5 + wild[(look + 3) % 7] / 3,
+    }  # fmt: skip
+
+
+def test_a_ruined_run_that_swings_has_not_improved():
+    log = story(ruined)
+    lost = [end for end in range(20, 81, 2) if "discriminator-wins" in names(log[:end])]
+    assert len(lost) > 20
+    better = story(lambda done: ruined(done) | {"distance": 9 * 0.8 ** (done * 40)})
+    assert not any("discriminator-wins" in names(better[:end]) for end in range(20, 50, 2))
+
+
+def test_pictures_beyond_black_and_white_are_divergence():
+    found = names(story(late({"contrast": 17.0, "contrast_real": 0.5}, 0.8)))["divergence"]
+    assert found.evidence["contrast"] == 8.5
+    assert "divergence" not in names(story(late({"contrast": 17.0, "contrast_real": 0.05}, 0.8)))
+
+
+def test_divergence_begins_where_either_logit_grew():
+    both = {"logit_real": 400.0, "logit_fake": -400.0}
+    fakes = story(lambda done: both if done > 0.6 else {"logit_fake": -50.0} if done > 0.4 else {})
+    real = story(late(both, 0.6))
+    assert names(fakes)["divergence"].since == 17 * LOOK
+    assert names(real)["divergence"].since == 25 * LOOK
+
+
+def test_a_vae_is_not_told_of_judges():
+    recipe = RECIPES["vae"].but(latent_size=1, generator_lr=0.01, kimg=200.0)
+    found = names(story(late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5})), recipe)["mode-collapse"]
+    assert [remedy.changes for remedy in found.remedies] == [{"generator_lr": 1e-3}, {"latent_size": 100}]
+
+
 def test_a_slow_start_that_grows_is_no_collapse():
     slow = story(lambda done: {"diversity": 0.02 + 0.25 * done, "repeats": 1.0, "distance": 2 - 1.5 * done})
     assert "mode-collapse" not in names(slow)

@@ -1,6 +1,8 @@
 """A probe measures what it says, and leaves no trace in the game."""
 
 import copy
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +136,26 @@ def test_the_projection_keeps_distances():
     kept = torch.pdist(project(images)) / 128**0.5
     assert float((kept / true).mean()) == pytest.approx(1, abs=0.05)
     assert float((kept / true).std()) < 0.1
+
+
+def test_pictures_that_are_there_twice_are_judged_as_if_they_were_not(pictures: Pictures, tmp_path: Path):
+    """Of copies the nearest other real is none away: by that measure nothing would ever be a copy."""
+    pixels = pictures.take(np.arange(300))
+    for name, images in (("once", pixels), ("twice", np.repeat(pixels, 2, 0))):
+        np.savez(tmp_path / f"{name}.npz", images=images)
+    once, twice = (
+        Probe(hasama.open_pictures(str(tmp_path / f"{name}.npz"), hasama.Recipe(size="16")), None)
+        for name in ("once", "twice")
+    )
+    assert once.usual > 0.1 * once.apart
+    assert twice.usual == pytest.approx(once.usual, rel=0.05)
+
+
+def test_copies_of_a_picture_are_not_its_nearest():
+    rows = torch.tensor([[0.0], [0.0], [1.0], [3.0]])
+    assert _nearest(rows, rows, skip_itself=True).tolist() == [0, 0, 1, 2]
+    assert _nearest(rows, rows, skip_itself=True, copies=0.5).tolist() == [1, 1, 1, 2]
+    assert _nearest(rows[:2], rows[:2], skip_itself=True, copies=0.5).tolist() == [math.inf, math.inf]
 
 
 def test_the_nearest_is_not_oneself():

@@ -16,7 +16,7 @@ from hasama.commands.advising import suggest
 from hasama.dataset import open_pictures
 from hasama.errors import HasamaError
 from hasama.pace import Pace, measure
-from hasama.recipe import RECIPES, Recipe
+from hasama.recipe import RECIPES, Recipe, flags_of_difference
 from hasama.run import Run
 from hasama.sources import open_source
 from hasama.suggestion import choose_form, choose_rest, smaller, warnings_about_machine, with_length

@@ -24,7 +24,7 @@ from hasama.commands.training import TrainingFlags  # noqa: E402
 from hasama.dataset import Pictures, open_pictures  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
 from hasama.game import EMA_WARM_UP, Step  # noqa: E402
-from hasama.recipe import DEFAULTS, RECIPES, Recipe  # noqa: E402
+from hasama.recipe import DEFAULTS, RECIPES, Recipe, flags_of_difference, train_command  # noqa: E402
 from hasama.run import Run  # noqa: E402
 from hasama.session import train  # noqa: E402
 from hasama.sweep.chart import look, plot_sweep  # noqa: E402

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hasama.doctor.autopilot import SHARES, keep_healthy
+from hasama.doctor.autopilot import SHARES, judged_from, keep_healthy
 from hasama.doctor.findings import LOOK_STEPS
 from hasama.doctor.health import examine
 from hasama.doctor.probe import Probe
@@ -116,7 +116,7 @@ class _Keeper:
 
     def __init__(self, run: Run, game: Game, recipe: Recipe, painter: Painter, probe: Probe | None) -> None:
         self.run, self.game, self.recipe, self.painter, self.probe = run, game, recipe, painter, probe
-        self.log, self.images = run.log(), run.images()
+        self.log, self.images, self.start = run.log(), run.images(), judged_from(run)
         self.started = time.monotonic() - (self.log[-1].get("seconds", 0.0) if self.log else 0.0)
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None
@@ -154,7 +154,7 @@ class _Keeper:
     def examine(self) -> None:
         """Write down what is found now and was not before."""
         known = {(finding["name"], finding.get("severity")) for finding in self.run.findings()}
-        found = examine(self.log, self.recipe, self.images)
+        found = examine([line for line in self.log if line["images_seen"] > self.start], self.recipe, self.images)
         for finding in found:
             if (finding.name, finding.severity) not in known:
                 self.run.append_finding(finding.to_dict())

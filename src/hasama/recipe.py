@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import math
 import re
+import shlex
 import sys
 import types
 import typing

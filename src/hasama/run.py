@@ -160,7 +160,9 @@ class Run:
         """What `images.json` says: the scan's report, and the source's name as it was given."""
         images = read_json(self._images_file, "list of images")
         kinds = {"name": str, "key": str, "digest": str, "channels": int, "used": int}
-        if not isinstance(images, dict) or not all(isinstance(images.get(k), kind) for k, kind in kinds.items()):
+        sound = isinstance(images, dict) and all(isinstance(images.get(k), kind) for k, kind in kinds.items())
+        groups = images.get("duplicates", []) if sound else None  # runs of the first versions have none
+        if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
             raise HasamaError(f"{self._images_file} is damaged.")
         return images
 

@@ -88,7 +88,7 @@ def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) ->
 
 def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
     """Pass the records on, telling findings, and what the autopilot does about them, as they are written down."""
-    from hasama.doctor.autopilot import interventions
+    from hasama.doctor.autopilot import ATTEMPTS, interventions
     from hasama.files import size_of
 
     told = {(finding["name"], finding.get("severity")) for finding in run.findings()}
@@ -106,6 +106,8 @@ def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
                 if (name := (finding["name"], finding.get("severity"))) not in told:
                     told.add(name)
                     _tell(finding)
+                    if done >= ATTEMPTS and finding.get("severity") == "serious":
+                        say(f"autopilot: its {ATTEMPTS} attempts are used up; the run goes on as it is.", "bold")
         yield record
 
 

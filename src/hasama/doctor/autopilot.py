@@ -85,11 +85,21 @@ def _close(records: Iterator[Record]) -> None:
         records.close()  # type: ignore[attr-defined]
 
 
+BEYOND_FLAGS = ("too-few",)
+"""Findings whose remedies make the best of it, but do not end it: going back for them would be for nothing."""
+
+
 def unanswered(run: Run) -> dict[str, Any] | None:
     """A serious finding for which there is a remedy and an attempt left."""
     if len(interventions(run)) >= ATTEMPTS:
         return None
-    return next((f for f in run.findings() if f.get("severity") == "serious" and f.get("remedies")), None)
+    ill = (f for f in run.findings() if f.get("severity") == "serious" and f["name"] not in BEYOND_FLAGS)
+    return next((finding for finding in ill if finding.get("remedies")), None)
+
+
+def judged_from(run: Run) -> int:
+    """Images seen from which on a run is judged: what was before the last remedy says nothing of it."""
+    return max((one.back_to for one in interventions(run)[-1:]), default=0)
 
 
 def chosen(remedies: list[dict[str, Any]], before: list[Intervention]) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hasama.doctor.autopilot import Intervention, interventions, judged_from
 from hasama.doctor.findings import Finding, History
 from hasama.doctor.health import EARLY, ENOUGH, examine, too_soon
+from hasama.doctor.remedies import TITLES
 from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.plot import health_plot
+from hasama.recipe import train_command
 from hasama.run import Run
 
 VISITS = 200  # at most so many times on the way a long log is looked at
@@ -41,20 +44,22 @@ class Diagnosis:
         history: its log.
         seen: what was found, first what still holds, the most serious first.
         training: whether a process is training it now.
+        interventions: what the autopilot did; the run is judged by what came after the last of them.
     """
 
     run: Run
     history: History
     seen: tuple[Seen, ...]
     training: bool
+    interventions: tuple[Intervention, ...] = ()
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         now = [one.finding for one in self.seen if one.holds]
         if not self.history.looks:
-            few = "it has logged too little to judge" if not self.history.log else "it was never looked at"
-            return f"Nothing can be said of this run: {few} (--probe-kimg)."
+            few = "has logged too little to judge" if not self.history.log else "was not looked at yet (--probe-kimg)"
+            return f"Nothing can be said of this run: it {few}."
         if serious := [finding.title for finding in now if finding.severity == "serious"]:
             return f"This training is ill: {', '.join(serious)}."
         if warnings := [finding.title for finding in now if finding.severity == "warning"]:
@@ -66,6 +71,14 @@ class Diagnosis:
                 f"{looks} looks; {EARLY} steps and {ENOUGH} looks are wanted."
             )
         return "This training is healthy."
+
+    @property
+    def command(self) -> str | None:
+        """The command that trains anew with the first remedy of the first finding that holds; None without one."""
+        remedies = (one.finding.remedies[0] for one in self.seen if one.holds and one.finding.remedies)
+        if (remedy := next(remedies, None)) is None:
+            return None
+        return train_command(self.history.images["name"], self.history.recipe.but(**remedy.changes))
 
     @property
     def judged(self) -> bool:
@@ -83,7 +96,7 @@ class Diagnosis:
             "run": str(self.run.folder),
             "images_seen": self.history.seen,
             "training": self.training,
-            "healthy": self.healthy,
+            "healthy": self.healthy if self.history.looks else None,
             "judged": self.judged,
             "verdict": self.verdict,
             "findings": [
@@ -91,6 +104,8 @@ class Diagnosis:
                  "holds": one.holds}
                 for one in self.seen
             ],
+            "command": self.command,
+            "autopilot": [one._asdict() for one in self.interventions],
             "signals": self.history.looks[-1] if self.history.looks else {},
         }  # fmt: skip
 
@@ -101,7 +116,8 @@ def diagnose(run: Run) -> Diagnosis:
     Raises:
         HasamaError: there is no run there, or it is damaged.
     """
-    recipe, images, log = run.recipe(), run.images(), run.log()
+    recipe, images, start = run.recipe(), run.images(), judged_from(run)
+    log = [line for line in run.log() if line["images_seen"] > start]
     places = [i for i, line in enumerate(log) if "diversity" in line or "not_finite" in line]
     step = max(1, len(places) // VISITS)
     visits: list[int] = sorted({*places[::step], *places[-1:], *range(max(0, len(log) - 1), len(log))})
@@ -113,7 +129,7 @@ def diagnose(run: Run) -> Diagnosis:
             seen[finding.name] = Seen(finding, first, now, place == visits[-1])
     order = {"serious": 0, "warning": 1, "note": 2}
     ordered = sorted(seen.values(), key=lambda one: (not one.holds, order[one.finding.severity], one.first))
-    return Diagnosis(run, History(log, recipe, images), tuple(ordered), run.is_held())
+    return Diagnosis(run, History(log, recipe, images), tuple(ordered), run.is_held(), tuple(interventions(run)))
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -124,12 +140,23 @@ def as_text(diagnosis: Diagnosis) -> str:
     history = diagnosis.history
     doing = "training now" if diagnosis.training else "not running"
     lines = [f"{diagnosis.run.folder}: {history.seen / 1000:g} of {history.recipe.kimg:g} kimg, {doing}"]
-    lines.append(diagnosis.verdict)
+    lines += [diagnosis.verdict, *_done(diagnosis)]
     for one in diagnosis.seen:
         lines += ["", *_told(one)]
+    if diagnosis.command:
+        lines += ["", "A new training with the first remedy:", f"  {diagnosis.command}"]
     if history.looks:
         lines += ["", "Signals at the last look:", *_signals(history)]
     return "\n".join(lines)
+
+
+def _done(diagnosis: Diagnosis) -> list[str]:
+    """What the autopilot did."""
+    return [
+        f"At {one.found_at / 1000:g} kimg the autopilot found {TITLES.get(one.finding, one.finding)}, and went back "
+        f"to {one.back_to / 1000:g} kimg with  {one.flags}"
+        for one in diagnosis.interventions
+    ]
 
 
 def _told(one: Seen) -> list[str]:
@@ -175,7 +202,7 @@ h1 {{ font-size: 1.4rem }} img {{ max-width: 100% }} code {{ background: #f2f2f2
 section {{ border-left: .4rem solid #bbb; padding: .1rem 1rem; margin: 1rem 0 }}
 .serious {{ border-color: #c0392b }} .warning {{ border-color: #e0a030 }} .over {{ opacity: .55 }}
 td {{ padding: .1rem .8rem .1rem 0 }} td:nth-child(2) {{ text-align: right; font-variant-numeric: tabular-nums }}
-</style><h1>{title}</h1><p><strong>{verdict}</strong></p>{findings}<h2>Signals</h2>{plot}
+</style><h1>{title}</h1><p><strong>{verdict}</strong></p>{done}{findings}{command}<h2>Signals</h2>{plot}
 <table>{signals}</table><h2>Samples</h2>{samples}</html>
 """
 
@@ -186,7 +213,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
     Raises:
         HasamaError: it cannot be written.
     """
-    history, run = diagnosis.history, diagnosis.run
+    history, run, command = diagnosis.history, diagnosis.run, diagnosis.command
     plot = health_plot(history.log, [(s.finding.title, s.first, s.last) for s in diagnosis.seen])
     grids = sorted(run.samples.glob("*.png"))
     latest = history.looks[-1] if history.looks else {}
@@ -197,6 +224,8 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
     page = PAGE.format(
         title=html.escape(f"{run.folder} at {history.seen / 1000:g} kimg"),
         verdict=html.escape(diagnosis.verdict),
+        done="".join(f"<p>{html.escape(line)}</p>" for line in _done(diagnosis)),
+        command=f"<h2>With the first remedy</h2><p><code>{html.escape(command)}</code></p>" if command else "",
         findings="".join(_section(one, _grid_at(run, one.last)) for one in diagnosis.seen),
         plot=_embedded(plot) if plot else "<p>Nothing has been logged yet.</p>",
         signals=rows,

@@ -216,7 +216,8 @@ def _nearest(rows: Rows, others: Others, skip_itself: bool = False, copies: floa
     """Of each row the distance to the nearest other that is farther than a copy; infinite where there is none.
 
     Args:
-        rows, others: see `project`.
+        rows: see `project`.
+        others: likewise.
         skip_itself: the rows are the first of the others.
         copies: others that are not farther than this do not count.
     """
