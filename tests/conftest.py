@@ -5,12 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 from command import make_pictures
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.pop("HASAMA_MIRROR", None)
+
+settings.register_profile("unhurried", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("unhurried")
 
 install_import_hook("hasama", "checker.check")  # rule 5 of the design: shapes are types, checked here
 

@@ -269,7 +269,7 @@ def one_after_another(*steps: Tensor) -> Tensor:
     return chain
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BLITS, SHAPES, st.tuples(length, length))
 def test_the_placement_is_the_inverse_of_all_moves_in_order(blits: dict, shapes: dict, fraction: Pair):
     eye, zoom, stretch = torch.eye(2, dtype=DOUBLE), shapes["zoom"], shapes["stretch"]
@@ -291,7 +291,7 @@ def test_the_placement_is_the_inverse_of_all_moves_in_order(blits: dict, shapes:
     assert found.det().abs().item() == pytest.approx(zoom**-2, rel=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(COLOURS)
 def test_the_mixture_is_all_changes_of_colour_in_order(by: dict):
     axis, eye = double(1, 1, 1) / math.sqrt(3), torch.eye(3, dtype=DOUBLE)
@@ -517,7 +517,7 @@ def test_p_goes_from_0_to_1_in_so_many_images_and_no_further():
     assert told(judge, *[1.0] * 40) == 1.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(0, 1), max_size=40), st.floats(-1, 1), st.floats(1, 1000))
 def test_p_never_leaves_0_to_1(shares: list[float], target: float, images: float):
     judge = ada(target, images)

@@ -565,7 +565,7 @@ def test_batches_are_what_the_networks_take():
     assert next(batches(numbered(9, labelled=False), 5, 0)).labels is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**63 - 1))
 def test_every_epoch_shows_each_picture_once(count, batch, seed):
     epochs = 3
@@ -584,7 +584,7 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert len(set(told)) == 6, "every epoch and every seed has its own order"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 200), st.integers(0, 5), st.booleans())
 def test_starting_anywhere_gives_the_same_continuation(count, batch, start, seed, mirror):
     whole = flat(draw(count, 1, seed, start + 3 * batch, mirror=mirror))
@@ -592,7 +592,7 @@ def test_starting_anywhere_gives_the_same_continuation(count, batch, start, seed
     np.testing.assert_array_equal(flat(later), whole[start:])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(2, 50), st.integers(1, 5), st.integers(0, 100), st.booleans())
 def test_processes_share_each_batch_without_gap_or_overlap(count, batch, world, start, mirror):
     together = draw(count, batch, 3, 2, start=start, mirror=mirror)

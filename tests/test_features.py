@@ -386,7 +386,7 @@ def test_missing_files_and_folders_are_refused(ending: str, tmp_path: Path):
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch's, of the odd byte
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 @given(garbage=st.binary(max_size=60))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_garbage_is_refused(ending: str, garbage: bytes, tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.getbasetemp() / f"garbage{ending}"
     path.write_bytes(garbage)

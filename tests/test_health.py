@@ -106,6 +106,11 @@ def test_why_it_is_dead_is_told_too(contrast: float, right: float, also: set[str
     assert next(iter(names(dead))) == "dead-start"  # what the autopilot answers
 
 
+def test_a_dead_start_with_the_usual_rates_has_a_remedy_too():
+    found = names(story(CASES["dead-start"][0]))["dead-start"]
+    assert found.remedies[0].changes["objective"] == "relativistic"
+
+
 @pytest.mark.parametrize("name", ["mode-collapse", "divergence", "memorisation", "overfitting", "partial-collapse"])
 def test_since_is_when_it_began(name: str):
     change, _ = CASES[name]

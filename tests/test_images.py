@@ -213,7 +213,7 @@ def test_fitting_gives_exactly_the_size(fit, size, resolution, mode):
     assert np.asarray(fitted).max() == 255
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.tuples(st.integers(1, 300), st.integers(1, 300)), st.tuples(st.integers(1, 80), st.integers(1, 80)))
 def test_cropping_fits_any_size_into_any_other(size, resolution):
     assert fit_picture(Image.new("L", size, 9), resolution, "crop").size == resolution[::-1]
@@ -267,7 +267,7 @@ def test_invisible_colours_do_not_bleed_into_the_edges(fit):
 # --- tensors --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4])).flatmap(
         lambda shape: arrays.arrays(np.uint8, shape)

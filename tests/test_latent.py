@@ -41,7 +41,7 @@ seeds = st.integers(0, 2**63 - 1)
 
 
 @given(seed=seeds, count=st.integers(1, 8), more=st.integers(0, 8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_first_of_many_are_the_few(seed: int, count: int, more: int):
     many = draw_latents(seed, count + more, 5)
     assert torch.equal(draw_latents(seed, count, 5), many[:count])
@@ -77,7 +77,7 @@ def test_drawing_takes_no_number_from_torch():
 
 
 @given(seed=seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_arc_starts_and_ends_where_it_should(seed: int):
     start, end = draw_latents(seed, 2, 20)
     torch.testing.assert_close(slerp(start, end, 0.0), start)
@@ -85,7 +85,7 @@ def test_an_arc_starts_and_ends_where_it_should(seed: int):
 
 
 @given(seed=seeds, share=st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_arc_stays_on_the_sphere_and_turns_evenly(seed: int, share: float):
     start, end = draw_latents(seed, 2, 20).double()
     start, end = 3 * start / start.norm(), 3 * end / end.norm()

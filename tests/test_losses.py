@@ -48,7 +48,7 @@ def test_every_objective_has_a_formula_here():
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @given(pairs=pairs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_both_sides_equal_the_papers_formulas(name: str, pairs: list[tuple[float, float]]):
     real, fake = tensors(pairs)
     for ours, formula in zip(OBJECTIVES[name][:2], FORMULAS[name], strict=True):
@@ -58,7 +58,7 @@ def test_both_sides_equal_the_papers_formulas(name: str, pairs: list[tuple[float
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @given(pairs=pairs)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_float32_losses_and_gradients_are_finite_for_huge_logits(name: str, pairs: list[tuple[float, float]]):
     real, fake = (t.requires_grad_() for t in tensors(pairs, torch.float32))
     for loss in OBJECTIVES[name][:2]:
@@ -69,7 +69,7 @@ def test_float32_losses_and_gradients_are_finite_for_huge_logits(name: str, pair
 
 
 @given(pairs=pairs, smoothing=st.floats(0.01, 0.5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_smoothing_lowers_the_target_of_reals_only(pairs: list[tuple[float, float]], smoothing: float):
     real, fake = tensors(pairs)
     target = 1 - smoothing

@@ -71,14 +71,14 @@ def inside_as_defined(real: torch.Tensor, fake: torch.Tensor, k: int) -> np.ndar
 
 
 @given(two_sets())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_distance_is_the_papers(sets: tuple[torch.Tensor, torch.Tensor]):
     real, fake = sets
     assert squared_mmd(real, fake) == pytest.approx(mmd_as_defined(real, fake), rel=1e-9, abs=1e-9)
 
 
 @given(two_sets(), st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_coverage_and_density_are_the_papers_with_ties_and_copies(sets: tuple[torch.Tensor, torch.Tensor], k: int):
     real, fake = sets
     inside = inside_as_defined(real, fake, k)
@@ -97,7 +97,7 @@ def test_a_few_rows_at_a_time_give_the_same(at_once: int, monkeypatch: pytest.Mo
 
 
 @given(two_sets(), st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_precision_and_recall_are_the_papers_with_ties_and_copies(sets: tuple[torch.Tensor, torch.Tensor], k: int):
     real, fake = sets
     fake = torch.cat([fake, fake + 1, real[:1]])  # more than k
@@ -141,7 +141,7 @@ def test_kid_grows_with_the_difference_and_not_with_the_size_of_the_subsets():
 
 
 @given(seed=seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_distance_is_symmetric_and_blind_to_order(seed: int):
     real, fake = normal(30, 4, seed), normal(20, 4, seed + 1, 0.5)
     turned = torch.randperm(30, generator=torch.Generator().manual_seed(seed))
@@ -166,7 +166,7 @@ def test_subsets_of_a_few_pictures_still_differ():
 
 
 @given(seed=seeds, k=st.integers(1, 5), copies=st.integers(1, 8))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_reals_cover_themselves_even_as_copies(seed: int, k: int, copies: int):
     real = normal(10, 3, seed).repeat(copies, 1)
     assert coverage(real, real, k) == 1
@@ -216,7 +216,7 @@ def fid_as_defined(real: torch.Tensor, fake: torch.Tensor) -> float:
 
 
 @given(seed=seeds, size=st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_fid_is_the_papers(seed: int, size: int):
     real = normal(40, size, seed) @ normal(size, size, seed + 1)
     fake = normal(30, size, seed + 2, 0.5) @ normal(size, size, seed + 3)
@@ -274,7 +274,7 @@ def test_fid_is_biased_by_the_number_of_pictures_as_its_docstring_says():
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_rows_that_count_several_times_are_rows_that_stand_there_several_times(seed: int):
     times = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, 30))
     times[:2] = 1

@@ -86,7 +86,7 @@ def test_what_is_no_number_is_of_low_quality():
 
 
 @given(arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 1000)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_divergence_is_the_definitions(counts: np.ndarray):
     counts[0] += 1
     total, modes = int(counts.sum()), len(counts)
@@ -97,7 +97,7 @@ def test_the_divergence_is_the_definitions(counts: np.ndarray):
 
 
 @given(names, seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_real_points_find_all_modes_and_are_good(name: str, seed: int):
     found = judge_points(draw_points(MIXTURES[name], seed, 2500), MIXTURES[name])
     assert found.modes == found.of == len(MIXTURES[name].centres)
@@ -106,7 +106,7 @@ def test_real_points_find_all_modes_and_are_good(name: str, seed: int):
 
 
 @given(names, seeds, st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_collapsed_sample_finds_one_mode(name: str, seed: int, data: st.DataObject):
     mixture = MIXTURES[name]
     mode = mixture.centres[data.draw(st.integers(0, len(mixture.centres) - 1))]
@@ -116,7 +116,7 @@ def test_a_collapsed_sample_finds_one_mode(name: str, seed: int, data: st.DataOb
 
 
 @given(names, seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_points_survive_the_way_through_pictures(name: str, seed: int):
     mixture = MIXTURES[name]
     points = draw_points(mixture, seed, 50)
@@ -182,7 +182,7 @@ def test_each_channel_is_the_chosen_digit():
 
 
 @given(seeds, st.integers(1, 40), st.integers(0, 10**9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_draws_are_functions_of_seed_and_position(seed: int, count: int, first: int):
     for draw in (lambda at: draw_stacks(60_000, seed, count, at), lambda at: draw_points(TWO, seed, count, at)):
         assert np.array_equal(draw(first), draw(first))
@@ -508,6 +508,7 @@ def test_figures_of_other_settings_are_not_overwritten(tmp_path: Path):
         (("ring", "--threads", "0"), "--threads must be between 1 and 1024"),
         (("ring", "--device", "abacus"), "device 'abacus' cannot be used"),
         (("ring", "vae"), "A vae plays no game"),
+        (("ring", "--source", "mnist"), "--source is for stacked-mnist"),
         ((STACKED, "--source", "nowhere.npz"), "no pictures at nowhere.npz"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import hasama
-from hasama.dataset import Pictures, hold_back
+from hasama.dataset import Pictures, _some_of, hold_back
 from hasama.doctor.probe import Probe, _nearest, project, sizes
 from hasama.game import Game
 from hasama.models.architectures import build
@@ -149,6 +149,14 @@ def test_pictures_that_are_there_twice_are_judged_as_if_they_were_not(pictures: 
     )
     assert once.usual > 0.1 * once.apart
     assert twice.usual == pytest.approx(once.usual, rel=0.05)
+
+
+def test_a_copy_that_is_held_back_does_not_hide_an_overfitting(pictures: Pictures):
+    training, unseen = _some_of(pictures, np.arange(1000)), _some_of(pictures, np.arange(1100, 1130))
+    probe = Probe(training, _some_of(pictures, np.r_[0:50, 1100:1130]))
+    assert probe.held is not None
+    assert torch.equal(probe.held, images_of(unseen, np.arange(30)))
+    assert Probe(training, _some_of(pictures, np.r_[0:50, 1100:1110])).held is None
 
 
 def test_copies_of_a_picture_are_not_its_nearest():

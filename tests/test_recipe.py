@@ -106,7 +106,7 @@ def test_every_preset_survives_json(name: str):
 
 
 @given(recipe=recipes())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_recipe_survives_json(recipe: Recipe):
     again = through_json(recipe)
     assert again == recipe
@@ -115,7 +115,7 @@ def test_every_recipe_survives_json(recipe: Recipe):
 
 
 @given(one=recipes(), other=recipes())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_differences_are_what_turns_one_into_the_other(one: Recipe, other: Recipe):
     assert one.but(**{name: there for name, (_, there) in one.differences(other).items()}) == other
 

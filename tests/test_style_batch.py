@@ -198,7 +198,7 @@ parts = st.sampled_from(["a", "b", "a-png", "a-jpg", "a-png-2", "a-2", "x/a"])
 endings = st.sampled_from([".png", ".jpg", ".PNG", ""])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @example(["a-jpg-2.gif", "a-jpg.gif", "a.jpg", "a.png"])
 @given(st.lists(st.builds(str.__add__, parts, endings), min_size=1, max_size=7))
 def test_names_are_all_different_and_the_plain_ones_are_kept(names: list[str]):

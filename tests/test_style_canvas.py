@@ -65,7 +65,7 @@ def test_a_canvas_is_a_copy():
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=seeds, steepness=st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e6, 1e15]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_whatever_the_gradient_the_canvas_stays_between_black_and_white(kind: str, seed: int, steepness: float):
     canvas = Canvas(some(size=1.0), RECIPE.but(learning_rate=0.5), kind)
     for step in range(4):
@@ -83,7 +83,7 @@ def test_steps_go_downhill(kind: str):
 
 
 @given(seed=seeds, steepness=st.sampled_from([1e-6, 1.0, 1e6]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_gradient_descent_goes_straight_down_by_the_learning_rate(seed: int, steepness: float):
     canvas, gradient = Canvas(some(), RECIPE, "gradient-descent"), some(seed=seed)
     canvas.step(gradient * steepness, 1.0)
@@ -108,7 +108,7 @@ def test_after_the_first_step_the_average_is_the_canvas(kind: str):
 
 
 @given(decay=st.floats(0.01, 0.9999), steps=st.integers(2, 12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_average_weighs_each_canvas_by_its_age(decay: float, steps: int):
     canvas = Canvas(some(), RECIPE.but(average=decay))
     seen = []
@@ -164,7 +164,7 @@ def test_adams_memory_grows_with_the_canvas():
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(1, 20))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_plain_canvas_is_moved_alike_before_and_after_it_grew(height: int, width: int, high: int, wide: int):
     """What is constant stays constant, at any size, so that the next step is the one it would have been."""
     plain = torch.tensor([0.5, -0.2, 0.1]).view(1, 3, 1, 1)
@@ -275,7 +275,7 @@ def test_losses_settle_when_the_mean_hardly_falls(losses: list[float], settled: 
 
 
 @given(st.floats(1e-3, 0.5), st.floats(0, 0.6), st.floats(1e-6, 1e6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_plateau_is_the_share_by_which_a_window_must_improve(plateau: float, share: float, scale: float):
     if abs(share - plateau) < 1e-6:
         return

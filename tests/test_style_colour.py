@@ -51,7 +51,7 @@ def root(matrix: np.ndarray) -> np.ndarray:
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_colours_are_the_mean_and_the_covariance(seed: int):
     images = picture(seed)
     own = colours_of(images.float())
@@ -78,7 +78,7 @@ def test_luminance_of_the_primaries_is_the_standards():
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_in_grey_all_channels_are_the_luminance(seed: int):
     images = picture(seed)
     grey = in_grey(images)
@@ -88,7 +88,7 @@ def test_in_grey_all_channels_are_the_luminance(seed: int):
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_hue_of_one_and_luminance_of_another(seed: int):
     colours, bright = picture(seed), picture(seed + 1)
     merged = with_luminance(colours, bright)
@@ -116,7 +116,7 @@ def test_a_luminance_that_a_hue_cannot_have_stays_within_black_and_white():
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_recoloured_pictures_have_the_mean_and_the_covariance_that_are_wanted(seed: int):
     images, other = picture(seed), picture(seed + 1)
     own, wanted = colours_of(images), colours_of(other)
@@ -154,7 +154,7 @@ def test_a_picture_with_the_colours_that_are_wanted_stays_as_it_is():
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_grey_pictures_take_colours_without_noise(seed: int):
     """A grey picture's colours lie on a line, and so must what becomes of it: nothing else can be told from it."""
     grey, other = in_grey(picture(seed)).float(), picture(seed + 1)
@@ -182,7 +182,7 @@ def test_a_plain_picture_becomes_the_mean_that_is_wanted():
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_relit_pictures_have_the_luminance_that_is_wanted(seed: int):
     images, other = picture(seed), picture(seed + 1)
     result = relit(images, colours_of(images), colours_of(other))

@@ -23,7 +23,7 @@ from hasama.style.losses import (
 )
 from hasama.style.moments import Moments, moments
 
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=20)
 LOSSES = sorted(STYLE_LOSSES)
 
 

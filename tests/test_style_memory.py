@@ -69,7 +69,7 @@ UNITS = {
 @given(
     st.integers(1, 10**6), st.sampled_from(list(UNITS)), st.sampled_from(["", "b", "B"]), st.sampled_from(["", " "])
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_amounts_of_memory_are_read_in_every_unit(number: int, unit: str, byte: str, space: str):
     for text in (f"{number}{space}{unit}{byte}", f" {number}{unit.upper()}{byte} "):
         assert parse_memory(text) == number * UNITS[unit]
@@ -109,7 +109,7 @@ def test_other_texts_are_refused_with_the_flag_and_themselves(text: str):
 
 
 @given(st.text(max_size=8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_text_is_an_amount_or_a_refusal(text: str):
     try:
         assert parse_memory(text) >= 0
@@ -127,7 +127,7 @@ def test_bytes_are_told_in_words():
 
 
 @given(sides, sides, recipes, bytes_per_number, budgets)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_window_keeps_to_the_budget(height: int, width: int, recipe: StyleRecipe, number: int, budget: int):
     with steady():
         side = window(height, width, recipe, number, budget)
@@ -138,7 +138,7 @@ def test_a_window_keeps_to_the_budget(height: int, width: int, recipe: StyleReci
 
 
 @given(sides, sides, recipes, bytes_per_number, budgets, st.integers(0, 4_000_000_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_more_memory_never_makes_the_window_smaller(
     height: int, width: int, recipe: StyleRecipe, number: int, budget: int, more: int
 ):
@@ -148,14 +148,14 @@ def test_more_memory_never_makes_the_window_smaller(
 
 
 @given(sides, sides, bytes_per_number)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_with_enough_memory_a_small_picture_goes_through_in_one_piece(height: int, width: int, number: int):
     side = pick_window(height, width, BEST, number, "vgg19", 10**12)
     assert side == min(max(height, width), memory.LARGEST_WINDOW)
 
 
 @given(st.integers(200, 3000), st.integers(200, 3000), recipes, bytes_per_number)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_one_step_more_would_not_fit(height: int, width: int, recipe: StyleRecipe, number: int):
     with steady():
         budget = estimate(height, width, 700, recipe, number)
@@ -167,7 +167,7 @@ def test_one_step_more_would_not_fit(height: int, width: int, recipe: StyleRecip
 
 @given(st.integers(200, 1500), st.integers(200, 1500), recipes, bytes_per_number, st.floats(0.05, 0.99))
 @example(200, 1018, BEST, 4, 0.515625)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_does_not_fit_is_refused_with_an_estimate_and_a_size_that_fits(
     height: int, width: int, recipe: StyleRecipe, number: int, share: float
 ):
@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_refused_with_an_estimate_and_a_size_that_fits(
 
 @given(st.integers(64, 600), st.integers(300, 600))
 @example(64, 560)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_size_that_is_offered_fits_even_where_there_is_nothing_to_spare(height: int, size: int):
     """The canvas's shorter side is rounded, not cut; half a row more must not make the offer a lie."""
     recipe, number, width = QUICK.but(optimizer="adam"), 4, 1200

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hasama.style.moments import ROWS, Moments, blend, moments
 
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=20)
 sides = st.integers(1, 9)
 
 

@@ -28,7 +28,7 @@ from hasama.style.objective import (
 from hasama.style.tiles import Tile, cut_up
 from narrow_vgg import narrow_weights, soft_picture
 
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=15)
 STYLE = {"relu1_1": 30.0, "conv2_2": 3.0, "relu3_1": 1.0}
 CONTENT = {"relu2_2": 0.5, "relu3_1": 0.2}
 LAYERS = tuple(STYLE | CONTENT)
@@ -369,7 +369,7 @@ def test_moments_of_tiles_are_those_of_the_whole(height: int, width: int, side: 
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_layer_sizes_are_the_networks(height: int, width: int):
     for layer, values in VGG(narrow_weights(), layer_names("vgg19"))(soft_picture(height, width)).items():
         assert layer_size(layer, height, width) == tuple(values.shape[2:])

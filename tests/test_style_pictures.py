@@ -374,7 +374,7 @@ sizes = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 
 
 @given(st.data(), sizes, st.sampled_from([np.uint8, np.uint16]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_to_a_canvas_and_back_at_the_same_size_is_the_same_picture(st_data, size: tuple[int, int], kind: type):
     pixels = st_data.draw(arrays.arrays(kind, (*size, 3)))
     picture = Picture(pixels, None, SWAPPED)
@@ -391,7 +391,7 @@ def test_to_a_canvas_and_back_at_the_same_size_is_the_same_picture(st_data, size
 
 
 @given(st.data(), sizes, st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_canvas_and_its_picture_differ_by_half_a_level_at_most(st_data, size: tuple[int, int], deep: bool):
     drawn = st_data.draw(arrays.arrays(np.float32, (1, 3, *size), elements=st.floats(-1, 1, width=32)))
     canvas = torch.from_numpy(drawn)
@@ -493,7 +493,7 @@ def test_a_masks_transparent_parts_are_black(tmp_path: Path):
 
 
 @given(arrays.arrays(np.float32, sizes, elements=st.floats(0, 1, width=32)), sizes)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_mask_of_another_size_stays_between_nothing_and_one(mask: np.ndarray, size: tuple[int, int]):
     fitted = fitted_mask(torch.from_numpy(mask), *size)
     assert fitted.shape == size

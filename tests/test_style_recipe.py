@@ -50,7 +50,7 @@ weights = st.floats(1e-3, 1e3)
 @given(
     st.dictionaries(st.sampled_from(layer_names("vgg19")), weights, min_size=1, max_size=5), st.sampled_from(",; ")
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_layers_weights_become_shares_of_one(asked: dict[str, float], comma: str):
     comma = ", " if comma == ";" else comma
     found = parse_layers(comma.join(f"{layer}:{weight!r}" for layer, weight in asked.items()), "--style-layers")
@@ -90,7 +90,7 @@ def test_layers_that_read_otherwise_are_refused_with_the_flag(text: str, name: s
 
 
 @given(st.text(alphabet="relucnv0123456789_:.,e-+ ", max_size=16))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_text_is_layers_or_a_refusal(text: str):
     try:
         assert sum(parse_layers(text, "--style-layers").values()) == pytest.approx(1)
@@ -102,7 +102,7 @@ def test_any_text_is_layers_or_a_refusal(text: str):
 
 
 @given(st.integers(16, 4000), st.integers(1, 32_768))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_scales_go_from_the_smallest_to_the_largest_by_at_most_the_root_of_two(smallest: int, largest: int):
     sides = scale_sides(smallest, largest)
     assert sides[-1] == largest

@@ -15,7 +15,7 @@ from hasama.style.objective import layer_size
 from hasama.style.tiles import Box, Tile, cut_up, halo_of
 from narrow_vgg import narrow_weights, soft_picture
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 lengths = st.integers(1, 330)
 windows = st.integers(1, 400)
 layer_sets = st.sampled_from(

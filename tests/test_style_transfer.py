@@ -87,7 +87,7 @@ def image_of(state: dict[str, Any], one: Subject) -> torch.Tensor:
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([0, 16, 48, 512]), st.integers(16, 600))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_last_scale_is_as_large_as_asked_and_no_scale_changes_the_shape(
     height: int, width: int, size: int, smallest: int
 ):

@@ -114,6 +114,15 @@ def looks_of(arrays: np.ndarray, folder: Path) -> Looks:
     return look_at(open_pictures(str(save(folder, arrays)), Recipe(size="16")))
 
 
+def test_pictures_that_are_transparent_everywhere_are_seen(tmp_path: Path):
+    pixels = np.concatenate([noise(10), np.full((10, 16, 16, 1), 255, np.uint8)], axis=3)
+    pixels[:3, :, :, 3] = 0
+    pixels[3, :8, :, 3] = 0
+    looks = looks_of(pixels, tmp_path / "some")
+    assert looks.clear == pytest.approx(0.3)
+    assert not looks.opaque
+
+
 def test_left_and_right_are_told_apart(tmp_path: Path):
     """Pictures that are bright on the left only have a left; with their mirror images among them they have none."""
     lit = noise(40) // 4
@@ -174,6 +183,15 @@ def test_the_size_suits_the_pictures(headers: Headers, size: str):
     assert reasons[0].why.endswith(".")
 
 
+def test_why_that_size():
+    long = choose_form(SQUARE._replace(width=2000, height=200, aspect=10.0), CPU, None)[1][0].why
+    assert "long and narrow, so that their middle is cut out" in long
+    assert (
+        "of different shapes" in choose_form(SQUARE._replace(width=300, aspect=1.5, alike=0.3), CPU, None)[1][0].why
+    )
+    assert "they are enlarged" in choose_form(SQUARE._replace(width=400, height=3, aspect=133.0), CPU, None)[1][0].why
+
+
 def test_a_gpu_gets_larger_pictures():
     assert choose_form(SQUARE, CPU._replace(device="cuda:0"), None)[0].size == "128"
 
@@ -220,7 +238,9 @@ def test_mirror_colour_and_warnings(tmp_path: Path):
     assert not suggested(2000, PLAIN, tmp_path).recipe.mirror
     assert "one colour each" in suggested(2000, PLAIN._replace(flat=1.0), tmp_path).warnings[0]
     assert "all nearly the same" in suggested(2000, PLAIN._replace(spread=1.0), tmp_path).warnings[0]
-    assert "twice or more" in suggested(100, PLAIN, tmp_path, duplicates=[["a"] * 30]).warnings[0]
+    assert "transparent everywhere" in suggested(2000, PLAIN._replace(clear=0.1), tmp_path).warnings[0]
+    copies = suggested(100, PLAIN, tmp_path, duplicates=[["a"] * 30]).warnings
+    assert copies == ["29 of the 100 pictures are copies: 71 different ones are left."]
     assert suggested(1, PLAIN, tmp_path, crops=500).preset == "r3gan"
 
 

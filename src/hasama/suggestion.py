@@ -78,10 +78,13 @@ def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     while 2 * side <= min(most, ENLARGED * shorter):
         side *= 2
     capped = "larger ones would take days on this machine" if side == most else "larger ones would only be enlarged"
+    if ENLARGED * shorter < side:
+        capped = "they are enlarged even for the smallest size that there is"
     ratio = headers.aspect
     if 1 / 1.12 < ratio < 1.12 or headers.alike < 0.7 or not 1 / 4 < ratio < 4:
-        shape = "about square" if 1 / 1.12 < ratio < 1.12 else "of different shapes, so that their middle is cut out"
-        return str(side), f"the pictures have {real} pixels (median) and {shape}; {capped}."
+        shape = "of different shapes" if headers.alike < 0.7 else "long and narrow"
+        told = "about square" if 1 / 1.12 < ratio < 1.12 else f"{shape}, so that their middle is cut out"
+        return str(side), f"the pictures have {real} pixels (median) and are {told}; {capped}."
     unit = 2 ** ((side // SMALLEST).bit_length() - 1)
     longer = unit * round(side * max(ratio, 1 / ratio) / unit)
     size = f"{longer}x{side}" if ratio > 1 else f"{side}x{longer}"
@@ -191,10 +194,16 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
         found.append("The pictures are all nearly the same one: what is learnt will be that one.")
     elif looks.near > 0.1:
         found.append(f"{looks.near:.0%} of the pictures are nearly the same as another: they count as fewer.")
+    if looks.clear > 0.02:
+        found.append(
+            f"{looks.clear:.0%} of the pictures are transparent everywhere: there is nothing to see in them."
+        )
     if 0.02 < looks.flat <= 0.9:
         found.append(f"{looks.flat:.0%} of the pictures have a single colour: perhaps they are no good.")
     if not report.crops and count < (1 - TWICE) * report.used:
-        found.append(f"{report.used - count} of the {report.used} pictures are there twice or more.")
+        found.append(
+            f"{report.used - count} of the {report.used} pictures are copies: {count} different ones are left."
+        )
     if report.skipped:
         found.append(f"{len(report.skipped)} files cannot be used; hasama images names them.")
     return found

@@ -23,10 +23,7 @@ HEADERS_MOST, LOOKS_MOST = 1000, 1500
 THUMB = 8  # pixels of a thumbnail's side
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations of pictures that are stored lying down
 ALIKE = 1.15  # two shapes are alike if one is at most so much longer than the other
-NEAR, FLAT = (
-    3.0,
-    2.0,
-)  # of 255: pictures nearer than this are near-identical; a picture that varies less has one colour
+NEAR, FLAT = 3.0, 2.0  # of 255: pictures nearer than this are near-identical; one that varies less has one colour
 
 Thumbs = Float[Tensor, "n c 8 8"]
 
@@ -63,6 +60,7 @@ class Looks(NamedTuple):
             makes pictures that could as well be among these, more if they have a left and a right, as writing has.
         grey: whether no picture has colour.
         opaque: whether no picture is transparent anywhere.
+        clear: the share that is transparent everywhere.
     """
 
     flat: float
@@ -71,6 +69,7 @@ class Looks(NamedTuple):
     mirrored: float
     grey: bool
     opaque: bool
+    clear: float = 0.0
 
 
 class Machine(NamedTuple):
@@ -118,16 +117,18 @@ def look_at(pictures: Pictures) -> Looks:
     """Look at a random sample of the pictures."""
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(0)))
     chosen = np.sort(rng.permutation(len(pictures))[:LOOKS_MOST])
-    thumbs, flat, grey, opaque = [], 0, True, True
+    thumbs, flat, clear, grey, opaque = [], 0, 0, True, True
     for some in np.array_split(chosen, -(-len(chosen) // 64)):
         pixels = torch.from_numpy(pictures.take(some)).permute(0, 3, 1, 2).float()
         flat += _flat(pixels)
         grey &= pixels.shape[1] == 1 or bool((pixels[:, :1] - pixels[:, 1:3]).abs().max() <= 1)
-        opaque &= pixels.shape[1] < 4 or bool((pixels[:, 3] == 255).all())
+        if pixels.shape[1] == 4:
+            opaque &= bool((pixels[:, 3] == 255).all())
+            clear += int((pixels[:, 3] == 0).flatten(1).all(1).sum())
         thumbs.append(F.adaptive_avg_pool2d(pixels, THUMB))
     near, mirrored = _compare(torch.cat(thumbs))
     spread = float(torch.cat(thumbs).std(0, correction=0).mean())
-    return Looks(flat / len(chosen), near, spread, mirrored, grey, opaque)
+    return Looks(flat / len(chosen), near, spread, mirrored, grey, opaque, clear / len(chosen))
 
 
 def _flat(pixels: Tensor) -> int:
@@ -168,9 +169,8 @@ def survey_machine(device: torch.device) -> Machine:
 
 def free_memory(listing: Path = Path("/proc/meminfo")) -> int | None:
     """Bytes of memory that programs can still have."""
-    with suppress(
-        OSError, ValueError, IndexError, StopIteration
-    ):  # Linux: with what it could take back from its caches
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        # Linux: with what it could take back from its caches
         lines: Sequence[str] = listing.read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     with suppress(OSError, ValueError, AttributeError):

@@ -29,7 +29,7 @@ def coverage(
     *,
     seeds: str = "0",
     kimg: float | None = None,
-    source: str = "mnist",
+    source: str | None = None,
     device: str = "auto",
     threads: int | None = None,
     out: Path | None = None,
@@ -52,7 +52,8 @@ def coverage(
     kimg
         Length of a run in thousands of samples shown. Default: one that suits the data.
     source
-        stacked-mnist: where the digits come from, in ten classes called 0 to 9: mnist, an .npz, a folder, a zip.
+        stacked-mnist: where the digits come from, in ten classes called 0 to 9: an .npz, a folder, a zip, or mnist,
+        which is the default.
     device
         auto, cpu, cuda, ...
     threads
@@ -73,10 +74,12 @@ def coverage(
     from hasama.device import keep_memory, pick_device
 
     check_ground(what)
+    if source is not None and what != STACKED:
+        raise HasamaError(f"--source is for {STACKED}: the points of {what} are drawn, not read.")
     use_threads(threads)
     keep_memory()
     place, length = pick_device(device), KIMG[what] if kimg is None else kimg
-    asked = _Asked(what, recipe, length, source if what == STACKED else None, json)
+    asked = _Asked(what, recipe, length, (source or "mnist") if what == STACKED else None, json)
     if out is None:
         return _all(asked, chosen, numbers, place)
     return _all_kept(asked, chosen, numbers, place, out)

@@ -150,11 +150,22 @@ def _told(opening: Any, start: int) -> str:
         f" What came after, up to {logged / 1000:g} kimg, was not saved, and is done again." if logged > start else ""
     )
     if start or lost:
-        return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}"
+        return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
     report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
     told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
     like = f"\nIt begins with the weights of {recipe.like} (see {run.inherited.name})." if recipe.like else ""
     return f"{report}\n{told} Ctrl-C saves and stops.{like}"
+
+
+def _piloted(run: Any, recipe: Recipe) -> str:
+    """What stands of the autopilot."""
+    from hasama.doctor.autopilot import ATTEMPTS, interventions
+
+    if not recipe.autopilot:
+        return ""
+    done = interventions(run)
+    flags = f", with {' '.join(one.flags for one in done)}" if done else ""
+    return f"\nThe autopilot is on: {len(done)} of {ATTEMPTS} attempts are used up{flags}."
 
 
 def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:

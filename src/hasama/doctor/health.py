@@ -17,12 +17,12 @@ from hasama.doctor.remedies import (
     against_collapse,
     against_discriminator,
     against_generator,
+    against_standstill,
     against_swings,
     few_pictures,
     finer,
     slower,
     steady,
-    usual_rates,
 )
 from hasama.recipe import Recipe
 
@@ -138,7 +138,7 @@ def dead_start(history: History) -> Finding | None:
     spans = [_span(history.at_look(name)) for name in ("contrast", "diversity", "distance")]
     if len(history.looks) < PATIENCE or max(spans) > MOVED:
         return None
-    return history.finding("dead-start", "serious", 0, {"change": max(spans)}, [usual_rates(history.recipe)])
+    return history.finding("dead-start", "serious", 0, {"change": max(spans)}, against_standstill(history.recipe))
 
 
 def _span(values: np.ndarray) -> float:
@@ -251,11 +251,8 @@ def overfitting(history: History) -> Finding | None:
 
 
 SWINGS_LOOKS = 12
-RELAPSE, AT_MOST, SWINGING = (
-    1.5,
-    4.0,
-    4.5,
-)  # a relapse's least factor; its most, for it may be a bad look; all together
+RELAPSE, AT_MOST = 1.5, 4.0  # the least factor of a relapse, and the most that counts: it may be one bad look
+SWINGING = 4.5  # all relapses together
 CLOSE = 0.4  # distances below it come and go in healthy trainings, too
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from hasama.dataset import Pictures
+from hasama.dataset import HELD_LEAST, Pictures
 from hasama.game import Game, bare, call, frozen
 from hasama.images import to_images
 from hasama.latent import draw_latents
@@ -44,7 +44,8 @@ class Probe:
 
     Args:
         pictures: those that are trained on.
-        held: those that are kept back; may be empty.
+        held: those that are kept back; copies of what is trained on do not count, and what is then fewer than 20
+            tells nothing.
         device: where the game is played.
     """
 
@@ -55,13 +56,13 @@ class Probe:
         shown = np.resize(order, COUNT) if len(order) < COUNT else order[:COUNT]
         self.real = self._images(pictures, shown)
         self.labels = self._labels(pictures, shown)
-        some = np.arange(HELD if held is None else min(HELD, len(held)))
-        self.held = None if held is None else self._images(held, some)
-        self.held_labels = None if held is None else self._labels(held, some)
         values = int(np.prod(pictures.take(order[:1]).shape))
         self.bank = torch.cat(list(self._rows(pictures, order[: max(2, min(BANK, BANK_VALUES // values))])))
         self.rows = project(self.real)
         self.apart = _apart(self.rows)
+        held, unseen = self._unseen(held)
+        self.held = None if held is None else self._images(held, unseen)
+        self.held_labels = None if held is None else self._labels(held, unseen)
         self.latents: Tensor | None = None
         others = self.bank[: min(COUNT, len(self.bank))] if self.held is None else project(self.held)
         near = _nearest(others, self.bank, skip_itself=self.held is None, copies=SAME * self.apart)
@@ -74,6 +75,14 @@ class Probe:
         if pictures.labels is None:
             return None
         return torch.from_numpy(pictures.labels[numbers]).to(self.device)
+
+    def _unseen(self, held: Pictures | None) -> tuple[Pictures | None, np.ndarray]:
+        """Some held-back pictures, by number, of which no copy is trained on: a copy would hide an overfitting."""
+        if held is None or not len(held):
+            return None, np.arange(0)
+        near = _nearest(torch.cat(list(self._rows(held, np.arange(len(held))))), self.bank)
+        unseen = np.flatnonzero((near > SAME * self.apart).numpy())[:HELD]
+        return (held, unseen) if len(unseen) >= HELD_LEAST else (None, unseen)
 
     def _rows(self, pictures: Pictures, numbers: np.ndarray) -> Iterator[Rows]:
         for first in range(0, len(numbers), 512):

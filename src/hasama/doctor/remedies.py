@@ -94,6 +94,12 @@ def against_generator(recipe: Recipe) -> list[Remedy]:
     return [usual_rates(recipe), Remedy(more, "a discriminator that learns twice as fast")]
 
 
+def against_standstill(recipe: Recipe) -> list[Remedy]:
+    """Nothing has moved since the beginning."""
+    usual = usual_rates(recipe)
+    return [usual] if recipe.architecture == "vae" else [usual, steady(recipe)]
+
+
 def against_swings(recipe: Recipe) -> list[Remedy]:
     """The players chase each other."""
     return [steady(recipe), slower(recipe, 2)]
