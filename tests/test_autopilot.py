@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from hasama.doctor.autopilot import (
     trusted,
     unanswered,
 )
-from hasama.doctor.health import EARLY
+from hasama.doctor.findings import Finding
+from hasama.doctor.health import EARLY, examine
+from hasama.doctor.remedies import Remedy
 from hasama.errors import HasamaError
 from hasama.run import Run
 
@@ -112,18 +115,46 @@ def test_an_intervention_that_was_cut_off_is_carried_out(pictures: str, tmp_path
 
 def test_attempts_are_bounded(pictures: str, tmp_path: Path):
     run = Run(tmp_path / "run")
-    for _ in itertools.islice(hasama.train(pictures, ILL.but(generator_lr=2e-4), run.folder), 20):
+    for _ in itertools.islice(hasama.train(pictures, ILL.but(generator_lr=2e-4), run.folder), 130):
         pass
-    finding = {"name": "x", "severity": "serious", "images_seen": 100, "since": 0, "remedies": [{"changes": {}}]}
-    run.append_finding(finding)
-    assert unanswered(run)
+    assert unanswered(run) is None
+    line = {"loss_discriminator": 1e9, "loss_generator": 1e9, "logit_real": 1e9, "logit_fake": 1e9, "diversity": 1.0}
+    for number in range(3):
+        run.append_log({"images_seen": 2000 + 400 * number, "contrast": 1.0, "contrast_real": 0.3, **line})
+    run.append_log({"images_seen": 3280, "loss_discriminator": 1.0})  # no look: the last one counts
+    found = unanswered(run)
+    assert found is not None
+    assert (found.name, found.images_seen) == ("divergence", 2800)
     done = [Intervention("x", 100, 0, {}, "", "", True)._asdict() for _ in range(ATTEMPTS)]
     run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": done}))
     assert unanswered(run) is None
 
 
+def test_what_is_over_when_it_is_switched_on_is_not_answered(pictures: str, tmp_path: Path):
+    run, well = Run(tmp_path / "run"), ILL.but(generator_lr=2e-4, autopilot=False)
+    for _ in itertools.islice(hasama.train(pictures, well, run.folder), 130):
+        pass
+    run.append_finding({"name": "divergence", "severity": "serious", "images_seen": 640, "since": 320,
+                        "remedies": [{"changes": {"generator_lr": 1e-4}, "flags": "", "why": "slower"}]})  # fmt: skip
+    run.save_recipe(well.but(autopilot=True))
+    steps = hasama.resume(run.folder)
+    assert next(steps).images_seen == 131 * ILL.batch
+    assert next(steps).images_seen == 132 * ILL.batch
+    steps.close()  # type: ignore[attr-defined]
+    assert not interventions(run)
+
+
+def test_the_game_that_is_given_up_for_a_new_beginning_is_kept(whole: Run):
+    anew = [number for number, one in enumerate(interventions(whole), 1) if not one.back_to]
+    assert anew
+    for number in anew:
+        assert (
+            "generator" in torch.load(whole.folder / "autopilot" / f"attempt-{number}.pt", weights_only=True)["game"]
+        )
+
+
 def test_what_did_not_help_is_not_tried_first_again():
-    slower, steady = {"changes": {"generator_lr": 0.1}, "why": "slower"}, {"changes": {}, "why": "steady"}
+    slower, steady = Remedy({"generator_lr": 0.1}, "slower"), Remedy({}, "steady")
     first = Intervention("not-finite", 100, 0, {}, "", "slower", True)
     assert chosen([slower, steady], []) is slower
     assert chosen([slower, steady], [first]) is steady
@@ -132,7 +163,7 @@ def test_what_did_not_help_is_not_tried_first_again():
 
 
 def test_the_run_returns_to_the_last_state_that_can_be_trusted():
-    finding = {"name": "divergence", "since": 500}
+    finding = Finding("divergence", "serious", 650, 500, {}, "")
     states = [100, 300, 500, 700]
     again = [Intervention("divergence", 650, 500, {}, "", "", True)]
     other = [Intervention("mode-collapse", 650, 500, {}, "", "", True)]
@@ -143,19 +174,41 @@ def test_the_run_returns_to_the_last_state_that_can_be_trusted():
     assert trusted([], finding, [], 0) == 0
 
 
+def run_of(folder: Path, images: dict[str, Any], **figures: float) -> Run:
+    """A run with eight looks, as far as the doctor reads it, at pictures that are ill or not."""
+    run = Run(folder)
+    run.save_recipe(ILL)
+    (folder / "images.json").write_text(
+        json.dumps({"name": "x", "key": "x", "digest": "x", "channels": 3, "used": 500} | images)
+    )
+    well = {"diversity": 1.0, "distance": 0.2, "contrast": 1.0, "contrast_real": 0.4, "spread_real": 0.5}
+    well |= {"repeats": 0.0, "covered": 0.8, "logit_real": 1.0, "logit_fake": -1.0}
+    for number in range(1, 17):
+        run.append_log({"images_seen": 320 * number, **well, **figures})
+    return run
+
+
 def test_too_few_pictures_are_no_reason_to_go_back(tmp_path: Path):
-    run = Run(tmp_path)
-    finding = {"name": "too-few", "severity": "serious", "images_seen": 1, "since": 0, "remedies": [{"changes": {}}]}
-    run.append_finding(finding)
-    assert unanswered(run) is None
-    run.append_finding(finding | {"name": "mode-collapse"})
-    assert unanswered(run) == finding | {"name": "mode-collapse"}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    assert unanswered(run_of(tmp_path / "one", {"used": 5})) is None
+    found = unanswered(run_of(tmp_path / "two", {"used": 5}, diversity=0.01, repeats=1.0))
+    assert found is not None
+    assert found.name == "mode-collapse"
 
 
 def test_a_finding_without_a_remedy_is_let_be(tmp_path: Path):
-    run = Run(tmp_path)
-    run.append_finding({"name": "all-alike", "severity": "serious", "images_seen": 100, "since": 0, "remedies": []})
+    run = run_of(tmp_path, {}, spread_real=0.01)
+    assert [one.name for one in examine(run.log(), ILL, run.images()) if one.severity == "serious"] == ["all-alike"]
     assert unanswered(run) is None
+
+
+@pytest.mark.parametrize("wrong", [{"back_to": None}, {"found_at": "soon"}, {"changes": 3}])
+def test_an_intervention_without_its_numbers_is_an_error(tmp_path: Path, wrong: dict[str, Any]):
+    one = Intervention("x", 100, 0, {}, "", "", True)._asdict() | wrong
+    Run(tmp_path).autopilot_file.write_text(json.dumps({"recipe": {}, "interventions": [one]}))
+    with pytest.raises(HasamaError, match="damaged"):
+        interventions(Run(tmp_path))
 
 
 def test_a_damaged_record_is_an_error(tmp_path: Path):

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from command import HASAMA, TINY, hasama, make_pictures, refused
+from hasama.cli import _at_home
 from hasama.recipe import RECIPES
 from hasama.run import Run
 
@@ -306,6 +307,25 @@ def test_a_reader_that_goes_away_does_not_end_the_work(pictures: Path, tmp_path:
     process.stdout.close()
     assert process.wait(timeout=120) == 0
     assert Run(tmp_path / "run").images_seen() == 320
+
+
+def test_the_home_folder_is_meant_in_flags_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    words = ["~/runs/x", "--out=~/runs/x", "--out", "a~b", "~", "--name=x=~/y", "--no-mirror", "-h"]
+    assert [_at_home(word) for word in words] == [
+        "/home/somebody/runs/x", "--out=/home/somebody/runs/x", "--out", "a~b", "/home/somebody", "--name=x=~/y",
+        "--no-mirror", "-h",
+    ]  # fmt: skip
+
+
+def test_a_reader_of_json_may_go_away(tmp_path: Path):
+    command = [*HASAMA, "coverage", "ring", "--kimg", "0.2", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert "Traceback" not in process.stderr.read()
 
 
 def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path: Path):

@@ -16,7 +16,7 @@ from hasama.doctor.diagnosis import as_text, diagnose, save_page
 from hasama.errors import HasamaError
 from hasama.plot import health_plot
 from hasama.run import Run
-from test_health import late, story
+from test_health import CASES, late, story
 
 
 def planted(folder: Path, log: list[dict[str, Any]]) -> Run:
@@ -100,7 +100,42 @@ def test_the_remedy_is_a_whole_command(tmp_path: Path):
     _, bound, *_ = app.parse_args(typed)
     wanted = run.recipe().but(**diagnosis.seen[0].finding.remedies[0].changes)
     assert package.RECIPES["stable"].but(**given(bound.kwargs["changes"])) == wanted
+    assert typed[-2:] == ["--out", str(tmp_path / "run-2")]  # in its own place the old run would be in the way
+    (tmp_path / "run-2").mkdir()
+    assert shlex.split(diagnose(run).command or "")[-1] == str(tmp_path / "run-3")
     assert diagnose(planted(tmp_path / "fine", story())).command is None
+
+
+def test_since_is_when_it_began_and_found_is_when_it_was_seen(tmp_path: Path):
+    run = planted(tmp_path / "run", story(late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5})))
+    (seen,) = [one for one in diagnose(run).seen if one.finding.name == "mode-collapse"]
+    assert seen.begun == seen.finding.since == 105_000
+    assert f"mode collapse, since 105 kimg, found at {seen.first / 1000:g} kimg" in as_text(diagnose(run))
+    dead = {"contrast": 0.1, "diversity": 0.05, "distance": 2.0, "repeats": 1.0}
+    assert "a dead start, since the beginning, found at 25 kimg" in as_text(
+        diagnose(planted(tmp_path / "dead", story(lambda done: dead)))
+    )
+
+
+def test_of_a_long_log_only_what_matters_is_read_with_the_same_findings(tmp_path: Path, monkeypatch: Any):
+    log = story(lambda done: CASES["discriminator-wins"][0](1.0) if 0.3 < done < 0.6 else {}, looks=80)
+    run = planted(tmp_path / "run", log)
+    short = diagnose(run).seen
+    assert {one.finding.name for one in short} >= {"discriminator-wins"}
+    monkeypatch.setattr("hasama.doctor.diagnosis.FULL", 10**9)
+    assert diagnose(run).seen == short
+
+
+def test_a_page_of_a_run_whose_name_is_no_unicode_and_whose_numbers_broke_down(tmp_path: Path):
+    broken = {
+        "images_seen": 205_000,
+        "loss_generator": float("nan"),
+        "diversity": float("inf"),
+        "loss_discriminator": 1,
+    }
+    run = planted(tmp_path / "run\udcff", [*story(), broken])
+    save_page(diagnose(run), tmp_path / "page.html")
+    assert "run\\udcff" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_what_the_autopilot_did_is_told_and_what_was_before_is_not_judged(tmp_path: Path):

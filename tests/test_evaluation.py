@@ -270,6 +270,39 @@ def test_the_model_card_shows_the_figures_and_nothing_else_as_figures(run: Path)
     assert all("(vgg19-relu5\\_1-mean, 40 samples)" in line for line in quality)
 
 
+def test_the_model_card_says_of_which_pictures_and_which_generator_the_figures_are(run: Path, tmp_path: Path):
+    ask(run, "--source", make_pictures(tmp_path / "others", 15))
+    file = Run(run).generator
+    save_generator(load_generator(make_run(tmp_path / "pictures", tmp_path / "later", seed=1) / file.name), file)
+    ask(run)
+    card = model_card(Trained(file, load_generator(file), Run(run)))
+    first, second = (line for line in card.splitlines() if line.startswith("- fid:"))
+    assert "15 samples, against other pictures than those of the training, of the generator at 0 kimg)" in first
+    assert second.endswith("40 samples)")
+
+
+def test_a_generator_that_is_replaced_while_it_is_judged_is_told_by_its_own_sum(run: Path, tmp_path: Path):
+    """Else the later one would be judged by the earlier one's features, for ever, out of the cache."""
+    file, later = run / "generator.safetensors", make_run(tmp_path / "pictures", tmp_path / "later", seed=1)
+    own = extractors.sha256_of(file)
+    records = evaluate(run)
+    next(records)
+    shutil.copyfile(later / file.name, tmp_path / "new")
+    (tmp_path / "new").replace(file)
+    *_, last = records
+    assert last.result is not None
+    assert last.result.origin["generator"]["sha256"] == own
+    assert judged(run).figures == judged(later).figures != last.result.figures
+
+
+def test_without_a_terminal_a_line_is_told_now_and_then(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("hasama.show.LINE_SECONDS", 0.0)
+    ask(run)
+    assert "generated pictures 40/40\nfigures 0/40" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kept", [{"extractor": "other", "fid": 7}, [{"extractor": "other", "fid": 7}]])
 def test_entries_of_other_extractors_stay_and_its_own_is_replaced(run: Path, kept: Any):
     file = run / "metrics.json"

@@ -9,11 +9,14 @@ import torch
 from hasama import figures
 from hasama.figures import (
     Figure,
+    by_neighbours,
     fid_interval,
     figures_of,
+    floor_of_fid,
+    jackknife_interval,
     kid_interval,
-    mean_interval,
     resampled_fid,
+    share_interval,
     stream,
 )
 from hasama.metrics import coverage, density, fid, kid, precision, recall
@@ -45,7 +48,11 @@ def test_each_figure_is_the_one_of_its_function(monkeypatch: pytest.MonkeyPatch)
     }  # fmt: skip
     assert {name: figure.value for name, figure in found.items()} == pytest.approx(values, rel=1e-9)
     one, other = reals[45:], reals[:45]
-    floors = {"fid": fid(one, other), "recall": recall(one, other), "coverage": coverage(one, other)}
+    floors = {
+        "fid": fid(one, other) * (1 / 90 + 1 / 60) / (2 / 45),
+        "recall": recall(one, other),
+        "coverage": coverage(one, other),
+    }
     assert {name: found[name].floor for name in floors} == pytest.approx(floors, rel=1e-9)
     assert {name: (f.real, f.generated) for name, f in found.items()} == (
         dict.fromkeys(("fid", "kid"), (90, 60))
@@ -96,14 +103,51 @@ def test_intervals_of_good_fakes_are_rather_too_wide():
         assert really < told < 3 * really
 
 
-def test_the_share_of_a_known_coin_lies_in_its_interval():
+@pytest.mark.parametrize(("count", "size", "shift"), [(60, 8, 0.3), (200, 16, 0.0)])
+def test_intervals_of_what_neighbours_decide_hold_the_mean_figure(
+    count: int, size: int, shift: float, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 40 pairs of fresh sets, 95 % of which is 38."""
+    monkeypatch.setattr(figures, "RESAMPLES", 15)
+    rng, found = np.random.default_rng(5), []
+    for number in range(40):
+        _, judged = at_the_end(figures_of(normal(rng, count, size), normal(rng, count, size, shift), number))
+        found.append({name: judged[name] for name in ("precision", "recall", "density", "coverage")})
+    for name in found[0]:
+        mean = np.mean([one[name].value for one in found])
+        assert sum(one[name].low <= mean <= one[name].high for one in found) >= 35, name
+        told = np.mean([one[name].high - one[name].low for one in found]) / 2 / 1.96
+        assert 0.75 < told / np.std([one[name].value for one in found]) < 1.8, name  # rather too wide than too narrow
+
+
+def test_the_floor_of_fid_is_what_a_perfect_generator_gets():
+    rng = np.random.default_rng(3)
+    perfect = np.mean([fid(normal(rng, 400, 16), normal(rng, 200, 16)) for _ in range(20)])
+    told = np.mean([floor_of_fid(normal(rng, 200, 16), normal(rng, 200, 16), 400, 200) for _ in range(20)])
+    assert told == pytest.approx(perfect, rel=0.1)
+
+
+def test_jackknife_by_hand():
+    """The mean of n numbers: subsets without repetition scatter by s^2 / b (1 - b / n)."""
     rng = np.random.default_rng(0)
-    within = 0
-    for number in range(60):
-        low, high = mean_interval(torch.from_numpy(rng.random(200) < 0.3).double(), number, 200)
-        within += low <= 0.3 <= high
-    assert 50 <= within <= 60
-    assert mean_interval(torch.ones(9)) == (1, 1)
+    values = rng.standard_normal(100)
+    means = [float(rng.permutation(values)[:20].mean()) for _ in range(4000)]
+    low, high = jackknife_interval(5.0, means, 20, 100)
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std(ddof=1) / 10, rel=0.05)
+    assert low + high == pytest.approx(10)
+    assert jackknife_interval(0.1, [0.0, 5.0], 10, 20)[0] == 0
+
+
+def test_shares_have_an_interval_even_at_their_ends():
+    """Wilson's own: of 30 of 30 the lower end is n / (n + z^2)."""
+    assert share_interval(1.0, 30) == (pytest.approx(30 / (30 + 1.96**2)), 1)
+    assert share_interval(0.0, 30) == (0, pytest.approx(1.96**2 / (30 + 1.96**2)))
+    assert share_interval(0.5, 100) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+    same = torch.zeros(40, 4)
+    _, found = at_the_end(figures_of(same, same))
+    assert (found["precision"].value, found["precision"].high) == (1, 1)
+    assert found["precision"].low == pytest.approx(40 / (40 + 1.96**2))
+    assert by_neighbours(same, same + 9)["precision"] == 0
 
 
 def test_an_interval_around_the_figure_never_holds_a_fid_below_zero():

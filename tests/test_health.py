@@ -111,6 +111,16 @@ def test_a_dead_start_with_the_usual_rates_has_a_remedy_too():
     assert found.remedies[0].changes["objective"] == "relativistic"
 
 
+@pytest.mark.parametrize("preset", RECIPES)
+def test_every_serious_finding_that_flags_can_end_has_a_remedy(preset: str):
+    recipe = RECIPES[preset]
+    beyond = {"all-alike", "one-colour"} | ({"discriminator-wins", "generator-wins"} if preset == "vae" else set())
+    for name, (change, severity) in CASES.items():
+        if severity == "serious" and name not in beyond:
+            found = names(story(change, apart=40 * recipe.batch), recipe).get(name)
+            assert found is None or found.remedies, (name, preset)
+
+
 @pytest.mark.parametrize("name", ["mode-collapse", "divergence", "memorisation", "overfitting", "partial-collapse"])
 def test_since_is_when_it_began(name: str):
     change, _ = CASES[name]

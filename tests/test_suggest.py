@@ -102,8 +102,8 @@ def test_headers(tmp_path: Path):
     turned.save(folder / "turned.jpg", exif=exif)
     headers = read_headers(open_source(str(folder)))
     assert headers is not None
-    assert (headers.files, headers.width, headers.height, headers.same) == (6, 20, 10, True)
-    assert headers.labels == {"": 6}
+    assert (headers.files, headers.width, headers.height, headers.same) == (5, 20, 10, True)
+    assert headers.labels == {"": 5}
     assert headers.aspect == 2
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
@@ -112,6 +112,26 @@ def test_headers(tmp_path: Path):
 
 def looks_of(arrays: np.ndarray, folder: Path) -> Looks:
     return look_at(open_pictures(str(save(folder, arrays)), Recipe(size="16")))
+
+
+def test_texts_are_no_class(tmp_path: Path):
+    save(tmp_path / "all" / "cats", noise(4))
+    (tmp_path / "all" / "texts").mkdir()
+    for number in range(5):
+        (tmp_path / "all" / "texts" / f"{number}.txt").write_text("a")
+    headers = read_headers(open_source(str(tmp_path / "all")))
+    assert headers is not None
+    assert (headers.files, headers.labels) == (4, {"cats": 4})
+
+
+def test_of_one_picture_crops_are_cut(tmp_path: Path):
+    Image.fromarray(noise(1, 400, 40)[0]).save(tmp_path / "narrow.png")
+    headers = read_headers(open_source(str(tmp_path / "narrow.png")))
+    assert headers is not None
+    why = choose_form(headers, CPU, None)[1][0].why
+    assert "crops are cut" in why
+    assert "middle" not in why
+    assert not suggested(1, PLAIN._replace(near=0.9), tmp_path, crops=500).warnings
 
 
 def test_pictures_that_are_transparent_everywhere_are_seen(tmp_path: Path):
@@ -246,7 +266,7 @@ def test_mirror_colour_and_warnings(tmp_path: Path):
 
 def test_the_length_fits_the_hours(tmp_path: Path):
     found = suggested(2000, PLAIN, tmp_path)
-    for rate, kimg in ((1000.0, 1000.0), (150.0, 540.0), (1.0, 300.0)):
+    for rate, kimg in ((1000.0, 1000.0), (150.0, 540.0), (151.5, 540.0), (1.0, 300.0)):
         chosen = with_length(found, Pace(rate, 10, None), 1.0)
         assert chosen.recipe.kimg == kimg
         assert chosen.reasons[-1].choice == f"{kimg:g} kimg"

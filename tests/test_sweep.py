@@ -81,6 +81,9 @@ def test_a_sweep_leaves_the_best_recipe_and_a_plot(pictures: Path, tmp_path: Pat
 
 def test_bad_input_is_refused(pictures: Path, tmp_path: Path):
     refused(advise("sweep", pictures, "dcgna", "--out", tmp_path / "sweep"), "Did you mean dcgan?")
+    with pytest.raises(HasamaError, match="There are no pictures at"):
+        command(str(tmp_path / "nowhere"), out=tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
     (tmp_path / "file").write_text("a")
     few = tmp_path / "few"
     few.mkdir()
@@ -291,6 +294,14 @@ def test_other_errors_end_the_sweep_but_keep_the_trial(plan: Sweep, small: Pictu
     assert [one.state for one in found] == ["complete"] * 3
 
 
+def test_what_was_drawn_and_cannot_be_is_pruned(plan: Sweep, small: Pictures):
+    """Else the sweep would end there again and again."""
+    odd = plan._replace(space={"label_smoothing": Choice((0.0, 0.1))}, recipe=SMALL.but(objective="relativistic"))
+    found = ended(list(sweep(odd._replace(trials=4), small, lambda painter: 1.0, "cpu")))
+    assert {(one.parameters["label_smoothing"], one.state) for one in found} == {(0.0, "complete"), (0.1, "pruned")}
+    assert all("it cannot be so: " in one.reason for one in found if one.state == "pruned")
+
+
 def test_breaking_off_gives_the_trial_back(plan: Sweep, small: Pictures):
     events = sweep(plan, small, lambda painter: 1.0, "cpu")
     for event in events:
@@ -425,6 +436,23 @@ def test_every_preset_can_be_varied(name: str):
             assert values.low <= own[parameter] <= values.high  # pyright: ignore[reportOperatorIssue]
         for value in values.values if isinstance(values, Choice) else values:
             assert vary(recipe, {**own, parameter: value}) != recipe or value == own[parameter]
+
+
+def test_what_was_asked_for_stays():
+    two = RECIPES["stable"].but(discriminator_betas=(0.9, 0.99))
+    assert "beta1" not in search_space(two)
+    with pytest.raises(HasamaError, match="not alone"):
+        search_space(two, ["beta1"])
+    assert max(search_space(RECIPES["dcgan"].but(batch=40_000))["batch"].values) == 65_536  # type: ignore[union-attr]
+
+
+def test_the_command_of_a_recipe_without_a_weight_where_the_preset_has_one():
+    """What the recipe would have guessed is written out."""
+    guessed = RECIPES["fast"].but(gamma=None, size="64")
+    typed = shlex.split(train_command("x", guessed, "fast", Path("a place")))
+    assert typed[typed.index("--gamma") + 1] == f"{guessed.penalty_weight:g}"
+    assert typed[-2:] == ["--out", "a place"]
+    assert "--gamma" not in train_command("x", RECIPES["fast"].but(gamma=None, penalty="none"), "fast")
 
 
 def test_parameters_that_are_asked_for():

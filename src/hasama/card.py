@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from hasama.errors import HasamaError
+from hasama.extractors import sha256_of
 from hasama.files import read_json
 from hasama.images import grid
 from hasama.latent import draw_latents, labels_for, paint_all
@@ -93,7 +94,7 @@ def model_card(trained: Trained, license: str = "other", repository: str | None 
         _facts(trained),
         _use(trained.painter, repository),
         _use_onnx(trained.painter) if onnx else "",
-        f"## Quality\n\n{_quality(trained.run)}",
+        f"## Quality\n\n{_quality(trained)}",
         f"## Limits\n\n{LIMITS}",
     )
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -154,12 +155,12 @@ def _use_onnx(painter: Painter) -> str:
     return "\n".join(["Without Hasama, in onnxruntime:", "", "```python", *code, "```"])
 
 
-def _quality(run: Run | None) -> str:
+def _quality(trained: Trained) -> str:
     """The figures in `metrics.json`, which is one report or a list of them; or that there are none.
 
     A report is an object with `extractor`, `samples` and figures, which may stand in an object of their own.
     """
-    file = run.folder / "metrics.json" if run else None
+    file = trained.run.folder / "metrics.json" if trained.run else None
     if file is None or not file.exists():
         return "No metric was computed."
     reports = read_json(file, "metrics")
@@ -171,8 +172,26 @@ def _quality(run: Run | None) -> str:
         figures = {k: v for part in (report, *inner) for k, v in part.items() if type(v) in (int, float)}
         samples = figures.pop("samples", "an unknown number of")
         how = f"{_words(str(report.get('extractor', 'an unknown extractor')))}, {samples} samples"
+        how += _reserve(report, trained.file)
         lines += [f"- {_words(name)}: {value:g} ({how})" for name, value in figures.items()]
     return "\n".join(lines) or "No metric was computed."
+
+
+def _reserve(report: dict[str, Any], file: Path) -> str:
+    """Where figures are not of this generator and its training pictures."""
+    origin = _object(report.get("origin"))
+    generator, pictures = _object(origin.get("generator")), _object(origin.get("pictures"))
+    told = ""
+    if pictures.get("of the training") is False:
+        told += ", against other pictures than those of the training"
+    if generator.get("sha256") not in (None, sha256_of(file)):
+        seen = generator.get("images_seen")
+        told += f", of the generator at {seen / 1000:g} kimg" if isinstance(seen, int) else ", of another generator"
+    return told
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _words(name: str) -> str:

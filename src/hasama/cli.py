@@ -1,5 +1,6 @@
 """The command: its functions, one for each thing people do, stand in `commands/`."""
 
+import os
 import sys
 
 from cyclopts import App
@@ -32,10 +33,16 @@ for command in (
     app.command(command)
 
 
+def _at_home(word: str) -> str:
+    """~ in a word as the shell would have put it, had it been a word of its own: in --out=~/run it stays."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return flag + equals + os.path.expanduser(value)  # noqa: PTH111 (Path would tidy what is no path)
+
+
 def main() -> None:
     """The entry point. Exit code 2 for what the user can put right, without a traceback; 130 after Ctrl-C."""
     try:
-        code = app()
+        code = app([_at_home(word) for word in sys.argv[1:]])
     except HasamaError as error:
         from hasama.show import complain
 

@@ -20,7 +20,7 @@ from hasama.dataset import Pictures
 from hasama.device import pick_device
 from hasama.download import cache_folder
 from hasama.errors import HasamaError
-from hasama.extractors import Extractor, check_features, extractor_named, look, sha256_of
+from hasama.extractors import Extractor, check_features, extractor_named, look
 from hasama.figures import NEAR, RESAMPLES, Figure, figures_of, stream
 from hasama.files import read_json, replacing, write_json
 from hasama.latent import draw_latents, labels_for, paint
@@ -143,7 +143,7 @@ def check_count(count: int | None, seed: int) -> None:
 
 
 def save_report(run: Run, result: Evaluation) -> Path:
-    """Put the result into the run's `metrics.json`, in place of an earlier one of the same extractor.
+    """Put the result into the run's `metrics.json`, in place of an earlier one of the same extractor and pictures.
 
     Raises:
         HasamaError: what is there is damaged, or it cannot be written.
@@ -153,8 +153,16 @@ def save_report(run: Run, result: Evaluation) -> Path:
     others = others if isinstance(others, list) else [others]
     if not all(isinstance(report, dict) for report in others):
         raise HasamaError(f"The metrics {file} are damaged: delete them, and measure again.")
-    write_json(file, [*(o for o in others if o.get("extractor") != result.extractor), result.report()])
+    new = result.report()
+    write_json(file, [*(other for other in others if _asked(other) != _asked(new)), new])
     return file
+
+
+def _asked(report: dict[str, Any]) -> tuple[Any, Any]:
+    """What a report answers: the extractor, and which pictures the generated ones are compared with."""
+    origin = report.get("origin")
+    pictures = origin.get("pictures") if isinstance(origin, dict) else None
+    return report.get("extractor"), pictures.get("digest") if isinstance(pictures, dict) else None
 
 
 def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:
@@ -187,7 +195,7 @@ def _fake_features(extractor: Extractor, subject: Subject, seed: int, labels: La
     def painted() -> Iterator[Pixels]:
         yield from paint(subject.painter, draw_latents(seed, count, subject.painter.latent_size), labels)
 
-    what = ("fake", sha256_of(subject.file), seed, count, told)
+    what = ("fake", subject.sha256, seed, count, told)
     return (yield from _kept(extractor, what, painted(), count, "generated pictures"))
 
 

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from hasama.metrics import Fakes, Reals, fid, frechet, in_their_span, kid, moments, neighbourhoods
+from hasama.metrics import Fakes, Features, Reals, fid, frechet, in_their_span, kid, moments, neighbourhoods
 
 Interval = tuple[float, float]
 
@@ -34,7 +33,8 @@ class Figure(NamedTuple):
         value: of the generated pictures.
         low: where its interval begins.
         high: where that ends.
-        floor: of one half of the real pictures against the other: about what a perfect generator would get.
+        floor: of one half of the real pictures against the other: about what a perfect generator would get. That of
+            FID is of as many pictures as the figure (see `floor_of_fid`).
         real: how many real pictures it is of.
         generated: how many generated ones.
     """
@@ -64,35 +64,58 @@ def figures_of(reals: Reals, fakes: Fakes, seed: int = 0) -> Generator[int, None
     half = len(reals) // 2
     floor = (reals[half:], reals[: min(half, len(fakes))])
     kids, fids = (kid(reals, fakes, SUBSETS, SUBSET, seed), kid(*floor, SUBSETS, SUBSET, seed)), fid(reals, fakes)
-    alike = _by_neighbours(reals, fakes, seed)
-    floors = {name: float(values.mean()) for name, values in _by_neighbours(*floor, seed).items()}
-    resampled, spanned = [], in_their_span(reals, fakes)
+    alike, floors = by_neighbours(*_equal(reals, fakes, seed)), by_neighbours(*_equal(*floor, seed))
+    resampled, fewer, spanned = [], [], in_their_span(reals, fakes)
     for number in range(RESAMPLES):
         resampled.append(resampled_fid(*spanned, seed, number))
+        fewer.append(by_neighbours(*_subset(*_equal(reals, fakes, seed), seed, number)))
         yield number + 1
     numbers, equal = (len(reals), len(fakes)), 2 * (min(len(reals), len(fakes)),)
     around = kid_interval(*kids[0], SUBSETS, SUBSET, equal[0])
     figures = {
-        "fid": Figure(fids, *fid_interval(fids, resampled), fid(*floor), *numbers),
+        "fid": Figure(fids, *fid_interval(fids, resampled), floor_of_fid(*floor, *numbers), *numbers),
         "kid": Figure(kids[0][0], *around, kids[1][0], *numbers),
     }
-    for name, values in alike.items():
-        figures[name] = Figure(float(values.mean()), *mean_interval(values, seed), floors[name], *equal)
+    for name, value in alike.items():
+        around = jackknife_interval(value, [some[name] for some in fewer], _size(equal[0]), equal[0])
+        if name in SHARES:
+            around = wider(around, share_interval(value, equal[0]))
+        figures[name] = Figure(value, *around, floors[name], *equal)
     return figures
 
 
-def _by_neighbours(reals: Reals, fakes: Fakes, seed: int) -> dict[str, Float[Tensor, " n"]]:
-    """Of equal numbers, for each picture a value whose mean is the figure; see `metrics` for the equations."""
+def _equal(reals: Reals, fakes: Fakes, seed: int) -> tuple[Features, Features]:
+    """As many of the one as of the other."""
     fewer = min(len(reals), len(fakes))
     chosen = torch.from_numpy(stream(seed).permutation(len(fakes))[:fewer])  # the fakes may be sorted by class
-    reals, fakes = reals[:fewer], fakes[chosen]
+    return reals[:fewer], fakes[chosen]
+
+
+def by_neighbours(reals: Reals, fakes: Fakes) -> dict[str, float]:
+    """The figures that neighbours decide; see `metrics` for the equations."""
     covered, crowd = neighbourhoods(reals, fakes, NEAR)
     return {
-        "precision": (neighbourhoods(reals, fakes, NEAR_OF_PRECISION)[1] > 0).double(),
-        "recall": (neighbourhoods(fakes, reals, NEAR_OF_PRECISION)[1] > 0).double(),
-        "density": crowd.double() / NEAR,
-        "coverage": covered.double(),
+        "precision": _mean(neighbourhoods(reals, fakes, NEAR_OF_PRECISION)[1] > 0),
+        "recall": _mean(neighbourhoods(fakes, reals, NEAR_OF_PRECISION)[1] > 0),
+        "density": _mean(crowd) / NEAR,
+        "coverage": _mean(covered),
     }
+
+
+SHARES = ("precision", "recall", "coverage")
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())
+
+
+def floor_of_fid(one: Reals, other: Fakes, reals: int, fakes: int) -> float:
+    """What FID would be of so many pictures of both kinds, if they were as alike as these.
+
+    Of equal distributions FID is nothing but its bias, which goes by one over the number (Chong & Forsyth 2020,
+    section 3; Binkowski et al. 2018, appendix D): 1/n of either kind.
+    """
+    return fid(one, other) * (1 / reals + 1 / fakes) / (1 / len(one) + 1 / len(other))
 
 
 # --- how sure they are ----------------------------------------------------------------------------
@@ -103,17 +126,44 @@ def stream(seed: int, *place: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=place)))
 
 
-def mean_interval(values: Float[Tensor, " n"], seed: int = 0, resamples: int = 1000) -> Interval:
-    """Of the mean of one value for each picture: the percentile bootstrap, Efron & Tibshirani 1993, 13.3.
+def _size(count: int) -> int:
+    """Pictures of either kind in a subset: half of them, or so many that neighbours are soon found."""
+    return min(count // 2, SUBSET)
 
-    The pictures' values are drawn again with repetition. For precision, recall, density and coverage the
-    neighbourhoods stay as they are, so what their own pictures owe to chance is not in it; and where all pictures
-    agree, it has no width.
+
+def _subset(reals: Reals, fakes: Fakes, seed: int, number: int) -> tuple[Features, Features]:
+    """Some of either, of equal numbers, without repetition: what is there twice would be its own neighbour."""
+    rng, size = stream(seed, number, 1), _size(len(reals))
+    one, other = (torch.from_numpy(rng.permutation(len(rows))[:size]) for rows in (reals, fakes))
+    return reals[one], fakes[other]
+
+
+def jackknife_interval(value: float, fewer: list[float], size: int, count: int) -> Interval:
+    """Around a figure of no less than 0, from those of random subsets: the delete-d jackknife (Shao & Wu 1989).
+
+    Subsets of b of n pictures scatter by (n - b) / b times the variance of the figure of all n.
+
+    Args:
+        value: of all pictures.
+        fewer: of subsets.
+        size: pictures of either kind in each.
+        count: pictures of either kind in all.
     """
-    numbers, rng = values.double().numpy(), stream(seed)
-    means = [numbers[rng.integers(0, len(numbers), len(numbers))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    aside = NORMAL_95 * float(np.std(fewer, ddof=1)) * math.sqrt(size / (count - size))
+    return max(0.0, value - aside), value + aside
+
+
+def share_interval(share: float, count: int) -> Interval:
+    """Of a share of so many pictures that are drawn one by one: Wilson 1927. It has a width at 0 and at 1, too."""
+    square = NORMAL_95**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    aside = NORMAL_95 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    return max(0.0, middle - aside), min(1.0, middle + aside)
+
+
+def wider(one: Interval, other: Interval) -> Interval:
+    """What holds both, between 0 and 1."""
+    return max(0.0, min(one[0], other[0])), min(1.0, max(one[1], other[1]))
 
 
 def resampled_fid(real: Reals, fake: Fakes, seed: int, number: int) -> float:

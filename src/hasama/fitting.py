@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hasama.doctor.autopilot import SHARES, judged_from, keep_healthy
-from hasama.doctor.findings import LOOK_STEPS
+from hasama.doctor.findings import LOOK_STEPS, Finding, up_to_last_look
 from hasama.doctor.health import examine
 from hasama.doctor.probe import Probe
 from hasama.errors import HasamaError
@@ -121,6 +121,7 @@ class _Keeper:
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None
         self.logged, self.logged_at = game.images_seen, time.monotonic()
+        self.held = _kinds(examine(up_to_last_look(self.log, self.start), recipe, self.images))
 
     def note(self, step: Record) -> None:
         """Whatever is due after this step."""
@@ -152,12 +153,14 @@ class _Keeper:
         self.log.append(line)
 
     def examine(self) -> None:
-        """Write down what is found now and was not before."""
-        known = {(finding["name"], finding.get("severity")) for finding in self.run.findings()}
+        """Write down what is found now and was not before; with the autopilot, what was not at the last look."""
+        told = {(finding["name"], finding.get("severity")) for finding in self.run.findings()}
+        known = self.held if self.recipe.autopilot else told
         found = examine([line for line in self.log if line["images_seen"] > self.start], self.recipe, self.images)
         for finding in found:
             if (finding.name, finding.severity) not in known:
                 self.run.append_finding(finding.to_dict())
+        self.held = _kinds(found)
         step, apart = self.last, probe_interval(self.recipe)
         due = apart * math.ceil(self.recipe.images / SHARES / apart)  # at a look, or it would seldom fall on one
         ill = any(finding.severity == "serious" for finding in found)
@@ -217,6 +220,10 @@ class _Keeper:
         if not self.run.sample_file(self.game.images_seen).exists():
             self.save_grid()
         plot_losses(self.log, self.run.loss_plot)
+
+
+def _kinds(found: list[Finding]) -> set[tuple[str, str | None]]:
+    return {(finding.name, finding.severity) for finding in found}
 
 
 def sample_grid(painter: Painter, seed: int) -> "Image.Image":

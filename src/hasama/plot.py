@@ -1,6 +1,7 @@
 """The loss plot that a run keeps up to date."""
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
         log: `Run.log()`; with fewer than two lines nothing is drawn.
         path: a PNG, written atomically.
     """
+    log = _finite(log)
     if len(log) < 2:
         return
     from matplotlib.figure import Figure  # 0.3 s that `hasama --help` should not pay
@@ -48,6 +50,14 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def _finite(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines with nothing but numbers in them: what broke down cannot be drawn."""
+    return [
+        {name: value for name, value in line.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+        for line in log
+    ]
 
 
 def _limits(log: list[dict[str, Any]], names: list[str]) -> tuple[float, float]:
@@ -118,6 +128,7 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
         log: `Run.log()`.
         spans: (title, first, last image seen) of each finding, shaded in every panel.
     """
+    log = _finite(log)
     there = {name for line in log for name, value in line.items() if isinstance(value, (int, float))}
     panels = [(title, [n for n in names if n in there]) for title, names in SIGNALS.items() if there & {*names}]
     if len(log) < 2 or not panels:
@@ -127,16 +138,11 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
     figure = Figure(figsize=(9, 2.3 * len(panels)), layout="constrained")
     for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
         for name in names:
-            _draw(axes, [line for line in log if isinstance(line.get(name), (int, float))], name)
+            _draw(axes, log, name)
         first_panel = axes is figure.axes[0]  # where the legend tells what is shaded
         for number, (what, first, last) in enumerate(spans):
-            axes.axvspan(
-                first / 1000,
-                last / 1000 + 1e-3,
-                color=f"C{3 + number % 6}",
-                alpha=0.12,
-                label=what if first_panel else None,
-            )
+            told = what if first_panel else None
+            axes.axvspan(first / 1000, last / 1000 + 1e-3, color=f"C{3 + number % 6}", alpha=0.12, label=told)
         axes.set_ylabel(title, fontsize=8)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
         axes.grid(alpha=0.3)

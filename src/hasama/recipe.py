@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
@@ -274,7 +275,16 @@ def flags_of(changes: Mapping[str, Any]) -> list[str]:
 
 def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
-    return flags_of({name: value for name, (value, _) in recipe.differences(preset).items()})
+    changes = {name: value for name, (value, _) in recipe.differences(preset).items()}
+    if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
+        changes["gamma"] = recipe.penalty_weight if _counts("gamma", recipe) else None
+    return flags_of(changes)
+
+
+def _counts(name: str, recipe: Recipe) -> bool:
+    """Whether a field does anything beside the others."""
+    needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
+    return getattr(recipe, needed) in values
 
 
 def _typed(value: object) -> str:
@@ -453,14 +463,16 @@ def recipe_named(name: str) -> Recipe:
     return preset_named(name, RECIPES, "recipe")
 
 
-def train_command(source: str, recipe: Recipe, preset: str | None = None) -> str:
+def train_command(source: str, recipe: Recipe, preset: str | None = None, out: Path | None = None) -> str:
     """The command that trains by this recipe, fit for pasting.
 
     Args:
         source: the pictures, as `hasama train` takes them.
         recipe: what is wanted.
         preset: from which the flags differ. Default: the one that needs the fewest.
+        out: the run's folder. Default: that which the command itself chooses.
     """
     if preset is None:
         preset = min(RECIPES, key=lambda name: len(flags_of_difference(recipe, RECIPES[name])))
-    return shlex.join(["hasama", "train", source, preset, *flags_of_difference(recipe, RECIPES[preset])])
+    place = [] if out is None else ["--out", str(out)]
+    return shlex.join(["hasama", "train", source, preset, *flags_of_difference(recipe, RECIPES[preset]), *place])

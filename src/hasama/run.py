@@ -8,12 +8,14 @@ loss.png               the losses
 health.jsonl           findings on the training's health, as they are made
 autopilot.json         with --autopilot: the recipe that was asked for, and what was done to it, when and why
 healthy/000120000.pt   with --autopilot: states to go back to
+autopilot/             with --autopilot: logs, and where it began anew the game, of what was given up
 game.pt                everything to resume
 generator.safetensors  the averaged generator: what people share
 inherited.json         with --like: which weights were taken over, and which began afresh
 stop                   whoever writes this file asks the run to stop
 """
 
+import itertools
 import json
 import os
 import shlex
@@ -33,6 +35,12 @@ from hasama.recipe import BEFORE_THEY_WERE, Recipe
 if TYPE_CHECKING:
     from hasama.dataset import Report
     from hasama.game import Game
+
+
+def free_name(folder: Path) -> Path:
+    """The folder itself if there is none yet; else the first of FOLDER-2, FOLDER-3, ... that there is not."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([folder], numbered) if not place.exists())
 
 
 class Run:

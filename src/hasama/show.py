@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from hasama.run import Run
     from hasama.style.film import Painted
     from hasama.style.transfer import Frame
+    from hasama.subject import Judging
+
+
+Stage = TypeVar("Stage", bound="Scan | Judging")
 
 
 class _Terminal(Console):
@@ -49,27 +53,34 @@ def complain(text: str) -> None:
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:
-    """A bar (without a terminal: now and then a line) while a source is read; nothing if there is nothing to read."""
+    """What `watch_stages` shows while a source is read; nothing if there is nothing to read."""
+    for _ in watch_stages(scans):
+        pass
+
+
+def watch_stages(records: Iterable[Stage]) -> Iterator[Stage]:
+    """Pass records of stages on, under a bar for each stage; without a terminal now and then a line."""
     if not console.is_terminal:
         told = time.monotonic()
-        for scan in scans:
+        for record in records:
             if time.monotonic() - told > LINE_SECONDS:
-                say(f"{_doing(scan)} {scan.done}/{scan.total}")
+                say(f"{DOING.get(record.stage, record.stage)} {record.done}/{record.total}")
                 told = time.monotonic()
+            yield record
         return
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
         TimeRemainingColumn(), console=console, transient=True,
     ) as progress:  # fmt: skip
         tasks: dict[str, Any] = {}
-        for scan in scans:
-            if scan.stage not in tasks:
-                tasks[scan.stage] = progress.add_task(_doing(scan), total=scan.total)
-            progress.update(tasks[scan.stage], completed=scan.done)
+        for record in records:
+            if record.stage not in tasks:
+                tasks[record.stage] = progress.add_task(DOING.get(record.stage, record.stage), total=record.total)
+            progress.update(tasks[record.stage], completed=record.done)
+            yield record
 
 
-def _doing(scan: "Scan") -> str:
-    return "decoding the pictures" if scan.stage == "decoding" else "looking at the pictures"
+DOING = {"looking": "looking at the pictures", "decoding": "decoding the pictures"}
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:

@@ -29,11 +29,21 @@ class Judging(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A generator, and the run that it is of; None for a file alone."""
+    """A generator, and the run that it is of; None for a file alone.
+
+    Attributes:
+        file: which may hold a later generator by now, if the run is being trained.
+        painter: what was read from it.
+        run: of which it is.
+        sha256: of the file as it was read.
+        images_seen: of the run then.
+    """
 
     file: Path
     painter: Painter
     run: Run | None
+    sha256: str
+    images_seen: int
 
     @classmethod
     def of(cls, place: Path, device: torch.device) -> "Subject":
@@ -45,13 +55,13 @@ class Subject(NamedTuple):
         if not place.exists():
             raise HasamaError(f"There is no run and no generator at {place}.")
         if not place.is_dir():
-            return cls(place, load_generator(place, device), None)
+            return cls(place, *_read_at_once(place, None, device))
         run = Run(place)
         recipe = run.recipe()
         if not run.generator.exists():
             when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
             raise HasamaError(f"{place} has no generator yet: it is saved {when}.")
-        return cls(run.generator, load_generator(run.generator, device), run)
+        return cls(run.generator, *_read_at_once(run.generator, run, device))
 
     def pictures(self, source: str | None) -> Generator[Judging, None, Pictures]:
         """Those of a source in the generator's form, or else those that the run was trained on.
@@ -93,8 +103,20 @@ class Subject(NamedTuple):
 
     def about(self, seed: int) -> dict[str, Any]:
         """Which generator, at which time of its training, with which latents."""
-        seen = {"images_seen": self.run.images_seen()} if self.run else {}
-        return {"sha256": sha256_of(self.file), "seed": seed, **seen}
+        seen = {"images_seen": self.images_seen} if self.run else {}
+        return {"sha256": self.sha256, "seed": seed, **seen}
+
+
+def _read_at_once(file: Path, run: Run | None, device: torch.device) -> tuple[Painter, Run | None, str, int]:
+    """A generator with the sum of its file, though a training may put another in its place at any moment."""
+
+    def stands() -> tuple[str, int]:
+        return sha256_of(file), run.images_seen() if run else 0
+
+    before, painter = stands(), load_generator(file, device)
+    while (after := stands()) != before:
+        before, painter = after, load_generator(file, device)
+    return painter, run, *after
 
 
 def _read(reading: Reading) -> Generator[Judging, None, Pictures]:

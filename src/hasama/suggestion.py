@@ -4,6 +4,7 @@ The numbers are rules of thumb. Where they come from a paper, it is named; the o
 `hasama sweep` is how to do better.
 """
 
+import math
 from typing import NamedTuple
 
 from hasama.dataset import Pictures, Report
@@ -80,6 +81,8 @@ def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     capped = "larger ones would take days on this machine" if side == most else "larger ones would only be enlarged"
     if ENLARGED * shorter < side:
         capped = "they are enlarged even for the smallest size that there is"
+    if headers.crops:
+        return str(side), f"the picture has {real} pixels, of which crops are cut; {capped}."
     ratio = headers.aspect
     if 1 / 1.12 < ratio < 1.12 or headers.alike < 0.7 or not 1 / 4 < ratio < 4:
         shape = "of different shapes" if headers.alike < 0.7 else "long and narrow"
@@ -192,7 +195,7 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
         found.append("The pictures have one colour each: there is nothing to learn but that.")
     elif looks.spread < ALL_ALIKE and count > 1:
         found.append("The pictures are all nearly the same one: what is learnt will be that one.")
-    elif looks.near > 0.1:
+    elif looks.near > 0.1 and not report.crops:
         found.append(f"{looks.near:.0%} of the pictures are nearly the same as another: they count as fewer.")
     if looks.clear > 0.02:
         found.append(
@@ -221,7 +224,7 @@ def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
     """The length that fits the hours: not more than the preset's, not less than `enough`."""
     most, least = RECIPES[suggestion.preset].kimg, enough(suggestion.preset)
     fits = hours * pace.kimg_per_hour
-    kimg = most if fits >= most else least if fits <= least else float(f"{fits:.2g}")
+    kimg = most if fits >= most else least if fits <= least else two_digits_below(fits)
     if fits >= most:
         why = f"the preset's full length takes {pace.hours(kimg):.1f} h of the {hours:g} h."
     elif fits > least:
@@ -230,6 +233,12 @@ def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
         why = f"with less there is little to see; it takes {pace.hours(kimg):.1f} h."
     reasons = [*suggestion.reasons, Reason(f"{kimg:g} kimg", why)]
     return suggestion._replace(recipe=suggestion.recipe.but(kimg=kimg), reasons=reasons)
+
+
+def two_digits_below(value: float) -> float:
+    """546.0 -> 540.0: a length that was rounded up would not fit."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / unit + 1e-9) * unit:.2g}")
 
 
 def smaller(recipe: Recipe) -> Recipe | None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -32,12 +32,13 @@ class Headers(NamedTuple):
     """What the files say of themselves, of a sample of them.
 
     Attributes:
-        files: in the source.
+        files: in the source, of kinds that can be pictures.
         width, height: the medians.
         aspect: the median of width / height.
         alike: the share of pictures whose shape is about the median's.
         same: whether all have the same width and height.
-        labels: files by class; those in no class are counted under ''.
+        labels: of them by class; those in no class are counted under ''.
+        crops: whether the source is one picture, of which crops are cut.
     """
 
     files: int
@@ -47,6 +48,7 @@ class Headers(NamedTuple):
     alike: float
     same: bool
     labels: dict[str, int]
+    crops: bool = False
 
 
 class Looks(NamedTuple):
@@ -86,20 +88,27 @@ class Machine(NamedTuple):
 
 def read_headers(source: Source) -> Headers | None:
     """Sizes and classes of a source's files; None if none of those tried is a picture."""
-    step = max(1, len(source.entries) // HEADERS_MOST)
+    some = source.entries[:: max(1, len(source.entries) // HEADERS_MOST)]
     with ThreadPoolExecutor(4) as pool:
-        sizes = np.array([size for size in pool.map(_size, source.entries[::step]) if size], dtype=float)
-    if not len(sizes):
+        found = [(entry, size) for entry, size in zip(some, pool.map(_size, some), strict=True) if size]
+    if not found:
         return None
+    sizes = np.array([size for _, size in found], dtype=float)
+    kinds = {_kind(entry) for entry, _ in found}  # of files that are pictures: texts beside them are no class
     aspects = sizes[:, 0] / sizes[:, 1]
     aspect = float(np.median(aspects))
     alike = np.abs(np.log(aspects / aspect)) <= np.log(ALIKE)
     width, height = np.median(sizes, 0)
-    labels = Counter(entry.label or "" for entry in source.entries)
+    labels = Counter(entry.label or "" for entry in source.entries if _kind(entry) in kinds)
     return Headers(
-        len(source.entries), int(width), int(height), aspect, float(alike.mean()),
-        bool((sizes == sizes[0]).all()), dict(sorted(labels.items())),
+        labels.total(), int(width), int(height), aspect, float(alike.mean()),
+        bool((sizes == sizes[0]).all()), dict(sorted(labels.items())), source.crops,
     )  # fmt: skip
+
+
+def _kind(entry: Entry) -> str:
+    """By the name's ending."""
+    return PurePath(entry.name).suffix.lower()
 
 
 def _size(entry: Entry) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hasama.commands.flags import INTERRUPTED, asked_to_stop, given, use_threads
 from hasama.commands.looking import name_of
-from hasama.commands.training import AnyChanges, TrainingFlags
+from hasama.commands.training import AnyChanges, TrainingFlags, usual_place
 from hasama.errors import HasamaError
 from hasama.recipe import RECIPES, Recipe, recipe_named, train_command
 from hasama.sweep.search import search_space
@@ -82,7 +82,7 @@ def suggest(
     if json:
         import json as writer
 
-        print(writer.dumps(told, indent=2, ensure_ascii=False))
+        say(writer.dumps(told, indent=2))
     else:
         _show(told, hours)
     return 0
@@ -137,7 +137,7 @@ def _propose(
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
     """A recipe, its command, and what it takes."""
     return {
-        "command": train_command(source, recipe, preset),
+        "command": train_command(source, recipe, preset, _free_place(source, preset)),
         "preset": preset,
         "recipe": recipe.to_dict(),
         "images_per_second": round(pace.images_per_second, 2),
@@ -146,6 +146,14 @@ def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, A
         "memory_bytes": pace.memory,
         "timed_steps": pace.steps,
     }
+
+
+def _free_place(source: str, preset: str) -> Path | None:
+    """The run's folder, if another run has that which the command would choose."""
+    from hasama.run import free_name
+
+    usual = usual_place(source, preset)
+    return None if not usual.exists() else free_name(usual)
 
 
 def _show(told: dict[str, Any], hours: float) -> None:
@@ -168,8 +176,9 @@ def _show(told: dict[str, Any], hours: float) -> None:
         f"Begin with:\n  {told['command']}"
     )
     if less := told["smaller"]:
+        within = f"Within {hours:g} h rather" if less["hours"] <= hours else f"Quickest, if not within {hours:g} h,"
         say(
-            f"\nWithin {hours:g} h rather at {less['recipe']['size']} pixels ({_hours(less['hours'])} for "
+            f"\n{within} at {less['recipe']['size']} pixels ({_hours(less['hours'])} for "
             f"{less['recipe']['kimg']:g} kimg):\n  {less['command']}"
         )
 
@@ -244,7 +253,7 @@ def sweep(
     asked = given(changes)
     final = recipe_named(recipe).but(**asked | {"kimg": RECIPES[recipe].kimg})
     kimg = asked.get("kimg", SWEEP_KIMG)
-    trial = final.but(kimg=kimg, sample_kimg=asked.get("sample_kimg", kimg / 4))
+    trial = final.but(kimg=kimg, sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
     names = None if search is None else [word.strip().replace("-", "_") for word in search.split(",") if word.strip()]
     space = search_space(trial, names)
     folder = (out or Path("runs") / f"sweep-{name_of(source)}-{recipe}").expanduser()
@@ -265,10 +274,12 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     from hasama.device import pick_device
     from hasama.files import check_place
     from hasama.show import say
+    from hasama.sources import open_source
     from hasama.sweep.judging import by_kid
     from hasama.sweep.sweeping import best_recipe, ranked, sweep
 
     pick_device(device)
+    open_source(plan.source)
     check_place(plan.out / "best.json")
     pictures = _read(plan.source, plan.recipe, quiet=False)
     say(pictures.report.text())
@@ -284,7 +295,7 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
         say(
             f"  plot         {plan.out / 'sweep.png'}\n"
             f"  best recipe  {plan.out / 'best.json'}\n"
-            f"Train with it:\n  {train_command(plan.source, best_recipe(plan, best[0]), preset)}"
+            f"Train with it:\n  {train_command(plan.source, best_recipe(plan, best[0]), preset, _free_place(plan.source, preset))}"
         )
     if interrupted:
         say(f"\nStopped after {len(_ended(found))} of {plan.trials} trials. The same command goes on.")

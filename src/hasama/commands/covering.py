@@ -229,12 +229,12 @@ def _keep(asked: _Asked, ended: list[_Ended], sample: "np.ndarray | None", out: 
 
 def _tell(asked: _Asked, ended: list[_Ended]) -> None:
     """The table, or the JSON."""
+    from hasama.show import coverage_table, say
+
     told = _told(asked, ended)
     if asked.json:
         import json
 
-        print(json.dumps(told, indent=2))
+        say(json.dumps(told, indent=2))
     else:
-        from hasama.show import coverage_table
-
         coverage_table(told)

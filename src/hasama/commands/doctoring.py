@@ -27,7 +27,7 @@ def doctor(run: Path, /, *, json: bool = False, html: Path | None = None) -> int
     if html is not None:
         save_page(diagnosis, html)
     if json:
-        print(as_json.dumps(diagnosis.to_dict(), indent=2))
+        say(as_json.dumps(diagnosis.to_dict(), indent=2))
         return 0
     say(as_text(diagnosis))
     if html is not None:

@@ -1,5 +1,6 @@
 """hasama evaluate: how good a generator is."""
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,24 +69,13 @@ def evaluate(
 
 
 def _last(records: Iterator["Judging"], quiet: bool) -> "Evaluation":
-    """Consume the records, under a bar for each stage where there is a terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Consume the records, showing how far they are."""
+    from hasama.show import watch_stages
 
-    from hasama.show import console
-
-    result = None
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    shown = console.is_terminal and not quiet
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as progress:
-        tasks = {}
-        for record in records:
-            if record.stage not in tasks:
-                tasks[record.stage] = progress.add_task(record.stage, total=record.total)
-            progress.update(tasks[record.stage], completed=record.done)
-            result = record.result
-    if result is None:
+    (last,) = deque(records if quiet else watch_stages(records), maxlen=1)
+    if last.result is None:
         raise RuntimeError("the last record holds the result")
-    return result
+    return last.result
 
 
 def _table(result: "Evaluation") -> "Table":

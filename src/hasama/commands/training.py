@@ -68,9 +68,14 @@ def train(
     from hasama.run import Run
     from hasama.session import Opening
 
-    run = Run(out or Path("runs") / f"{name_of(source)}-{recipe}")
+    run = Run(out or usual_place(source, recipe))
     _check_machine(device, threads, tensorboard)
     return _train(Opening.of(source, chosen, run, asked)._replace(threads=threads), device, tensorboard)
+
+
+def usual_place(source: str, recipe: str) -> Path:
+    """Where a run is put that is given no other place."""
+    return Path("runs") / f"{name_of(source)}-{recipe}"
 
 
 def resume(

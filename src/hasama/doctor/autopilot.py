@@ -1,18 +1,20 @@
 """Going back and doing better: on a serious finding the run returns to its last healthy state, with a remedy.
 
 `healthy/000120000.pt` are copies of the checkpoint from looks at which nothing serious was found. `autopilot.json`
-tells what was done; recipe.json is always the recipe in force. An intervention is written down before it is
-carried out, and carrying it out twice does no harm: so a run that is killed in the middle of one goes on as if it
-had not been.
+tells what was done, `autopilot/` keeps what was given up; recipe.json is always the recipe in force. An intervention
+is written down before it is carried out, and carrying it out twice does no harm: so a run that is killed in the
+middle of one goes on as if it had not been.
 """
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hasama.doctor.health import EARLY
+from hasama.doctor.findings import Finding, up_to_last_look
+from hasama.doctor.health import EARLY, examine
+from hasama.doctor.remedies import Remedy
 from hasama.errors import HasamaError
 from hasama.files import read_json, replacing, size_of, write_json
 from hasama.game import Record
@@ -89,12 +91,16 @@ BEYOND_FLAGS = ("too-few",)
 """Findings whose remedies make the best of it, but do not end it: going back for them would be for nothing."""
 
 
-def unanswered(run: Run) -> dict[str, Any] | None:
-    """A serious finding for which there is a remedy and an attempt left."""
+def unanswered(run: Run) -> Finding | None:
+    """A serious finding at the last look for which there is a remedy and an attempt left.
+
+    What is over by then is not answered: the autopilot may have been switched on since.
+    """
     if len(interventions(run)) >= ATTEMPTS:
         return None
-    ill = (f for f in run.findings() if f.get("severity") == "serious" and f["name"] not in BEYOND_FLAGS)
-    return next((finding for finding in ill if finding.get("remedies")), None)
+    found = examine(up_to_last_look(run.log(), judged_from(run)), run.recipe(), run.images())
+    ill = (one for one in found if one.severity == "serious" and one.name not in BEYOND_FLAGS)
+    return next((finding for finding in ill if finding.remedies), None)
 
 
 def judged_from(run: Run) -> int:
@@ -102,45 +108,43 @@ def judged_from(run: Run) -> int:
     return max((one.back_to for one in interventions(run)[-1:]), default=0)
 
 
-def chosen(remedies: list[dict[str, Any]], before: list[Intervention]) -> dict[str, Any]:
+def chosen(remedies: Sequence[Remedy], before: list[Intervention]) -> Remedy:
     """The first of a finding's remedies that is of a kind not yet tried; the first, if all were."""
     tried = {one.why for one in before}
-    return next((remedy for remedy in remedies if remedy["why"] not in tried), remedies[0])
+    return next((remedy for remedy in remedies if remedy.why not in tried), remedies[0])
 
 
-def trusted(states: list[int], finding: dict[str, Any], before: list[Intervention], early: int) -> int:
+def trusted(states: list[int], finding: Finding, before: list[Intervention], early: int) -> int:
     """The healthy state to return to, in images seen; 0 for none.
 
     Not one from the first `early` images, when hardly anything is called ill; nor one from which the same finding
     came again: what was thought to be healthy then was not.
     """
-    failed = min((one.back_to for one in before if one.finding == finding["name"]), default=math.inf)
-    return max((state for state in states if early <= state <= finding["since"] and state < failed), default=0)
+    failed = min((one.back_to for one in before if one.finding == finding.name), default=math.inf)
+    return max((state for state in states if early <= state <= finding.since and state < failed), default=0)
 
 
-def _intervene(run: Run, finding: dict[str, Any]) -> None:
+def _intervene(run: Run, finding: Finding) -> None:
     before = interventions(run)
-    remedy = chosen(finding["remedies"], before)
-    anew = any(name in NEW_NETWORKS for name in remedy["changes"])
+    remedy = chosen(finding.remedies, before)
+    anew = any(name in NEW_NETWORKS for name in remedy.changes)
     states = [] if anew else healthy_states(run)
     back_to = trusted(states, finding, before, EARLY * run.recipe().batch)
-    one = Intervention(
-        finding["name"], finding["images_seen"], back_to, remedy["changes"], remedy["flags"], remedy["why"]
-    )
+    one = Intervention(finding.name, finding.images_seen, back_to, remedy.changes, remedy.flags, remedy.why)
     _write(run, original_recipe(run), [*before, one])
     _carry_out(run, one)
 
 
 def _carry_out(run: Run, one: Intervention) -> None:
     run.save_recipe(Recipe.from_dict(run.recipe().to_dict() | one.changes))
-    abandoned = [line for line in run.log() if line["images_seen"] > one.back_to]
-    if abandoned:
-        write_json(run.folder / "autopilot" / f"attempt-{len(interventions(run))}.json", abandoned)
+    kept = run.folder / "autopilot" / f"attempt-{len(interventions(run))}.json"
+    if abandoned := [line for line in run.log() if line["images_seen"] > one.back_to]:
+        write_json(kept, abandoned)
     if one.back_to:
         with replacing(run.checkpoint) as temporary:
             shutil.copyfile(healthy_file(run, one.back_to), temporary)
-    else:
-        run.checkpoint.unlink(missing_ok=True)
+    elif run.checkpoint.exists():  # it may be the work of days, and the doctor may be wrong
+        run.checkpoint.replace(kept.with_suffix(".pt"))
     run.cut_log(one.back_to)
     _write(run, original_recipe(run), [*interventions(run)[:-1], one._replace(done=True)])
 
@@ -158,7 +162,11 @@ def interventions(run: Run) -> list[Intervention]:
     if not run.autopilot_file.exists():
         return []
     try:
-        return [Intervention(**one) for one in read_json(run.autopilot_file, "record")["interventions"]]
+        done = [Intervention(**one) for one in read_json(run.autopilot_file, "record")["interventions"]]
+        for one in done:
+            if not (isinstance(one.found_at, int) and isinstance(one.back_to, int) and isinstance(one.changes, dict)):
+                raise TypeError("an intervention without its numbers")
+        return done
     except (TypeError, KeyError) as error:
         raise HasamaError(f"The autopilot's record {run.autopilot_file} is damaged: {error}.") from error
 

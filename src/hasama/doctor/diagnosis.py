@@ -14,9 +14,10 @@ from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.plot import health_plot
 from hasama.recipe import train_command
-from hasama.run import Run
+from hasama.run import Run, free_name
 
 VISITS = 200  # at most so many times on the way a long log is looked at
+FULL = 20  # looks of which the lines between them are read, too; `History.recent` goes back seven
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Seen:
     first: int
     last: int
     holds: bool
+
+    @property
+    def begun(self) -> int:
+        """Images seen since when it has been so; of what is over, when it was first found."""
+        return self.finding.since if self.holds else self.first
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class Diagnosis:
         remedies = (one.finding.remedies[0] for one in self.seen if one.holds and one.finding.remedies)
         if (remedy := next(remedies, None)) is None:
             return None
-        return train_command(self.history.images["name"], self.history.recipe.but(**remedy.changes))
+        recipe = self.history.recipe.but(**remedy.changes)
+        return train_command(self.history.images["name"], recipe, out=free_name(self.run.folder))
 
     @property
     def judged(self) -> bool:
@@ -124,12 +131,19 @@ def diagnose(run: Run) -> Diagnosis:
     seen: dict[str, Seen] = {}
     for place in visits:
         now = log[place]["images_seen"]
-        for finding in examine(log[: place + 1], recipe, images):
+        for finding in examine(_by_then(log, places, place), recipe, images):
             first = seen[finding.name].first if finding.name in seen else now
             seen[finding.name] = Seen(finding, first, now, place == visits[-1])
     order = {"serious": 0, "warning": 1, "note": 2}
     ordered = sorted(seen.values(), key=lambda one: (not one.holds, order[one.finding.severity], one.first))
     return Diagnosis(run, History(log, recipe, images), tuple(ordered), run.is_held(), tuple(interventions(run)))
+
+
+def _by_then(log: list[dict[str, Any]], looks: list[int], place: int) -> list[dict[str, Any]]:
+    """The log up to a line; of what lies far behind only the looks, for no check reads more."""
+    before = [look for look in looks if look <= place]
+    start = before[-FULL] if len(before) >= FULL else 0
+    return [log[look] for look in before if look < start] + log[start : place + 1]
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -161,9 +175,10 @@ def _done(diagnosis: Diagnosis) -> list[str]:
 
 def _told(one: Seen) -> list[str]:
     finding = one.finding
-    when = (
-        f"since {one.first / 1000:g} kimg" if one.holds else f"from {one.first / 1000:g} to {one.last / 1000:g} kimg"
-    )
+    since = f"since {finding.since / 1000:g} kimg" if finding.since else "since the beginning"
+    when = f"{since}, found at {one.first / 1000:g} kimg" if finding.since < one.first else since
+    if not one.holds:
+        when = f"from {one.first / 1000:g} to {one.last / 1000:g} kimg"
     lines = [f"[{finding.severity}] {finding.title}, {when}" + ("" if one.holds else " (over)"), finding.explanation]
     if one.holds:
         lines += [f"  try  {remedy.flags}   ({remedy.why})" for remedy in finding.remedies]
@@ -214,7 +229,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
         HasamaError: it cannot be written.
     """
     history, run, command = diagnosis.history, diagnosis.run, diagnosis.command
-    plot = health_plot(history.log, [(s.finding.title, s.first, s.last) for s in diagnosis.seen])
+    plot = health_plot(history.log, [(s.finding.title, s.begun, s.last) for s in diagnosis.seen])
     grids = sorted(run.samples.glob("*.png"))
     latest = history.looks[-1] if history.looks else {}
     rows = "".join(
@@ -232,7 +247,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
         samples=_embedded(_read(grids[-1])) if grids else "<p>None yet.</p>",
     )
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
 
 
 def _grid_at(run: Run, images_seen: int) -> Path | None:

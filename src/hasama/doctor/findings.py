@@ -59,6 +59,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
+def up_to_last_look(log: list[dict[str, Any]], start: int = 0) -> list[dict[str, Any]]:
+    """The log after `start` images as it stood when the health was last looked at, or when the numbers broke down."""
+    kept = [line for line in log if line["images_seen"] > start]
+    while kept and "diversity" not in kept[-1] and "not_finite" not in kept[-1]:
+        kept.pop()
+    return kept
+
+
 class History:
     """A run's log in the order in which it was written.
 

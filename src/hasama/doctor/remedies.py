@@ -97,7 +97,8 @@ def against_generator(recipe: Recipe) -> list[Remedy]:
 def against_standstill(recipe: Recipe) -> list[Remedy]:
     """Nothing has moved since the beginning."""
     usual = usual_rates(recipe)
-    return [usual] if recipe.architecture == "vae" else [usual, steady(recipe)]
+    again = Remedy({"seed": recipe.seed + 1}, "other first weights: these have led nowhere")
+    return [usual, again] if recipe.architecture == "vae" else [usual, steady(recipe), again]
 
 
 def against_swings(recipe: Recipe) -> list[Remedy]:

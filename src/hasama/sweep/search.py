@@ -4,6 +4,7 @@ A parameter is a field of the recipe, or `beta1`, the first of both players' bet
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
@@ -53,14 +54,21 @@ def _augment(recipe: Recipe) -> Choice | None:
 
 
 def _batch(recipe: Recipe) -> Choice | None:
-    return choose(recipe.batch, max(LEAST_BATCH, recipe.batch // 2), 2 * recipe.batch)
+    most = next(field.metadata["most"] for field in fields(Recipe) if field.name == "batch")
+    return choose(recipe.batch, max(LEAST_BATCH, recipe.batch // 2), min(int(most), 2 * recipe.batch))
+
+
+def _beta1(recipe: Recipe) -> Choice | None:
+    """One for both players: where somebody gave them two, these stay."""
+    own = recipe.generator_betas[0]
+    return choose(own, 0.0, 0.5) if own == recipe.discriminator_betas[0] else None
 
 
 SENSITIVE: dict[str, Callable[[Recipe], Space | None]] = {
     "generator_lr": lambda r: around(r.generator_lr, 5, 1),
     "discriminator_lr": lambda r: around(r.discriminator_lr, 5, 1),
     "gamma": lambda r: around(r.penalty_weight, 8),
-    "beta1": lambda r: choose(r.generator_betas[0], 0.0, 0.5),
+    "beta1": _beta1,
     "augment": _augment,
     "batch": _batch,
     "ema_kimg": _ema,
@@ -99,7 +107,7 @@ def search_space(recipe: Recipe, names: Iterable[str] | None = None) -> dict[str
             raise HasamaError(unknown_name(name, SENSITIVE | MORE, "parameter to search"))
         space = (SENSITIVE | MORE)[name](recipe) if _counts(name, recipe) else None
         if space is None:
-            raise HasamaError(f"--search {name}: it decides nothing beside the rest of this recipe.")
+            raise HasamaError(f"--search {name}: it decides nothing, or not alone, beside the rest of this recipe.")
         chosen[name] = _checked(name, space, recipe)
     if not chosen:
         raise HasamaError(f"--search takes some of {', '.join(SENSITIVE | MORE)}, with commas between them.")

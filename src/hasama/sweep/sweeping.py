@@ -225,8 +225,16 @@ def climb(
 
 
 def begin_or_resume(plan: Sweep, trial: "Trial", run: Run) -> Opening:
-    """The trial's run: a new one, or where the process before left it."""
-    recipe = vary(plan.recipe, trial.params)
+    """The trial's run: a new one, or where the process before left it.
+
+    Raises:
+        PrunedError: what was drawn contradicts itself.
+    """
+    try:
+        recipe = vary(plan.recipe, trial.params)
+        check_buildable(recipe)
+    except HasamaError as error:
+        raise PrunedError(f"it cannot be so: {error}") from error
     opening = Opening.resumed(run) if run.exists() else Opening.of(plan.source, recipe, run)
     for _ in opening.scan():
         pass
