@@ -184,7 +184,7 @@ def run_of(folder: Path, images: dict[str, Any], **figures: float) -> Run:
     well = {"diversity": 1.0, "distance": 0.2, "contrast": 1.0, "contrast_real": 0.4, "spread_real": 0.5}
     well |= {"repeats": 0.0, "covered": 0.8, "logit_real": 1.0, "logit_fake": -1.0}
     for number in range(1, 17):
-        run.append_log({"images_seen": 320 * number, **well, **figures})
+        run.append_log({"images_seen": 320 * number, **well, **figures, "distance": 1.0 - number / 20})
     return run
 
 

@@ -292,10 +292,11 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     best = ranked(found)
     if best:
         _table(best[:TABLE_ROWS])
+        place = _free_place(plan.source, preset)
         say(
             f"  plot         {plan.out / 'sweep.png'}\n"
             f"  best recipe  {plan.out / 'best.json'}\n"
-            f"Train with it:\n  {train_command(plan.source, best_recipe(plan, best[0]), preset, _free_place(plan.source, preset))}"
+            f"Train with it:\n  {train_command(plan.source, best_recipe(plan, best[0]), preset, place)}"
         )
     if interrupted:
         say(f"\nStopped after {len(_ended(found))} of {plan.trials} trials. The same command goes on.")
