@@ -4,36 +4,41 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-# As `python -m hasama`. HASAMA_TEST_SECONDS: how long `suggest` times steps. HASAMA_TEST_JUDGE: instead of KID, a
-# figure that costs nothing: how far a picture's mean is from the middle grey, so that trials differ.
+from command import forked
+
+
+def main() -> None:
+    """The command. HASAMA_TEST_SECONDS: how long `suggest` times steps. HASAMA_TEST_JUDGE: instead of KID, a figure
+    that costs nothing: how far a picture's mean is from the middle grey, so that trials differ.
+    """
+    import hasama.cli
+    import hasama.pace
+    import hasama.sweep.judging
+    from hasama.latent import draw_latents
+
+    def cheap(*_: Any) -> Any:
+        return lambda by: abs(by.paint(draw_latents(0, 4, by.latent_size)).mean() - 128.0) / 128
+
+    if os.environ.get("HASAMA_TEST_JUDGE"):
+        hasama.sweep.judging.by_kid = cheap
+    if os.environ.get("HASAMA_TEST_SECONDS"):
+        hasama.pace.SECONDS = float(os.environ["HASAMA_TEST_SECONDS"])
+    hasama.cli.main()
+
+
 COMMAND = [
     sys.executable,
     "-c",
-    "import os, hasama.cli as cli\n"
-    "from hasama.commands.advising import suggest, sweep\n"
-    "known = set(cli.app)\n"
-    "[cli.app.command(c) for c in (suggest, sweep) if c.__name__ not in known]\n"
-    "if os.environ.get('HASAMA_TEST_JUDGE'):\n"
-    "    import hasama.sweep.judging as judging\n"
-    "    from hasama.latent import draw_latents\n"
-    "    def cheap(pictures, fakes, out, device):\n"
-    "        return lambda by: abs(by.paint(draw_latents(0, 4, by.latent_size)).mean() - 128.0) / 128\n"
-    "    judging.by_kid = cheap\n"
-    "if os.environ.get('HASAMA_TEST_SECONDS'):\n"
-    "    import hasama.pace as pace\n"
-    "    pace.SECONDS = float(os.environ['HASAMA_TEST_SECONDS'])\n"
-    "cli.main()",
+    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import advice; advice.main()",
 ]
 TINY = ["--size", 16, "--width", 4, "--latent-size", 8, "--batch", 16, "--precision", "fp32", "--probe-kimg", 0]
 
 
 def advise(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=os.environ | environment, timeout=120,
-        check=False,
-    )  # fmt: skip
+    return forked(main, *arguments, **environment)
 
 
 def begin_sweep(pictures: Path, out: Path, *flags: object) -> subprocess.Popen[str]:
