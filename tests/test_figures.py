@@ -109,6 +109,7 @@ def test_intervals_of_what_neighbours_decide_hold_the_mean_figure(
 ):
     """Of 40 pairs of fresh sets, 95 % of which is 38."""
     monkeypatch.setattr(figures, "RESAMPLES", 15)
+    monkeypatch.setattr(figures, "SUBSETS", 2)
     rng, found = np.random.default_rng(5), []
     for number in range(40):
         _, judged = at_the_end(figures_of(normal(rng, count, size), normal(rng, count, size, shift), number))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasama.doctor.findings import Finding, History
@@ -148,6 +148,7 @@ def test_what_may_pass_by_itself_is_a_warning_in_the_first_600_steps(name: str):
     assert early.remedies == later.remedies
 
 
+@settings(max_examples=40)
 @given(
     bad=st.integers(0, 39), factor=st.floats(0.1, 50), noise=st.lists(st.floats(0.82, 1.21), min_size=40, max_size=40)
 )
