@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
 from command import HASAMA, TINY, hasama, make_pictures, refused
 from hasama.cli import _at_home
+from hasama.game import Step, Turn
 from hasama.recipe import RECIPES
 from hasama.run import Run
+from hasama.show import watch_training
 
 
 @pytest.fixture(scope="module")
@@ -344,3 +347,16 @@ def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path
     done = subprocess.run([sys.executable, "-c", kill, *flags], capture_output=True, timeout=120, check=False)
     assert done.returncode == 0
     assert Run(tmp_path / "run").images_seen() == 640
+
+
+def test_rate_and_time_left_after_the_autopilot_went_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("hasama.show.LINE_SECONDS", 0.0)
+    recipe = RECIPES["vae"].but(kimg=1.0, batch=20)
+    seen = [*range(620, 801, 20), *range(20, 1001, 20)]  # resumed at 600, at 800 back to 0
+    records = (Step(number, 20, Turn(torch.zeros(()), True, {}), Turn(torch.zeros(()), True, {})) for number in seen)
+    assert [record.images_seen for record in watch_training(iter(records), recipe, 600)] == seen
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= len(seen) - 1
+    assert not any("-" in line for line in lines)

@@ -166,9 +166,13 @@ def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator[
 
 def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
     began = told = time.monotonic()
+    seen = start
     for record in records:
         now = time.monotonic()
-        if now - told > LINE_SECONDS:
+        if record.images_seen < seen:  # the autopilot went back
+            start, began = record.images_seen - recipe.batch, now
+        seen = record.images_seen
+        if now - told > LINE_SECONDS and now > began:
             rate = (record.images_seen - start) / (now - began)
             left = max(0, recipe.images - record.images_seen) / rate
             say(
