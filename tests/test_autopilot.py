@@ -25,6 +25,7 @@ from hasama.doctor.health import EARLY, examine
 from hasama.doctor.remedies import Remedy
 from hasama.errors import HasamaError
 from hasama.run import Run
+from test_doctor import planted
 
 # A generator that is far too fast for its judge collapses within a few thousand pictures.
 ILL = hasama.Recipe(
@@ -174,31 +175,25 @@ def test_the_run_returns_to_the_last_state_that_can_be_trusted():
     assert trusted([], finding, [], 0) == 0
 
 
-def run_of(folder: Path, images: dict[str, Any], **figures: float) -> Run:
+def run_of(folder: Path, used: int = 500, **figures: float) -> Run:
     """A run with eight looks, as far as the doctor reads it, at pictures that are ill or not."""
-    run = Run(folder)
-    run.save_recipe(ILL)
-    (folder / "images.json").write_text(
-        json.dumps({"name": "x", "key": "x", "digest": "x", "channels": 3, "used": 500} | images)
-    )
     well = {"diversity": 1.0, "distance": 0.2, "contrast": 1.0, "contrast_real": 0.4, "spread_real": 0.5}
     well |= {"repeats": 0.0, "covered": 0.8, "logit_real": 1.0, "logit_fake": -1.0}
-    for number in range(1, 17):
-        run.append_log({"images_seen": 320 * number, **well, **figures, "distance": 1.0 - number / 20})
+    looks = [{"images_seen": 320 * n, **well, **figures, "distance": 1.0 - n / 20} for n in range(1, 17)]
+    run = planted(folder, looks, used=used)
+    run.save_recipe(ILL)
     return run
 
 
 def test_too_few_pictures_are_no_reason_to_go_back(tmp_path: Path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    assert unanswered(run_of(tmp_path / "one", {"used": 5})) is None
-    found = unanswered(run_of(tmp_path / "two", {"used": 5}, diversity=0.01, repeats=1.0))
+    assert unanswered(run_of(tmp_path / "one", 5)) is None
+    found = unanswered(run_of(tmp_path / "two", 5, diversity=0.01, repeats=1.0))
     assert found is not None
     assert found.name == "mode-collapse"
 
 
 def test_a_finding_without_a_remedy_is_let_be(tmp_path: Path):
-    run = run_of(tmp_path, {}, spread_real=0.01)
+    run = run_of(tmp_path, spread_real=0.01)
     assert [one.name for one in examine(run.log(), ILL, run.images()) if one.severity == "serious"] == ["all-alike"]
     assert unanswered(run) is None
 

@@ -19,13 +19,13 @@ from hasama.run import Run
 from test_health import CASES, late, story
 
 
-def planted(folder: Path, log: list[dict[str, Any]]) -> Run:
-    """A run folder with this log."""
+def planted(folder: Path, log: list[dict[str, Any]], **images: Any) -> Run:
+    """A run folder with this log, and these values in images.json."""
     run = Run(folder)
     folder.mkdir(exist_ok=True)
     run.save_recipe(package.RECIPES["dcgan"].but(kimg=200.0))
     about = {"name": "x", "key": "k", "digest": "d", "channels": 3, "used": 5000, "duplicates": []}
-    (folder / "images.json").write_text(json.dumps(about))
+    (folder / "images.json").write_text(json.dumps(about | images))
     run.log_file.write_text("".join(json.dumps(line) + "\n" for line in log))
     return run
 

@@ -12,6 +12,7 @@ from hasama.files import read_json
 from hasama.images import grid
 from hasama.latent import draw_latents, labels_for, paint_all
 from hasama.run import Run
+from hasama.subject import origin_of
 from hasama.weights import Painter
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _quality(trained: Trained) -> str:
     file = trained.run.folder / "metrics.json" if trained.run else None
     if file is None or not file.exists():
         return "No metric was computed."
-    reports = read_json(file, "metrics")
+    reports, own = read_json(file, "metrics"), sha256_of(trained.file)
     lines = []
     for report in reports if isinstance(reports, list) else [reports]:
         if not isinstance(report, dict):
@@ -172,26 +173,20 @@ def _quality(trained: Trained) -> str:
         figures = {k: v for part in (report, *inner) for k, v in part.items() if type(v) in (int, float)}
         samples = figures.pop("samples", "an unknown number of")
         how = f"{_words(str(report.get('extractor', 'an unknown extractor')))}, {samples} samples"
-        how += _reserve(report, trained.file)
+        how += _reserve(report, own)
         lines += [f"- {_words(name)}: {value:g} ({how})" for name, value in figures.items()]
     return "\n".join(lines) or "No metric was computed."
 
 
-def _reserve(report: dict[str, Any], file: Path) -> str:
-    """Where figures are not of this generator and its training pictures."""
-    origin = _object(report.get("origin"))
-    generator, pictures = _object(origin.get("generator")), _object(origin.get("pictures"))
-    told = ""
-    if pictures.get("of the training") is False:
+def _reserve(report: dict[str, Any], own: str) -> str:
+    """Where figures are not of this generator, of which `own` is the sum, and its training pictures."""
+    told, generator = "", origin_of(report, "generator")
+    if origin_of(report, "pictures").get("of the training") is False:
         told += ", against other pictures than those of the training"
-    if generator.get("sha256") not in (None, sha256_of(file)):
+    if generator.get("sha256") not in (None, own):
         seen = generator.get("images_seen")
         told += f", of the generator at {seen / 1000:g} kimg" if isinstance(seen, int) else ", of another generator"
     return told
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _words(name: str) -> str:

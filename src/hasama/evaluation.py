@@ -27,7 +27,7 @@ from hasama.latent import draw_latents, labels_for, paint
 from hasama.metrics import Features
 from hasama.run import Run
 from hasama.shapes import Labels, Pixels
-from hasama.subject import Judging, Subject
+from hasama.subject import Judging, Subject, origin_of
 from hasama.weights import Painter
 
 LOOKS = 1
@@ -160,9 +160,7 @@ def save_report(run: Run, result: Evaluation) -> Path:
 
 def _asked(report: dict[str, Any]) -> tuple[Any, Any]:
     """What a report answers: the extractor, and which pictures the generated ones are compared with."""
-    origin = report.get("origin")
-    pictures = origin.get("pictures") if isinstance(origin, dict) else None
-    return report.get("extractor"), pictures.get("digest") if isinstance(pictures, dict) else None
+    return report.get("extractor"), origin_of(report, "pictures").get("digest")
 
 
 def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:

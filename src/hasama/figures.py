@@ -64,11 +64,12 @@ def figures_of(reals: Reals, fakes: Fakes, seed: int = 0) -> Generator[int, None
     half = len(reals) // 2
     floor = (reals[half:], reals[: min(half, len(fakes))])
     kids, fids = (kid(reals, fakes, SUBSETS, SUBSET, seed), kid(*floor, SUBSETS, SUBSET, seed)), fid(reals, fakes)
-    alike, floors = by_neighbours(*_equal(reals, fakes, seed)), by_neighbours(*_equal(*floor, seed))
+    paired = _equal(reals, fakes, seed)
+    alike, floors = by_neighbours(*paired), by_neighbours(*_equal(*floor, seed))
     resampled, fewer, spanned = [], [], in_their_span(reals, fakes)
     for number in range(RESAMPLES):
         resampled.append(resampled_fid(*spanned, seed, number))
-        fewer.append(by_neighbours(*_subset(*_equal(reals, fakes, seed), seed, number)))
+        fewer.append(by_neighbours(*_subset(*paired, seed, number)))
         yield number + 1
     numbers, equal = (len(reals), len(fakes)), 2 * (min(len(reals), len(fakes)),)
     around = kid_interval(*kids[0], SUBSETS, SUBSET, equal[0])

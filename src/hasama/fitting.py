@@ -121,7 +121,9 @@ class _Keeper:
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None
         self.logged, self.logged_at = game.images_seen, time.monotonic()
-        self.held = _kinds(examine(up_to_last_look(self.log, self.start), recipe, self.images))
+        self.known = {(finding["name"], finding.get("severity")) for finding in run.findings()}
+        if recipe.autopilot:  # it must hear of what comes again
+            self.known = _kinds(self.found())
 
     def note(self, step: Record) -> None:
         """Whatever is due after this step."""
@@ -152,15 +154,17 @@ class _Keeper:
         self.run.append_log(line)
         self.log.append(line)
 
+    def found(self) -> list[Finding]:
+        """At the last look."""
+        return examine(up_to_last_look(self.log, self.start), self.recipe, self.images)
+
     def examine(self) -> None:
         """Write down what is found now and was not before; with the autopilot, what was not at the last look."""
-        told = {(finding["name"], finding.get("severity")) for finding in self.run.findings()}
-        known = self.held if self.recipe.autopilot else told
-        found = examine([line for line in self.log if line["images_seen"] > self.start], self.recipe, self.images)
+        found = self.found()
         for finding in found:
-            if (finding.name, finding.severity) not in known:
+            if (finding.name, finding.severity) not in self.known:
                 self.run.append_finding(finding.to_dict())
-        self.held = _kinds(found)
+        self.known = _kinds(found) if self.recipe.autopilot else self.known | _kinds(found)
         step, apart = self.last, probe_interval(self.recipe)
         due = apart * math.ceil(self.recipe.images / SHARES / apart)  # at a look, or it would seldom fall on one
         ill = any(finding.severity == "serious" for finding in found)

@@ -1,12 +1,12 @@
 """The loss plot that a run keeps up to date."""
 
 import io
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hasama.doctor.findings import is_number
 from hasama.files import replacing
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
 
 def _finite(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lines with nothing but numbers in them: what broke down cannot be drawn."""
-    return [
-        {name: value for name, value in line.items() if isinstance(value, (int, float)) and math.isfinite(value)}
-        for line in log
-    ]
+    return [{name: value for name, value in line.items() if is_number(value)} for line in log]
 
 
 def _limits(log: list[dict[str, Any]], names: list[str]) -> tuple[float, float]:
@@ -129,7 +126,7 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
         spans: (title, first, last image seen) of each finding, shaded in every panel.
     """
     log = _finite(log)
-    there = {name for line in log for name, value in line.items() if isinstance(value, (int, float))}
+    there = {name for line in log for name in line}
     panels = [(title, [n for n in names if n in there]) for title, names in SIGNALS.items() if there & {*names}]
     if len(log) < 2 or not panels:
         return None

@@ -277,12 +277,12 @@ def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
     changes = {name: value for name, (value, _) in recipe.differences(preset).items()}
     if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
-        changes["gamma"] = recipe.penalty_weight if _counts("gamma", recipe) else None
+        changes["gamma"] = recipe.penalty_weight if counts("gamma", recipe) else None
     return flags_of(changes)
 
 
-def _counts(name: str, recipe: Recipe) -> bool:
-    """Whether a field does anything beside the others."""
+def counts(name: str, recipe: Recipe) -> bool:
+    """Whether a field does anything beside the recipe's others."""
     needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
     return getattr(recipe, needed) in values
 

@@ -55,13 +55,13 @@ class Subject(NamedTuple):
         if not place.exists():
             raise HasamaError(f"There is no run and no generator at {place}.")
         if not place.is_dir():
-            return cls(place, *_read_at_once(place, None, device))
+            return _read_at_once(place, None, device)
         run = Run(place)
         recipe = run.recipe()
         if not run.generator.exists():
             when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
             raise HasamaError(f"{place} has no generator yet: it is saved {when}.")
-        return cls(run.generator, *_read_at_once(run.generator, run, device))
+        return _read_at_once(run.generator, run, device)
 
     def pictures(self, source: str | None) -> Generator[Judging, None, Pictures]:
         """Those of a source in the generator's form, or else those that the run was trained on.
@@ -107,7 +107,7 @@ class Subject(NamedTuple):
         return {"sha256": self.sha256, "seed": seed, **seen}
 
 
-def _read_at_once(file: Path, run: Run | None, device: torch.device) -> tuple[Painter, Run | None, str, int]:
+def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
     """A generator with the sum of its file, though a training may put another in its place at any moment."""
 
     def stands() -> tuple[str, int]:
@@ -116,7 +116,14 @@ def _read_at_once(file: Path, run: Run | None, device: torch.device) -> tuple[Pa
     before, painter = stands(), load_generator(file, device)
     while (after := stands()) != before:
         before, painter = after, load_generator(file, device)
-    return painter, run, *after
+    return Subject(file, painter, run, *after)
+
+
+def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
+    """What a report in metrics.json tells of its 'generator' or its 'pictures'; nothing, if it is not ours."""
+    origin = report.get("origin")
+    told = origin.get(what) if isinstance(origin, dict) else None
+    return told if isinstance(told, dict) else {}
 
 
 def _read(reading: Reading) -> Generator[Judging, None, Pictures]:

@@ -16,7 +16,7 @@ from hasama.recipe import RECIPES, Recipe, recipe_named, train_command
 from hasama.sweep.search import search_space
 
 if TYPE_CHECKING:
-    from hasama.dataset import Pictures
+    from hasama.dataset import Pictures, Reading
     from hasama.pace import Pace
     from hasama.suggestion import Reason
     from hasama.survey import Machine
@@ -65,6 +65,7 @@ def suggest(
     place = pick_device(device)
     use_threads(threads)
 
+    from hasama.dataset import Form, Reading
     from hasama.show import say
     from hasama.sources import open_source
     from hasama.suggestion import choose_form
@@ -75,7 +76,7 @@ def suggest(
     if headers is None:
         raise HasamaError(f"No file in {source} is a picture that can be read:  hasama images {shlex.quote(source)}")
     form, reasons = choose_form(headers, machine, size)
-    pictures = _read(source, form, quiet=json)
+    pictures = _read(Reading(source, Form.of(form)), quiet=json)
     if not json:
         say(pictures.report.text())
     told = _propose(source, form, reasons, pictures, machine, hours)
@@ -88,11 +89,9 @@ def suggest(
     return 0
 
 
-def _read(source: str, form: Recipe, quiet: bool) -> "Pictures":
-    from hasama.dataset import Form, Reading
+def _read(reading: "Reading", quiet: bool) -> "Pictures":
     from hasama.show import watch_scan
 
-    reading = Reading(source, Form.of(form))
     if quiet:
         deque(reading.scan(), maxlen=0)
     else:
@@ -271,17 +270,17 @@ def sweep(
 
 
 def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
+    from hasama.dataset import Form, Reading
     from hasama.device import pick_device
     from hasama.files import check_place
     from hasama.show import say
-    from hasama.sources import open_source
     from hasama.sweep.judging import by_kid
     from hasama.sweep.sweeping import best_recipe, ranked, sweep
 
     pick_device(device)
-    open_source(plan.source)
+    reading = Reading(plan.source, Form.of(plan.recipe))  # before a folder is made for what cannot be
     check_place(plan.out / "best.json")
-    pictures = _read(plan.source, plan.recipe, quiet=False)
+    pictures = _read(reading, quiet=False)
     say(pictures.report.text())
     say(_told(plan, preset))
     with asked_to_stop() as stop:

@@ -55,7 +55,8 @@ class Finding:
         return TITLES.get(self.name, self.name)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a log can be reckoned with."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
@@ -85,7 +86,7 @@ class History:
         kept: list[dict[str, Any]] = []
         apart = LOOK_STEPS * self.recipe.batch
         for line in self.log:
-            if _is_number(line.get("diversity")) and (
+            if is_number(line.get("diversity")) and (
                 not kept or line["images_seen"] - kept[-1]["images_seen"] >= apart
             ):
                 kept.append(line)
@@ -104,19 +105,19 @@ class History:
     def at_look(self, name: str, last: int | None = None) -> np.ndarray:
         """A signal at the last few looks (default: all): [k], without those that lack it."""
         lines = self.looks if last is None else self.looks[-last:]
-        return np.array([line[name] for line in lines if _is_number(line.get(name))], dtype=float)
+        return np.array([line[name] for line in lines if is_number(line.get(name))], dtype=float)
 
     def recent(self, name: str, looks: int = RECENT) -> np.ndarray:
         """A figure at all lines since the look before the last few."""
         start = self.looks[-looks - 1]["images_seen"] if len(self.looks) > looks else -1
         lines = (line for line in self.log if line["images_seen"] > start)
-        return np.array([line[name] for line in lines if _is_number(line.get(name))], dtype=float)
+        return np.array([line[name] for line in lines if is_number(line.get(name))], dtype=float)
 
     def since(self, name: str, holds: Callable[[float], bool]) -> int:
         """Images seen at the first of the unbroken row of looks, up to the last, of which something holds."""
         first = self.seen
         for line in reversed(self.looks):
-            if not (_is_number(line.get(name)) and holds(line[name])):
+            if not (is_number(line.get(name)) and holds(line[name])):
                 break
             first = line["images_seen"]
         return first

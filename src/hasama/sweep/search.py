@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.recipe import MEANS_NOTHING_WITHOUT, Recipe, unknown_name
+from hasama.recipe import Recipe, counts, unknown_name
 
 Value = float | int | str
 
@@ -99,24 +99,19 @@ def search_space(recipe: Recipe, names: Iterable[str] | None = None) -> dict[str
         HasamaError: there is no such parameter, or one that was asked for decides nothing beside this recipe.
     """
     if names is None:
-        spaces = {name: SENSITIVE[name](recipe) for name in SENSITIVE if _counts(name, recipe)}
+        spaces = {name: SENSITIVE[name](recipe) for name in SENSITIVE if counts(name, recipe)}
         return {name: space for name, space in spaces.items() if space is not None}
     chosen: dict[str, Space] = {}
     for name in names:
         if name not in SENSITIVE | MORE:
             raise HasamaError(unknown_name(name, SENSITIVE | MORE, "parameter to search"))
-        space = (SENSITIVE | MORE)[name](recipe) if _counts(name, recipe) else None
+        space = (SENSITIVE | MORE)[name](recipe) if counts(name, recipe) else None
         if space is None:
             raise HasamaError(f"--search {name}: it decides nothing, or not alone, beside the rest of this recipe.")
         chosen[name] = _checked(name, space, recipe)
     if not chosen:
         raise HasamaError(f"--search takes some of {', '.join(SENSITIVE | MORE)}, with commas between them.")
     return chosen
-
-
-def _counts(name: str, recipe: Recipe) -> bool:
-    needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
-    return getattr(recipe, needed) in values
 
 
 def _checked(name: str, space: Space, recipe: Recipe) -> Space:

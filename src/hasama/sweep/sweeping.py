@@ -225,20 +225,25 @@ def climb(
 
 
 def begin_or_resume(plan: Sweep, trial: "Trial", run: Run) -> Opening:
-    """The trial's run: a new one, or where the process before left it.
+    """The trial's run: a new one, or where the process before left it."""
+    opening = Opening.resumed(run) if run.exists() else Opening.of(plan.source, drawn(plan, trial), run)
+    for _ in opening.scan():
+        pass
+    return opening
+
+
+def drawn(plan: Sweep, trial: "Trial") -> Recipe:
+    """The recipe with the trial's parameters.
 
     Raises:
-        PrunedError: what was drawn contradicts itself.
+        PrunedError: they contradict it, or cannot be built.
     """
     try:
         recipe = vary(plan.recipe, trial.params)
         check_buildable(recipe)
     except HasamaError as error:
         raise PrunedError(f"it cannot be so: {error}") from error
-    opening = Opening.resumed(run) if run.exists() else Opening.of(plan.source, recipe, run)
-    for _ in opening.scan():
-        pass
-    return opening
+    return recipe
 
 
 def train_to(opening: Opening, goal: float, device: str, stop: Callable[[], bool]) -> Iterator[Event]:
