@@ -18,12 +18,12 @@ import numpy as np
 
 import hasama
 from doctor import FAILURES, Case, source_of, train
-from hasama.doctor.autopilot import interventions
-from hasama.doctor.probe import project
-from hasama.images import to_images
-from hasama.latent import draw_latents, paint_all
-from hasama.metrics import coverage
-from hasama.run import Run
+from hasama.generators.sampling import draw_latents, paint_all
+from hasama.health.signals import project
+from hasama.metrics.neighbours import coverage
+from hasama.pictures.images import to_images
+from hasama.runs.autopilot import interventions
+from hasama.runs.folder import Run
 
 OUT = Path(__file__).parent / "out" / "autopilot"
 RESCUABLE = (

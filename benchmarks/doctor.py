@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 import hasama
-from hasama.doctor.health import examine
-from hasama.run import Run
+from hasama.health.checks import examine
+from hasama.runs.folder import Run
 
 OUT = Path(__file__).parent / "out" / "doctor"
 PROBE = ["--probe-kimg", "3", "--threads", "1", "--sample-kimg", "1000"]

@@ -2,7 +2,7 @@
 
     python benchmarks/health_cost.py [--threads 1] [--rounds 7]
 
-Whole training steps of `hasama.play` and looks of `hasama.doctor.probe` in turns, processor time, medians. The
+Whole training steps of `hasama.play` and looks of `hasama.health.signals` in turns, processor time, medians. The
 pictures are random: what a look costs does not depend on them. Wanted: less than 3 % at the default --probe-kimg, in
 runs of 100 kimg or more and in shorter ones.
 """
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 import hasama
-from hasama.dataset import batches, hold_back
 from hasama.device import keep_memory
-from hasama.doctor.probe import Probe
-from hasama.fitting import probe_interval
+from hasama.health.signals import Probe
+from hasama.pictures.dataset import batches, hold_back
+from hasama.runs.fitting import probe_interval
 
 CASES = {"dense": "28", "dcgan": "64", "stable": "64", "r3gan": "64", "stylegan": "64", "progressive": "64"}
 STEPS = 4

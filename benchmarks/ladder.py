@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from hasama.dataset import Pictures
-    from hasama.weights import Painter
+    from hasama.generators.generator_file import Painter
+    from hasama.pictures.dataset import Pictures
 
 OUT = Path(__file__).parent / "out" / "ladder"
 
@@ -106,7 +106,7 @@ class Row:
 def table(source: str, out: Path, only: list[str]) -> None:
     """Judge the runs in a folder; write table.md, a grid of each, and sheet.png."""
     import hasama
-    from hasama.run import Run
+    from hasama.runs.folder import Run
 
     runs = {name: Run(out / name) for name in only if (out / name / "generator.safetensors").is_file()}
     if not runs:
@@ -139,7 +139,7 @@ def real_features(pictures: "Pictures", out: Path) -> "torch.Tensor":
     """Of all real pictures, in the shuffled order; kept for the next table."""
     from safetensors.torch import load_file, save_file
 
-    from hasama.extractors import EXTRACTOR, vgg_features
+    from hasama.perception.extractors import EXTRACTOR, vgg_features
 
     file = out / f"real-{pictures.report.digest[:12]}-{EXTRACTOR}.safetensors"
     if not file.is_file():
@@ -154,8 +154,8 @@ def real_features(pictures: "Pictures", out: Path) -> "torch.Tensor":
 
 def fake_features(painter: "Painter", seed: int = LATENT_SEED) -> "torch.Tensor":
     """Of `COUNT` generated pictures."""
-    from hasama.extractors import vgg_features
-    from hasama.latent import draw_latents, labels_for, paint
+    from hasama.generators.sampling import draw_latents, labels_for, paint
+    from hasama.perception.extractors import vgg_features
 
     latents = draw_latents(seed, COUNT, painter.latent_size)
     return vgg_features(paint(painter, latents, labels_for(painter, COUNT)))
@@ -163,14 +163,16 @@ def fake_features(painter: "Painter", seed: int = LATENT_SEED) -> "torch.Tensor"
 
 def judge(name: str, reals: "torch.Tensor", fakes: "torch.Tensor", images_seen: int, minutes: float) -> Row:
     """KID against all reals; coverage of as many of them as there are fakes, on which it depends."""
-    from hasama.metrics import coverage, kid
+    from hasama.metrics.distances import kid
+    from hasama.metrics.neighbours import coverage
 
     return Row(name, kid(reals, fakes), coverage(reals[:COUNT], fakes, NEIGHBOURS), images_seen, minutes)
 
 
 def floor(reals: "torch.Tensor") -> Row:
     """One half of the real pictures judged against the other: what a perfect generator would get."""
-    from hasama.metrics import coverage, kid
+    from hasama.metrics.distances import kid
+    from hasama.metrics.neighbours import coverage
 
     half = min(COUNT, len(reals) // 2)
     one, other = reals[:half], reals[half : 2 * half]
@@ -179,7 +181,7 @@ def floor(reals: "torch.Tensor") -> Row:
 
 def markdown(rows: dict[str, Row], source: str, size: str) -> str:
     """The table, best KID first."""
-    from hasama.extractors import EXTRACTOR
+    from hasama.perception.extractors import EXTRACTOR
 
     ordered = sorted(rows.values(), key=lambda row: (row.name != FLOOR, row.kid))
     lines = [
@@ -200,7 +202,7 @@ def markdown(rows: dict[str, Row], source: str, size: str) -> str:
 def painted(painter: "Painter", count: int) -> "Image.Image":
     """A grid of eight columns; of each class in turn if there are classes."""
     import hasama
-    from hasama.latent import labels_for, paint_all
+    from hasama.generators.sampling import labels_for, paint_all
 
     latents = hasama.draw_latents(LATENT_SEED, count, painter.latent_size)
     return hasama.grid(paint_all(painter, latents, labels_for(painter, count)), 8)

@@ -14,7 +14,7 @@ import torch
 
 import hasama
 from hasama.device import keep_memory
-from hasama.models.progressive import grown
+from hasama.networks.architectures.progressive import grown
 
 SIDE = 64
 

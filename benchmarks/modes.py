@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import hasama
-from hasama.commands.flags import use_threads
-from hasama.commands.looking import numbers_of
-from hasama.covering import GROUNDS, KIMG, cover
+from hasama.cli.arguments import numbers_of
+from hasama.cli.flags import use_threads
 from hasama.device import keep_memory, pick_device
+from hasama.evaluation.coverage import GROUNDS, KIMG, cover
 from hasama.files import read_json, write_json
-from hasama.modes import Coverage, mean_coverage
-from hasama.run import Run
+from hasama.metrics.modes import Coverage, mean_coverage
+from hasama.runs.folder import Run
 
 KEPT = Path(__file__).parent / "out" / "modes"
 

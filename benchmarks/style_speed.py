@@ -46,7 +46,7 @@ def tutorial(content: np.ndarray, style: np.ndarray) -> Iterator[tuple[float, np
     import torch.nn.functional as F
     from torch import nn
 
-    from hasama.features import load_weights
+    from hasama.perception.vgg_weights import load_weights
 
     weights = load_weights()
 
@@ -140,9 +140,10 @@ def our_recipe(size: int, **changes):
 
 def ours(content: np.ndarray, style: np.ndarray, **changes) -> Iterator[tuple[float, np.ndarray]]:
     """The same with Hasama."""
+    from hasama.style.canvas.pictures import from_pixels
     from hasama.style.painting import plan
-    from hasama.style.pictures import from_pixels
-    from hasama.style.transfer import Style, repaint
+    from hasama.style.subject import Style
+    from hasama.style.transfer import repaint
 
     recipe = our_recipe(content.shape[0], **changes)
     for frame in repaint(plan(from_pixels(content), [Style(from_pixels(style))], recipe)):
@@ -168,10 +169,10 @@ def judged(content: np.ndarray, style: np.ndarray) -> Callable[[np.ndarray], flo
     """The tutorial's loss of a canvas [1, 3, H, W] in [0, 1], in float32."""
     import torch
 
-    from hasama.style.objective import judge
+    from hasama.style.canvas.pictures import from_pixels
+    from hasama.style.methods.objective import judge
     from hasama.style.painting import plan
-    from hasama.style.pictures import from_pixels
-    from hasama.style.transfer import Style, objective_for
+    from hasama.style.subject import Style, objective_for
 
     recipe = our_recipe(content.shape[0], precision="fp32")
     objective = objective_for(plan(from_pixels(content), [Style(from_pixels(style))], recipe), *content.shape[:2])

@@ -13,19 +13,19 @@ def main() -> None:
     """The command. HASAMA_TEST_SECONDS: how long `suggest` times steps. HASAMA_TEST_JUDGE: instead of KID, a figure
     that costs nothing: how far a picture's mean is from the middle grey, so that trials differ.
     """
-    import hasama.cli
-    import hasama.pace
-    import hasama.sweep.judging
-    from hasama.latent import draw_latents
+    import hasama.cli.app
+    import hasama.runs.pace
+    import hasama.tuning.sweep_score
+    from hasama.generators.sampling import draw_latents
 
     def cheap(*_: Any) -> Any:
         return lambda by: abs(by.paint(draw_latents(0, 4, by.latent_size)).mean() - 128.0) / 128
 
     if os.environ.get("HASAMA_TEST_JUDGE"):
-        hasama.sweep.judging.by_kid = cheap
+        hasama.tuning.sweep_score.by_kid = cheap
     if os.environ.get("HASAMA_TEST_SECONDS"):
-        hasama.pace.SECONDS = float(os.environ["HASAMA_TEST_SECONDS"])
-    hasama.cli.main()
+        hasama.runs.pace.SECONDS = float(os.environ["HASAMA_TEST_SECONDS"])
+    hasama.cli.app.main()
 
 
 COMMAND = [

@@ -65,7 +65,7 @@ def _child(
 
 
 def _main() -> None:
-    from hasama.cli import main
+    from hasama.cli.app import main
 
     main()
 

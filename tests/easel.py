@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hasama.cli import main
-from hasama.style.painting import Job, StyleSource
+from hasama.cli.app import main
+from hasama.style.painting_file import Job, StyleSource
 from hasama.style.recipe import StyleRecipe
 from odd_files import scene
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from hasama.features import BLOCKS, IMAGENET_MEAN, IMAGENET_STD, Weights
+from hasama.perception.vgg import BLOCKS, Weights
+from hasama.perception.vgg_weights import IMAGENET_MEAN, IMAGENET_STD
 
 WIDTHS = (4, 6, 8, 8, 8)
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from hasama.ada import Moves, Tones, Transforms, draw_transforms, mixture, placement, transform
-from hasama.augment import AUGMENTS, Augment, Augmented, augmented
-from hasama.diffaugment import Changes, change, draw_changes
-from hasama.penalties import squared_gradient
-from hasama.resample import REFLECTION, ZEROS, Sampled, Shifted
+from hasama.training.augmentation.ada import Moves, Tones, Transforms, draw_transforms, mixture, placement, transform
+from hasama.training.augmentation.augment import AUGMENTS, Augment, Augmented, augmented
+from hasama.training.augmentation.diffaugment import Changes, change, draw_changes
+from hasama.training.augmentation.resample import REFLECTION, ZEROS, Sampled, Shifted
+from hasama.training.penalties import squared_gradient
 
 NAMES = ("diffaugment", "ada")
 NEUTRAL: dict[str, float] = dict.fromkeys(("zoom", "stretch", "mirrored", "luma", "contrast", "saturation"), 1.0)
@@ -321,8 +321,10 @@ def test_hue_turns_red_into_green_and_grey_stays():
 def draw_numbers(images: Tensor, p: float, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """The numbers from which ADA makes its maps."""
     kept: dict[str, Tensor] = {}
-    monkeypatch.setattr("hasama.ada.placement", lambda m, size: kept.update(m._asdict()) or placement(m, size))
-    monkeypatch.setattr("hasama.ada.mixture", lambda t: kept.update(t._asdict()) or mixture(t))
+    monkeypatch.setattr(
+        "hasama.training.augmentation.ada.placement", lambda m, size: kept.update(m._asdict()) or placement(m, size)
+    )
+    monkeypatch.setattr("hasama.training.augmentation.ada.mixture", lambda t: kept.update(t._asdict()) or mixture(t))
     torch.manual_seed(3)
     draw_transforms(images, torch.tensor(p))
     return kept

@@ -10,7 +10,12 @@ import pytest
 import torch
 
 import hasama
-from hasama.doctor.autopilot import (
+from hasama.errors import HasamaError
+from hasama.health.check_generator import EARLY
+from hasama.health.checks import examine
+from hasama.health.findings import Finding
+from hasama.health.remedies import Remedy
+from hasama.runs.autopilot import (
     ATTEMPTS,
     Intervention,
     chosen,
@@ -20,11 +25,7 @@ from hasama.doctor.autopilot import (
     trusted,
     unanswered,
 )
-from hasama.doctor.findings import Finding
-from hasama.doctor.health import EARLY, examine
-from hasama.doctor.remedies import Remedy
-from hasama.errors import HasamaError
-from hasama.run import Run
+from hasama.runs.folder import Run
 from test_doctor import planted
 
 # A generator that is far too fast for its judge collapses within a few thousand pictures.

@@ -16,11 +16,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from command import HASAMA, TINY, hasama, make_pictures, refused
-from hasama.cli import _at_home
-from hasama.game import Step, Turn
-from hasama.recipe import RECIPES
-from hasama.run import Run
-from hasama.show import watch_training
+from hasama.cli.app import _at_home
+from hasama.cli.progress import watch_training
+from hasama.presets import RECIPES
+from hasama.runs.folder import Run
+from hasama.training.game import Step, Turn
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_and_errors_do_not_wait_for_torch():
-    code = "import sys; sys.argv = ['hasama', '--help']\nfrom hasama.cli import main\ntry: main()\n"
+    code = "import sys; sys.argv = ['hasama', '--help']\nfrom hasama.cli.app import main\ntry: main()\n"
     code += "except SystemExit: pass\nassert 'hasama.recipe' in sys.modules\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
     code = "import hasama, sys; assert 'torch' not in sys.modules; hasama.train; assert 'torch' in sys.modules"
@@ -264,7 +264,7 @@ def test_a_missing_extra_explains_itself(trained: Path, pictures: Path, tmp_path
         "        if name.split('.')[0] in hidden: raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Hide())\n"
         "u.find_spec = lambda name, *rest: None if name in hidden else real(name, *rest)\n"
-        "from hasama.cli import main; main()"
+        "from hasama.cli.app import main; main()"
     )
     for arguments, extra in (
         (["train", pictures, "--tensorboard", "--out", tmp_path / "run"], "hasama[tensorboard]"),
@@ -341,7 +341,7 @@ def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path
         "    if len(told) > 2: raise OSError(28, 'No space left on device')\n"
         "    return real(*a, **k)\n"
         "w.EventsWriter.write_event = write\n"
-        "from hasama.cli import main; main()"
+        "from hasama.cli.app import main; main()"
     )
     flags = ["train", str(pictures), *TINY, "--steps", "40", "--tensorboard", "--out", str(tmp_path / "run")]
     done = subprocess.run([sys.executable, "-c", kill, *flags], capture_output=True, timeout=120, check=False)
@@ -352,7 +352,7 @@ def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path
 def test_rate_and_time_left_after_the_autopilot_went_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("hasama.show.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("hasama.cli.terminal.LINE_SECONDS", 0.0)
     recipe = RECIPES["vae"].but(kimg=1.0, batch=20)
     seen = [*range(620, 801, 20), *range(20, 1001, 20)]  # resumed at 600, at 800 back to 0
     records = (Step(number, 20, Turn(torch.zeros(()), True, {}), Turn(torch.zeros(()), True, {})) for number in seen)

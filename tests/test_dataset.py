@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hasama import dataset
-from hasama.dataset import Batch, Form, Pictures, Reading, Report, Scan, batches, open_cached, open_pictures
 from hasama.errors import HasamaError
+from hasama.pictures import decoding as dataset
+from hasama.pictures.cache import Reading, open_cached, open_pictures
+from hasama.pictures.dataset import Batch, Pictures, Report, batches
+from hasama.pictures.decoding import Form, Scan
 from hasama.recipe import Recipe
 from odd_files import OddFile, encoded, odd_files, scene
 

@@ -9,13 +9,14 @@ import pytest
 
 import hasama as package
 from command import TINY, hasama, refused
-from hasama.cli import app
-from hasama.commands.flags import given
-from hasama.doctor.autopilot import Intervention
-from hasama.doctor.diagnosis import as_text, diagnose, save_page
+from hasama.cli.app import app
+from hasama.cli.flags import given
 from hasama.errors import HasamaError
-from hasama.plot import health_plot
-from hasama.run import Run
+from hasama.runs.autopilot import Intervention
+from hasama.runs.diagnosis import as_text, diagnose
+from hasama.runs.diagnosis_page import save_page
+from hasama.runs.folder import Run
+from hasama.runs.plot import health_plot
 from test_health import CASES, late, story
 
 
@@ -122,7 +123,7 @@ def test_of_a_long_log_only_what_matters_is_read_with_the_same_findings(tmp_path
     run = planted(tmp_path / "run", log)
     short = diagnose(run).seen
     assert {one.finding.name for one in short} >= {"discriminator-wins"}
-    monkeypatch.setattr("hasama.doctor.diagnosis.FULL", 10**9)
+    monkeypatch.setattr("hasama.runs.diagnosis.FULL", 10**9)
     assert diagnose(run).seen == short
 
 

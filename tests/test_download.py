@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from hasama import download
-from hasama.download import DOWNLOADS, Download, cache_folder, fetch
 from hasama.errors import HasamaError
-from hasama.sources import open_source
+from hasama.pictures import download
+from hasama.pictures.download import DOWNLOADS, Download, cache_folder, fetch
+from hasama.pictures.sources import open_source
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 

@@ -13,19 +13,21 @@ import torch
 from cyclopts import App
 
 from command import make_pictures
-from hasama import evaluation, extractors, figures
-from hasama.card import Trained, model_card
-from hasama.commands.judging import evaluate as command
-from hasama.dataset import open_pictures
-from hasama.download import cache_folder
+from hasama.cli.commands.evaluate import evaluate as command
 from hasama.errors import HasamaError
-from hasama.evaluation import evaluate
-from hasama.latent import labels_for
-from hasama.models.architectures import build
-from hasama.recipe import RECIPES
-from hasama.run import Run
-from hasama.subject import Judging, Subject
-from hasama.weights import Painter, load_generator, save_generator
+from hasama.evaluation import evaluate as evaluation
+from hasama.evaluation.evaluate import evaluate
+from hasama.evaluation.subject import Judging, Subject
+from hasama.generators.generator_file import Painter, load_generator, save_generator
+from hasama.generators.sampling import labels_for
+from hasama.metrics import intervals as figures
+from hasama.networks.registry import build
+from hasama.perception import extractors
+from hasama.pictures.cache import open_pictures
+from hasama.pictures.download import cache_folder
+from hasama.presets import RECIPES
+from hasama.runs.folder import Run
+from hasama.sharing.model_card import Trained, model_card
 from narrow_vgg import WIDTHS, narrow_weights
 
 CPU = torch.device("cpu")
@@ -298,7 +300,7 @@ def test_a_generator_that_is_replaced_while_it_is_judged_is_told_by_its_own_sum(
 def test_without_a_terminal_a_line_is_told_now_and_then(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("hasama.show.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("hasama.cli.terminal.LINE_SECONDS", 0.0)
     ask(run)
     assert "generated pictures 40/40\nfigures 0/40" in capsys.readouterr().out
 

@@ -13,16 +13,16 @@ from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
-import hasama.show
+import hasama.cli.progress
 from command import refused
 from easel import hasama_here, pixels_of
-from hasama.commands.looking import numbers_of
+from hasama.cli.arguments import numbers_of
 from hasama.errors import HasamaError
-from hasama.images import grid
-from hasama.latent import draw_latents, paint_all
-from hasama.models.architectures import build
+from hasama.generators.generator_file import Painter, load_generator, save_generator
+from hasama.generators.sampling import draw_latents, paint_all
+from hasama.networks.registry import build
+from hasama.pictures.images import grid
 from hasama.recipe import Recipe
-from hasama.weights import Painter, load_generator, save_generator
 
 TILE = 66  # of 64 pixels, with the gap
 
@@ -212,7 +212,7 @@ def test_photos_become_what_the_generator_paints(channels: int, mode: str, photo
 def test_an_interrupt_keeps_the_best_so_far(
     plain: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    watch = hasama.show.watch_projecting
+    watch = hasama.cli.progress.watch_projecting
 
     def interrupted(guesses: Iterator) -> Iterator:
         for guess in watch(guesses):
@@ -220,7 +220,7 @@ def test_an_interrupt_keeps_the_best_so_far(
                 os.kill(os.getpid(), signal.SIGINT)
             yield guess
 
-    monkeypatch.setattr(hasama.show, "watch_projecting", interrupted)
+    monkeypatch.setattr(hasama.cli.progress, "watch_projecting", interrupted)
     out = tmp_path / "out.png"
     done = hasama_here("project", plain, photo, "--steps", 100_000, "--out", out)
     assert done.returncode == 130
@@ -233,7 +233,7 @@ def test_an_interrupt_keeps_the_best_so_far(
 def test_without_a_terminal_a_line_is_told_now_and_then(
     plain: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(hasama.show, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(hasama.cli.progress, "LINE_SECONDS", 0.0)
     done = hasama_here("project", plain, photo, "--steps", 4, "--label", "dog", "--out", tmp_path / "out.png")
     assert "step 2/4" in done.stdout
     assert "left  loss" in done.stdout

@@ -16,17 +16,19 @@ from PIL import Image
 from torch import nn
 
 from command import hasama
-from hasama import export
-from hasama.card import Trained, model_card, sheet
-from hasama.cli import main
-from hasama.dataset import Report
+from hasama.cli.app import main
 from hasama.errors import HasamaError
-from hasama.export import header_of, save_onnx, settled, write_folder
-from hasama.latent import draw_latents, labels_for
-from hasama.models.architectures import build
-from hasama.recipe import RECIPES, Recipe
-from hasama.run import Run
-from hasama.weights import Painter, save_generator
+from hasama.generators.generator_file import Painter, save_generator
+from hasama.generators.sampling import draw_latents, labels_for
+from hasama.networks.registry import build
+from hasama.pictures.dataset import Report
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.sharing import onnx_export as export
+from hasama.sharing.folder import header_of, write_folder
+from hasama.sharing.model_card import Trained, model_card, sheet
+from hasama.sharing.onnx_export import save_onnx, settled
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 

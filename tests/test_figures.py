@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hasama import figures
-from hasama.figures import (
+from hasama.metrics import intervals as figures
+from hasama.metrics.distances import fid, kid
+from hasama.metrics.intervals import (
     Figure,
     by_neighbours,
     fid_interval,
@@ -19,7 +20,7 @@ from hasama.figures import (
     share_interval,
     stream,
 )
-from hasama.metrics import coverage, density, fid, kid, precision, recall
+from hasama.metrics.neighbours import coverage, density, precision, recall
 
 
 def normal(rng: np.random.Generator, count: int, size: int = 8, shift: float = 0.0) -> torch.Tensor:

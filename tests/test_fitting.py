@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import hasama
-from hasama.dataset import Report
 from hasama.errors import HasamaError
-from hasama.fitting import crossed, fit, probe_interval
-from hasama.plot import plot_losses
-from hasama.run import Run
-from hasama.session import reconciled
+from hasama.pictures.dataset import Report
+from hasama.runs.fitting import crossed, fit, probe_interval
+from hasama.runs.folder import Run
+from hasama.runs.plot import plot_losses
+from hasama.runs.session import reconciled
 
 RECIPE = hasama.Recipe(size="8", width=2, latent_size=4, batch=8, kimg=0.4, sample_kimg=0.1, precision="fp32")
 

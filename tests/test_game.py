@@ -9,20 +9,24 @@ import pytest
 import torch
 from torch import nn
 
-from hasama.dataset import Batch
 from hasama.errors import HasamaError
-from hasama.game import (
+from hasama.networks.calling import frozen
+from hasama.networks.pair import Extra, Pair
+from hasama.networks.registry import ARCHITECTURES, build
+from hasama.pictures.dataset import Batch
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
+from hasama.shapes import each, largest
+from hasama.training.game import Game
+from hasama.training.setup import mixes_images, new_game
+from hasama.training.turns import (
     EMA_WARM_UP,
-    Game,
     begin,
     discriminator_turn,
     draw_fakes,
     finish,
     follow,
-    frozen,
     generator_turn,
-    mixes_images,
-    new_game,
     noisy,
     opinions,
     penalties,
@@ -30,10 +34,6 @@ from hasama.game import (
     scheduled,
     verdict,
 )
-from hasama.models.architectures import ARCHITECTURES, build
-from hasama.models.pair import Extra, Pair
-from hasama.recipe import RECIPES, Recipe
-from hasama.shapes import each, largest
 
 TINY: dict[str, Any] = {"size": "8", "width": 2, "latent_size": 4, "batch": 4, "precision": "fp32"}
 

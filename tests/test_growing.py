@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hasama.game import begin, new_game, play
-from hasama.models.architectures import build
-from hasama.models.layers import MinibatchStd, channels_at, doublings, pixel_norm
-from hasama.models.msg import MSG, pyramid
-from hasama.models.pair import Pair
-from hasama.models.progressive import Progressive, faded_view, grown
-from hasama.recipe import RECIPES
+from hasama.networks.architectures.msg import MSG, pyramid
+from hasama.networks.architectures.progressive import Progressive, faded_view, grown
+from hasama.networks.layers import MinibatchStd, channels_at, doublings, pixel_norm
+from hasama.networks.pair import Pair
+from hasama.networks.registry import build
+from hasama.presets import RECIPES
 from hasama.shapes import largest
+from hasama.training.setup import new_game
+from hasama.training.turns import begin, play
 
 
 @given(images=st.integers(0, 10**6), steps=st.integers(1, 6), grow=st.floats(1, 1e5))

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hasama.doctor.findings import Finding, History
-from hasama.doctor.health import CHECKS, examine, relapses
-from hasama.doctor.remedies import EXPLANATIONS, TITLES, Remedy
-from hasama.recipe import RECIPES, Recipe
+from hasama.health.check_balance import relapses
+from hasama.health.checks import CHECKS, examine
+from hasama.health.explanations import EXPLANATIONS, TITLES
+from hasama.health.findings import Finding, History
+from hasama.health.remedies import Remedy
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
 
 RECIPE = RECIPES["dcgan"].but(kimg=200.0)
 IMAGES = {"used": 5000, "duplicates": []}

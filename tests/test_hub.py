@@ -18,14 +18,14 @@ import pytest
 import yaml
 
 from command import hasama, refused
-from hasama import hub
-from hasama.cli import main
-from hasama.dataset import Report
+from hasama.cli.app import main
 from hasama.errors import HasamaError
-from hasama.models.architectures import build
-from hasama.recipe import RECIPES
-from hasama.run import Run
-from hasama.weights import Painter, save_generator
+from hasama.generators.generator_file import Painter, save_generator
+from hasama.networks.registry import build
+from hasama.pictures.dataset import Report
+from hasama.presets import RECIPES
+from hasama.runs.folder import Run
+from hasama.sharing import hub
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 
@@ -338,7 +338,7 @@ def test_without_a_token_it_says_how_to_get_one(run: Path, stub: Stub):
 def test_the_saved_token_is_used(run: Path, stub: Stub, tmp_path: Path):
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "token").write_text("hf_saved\n")
-    code = "from hasama.hub import open_hub; print(open_hub())"
+    code = "from hasama.sharing.hub import open_hub; print(open_hub())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "token='hf_saved'" in done.stdout
 
@@ -346,7 +346,7 @@ def test_the_saved_token_is_used(run: Path, stub: Stub, tmp_path: Path):
 def test_without_the_extra_it_says_so_and_does_not_load_torch(run: Path):
     code = (
         "import sys; sys.modules['huggingface_hub'] = None; sys.argv = ['hasama', 'push', 'x', 'maria/cats']\n"
-        "from hasama.cli import main\n"
+        "from hasama.cli.app import main\n"
         "try: main()\n"
         "finally: assert 'torch' not in sys.modules"
     )

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
 from hasama.errors import HasamaError
-from hasama.images import (
+from hasama.pictures.images import (
     as_channels,
     eight_bits,
     fit_picture,

@@ -19,22 +19,14 @@ if keras.backend.backend() != "torch":
 
 from keras import layers  # noqa: E402
 
-from hasama.dataset import Batch  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
-from hasama.game import (  # noqa: E402
-    Game,
-    begin,
-    discriminator_turn,
-    draw_fakes,
-    follow,
-    generator_turn,
-    mixes_images,
-    new_game,
-    play,
-)
-from hasama.models.pair import KerasNetwork, Pair, as_torch  # noqa: E402
+from hasama.generators.generator_file import Painter, load_generator, save_generator  # noqa: E402
+from hasama.networks.pair import KerasNetwork, Pair, as_torch  # noqa: E402
+from hasama.pictures.dataset import Batch  # noqa: E402
 from hasama.recipe import Recipe  # noqa: E402
-from hasama.weights import Painter, load_generator, save_generator  # noqa: E402
+from hasama.training.game import Game
+from hasama.training.setup import mixes_images, new_game
+from hasama.training.turns import begin, discriminator_turn, draw_fakes, follow, generator_turn, play
 
 FIRST: dict[str, Any] = {"data_format": "channels_first"}
 
@@ -278,5 +270,5 @@ def test_a_keras_class_that_cannot_be_copied_plays_without_the_average():
 def test_torch_networks_are_taken_as_they_are_and_keras_is_not_imported():
     network = torch.nn.Linear(2, 2)
     assert as_torch(network) is network
-    code = "import sys, hasama.game, hasama.models.architectures; sys.exit('keras' in sys.modules)"
+    code = "import sys, hasama.training.turns, hasama.networks.registry; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from hasama.dataset import Batch
 from hasama.errors import HasamaError
-from hasama.export import save_onnx
-from hasama.game import Game, begin, discriminator_turn, draw_fakes, generator_turn, new_game, play
-from hasama.models.architectures import ARCHITECTURES, build
-from hasama.recipe import RECIPES, Recipe
-from hasama.weights import Painter, load_generator, save_generator
+from hasama.generators.generator_file import Painter, load_generator, save_generator
+from hasama.networks.registry import ARCHITECTURES, build
+from hasama.pictures.dataset import Batch
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
+from hasama.sharing.onnx_export import save_onnx
+from hasama.training.game import Game
+from hasama.training.setup import new_game
+from hasama.training.turns import begin, discriminator_turn, draw_fakes, generator_turn, play
 
 ARCHITECTURES_THAT_PLAY = [name for name in ARCHITECTURES if name != "vae"]
 BATCH, CLASSES = 4, 3

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hasama.directions import find_directions
 from hasama.errors import HasamaError
-from hasama.latent import (
+from hasama.generators.directions import find_directions
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import (
     PAINT_AT_ONCE,
     centre_of,
     codes_of,
@@ -30,10 +31,9 @@ from hasama.latent import (
     truncate,
     walk,
 )
-from hasama.models.architectures import build
-from hasama.models.progressive import Progressive
+from hasama.networks.architectures.progressive import Progressive
+from hasama.networks.registry import build
 from hasama.recipe import Recipe
-from hasama.weights import Painter
 
 seeds = st.integers(0, 2**63 - 1)
 

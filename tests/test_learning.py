@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from command import hasama
-from hasama.dataset import open_pictures
-from hasama.latent import draw_latents, paint
-from hasama.recipe import RECIPES
-from hasama.run import Run
-from hasama.weights import load_generator
+from hasama.generators.generator_file import load_generator
+from hasama.generators.sampling import draw_latents, paint
+from hasama.pictures.cache import open_pictures
+from hasama.presets import RECIPES
+from hasama.runs.folder import Run
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 

@@ -8,22 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import hasama.metrics as metrics
+import hasama.metrics.distances as metrics
 from hasama.errors import HasamaError
-from hasama.metrics import (
-    Moments,
-    coverage,
-    density,
-    fid,
-    frechet,
-    in_their_span,
-    kid,
-    moments,
-    neighbourhoods,
-    precision,
-    recall,
-    squared_mmd,
-)
+from hasama.metrics.distances import Moments, fid, frechet, in_their_span, kid, moments, squared_mmd
+from hasama.metrics.neighbours import coverage, density, neighbourhoods, precision, recall
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -9,14 +9,15 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from hasama.errors import HasamaError
-from hasama.models import strided, vae
-from hasama.models.architectures import build
-from hasama.models.dcgan import DCGAN
-from hasama.models.dense import Dense
-from hasama.models.layers import Conditioned, Dropout, Projection, cut, halvings, widths
-from hasama.models.pair import Pair
-from hasama.models.strided import Double, Halve
-from hasama.models.vae import VAE, gaussian_loss
+from hasama.networks import strided
+from hasama.networks.architectures import vae
+from hasama.networks.architectures.dcgan import DCGAN
+from hasama.networks.architectures.dense import Dense
+from hasama.networks.architectures.vae import VAE, gaussian_loss
+from hasama.networks.layers import Conditioned, Dropout, Projection, cut, halvings, widths
+from hasama.networks.pair import Pair
+from hasama.networks.registry import build
+from hasama.networks.strided import Double, Halve
 from hasama.recipe import Recipe
 
 # --- shapes and gradients -------------------------------------------------------------------------

@@ -20,13 +20,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-import hasama.commands.covering as command
-import hasama.covering as covering
-import hasama.stacked as stacked
-from hasama.covering import STACKED, Covering, Plane, cover
+import hasama.cli.commands.coverage as command
+import hasama.evaluation.coverage as covering
+import hasama.evaluation.stacked_mnist as stacked
 from hasama.errors import HasamaError
-from hasama.models.points import PointNetworks
-from hasama.modes import (
+from hasama.evaluation.coverage import STACKED, Covering, Plane, cover
+from hasama.evaluation.stacked_mnist import (
+    DigitSet,
+    Learning,
+    Reader,
+    Stacks,
+    learn_to_read,
+    open_digits,
+    read_stacks,
+)
+from hasama.metrics.modes import (
     MIXTURES,
     Coverage,
     Mixture,
@@ -41,9 +49,9 @@ from hasama.modes import (
     modes_of,
     stack,
 )
-from hasama.recipe import RECIPES
-from hasama.run import Run
-from hasama.stacked import DigitSet, Learning, Reader, Stacks, learn_to_read, open_digits, read_stacks
+from hasama.networks.architectures.points import PointNetworks
+from hasama.presets import RECIPES
+from hasama.runs.folder import Run
 
 seeds = st.integers(0, 2**63 - 1)
 names = st.sampled_from(sorted(MIXTURES))
@@ -436,13 +444,13 @@ def test_the_command_goes_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.Mo
     code = f"""
 import hasama.covering, hasama.run, os, sys
 from hasama.cli import main
-hasama.covering.SAVE_SECONDS = 0.0
-save = hasama.run.Run.save_game
+hasama.evaluation.coverage.SAVE_SECONDS = 0.0
+save = hasama.runs.folder.Run.save_game
 def saves(run, game):
     save(run, game)
     if run.folder.name == "seed-4" and game.images_seen == 700:
         os.kill(os.getpid(), 9)
-hasama.run.Run.save_game = saves
+hasama.runs.folder.Run.save_game = saves
 sys.argv = ["hasama", *{words!r}, {str(kept)!r}]
 sys.exit(main())
 """

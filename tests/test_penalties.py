@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from hasama.penalties import PENALTIES, between, squared_gradient, unit_gradient
 from hasama.shapes import largest
+from hasama.training.penalties import PENALTIES, between, squared_gradient, unit_gradient
 
 SHAPE = (5, 3, 4, 2)  # images [N, C, H, W]
 

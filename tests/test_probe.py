@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import hasama
-from hasama.dataset import Pictures, _some_of, hold_back
-from hasama.doctor.probe import Probe, _nearest, project, sizes
-from hasama.game import Game
-from hasama.models.architectures import build
+from hasama.health.signals import Probe, _nearest, project, sizes
+from hasama.networks.registry import build
+from hasama.pictures.dataset import Pictures, _some_of, hold_back
+from hasama.training.game import Game
 
 
 @pytest.fixture(scope="module")

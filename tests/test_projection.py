@@ -9,23 +9,12 @@ import torch
 from torch import nn
 
 from hasama.errors import HasamaError
-from hasama.latent import codes_of, draw_latents, images_of
-from hasama.models.dense import Dense
-from hasama.models.stylegan import StyleGAN
-from hasama.projection import (
-    SHELL,
-    Guess,
-    Space,
-    _target,
-    best_of,
-    distances,
-    into_shell,
-    on_white,
-    project,
-    ramp,
-    space_of,
-)
-from hasama.weights import Painter
+from hasama.generators.generator_file import Painter
+from hasama.generators.projection import SHELL, Guess, Space, best_of, into_shell, project, ramp, space_of
+from hasama.generators.projection_distance import _target, distances, on_white
+from hasama.generators.sampling import codes_of, draw_latents, images_of
+from hasama.networks.architectures.dense import Dense
+from hasama.networks.architectures.stylegan import StyleGAN
 from narrow_vgg import narrow_weights
 
 NARROW = narrow_weights()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import hasama
-from hasama.recipe import PRESETS
+from hasama.presets import PRESETS
 from hasama.style.recipe import STYLE_PRESETS
 
 ROOT = Path(__file__).parent.parent

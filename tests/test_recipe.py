@@ -15,24 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasama import recipe as module
-from hasama.augment import AUGMENTS
 from hasama.errors import HasamaError
-from hasama.game import new_game
-from hasama.losses import OBJECTIVES
-from hasama.models.architectures import ARCHITECTURES, build
-from hasama.penalties import PENALTIES
-from hasama.recipe import (
-    DEFAULTS,
-    LARGEST_SIDE,
-    MEANS_NOTHING_WITHOUT,
-    PRESETS,
-    RECIPES,
-    Recipe,
-    flag,
-    parse_size,
-    recipe_named,
-)
-from hasama.referee import REFEREES
+from hasama.networks.registry import ARCHITECTURES, build
+from hasama.options import flag
+from hasama.presets import PRESETS, RECIPES, recipe_named
+from hasama.recipe import DEFAULTS, LARGEST_SIDE, MEANS_NOTHING_WITHOUT, Recipe, parse_size
+from hasama.training.augmentation.augment import AUGMENTS
+from hasama.training.balance import REFEREES
+from hasama.training.objectives import OBJECTIVES
+from hasama.training.penalties import PENALTIES
+from hasama.training.setup import new_game
 
 
 def without_shape_checks() -> Any:

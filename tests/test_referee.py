@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from hasama.recipe import RECIPES, Recipe
-from hasama.referee import REFEREES, Moment, always, critic_steps, skip_strong
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
+from hasama.training.balance import REFEREES, Moment, always, critic_steps, skip_strong
 
 
 def moment(step: int = 0, accuracy: float = 0.5) -> Moment:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from command import TINY, hasama, make_pictures, refused, start
-from hasama.run import Run
+from hasama.runs.folder import Run
 
 TIMES = ("seconds", "images_per_second")
 

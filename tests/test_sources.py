@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.sources import LARGEST_ENTRY, Entry, open_source
+from hasama.pictures.entries import LARGEST_ENTRY, Entry
+from hasama.pictures.sources import open_source
 from odd_files import encoded
 
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hasama.style.canvas import WINDOW, Canvas, noise, resized
-from hasama.style.lbfgs import GIVE_UP
+from hasama.style.canvas.canvas import WINDOW, Canvas, noise, resized
+from hasama.style.canvas.lbfgs import GIVE_UP
 from hasama.style.recipe import StyleRecipe
 
 KINDS = ("adam", "lbfgs", "gradient-descent")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hasama.style.colour import (
+from hasama.style.canvas.colour import (
     LEAST_VARIANCE,
     colours_of,
     in_grey,

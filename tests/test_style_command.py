@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 from command import HASAMA, TINY, hasama, refused
 from easel import STEPS, brief, hasama_here, lay_out, pixels_of, style_scene
-from hasama.images import picture_format
+from hasama.pictures.images import picture_format
 from odd_files import claiming, encoded, scene
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -140,7 +140,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_bit(uninterrupted: Pat
 def test_killed_in_the_middle_it_goes_on_to_the_bit(uninterrupted: Path, tmp_path: Path):
     out = tmp_path / "out.png"
     command = ["style", *lay_out(tmp_path), "--out", out, *brief(**LONG)]
-    process = start_slowly(command, "hasama.style.painting.SAVE_SECONDS = 0")
+    process = start_slowly(command, "hasama.style.painting_file.SAVE_SECONDS = 0")
     wait_for(tmp_path / "out.png.part", process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)

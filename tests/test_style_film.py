@@ -15,11 +15,12 @@ from PIL import Image
 from command import refused
 from easel import BRIEF_RECIPE, brief, hasama_here, lay_out, style_scene
 from hasama.errors import HasamaError
-from hasama.images import save_picture
+from hasama.pictures.images import save_picture
+from hasama.pictures.video import save_film
 from hasama.style.film import carried_along, open_film, paint_film
-from hasama.style.painting import Job, StyleSource, stylize
+from hasama.style.painting import stylize
+from hasama.style.painting_file import Job, StyleSource
 from hasama.style.recipe import StyleRecipe
-from hasama.video import save_film
 
 cv2 = pytest.importorskip("cv2")
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hasama.style.losses import (
+from hasama.style.methods.losses import (
     REGULAR,
     STYLE_LOSSES,
     TINY,
@@ -21,7 +21,7 @@ from hasama.style.losses import (
     total_variation,
     wasserstein_distance,
 )
-from hasama.style.moments import Moments, moments
+from hasama.style.methods.moments import Moments, moments
 
 few = settings(max_examples=20)
 LOSSES = sorted(STYLE_LOSSES)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hasama.errors import HasamaError
 from hasama.style import memory
+from hasama.style.canvas.pictures import Picture
 from hasama.style.memory import (
     default_budget,
     fixed_bytes,
@@ -26,9 +27,8 @@ from hasama.style.memory import (
     window_bytes,
 )
 from hasama.style.painting import Machine, plan
-from hasama.style.pictures import Picture
 from hasama.style.recipe import StyleRecipe
-from hasama.style.transfer import Style
+from hasama.style.subject import Style
 
 BEST = StyleRecipe(optimizer="adam")
 QUICK = StyleRecipe(style_layers="relu1_1,relu2_1", content_layers="relu2_1")  # lbfgs, adam beyond a megapixel

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hasama.style.moments import ROWS, Moments, blend, moments
+from hasama.style.methods.moments import ROWS, Moments, blend, moments
 
 few = settings(max_examples=20)
 sides = st.integers(1, 9)

@@ -12,20 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hasama.features import VGG, layer_names, load_weights, stride_of
-from hasama.style.losses import REGULAR, STYLE_LOSSES, TINY
-from hasama.style.objective import (
-    Judgement,
-    Objective,
-    Region,
-    Still,
-    activations_of,
-    judge,
-    layer_size,
-    masks_for,
-    style_moments,
-)
-from hasama.style.tiles import Tile, cut_up
+from hasama.perception.vgg import VGG, layer_names, stride_of
+from hasama.perception.vgg_weights import load_weights
+from hasama.style.canvas.tiles import Tile, cut_up
+from hasama.style.methods.losses import REGULAR, STYLE_LOSSES, TINY
+from hasama.style.methods.objective import Judgement, Objective, Region, Still, judge
+from hasama.style.methods.targets import activations_of, layer_size, masks_for, style_moments
 from narrow_vgg import narrow_weights, soft_picture
 
 few = settings(max_examples=15)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
 from hasama.errors import HasamaError
-from hasama.style.pictures import (
+from hasama.style.canvas.pictures import (
     Picture,
     eight_bit_pixels,
     fitted_mask,

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasama.errors import HasamaError
-from hasama.features import check_layers, layer_names
-from hasama.recipe import flag
+from hasama.options import flag
+from hasama.perception.vgg import check_layers, layer_names
 from hasama.style import recipe as module
 from hasama.style.recipe import (
     LARGEST_FOR_LBFGS,

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hasama.features import VGG, layer_names, reach_of, stride_of
-from hasama.style.objective import layer_size
-from hasama.style.tiles import Box, Tile, cut_up, halo_of
+from hasama.perception.vgg import VGG, layer_names, reach_of, stride_of
+from hasama.style.canvas.tiles import Box, Tile, cut_up, halo_of
+from hasama.style.methods.targets import layer_size
 from narrow_vgg import narrow_weights, soft_picture
 
 few = settings(max_examples=25)

@@ -14,15 +14,17 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from hasama.errors import HasamaError
-from hasama.features import Weights, load_weights
-from hasama.style import transfer
-from hasama.style.canvas import WINDOW, Canvas, noise
-from hasama.style.colour import colours_of
-from hasama.style.lbfgs import GIVE_UP
-from hasama.style.objective import Judgement
-from hasama.style.pictures import Picture, from_pixels, to_canvas
+from hasama.perception.vgg import Weights
+from hasama.perception.vgg_weights import load_weights
+from hasama.style import subject as transfer
+from hasama.style.canvas.canvas import WINDOW, Canvas, noise
+from hasama.style.canvas.colour import colours_of
+from hasama.style.canvas.lbfgs import GIVE_UP
+from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
+from hasama.style.methods.objective import Judgement
 from hasama.style.recipe import StyleRecipe
-from hasama.style.transfer import Frame, Style, Subject, finished, network_for, repaint, style_image
+from hasama.style.subject import Style, Subject, finished, network_for, style_image
+from hasama.style.transfer import Frame, repaint
 
 CPU = torch.device("cpu")
 OPTIMIZERS = ("adam", "lbfgs", "gradient-descent")

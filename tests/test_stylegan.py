@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hasama.latent import is_styled
-from hasama.models.stylegan import Generator, Modulated, StyleGAN, doubled, low_pass, path_length_cost
+from hasama.generators.sampling import is_styled
+from hasama.networks.architectures.stylegan import Generator, Modulated, StyleGAN, doubled, low_pass, path_length_cost
 
 
 def textbook(layer: Modulated, maps: torch.Tensor, style: torch.Tensor) -> torch.Tensor:

@@ -12,15 +12,16 @@ from PIL import Image
 
 from advice import advise
 from command import hasama, make_pictures, refused
-from hasama.commands.advising import suggest
-from hasama.dataset import open_pictures
+from hasama.cli.commands.suggest import suggest
 from hasama.errors import HasamaError
-from hasama.pace import Pace, measure
-from hasama.recipe import RECIPES, Recipe, flags_of_difference
-from hasama.run import Run
-from hasama.sources import open_source
-from hasama.suggestion import choose_form, choose_rest, smaller, warnings_about_machine, with_length
-from hasama.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
+from hasama.pictures.cache import open_pictures
+from hasama.pictures.sources import open_source
+from hasama.presets import RECIPES, flags_of_difference
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.runs.pace import Pace, measure
+from hasama.tuning.suggest import choose_form, choose_rest, smaller, warnings_about_machine, with_length
+from hasama.tuning.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
 
 CPU = Machine("cpu", "the processor", 2, True, 8 * 2**30, 2, 0.0)
 SQUARE = Headers(5000, 200, 200, 1.0, 1.0, False, {"": 5000})

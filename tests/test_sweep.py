@@ -19,16 +19,18 @@ optuna = pytest.importorskip("optuna")
 
 from advice import COMMAND, TINY, advise, begin_sweep  # noqa: E402
 from command import refused  # noqa: E402
-from hasama.commands.advising import sweep as command  # noqa: E402
-from hasama.commands.training import TrainingFlags  # noqa: E402
-from hasama.dataset import Pictures, open_pictures  # noqa: E402
+from hasama.cli.commands.sweep import sweep as command  # noqa: E402
+from hasama.cli.commands.train import TrainingFlags  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
-from hasama.game import EMA_WARM_UP, Step  # noqa: E402
-from hasama.recipe import DEFAULTS, RECIPES, Recipe, flags_of_difference, train_command  # noqa: E402
-from hasama.run import Run  # noqa: E402
-from hasama.session import train  # noqa: E402
-from hasama.sweep.chart import look, plot_sweep  # noqa: E402
-from hasama.sweep.search import (  # noqa: E402
+from hasama.pictures.cache import open_pictures
+from hasama.pictures.dataset import Pictures  # noqa: E402
+from hasama.presets import RECIPES, flags_of_difference, train_command
+from hasama.recipe import DEFAULTS, Recipe  # noqa: E402
+from hasama.runs.folder import Run  # noqa: E402
+from hasama.runs.session import train  # noqa: E402
+from hasama.training.game import Step
+from hasama.training.turns import EMA_WARM_UP  # noqa: E402
+from hasama.tuning.search_space import (  # fmt: skip
     EMA_SHARE,
     MORE,
     SENSITIVE,
@@ -37,9 +39,9 @@ from hasama.sweep.search import (  # noqa: E402
     middle,
     search_space,
     vary,
-)  # fmt: skip
-from hasama.sweep.storage import url_of  # noqa: E402
-from hasama.sweep.study import (  # noqa: E402
+)
+from hasama.tuning.storage import url_of  # noqa: E402
+from hasama.tuning.study import (  # fmt: skip
     DEATHS_MOST,
     Memory,
     Outcome,
@@ -53,8 +55,9 @@ from hasama.sweep.study import (  # noqa: E402
     outcomes,
     take,
     take_up_again,
-)  # fmt: skip
-from hasama.sweep.sweeping import RUNGS, Event, Sweep, ranked, sweep  # noqa: E402
+)
+from hasama.tuning.sweep import RUNGS, Event, Sweep, ranked, sweep  # noqa: E402
+from hasama.tuning.sweep_chart import look, plot_sweep  # noqa: E402
 
 SMALL = RECIPES["dcgan"].but(size="8", width=4, latent_size=8, batch=8, precision="fp32", kimg=0.064, probe_kimg=0.0)
 
@@ -207,8 +210,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(pictures: Path, tmp_path: Pat
 @pytest.fixture
 def plan(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """Three trials of eight steps; without the plots, which would take longer than they do."""
-    monkeypatch.setattr("hasama.fitting.plot_losses", lambda *given: None)
-    monkeypatch.setattr("hasama.sweep.sweeping.plot_sweep", lambda *given: None)
+    monkeypatch.setattr("hasama.runs.fitting.plot_losses", lambda *given: None)
+    monkeypatch.setattr("hasama.tuning.sweep.plot_sweep", lambda *given: None)
     out = tmp_path / "sweep"
     space = search_space(SMALL, ["generator_lr", "beta1"])
     return Sweep(str(pictures), SMALL, space, out, url_of(str(out / "sweep.db")), "some", 3, 60, SMALL.but(kimg=9.0))
@@ -471,8 +474,8 @@ def test_parameters_that_are_asked_for():
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_the_command_of_a_recipe_gives_the_recipe(name: str, monkeypatch: pytest.MonkeyPatch):
     """What is typed is parsed to the same recipe."""
-    from hasama.cli import app
-    from hasama.commands.flags import given
+    from hasama.cli.app import app
+    from hasama.cli.flags import given
 
     recipe = vary(RECIPES[name].but(mirror=True, kimg=1234567.0), {"generator_lr": 0.0012345678, "beta1": 0.25})
     _, *typed = shlex.split(train_command("a folder/of it's", recipe, name))

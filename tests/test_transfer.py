@@ -8,11 +8,14 @@ import torch
 
 from command import TINY, hasama, refused
 from hasama.errors import HasamaError
-from hasama.game import bare, freeze_first, new_game, play
-from hasama.models.architectures import build
-from hasama.recipe import RECIPES, Recipe
-from hasama.run import Run
-from hasama.transfer import check_like, inherit
+from hasama.networks.registry import build
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.runs.transfer import check_like, inherit
+from hasama.training.augmentation.augment import bare
+from hasama.training.setup import freeze_first, new_game
+from hasama.training.turns import play
 
 GROWING = ["progressive", "msg", "stylegan", "r3gan", "fast"]
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from hasama.errors import HasamaError
-from hasama.video import save_film
+from hasama.pictures.video import save_film
 
 
 def frames(count: int = 7, size: tuple[int, int] = (33, 21), mode: str = "RGB") -> list[Image.Image]:

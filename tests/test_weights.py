@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hasama.errors import HasamaError
-from hasama.game import new_game, play
-from hasama.latent import draw_latents
-from hasama.models.architectures import build
-from hasama.models.pair import Pair
-from hasama.recipe import RECIPES
-from hasama.weights import Painter, load_generator, save_generator
+from hasama.generators.generator_file import Painter, load_generator, save_generator
+from hasama.generators.sampling import draw_latents
+from hasama.networks.pair import Pair
+from hasama.networks.registry import build
+from hasama.presets import RECIPES
+from hasama.training.setup import new_game
+from hasama.training.turns import play
 
 TINY = {"size": "8", "width": 2, "latent_size": 4, "batch": 4, "precision": "fp32"}
 

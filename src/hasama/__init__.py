@@ -10,7 +10,8 @@ for step in hasama.train("digits", recipe, "runs/digits"):
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from hasama.version import __version__
+
 
 if TYPE_CHECKING:
     from hasama.dataset import Batch, Pictures, batches, open_pictures

@@ -1,5 +1,5 @@
 """`python -m hasama` is the command `hasama`."""
 
-from hasama.cli import main
+from hasama.cli.app import main
 
 main()

@@ -5,34 +5,35 @@ does not import torch, so that `hasama --help` is quick.
 """
 
 import dataclasses
-import difflib
-import math
 import re
-import shlex
-import sys
-import types
-import typing
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
+from hasama.options import check_fields, flag, option, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
+
+
 Objective = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
+
+
 Penalty = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
+
+
 RefereeName = Literal["always", "skip-strong", "critic-steps"]
+
+
 Augmentation = Literal["none", "diffaugment", "ada"]
+
+
 Fit = Literal["crop", "pad", "stretch"]
+
+
 Colour = Literal["auto", "grey", "rgb", "rgba"]
 
+
 LARGEST_SIDE = 4096
-
-
-def option(default: Any, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
-    """A field of the recipe with the sentence that explains it and the range it must keep to."""
-    return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -254,110 +255,10 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def flag(name: str) -> str:
-    """generator_lr -> --generator-lr"""
-    return "--" + name.replace("_", "-")
-
-
-def flags_of(changes: Mapping[str, Any]) -> list[str]:
-    """What to type for fields of a recipe: {'size': '64', 'mirror': True} -> ['--size', '64', '--mirror'].
-
-    None is a field's way of saying that nothing was given: it cannot be typed, and is left out.
-    """
-    typed: list[str] = []
-    for name, value in changes.items():
-        if isinstance(value, bool):
-            typed.append(flag(name) if value else "--no-" + flag(name)[2:])
-        elif value is not None:
-            typed += [flag(name), *map(_typed, value if isinstance(value, (tuple, list)) else (value,))]
-    return typed
-
-
-def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
-    """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
-    changes = {name: value for name, (value, _) in recipe.differences(preset).items()}
-    if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
-        changes["gamma"] = recipe.penalty_weight if counts("gamma", recipe) else None
-    return flags_of(changes)
-
-
 def counts(name: str, recipe: Recipe) -> bool:
     """Whether a field does anything beside the recipe's others."""
     needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
     return getattr(recipe, needed) in values
-
-
-def _typed(value: object) -> str:
-    """1000.0 -> '1000'; what six digits cannot tell is written out."""
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
-
-
-def unknown_name(name: str, known: Iterable[str], what: str) -> str:
-    """'There is no recipe dcgna. Did you mean dcgan?', or the list of those there are."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
-    return f"There is no {what} called {name!r}. {hint}"
-
-
-def check_fields(recipe: Any) -> None:
-    """Hold every field of a dataclass of `option`s against its type and range.
-
-    Raises:
-        HasamaError: one is of the wrong kind or out of range.
-    """
-    for field in dataclasses.fields(recipe):
-        _check(field, getattr(recipe, field.name))
-
-
-def preset_named(name: str, presets: dict[str, Any], what: str) -> Any:
-    """One of some presets.
-
-    Raises:
-        HasamaError: there is none of that name; the message offers the nearest.
-    """
-    try:
-        return presets[name]
-    except KeyError:
-        raise HasamaError(unknown_name(name, presets, what)) from None
-
-
-def _check(field: dataclasses.Field, value: Any) -> None:
-    """Hold one value against its field's type and range."""
-    if not _is_a(field.type, value):
-        raise HasamaError(f"{flag(field.name)} takes {_in_words(field.type)}; got {value!r}.")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        least, most = field.metadata["least"], field.metadata["most"]
-        if not (least <= value <= most and abs(value) <= sys.float_info.max):  # false for NaN, too
-            bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
-            raise HasamaError(f"{flag(field.name)} must be {bounds}; got {value}.")
-
-
-def _is_a(hint: Any, value: Any) -> bool:
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return value in options and isinstance(value, str)
-    if origin is types.UnionType:
-        return any(_is_a(one, value) for one in options)
-    if origin is tuple:
-        return isinstance(value, tuple) and len(value) == len(options) and all(map(_is_a, options, value))
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _in_words(hint: Any) -> str:
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(options)
-    if origin is types.UnionType:
-        return _in_words(options[0])
-    if origin is tuple:
-        return "two numbers"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[hint]
 
 
 MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -376,103 +277,9 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that only do something together with a value of another: silence would be a lie."""
 
+
 BEFORE_THEY_WERE: dict[str, Any] = {"held_back": 0.0}
 """What held in the runs of versions that did not know these fields, where it was not today's default."""
 
+
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}
-
-# What each preset changes, and nothing else.
-PRESETS: dict[str, dict[str, Any]] = {
-    # Radford et al. 2016; the batch is the classic PyTorch example's.
-    "dcgan": {},
-    # The lesson's first GAN: 100-256-512-1024-pixels against 1024-512-256-1.
-    "dense": {"architecture": "dense", "width": 256, "size": "28", "batch": 128},
-    # Kingma & Welling 2014: the baseline that GANs beat, with the same convolutions.
-    "vae": {"architecture": "vae", "latent_size": 64, "generator_lr": 1e-3, "discriminator_lr": 1e-3},
-    # Mao et al. 2017.
-    "lsgan": {"objective": "least-squares"},
-    # Gulrajani et al. 2017, algorithm 1.
-    "wgan-gp": {
-        "objective": "wasserstein", "penalty": "wgan-gp", "discriminator_norm": "none",
-        "referee": "critic-steps",
-        "generator_lr": 1e-4, "discriminator_lr": 1e-4,
-        "generator_betas": (0.0, 0.9), "discriminator_betas": (0.0, 0.9),
-    },
-    # Huang et al. 2024 without their architecture: relativistic, both penalties, no momentum. With this penalty the
-    # players bear five times dcgan's rates, and without batch normalisation they need them.
-    "stable": {
-        "objective": "relativistic", "penalty": "r1+r2", "discriminator_norm": "none",
-        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
-        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
-    },
-    # Huang et al. 2024, config E, with its schedules. Narrow, in small batches and with a larger rate and penalty
-    # than theirs, for people who have hours, not weeks (benchmarks/ladder.py).
-    "r3gan": {
-        "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 32,
-        "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.25,
-        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
-        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
-    },
-    # The next three have equalised weights, N(0, 1), which the papers' rates of 1e-3 to 2e-3 move in millions of
-    # images; with 6e-3 they move as fast as dcgan's do. (A rate is relative to the size of what it moves.)
-    # Karras et al. 2018; their objective is WGAN-GP, but R1 is steadier and cheaper (Mescheder et al. 2018).
-    "progressive": {
-        "architecture": "progressive", "width": 16, "latent_size": 128, "batch": 32, "kimg": 200.0,
-        "penalty": "r1", "penalty_every": 4, "gamma": 2.0, "generator_lr": 6e-3, "discriminator_lr": 6e-3,
-        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
-    },
-    # Karnewar & Wang 2020, with the objective and the penalties of Huang et al. 2024.
-    "msg": {
-        "architecture": "msg", "width": 16, "latent_size": 128, "batch": 32,
-        "objective": "relativistic", "penalty": "r1+r2",
-        "generator_lr": 6e-3, "discriminator_lr": 6e-3,
-        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
-    },
-    # Karras et al. 2020: lazy R1 and path length; narrower than the paper's 512 channels.
-    "stylegan": {
-        "architecture": "stylegan", "width": 16, "latent_size": 128, "mapping_layers": 4, "path_length": 2.0,
-        "penalty": "r1", "penalty_every": 16, "gamma": 4.0, "generator_lr": 6e-3, "discriminator_lr": 6e-3,
-        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99), "batch": 32,
-    },
-    # Liu et al. 2021: 50 to 500 pictures in an hour; with the objective and the penalties of Huang et al. 2024.
-    "fast": {
-        "architecture": "fast", "width": 16, "latent_size": 128, "batch": 16, "kimg": 300.0,
-        "objective": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "augment": "diffaugment",
-        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
-        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
-    },
-    # Salimans et al. 2016 and Soenderby et al. 2017: what helps when the discriminator wins.
-    "gentle": {
-        "label_smoothing": 0.1, "instance_noise": 0.1, "discriminator_lr": 1e-4,
-        "referee": "skip-strong",
-    },
-    # `make demo`: a minute or two on two cores.
-    "demo": {"size": "32", "width": 32, "latent_size": 64, "kimg": 120.0, "ema_kimg": 2.0},
-}  # fmt: skip
-
-RECIPES: dict[str, Recipe] = {name: Recipe(**differences) for name, differences in PRESETS.items()}
-"""The presets by name; `RECIPES["dcgan"].but(size="32")` varies one."""
-
-
-def recipe_named(name: str) -> Recipe:
-    """One of `RECIPES`.
-
-    Raises:
-        HasamaError: there is none of that name; the message offers the nearest.
-    """
-    return preset_named(name, RECIPES, "recipe")
-
-
-def train_command(source: str, recipe: Recipe, preset: str | None = None, out: Path | None = None) -> str:
-    """The command that trains by this recipe, fit for pasting.
-
-    Args:
-        source: the pictures, as `hasama train` takes them.
-        recipe: what is wanted.
-        preset: from which the flags differ. Default: the one that needs the fewest.
-        out: the run's folder. Default: that which the command itself chooses.
-    """
-    if preset is None:
-        preset = min(RECIPES, key=lambda name: len(flags_of_difference(recipe, RECIPES[name])))
-    place = [] if out is None else ["--out", str(out)]
-    return shlex.join(["hasama", "train", source, preset, *flags_of_difference(recipe, RECIPES[preset]), *place])

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.style.painting import Job, StyleSource
+from hasama.style.painting_file import Job, StyleSource
 
 
 def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:

@@ -18,14 +18,16 @@ from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import check_place, write_json
-from hasama.images import save_picture
+from hasama.pictures.images import save_picture
+from hasama.pictures.video import check_ending, save_film
 from hasama.shapes import Images, Weighting
-from hasama.style.colour import in_grey
-from hasama.style.objective import Still
-from hasama.style.painting import Job, fingerprint, open_styles, plan, reported_mark
-from hasama.style.pictures import Picture, eight_bit_pixels, from_pixels, to_canvas
-from hasama.style.transfer import Frame, Subject, finished, repaint
-from hasama.video import check_ending, save_film
+from hasama.style.canvas.colour import in_grey
+from hasama.style.canvas.pictures import Picture, eight_bit_pixels, from_pixels, to_canvas
+from hasama.style.methods.objective import Still
+from hasama.style.painting import plan
+from hasama.style.painting_file import Job, fingerprint, open_styles, reported_mark
+from hasama.style.subject import Subject, finished
+from hasama.style.transfer import Frame, repaint
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 """What is taken for a film."""

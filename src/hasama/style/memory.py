@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from hasama.errors import HasamaError
-from hasama.features import stride_of
-from hasama.style.lbfgs import HISTORY
+from hasama.perception.vgg import stride_of
+from hasama.style.canvas.lbfgs import HISTORY
+from hasama.style.canvas.tiles import halo_of
 from hasama.style.recipe import StyleRecipe
-from hasama.style.tiles import halo_of
-from hasama.style.transfer import used_layers
+from hasama.style.subject import used_layers
 
 COLOUR_BYTES = 12
 """Three float32 for each pixel."""

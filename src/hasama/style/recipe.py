@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
-from hasama.recipe import check_fields, flag, option, preset_named, unknown_name
+from hasama.options import check_fields, flag, option, preset_named, unknown_name
 
 StyleLoss = Literal["wasserstein", "gram"]
 Optimizer = Literal["auto", "lbfgs", "adam", "gradient-descent"]

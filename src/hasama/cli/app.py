@@ -1,0 +1,58 @@
+"""The command: its functions, one for each thing people do, stand in `commands/`."""
+
+import os
+import sys
+
+from cyclopts import App
+
+from hasama.cli.commands.coverage import coverage
+from hasama.cli.commands.evaluate import evaluate
+from hasama.cli.commands.latent import directions, mix
+from hasama.cli.commands.project import project
+from hasama.cli.commands.runs import doctor, images, recipes, runs, stop
+from hasama.cli.commands.sample import interpolate, sample
+from hasama.cli.commands.sharing import export, push
+from hasama.cli.commands.style import style
+from hasama.cli.commands.suggest import suggest
+from hasama.cli.commands.sweep import sweep
+from hasama.cli.commands.train import resume, train
+from hasama.cli.flags import INTERRUPTED
+from hasama.errors import HasamaError
+from hasama.version import __version__
+
+app = App(
+    name="hasama",
+    help="Train generative adversarial networks on your own pictures, and repaint pictures in the style of others, "
+    "on one ordinary computer.",
+    help_epilogue="Begin with:  hasama train digits demo   or   hasama style photo.jpg painting.jpg",
+    version=__version__,
+    suppress_keyboard_interrupt=False,  # or `main` would never hear of Ctrl-C
+)
+for command in (
+    suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,
+    export, push, images, runs, stop, recipes,
+):  # fmt: skip
+    app.command(command)
+
+
+def _at_home(word: str) -> str:
+    """~ in a word as the shell would have put it, had it been a word of its own: in --out=~/run it stays."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return flag + equals + os.path.expanduser(value)  # noqa: PTH111 (Path would tidy what is no path)
+
+
+def main() -> None:
+    """The entry point. Exit code 2 for what the user can put right, without a traceback; 130 after Ctrl-C."""
+    try:
+        code = app([_at_home(word) for word in sys.argv[1:]])
+    except HasamaError as error:
+        from hasama.cli.terminal import complain
+
+        complain(str(error))
+        code = 2
+    except KeyboardInterrupt:
+        from hasama.cli.terminal import complain
+
+        complain("stopped at once. The work stands where it was last saved; the same command goes on from there.")
+        code = INTERRUPTED
+    sys.exit(code)

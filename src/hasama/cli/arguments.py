@@ -1,0 +1,93 @@
+"""What several commands take: seeds, a truncation, a trained generator, a place for a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hasama.errors import HasamaError
+
+if TYPE_CHECKING:
+    pass
+
+
+MOST_NUMBERS = 100_000
+
+
+def numbers_of(text: str, flag_name: str, most: int = 2**63 - 1) -> list[int]:
+    """'1,5-7' -> [1, 5, 6, 7], from 0 to `most`, none twice.
+
+    Raises:
+        HasamaError: that is no such list.
+    """
+    numbers: dict[int, None] = {}
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        last = last or first
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit() and len(first + last) < 40):
+            raise HasamaError(f"{flag_name} takes numbers such as 0-35 or 1,5,9; got {text!r}.")
+        low, high = int(first), int(last)
+        if not low <= high <= most or high - low + len(numbers) >= MOST_NUMBERS:
+            raise HasamaError(
+                f"{flag_name} takes at most {MOST_NUMBERS:,} numbers from 0 to {most}, the lower first; got {text!r}."
+            )
+        numbers |= dict.fromkeys(range(low, high + 1))
+    return list(numbers)
+
+
+def check_truncation(truncation: float) -> None:
+    """Refuse what is out of range.
+
+    Raises:
+        HasamaError: it is.
+    """
+    if not 0 <= truncation <= 2:
+        raise HasamaError(f"--truncation takes 0 to 2; got {truncation:g}.")
+
+
+def painter_of(run: Path, device: str) -> Any:
+    """The generator of a run folder or of a file."""
+    from hasama.device import pick_device
+    from hasama.generators.generator_file import load_generator
+    from hasama.runs.folder import Run
+
+    if run.is_dir():
+        folder = Run(run)
+        recipe = folder.recipe()
+        if not folder.generator.exists():
+            raise HasamaError(
+                f"{run} has no generator yet: it is saved every {recipe.checkpoint_minutes:g} minutes and at the end."
+            )
+        run = folder.generator
+    return load_generator(run, pick_device(device))
+
+
+def _beside(run: Path, name: str) -> Path:
+    return (run if run.is_dir() else run.parent) / name
+
+
+def name_of(source: str) -> str:
+    """What to call the things made from a source."""
+    try:
+        return Path(source).expanduser().resolve().stem or "pictures"
+    except (OSError, RuntimeError):
+        return "pictures"  # the source will be refused
+
+
+def _picture_place(out: Path | None, run: Path, name: str, folder: bool = False) -> Path:
+    """Where a picture goes, checked before any work.
+
+    Raises:
+        HasamaError: it is not a picture's name, or nothing can be written there.
+    """
+    from hasama.files import check_place
+    from hasama.pictures.images import picture_format
+
+    out = out or (run if run.is_dir() else run.parent) / name
+    if folder and not out.suffix:
+        if out.exists() and not out.is_dir():
+            raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
+        return out
+    picture_format(out)
+    if not run.exists():
+        raise HasamaError(f"There is no generator at {run}.")
+    check_place(out)
+    return out

@@ -1,0 +1,242 @@
+"""hasama coverage: whether a recipe's generator makes everything that its data holds."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hasama.cli.arguments import numbers_of
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, use_threads
+from hasama.errors import HasamaError
+from hasama.presets import recipe_named
+from hasama.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hasama.metrics.modes import Coverage
+    from hasama.runs.folder import Run
+
+MOST_SEEDS = 1000
+FIGURES, PICTURE, SETTINGS = "coverage.json", "coverage.png", "settings.json"
+
+
+def coverage(
+    what: str,
+    recipe: str = "r3gan",
+    /,
+    *,
+    seeds: str = "0",
+    kimg: float | None = None,
+    source: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Count the modes that a recipe's generator covers, on data whose modes are known.
+
+    ring: 8 Gaussians; grid: 25; of points the recipe's rules count, not its networks. stacked-mnist: 1,000 modes,
+    three digits one over the other, with the recipe's own networks. The first row is the floor: what as many real
+    samples cover. Ctrl-C ends it and shows the seeds that are done; with --out the same command goes on from there.
+
+    Parameters
+    ----------
+    what
+        ring, grid or stacked-mnist.
+    recipe
+        A preset: see `hasama recipes`.
+    seeds
+        A run with each of these, such as 0-9.
+    kimg
+        Length of a run in thousands of samples shown. Default: one that suits the data.
+    source
+        stacked-mnist: where the digits come from, in ten classes called 0 to 9: an .npz, a folder, a zip, or mnist,
+        which is the default.
+    device
+        auto, cpu, cuda, ...
+    threads
+        CPU threads. Points need but one.
+    out
+        A folder for coverage.json and a picture of the first seed's sample; the game, too, is saved in it.
+    json
+        Print the figures as JSON, and nothing else.
+    """
+    chosen = recipe_named(recipe)
+    numbers = numbers_of(seeds, "--seeds")
+    if len(numbers) > MOST_SEEDS:
+        raise HasamaError(f"--seeds takes at most {MOST_SEEDS} seeds here; got {len(numbers)}.")
+    if kimg is not None:
+        chosen.but(kimg=kimg)  # refuses what is out of range
+
+    from hasama.device import keep_memory, pick_device
+    from hasama.evaluation.coverage import KIMG, STACKED, check_ground
+
+    check_ground(what)
+    if source is not None and what != STACKED:
+        raise HasamaError(f"--source is for {STACKED}: the points of {what} are drawn, not read.")
+    use_threads(threads)
+    keep_memory()
+    place, length = pick_device(device), KIMG[what] if kimg is None else kimg
+    asked = _Asked(what, recipe, length, (source or "mnist") if what == STACKED else None, json)
+    if out is None:
+        return _all(asked, chosen, numbers, place)
+    return _all_kept(asked, chosen, numbers, place, out)
+
+
+class _Asked(NamedTuple):
+    """What decides the figures, beside the seed; and whether nothing but JSON is wanted."""
+
+    what: str
+    recipe: str
+    kimg: float
+    source: str | None
+    json: bool
+
+
+class _Ended(NamedTuple):
+    """A run that is over: its seed, how long it took, what came of it; its sample, unless it was done before."""
+
+    seed: int
+    seconds: float
+    found: "Coverage"
+    floor: "Coverage"
+    sample: "np.ndarray | None" = None
+
+
+def _all(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any) -> int:
+    """All seeds; Ctrl-C ends it at once."""
+    ended: list[_Ended] = []
+    try:
+        for number in numbers:
+            if one := _run(asked, recipe.but(seed=number), device):
+                ended.append(one)
+    except KeyboardInterrupt:
+        if not ended:
+            raise
+    _tell(asked, ended)
+    return 0 if len(ended) == len(numbers) else INTERRUPTED
+
+
+def _all_kept(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any, out: Path) -> int:
+    """All seeds that are not yet in a folder; Ctrl-C saves the game that is played."""
+    from hasama.cli.terminal import say
+    from hasama.runs.folder import Run
+
+    done = _begun(asked, recipe, out)
+    with asked_to_stop() as stop:
+        for number in (number for number in numbers if number not in done):
+            game = Run(out / f"seed-{number}")
+            with game.held():
+                one = _run(asked, recipe.but(seed=number), device, stop, game)
+            if one is None:
+                break
+            done[number] = one
+            _keep(asked, list(done.values()), one.sample if number == numbers[0] else None, out)
+            shutil.rmtree(game.folder)
+    ended = [done[number] for number in numbers if number in done]
+    if ended:
+        _tell(asked, ended)
+    if not asked.json:
+        if (out / PICTURE).exists():
+            say(f"{out / FIGURES}, {out / PICTURE}: the figures, and the sample of one seed")
+        if len(ended) < len(numbers):
+            say(f"Stopped after {len(ended)} of {len(numbers)} seeds. The same command goes on.")
+    return 0 if len(ended) == len(numbers) else INTERRUPTED
+
+
+def _run(
+    asked: _Asked, recipe: Recipe, device: Any, stop: Callable[[], bool] = lambda: False, kept: "Run | None" = None
+) -> _Ended | None:
+    """One seed, to the end; None if it was stopped before."""
+    from hasama.cli.progress import watch_covering
+    from hasama.evaluation.coverage import cover
+
+    began, name = time.monotonic(), f"{asked.what}, seed {recipe.seed}"
+    with closing(cover(asked.what, recipe, asked.kimg, asked.source or "", device, kept)) as records:
+        for last in records if asked.json else watch_covering(records, name):
+            if last.found is not None and last.floor is not None:
+                return _Ended(recipe.seed, round(time.monotonic() - began, 1), last.found, last.floor, last.sample)
+            if stop():
+                break
+    return None
+
+
+def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
+    """The folder, ready to be written to, and the seeds that are done in it.
+
+    Raises:
+        HasamaError: nothing can be written there, it holds figures of other settings, or they are damaged.
+    """
+    from hasama.files import check_place, read_json, write_json
+    from hasama.metrics.modes import Coverage
+
+    if out.exists() and not out.is_dir():
+        raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
+    check_place(out / FIGURES)
+    settings = asked._asdict() | {"recipe": recipe.but(seed=0).to_dict()}
+    del settings["json"]
+    file = out / SETTINGS
+    if not file.exists():
+        write_json(file, settings)
+    elif (before := read_json(file, "file of settings")) != settings:
+        other = next((name for name in settings if before.get(name) != settings[name]), "version")
+        raise HasamaError(f"{out} holds the coverage of other settings ({other} differs): choose another --out.")
+    if not (out / FIGURES).exists():
+        return {}
+    try:
+        rows = read_json(out / FIGURES, "file of figures")["seeds"]
+        figures = [(Coverage.from_dict(row), Coverage.from_dict(row["floor"])) for row in rows]
+        ended = [_Ended(row["seed"], row["seconds"], *both) for row, both in zip(rows, figures, strict=True)]
+    except (KeyError, TypeError) as error:
+        raise HasamaError(f"The figures in {out / FIGURES} are damaged ({error}): choose another --out.") from error
+    return {one.seed: one for one in ended}
+
+
+def _told(asked: _Asked, ended: list[_Ended]) -> dict[str, Any]:
+    """All figures, as JSON can hold them."""
+    from hasama.metrics.modes import mean_coverage
+    from hasama.version import __version__
+
+    return {
+        "version": __version__,
+        "what": asked.what,
+        "recipe": asked.recipe,
+        "kimg": asked.kimg,
+        "floor": mean_coverage([one.floor for one in ended]).to_dict(),
+        "mean": mean_coverage([one.found for one in ended]).to_dict(),
+        "seeds": [
+            {"seed": one.seed, "seconds": one.seconds} | one.found.to_dict() | {"floor": one.floor.to_dict()}
+            for one in ended
+        ],
+    }
+
+
+def _keep(asked: _Asked, ended: list[_Ended], sample: "np.ndarray | None", out: Path) -> None:
+    """The figures so far, and a picture of a sample."""
+    from hasama.files import write_json
+    from hasama.metrics.modes import MIXTURES
+    from hasama.pictures.images import grid, save_picture
+    from hasama.runs.plot import plot_points
+
+    write_json(out / FIGURES, _told(asked, ended))
+    if sample is not None and asked.what in MIXTURES:
+        plot_points(sample, MIXTURES[asked.what], out / PICTURE)
+    elif sample is not None:
+        save_picture(grid(sample), out / PICTURE)
+
+
+def _tell(asked: _Asked, ended: list[_Ended]) -> None:
+    """The table, or the JSON."""
+    from hasama.cli.tables import coverage_table
+    from hasama.cli.terminal import say
+
+    told = _told(asked, ended)
+    if asked.json:
+        import json
+
+        say(json.dumps(told, indent=2))
+    else:
+        coverage_table(told)

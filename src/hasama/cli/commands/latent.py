@@ -1,0 +1,232 @@
+"""hasama mix, directions: what lies in the latent space."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hasama.cli.arguments import check_truncation, numbers_of, painter_of
+from hasama.errors import HasamaError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from hasama.generators.generator_file import Painter
+    from hasama.shapes import Pixels
+from hasama.cli.arguments import _picture_place
+from hasama.generators.generator_file import _save_tensors
+
+STEPS_ASIDE = 7
+"""Pictures along a direction, the middle one being the sample itself."""
+
+
+def mix(
+    run: Path,
+    /,
+    *,
+    rows: str = "1-4",
+    columns: str = "5-10",
+    layers: str | None = None,
+    truncation: float = 1.0,
+    label: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """A table of crossed pictures: each is its row's, with some of its styles from its column's.
+
+    Generators without styles paint what lies midway between the two.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or a generator.safetensors.
+    rows
+        Seeds of the pictures in the first column, such as 1-4 or 1,5,9.
+    columns
+        Seeds of the pictures in the first row.
+    layers
+        Which styles come from the column's picture: coarse (shape), middle, fine (colours), or numbers such as 0-3.
+        Default: coarse.
+    truncation
+        Less than 1: more typical pictures, but less various. 0 to 2.
+    label
+        Only this class. Without it each seed has a class of its own.
+    out
+        The table. Default: mix.png in the run's folder.
+    device
+        auto, cpu, cuda, ...
+    """
+    check_truncation(truncation)
+    seeds = numbers_of(rows, "--rows"), numbers_of(columns, "--columns")
+    if max(map(len, seeds)) > 100:
+        raise HasamaError("--rows and --columns take at most 100 seeds each.")
+    out = _picture_place(out, run, "mix.png")
+    painter = painter_of(run, device)
+
+    from hasama.cli.terminal import say
+    from hasama.generators.sampling import is_styled
+    from hasama.pictures.images import grid, save_picture
+
+    if layers is not None and not is_styled(painter.network):
+        raise HasamaError("This generator has no styles to mix layer by layer: leave out --layers.")
+    pixels, told = _table(painter, seeds, layers, truncation, label)
+    save_picture(grid(pixels, 1 + len(seeds[1])), out)
+    say(f"{len(seeds[0])} rows and {len(seeds[1])} columns in {out}: {told}")
+    return 0
+
+
+def _table(
+    painter: "Painter", seeds: tuple[list[int], list[int]], layers: str | None, truncation: float, label: str | None
+) -> tuple["Pixels", str]:
+    """The empty corner, the columns' pictures, then for each row its picture and its cells; and what those are."""
+    import numpy as np
+
+    from hasama.generators.sampling import (
+        centre_of,
+        codes_of,
+        crossed,
+        is_styled,
+        labels_of_seeds,
+        latents_of_seeds,
+        midway,
+        paint_codes,
+        truncate,
+    )
+
+    def codes(seeds: list[int]) -> Any:
+        found = codes_of(
+            painter, latents_of_seeds(seeds, painter.latent_size), labels_of_seeds(painter, seeds, label)
+        )
+        return truncate(found, centre_of(painter), truncation)
+
+    def painted(codes: Any, seeds: list[int]) -> Any:
+        return np.concatenate(list(paint_codes(painter, codes, labels_of_seeds(painter, seeds, label))))
+
+    (row_seeds, column_seeds), (rows, columns) = seeds, map(codes, seeds)
+    if is_styled(painter.network):
+        chosen = _layers(layers or "coarse", painter.network.style_layers)
+        cells = crossed(rows, columns, chosen, painter.network.style_layers)
+        told = f"each cell is its row's picture, with the styles of layers {_listed(chosen)} from its column's."
+    else:
+        cells = midway(rows, columns)
+        told = "this generator has no styles, so each cell lies midway between its row's latent and its column's."
+    inside = painted(cells, [seed for seed in row_seeds for _ in column_seeds])
+    inside = inside.reshape(len(row_seeds), len(column_seeds), *inside.shape[1:])
+    body = np.concatenate([painted(rows, row_seeds)[:, None], inside], 1)
+    head = painted(columns, column_seeds)
+    head = np.concatenate([np.zeros_like(head[:1]), head])
+    return np.concatenate([head[None], body]).reshape(-1, *head.shape[1:]), told
+
+
+def _layers(layers: str, count: int) -> list[int]:
+    from hasama.generators.sampling import named_layers
+
+    named = named_layers(layers, count)
+    if named is not None:
+        return list(named)
+    try:
+        return numbers_of(layers, "--layers", count - 1)
+    except HasamaError:
+        raise HasamaError(
+            f"--layers takes coarse, middle, fine, or layers from 0 to {count - 1} such as 0-{min(3, count - 1)}; "
+            f"got {layers!r}."
+        ) from None
+
+
+def _listed(layers: list[int]) -> str:
+    whole = len(layers) > 1 and layers == list(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))
+
+
+# --- directions -----------------------------------------------------------------------------------
+
+
+def directions(
+    run: Path,
+    /,
+    *,
+    count: int = 5,
+    samples: int = 4,
+    reach: float = 2.0,
+    seed: int = 0,
+    label: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """Find the directions in which pictures differ most, and show where they lead.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or a generator.safetensors.
+    count
+        How many directions.
+    samples
+        Pictures from which each is followed.
+    reach
+        How far to either side, in standard deviations.
+    seed
+        Of the pictures and of the search.
+    label
+        Only this class.
+    out
+        A picture such as cats.png for all directions; a name without ending for a folder with a strip of each.
+        The directions themselves are written beside it. Default: directions.png in the run's folder.
+    device
+        auto, cpu, cuda, ...
+    """
+    if not (1 <= count <= 100 and 1 <= samples <= 100 and 0 < reach <= 100 and seed >= 0):
+        raise HasamaError("--count and --samples take 1 to 100, --reach up to 100, --seed at least 0.")
+    out = _picture_place(out, run, "directions.png", folder=True)
+    painter = painter_of(run, device)
+
+    from hasama.cli.terminal import say
+    from hasama.generators.directions import find_directions
+    from hasama.generators.sampling import is_styled
+    from hasama.pictures.images import save_picture
+
+    found = find_directions(painter, count, label, seed)
+    strips = _strips(painter, found.steps, samples, reach, seed, label)
+    if out.suffix:
+        save_picture(_stacked(strips), out)
+    else:
+        for number, strip in enumerate(strips):
+            save_picture(strip, out / f"direction-{number}.png")
+    file = out.with_suffix(".safetensors") if out.suffix else out / "directions.safetensors"
+    _save_tensors(file, {"directions": found.steps, "shares": found.shares}, {})
+    what = "of w" if is_styled(painter.network) else "of what the first layer makes of the latents"
+    say(f"Shares of the variance {what}:")
+    for number, share in enumerate(found.shares.tolist()):
+        say(f"  direction {number}  {100 * share:5.1f} %")
+    say(f"From -{reach:g} to +{reach:g} standard deviations in {out}; the directions in {file}")
+    return 0
+
+
+def _strips(
+    painter: "Painter", steps: Any, samples: int, reach: float, seed: int, label: str | None
+) -> list["Image"]:
+    """For each direction a grid: a row for each sample."""
+    import numpy as np
+    import torch
+
+    from hasama.generators.sampling import codes_of, draw_latents, labels_for, paint_codes
+    from hasama.pictures.images import grid
+
+    labels = labels_for(painter, samples, label)
+    codes = codes_of(painter, draw_latents(seed, samples, painter.latent_size), labels)
+    ways = torch.linspace(-reach, reach, STEPS_ASIDE)[:, None]
+    labels = None if labels is None else labels.repeat_interleave(STEPS_ASIDE)
+    strips = []
+    for step in steps:
+        moved = (codes[:, None] + ways * step).flatten(0, 1)  # [samples, 7, W] -> [samples * 7, W]
+        strips.append(grid(np.concatenate(list(paint_codes(painter, moved, labels))), STEPS_ASIDE))
+    return strips
+
+
+def _stacked(pictures: list["Image"], gap: int = 12) -> "Image":
+    """One below the other."""
+    from PIL import Image
+
+    height, width = pictures[0].height + gap, pictures[0].width
+    canvas = Image.new(pictures[0].mode, (width, height * len(pictures) - gap))
+    for number, picture in enumerate(pictures):
+        canvas.paste(picture, (0, number * height))
+    return canvas

@@ -1,0 +1,164 @@
+"""hasama sample, interpolate: pictures and films from a trained generator."""
+
+from pathlib import Path
+
+from hasama.cli.arguments import _beside, check_truncation, numbers_of, painter_of
+from hasama.errors import HasamaError
+
+
+def sample(
+    run: Path,
+    /,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    out: Path | None = None,
+    label: str | None = None,
+    columns: int | None = None,
+    seeds: str | None = None,
+    truncation: float = 1.0,
+    device: str = "auto",
+) -> int:
+    """Make pictures with a trained generator.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or a generator.safetensors.
+    count
+        How many.
+    seed
+        The same seed gives the same pictures; a larger count only adds to them.
+    out
+        A picture such as cats.png for a grid; a name without ending, such as cats/, for a folder of single files.
+        Default: samples-SEED.png in the run's folder.
+    label
+        Only this class.
+    columns
+        Columns of the grid.
+    seeds
+        A picture of each of these seeds, such as 0-35 or 1,5,9, instead of --count pictures of one seed. Without
+        --label each seed has a class of its own.
+    truncation
+        Less than 1: more typical pictures, but less various. 0 to 2.
+    device
+        auto, cpu, cuda, ...
+    """
+    from hasama.cli.terminal import say
+
+    if not 1 <= count <= 1_000_000 or (columns is not None and columns < 1) or seed < 0:
+        raise HasamaError("--count takes 1 to 1000000, --columns at least 1, --seed at least 0.")
+    check_truncation(truncation)
+    numbers = None if seeds is None else numbers_of(seeds, "--seeds")
+    called = f"{seed}" if seeds is None else _short(seeds)
+    called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
+    out = out or _beside(run, f"samples-{called}.png")
+    if out.suffix:
+        from hasama.pictures.images import picture_format
+
+        picture_format(out)
+    painter = painter_of(run, device)
+
+    from itertools import chain
+
+    from hasama.generators.sampling import (
+        draw_latents,
+        labels_for,
+        labels_of_seeds,
+        latents_of_seeds,
+        paint,
+        paint_all,
+    )
+    from hasama.pictures.images import grid, save_picture, to_picture
+
+    if numbers is None:
+        latents, labels = draw_latents(seed, count, painter.latent_size), labels_for(painter, count, label)
+        names = (f"seed{seed}-{number:06d}" for number in range(count))
+    else:
+        latents = latents_of_seeds(numbers, painter.latent_size)
+        labels, names = labels_of_seeds(painter, numbers, label), (f"seed{number:04d}" for number in numbers)
+    if out.suffix:
+        save_picture(grid(paint_all(painter, latents, labels, truncation), columns), out)
+        say(f"{len(latents)} pictures in {out}")
+        return 0
+    painted = chain.from_iterable(paint(painter, latents, labels, truncation))
+    for name, one in zip(names, painted, strict=True):
+        save_picture(to_picture(one), out / f"{name}.png")
+    say(f"{len(latents)} pictures in the folder {out}")
+    return 0
+
+
+def _short(numbers: str) -> str:
+    """A list of numbers as a part of a file's name."""
+    numbers = numbers.replace(" ", "")
+    return numbers if len(numbers) <= 40 else f"{numbers[:40].rpartition(',')[0]}-and-more"
+
+
+def interpolate(
+    run: Path,
+    /,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    count: int = 9,
+    stops: int = 6,
+    seconds: float = 8.0,
+    fps: int = 24,
+    label: str | None = None,
+    truncation: float = 1.0,
+    device: str = "auto",
+) -> int:
+    """A film of a walk through the space of pictures.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or a generator.safetensors.
+    out
+        A film: .mp4 (needs the extra `video`), .gif or .webp. Default: walk.mp4 (or .gif) in the run's folder.
+    seed
+        The first of the walks' seeds.
+    count
+        Walks side by side.
+    stops
+        Random pictures that each walk passes through before it comes back to its beginning.
+    seconds
+        Length of the film.
+    fps
+        Frames per second.
+    label
+        Only this class.
+    truncation
+        Less than 1: more typical pictures, but less various. 0 to 2.
+    device
+        auto, cpu, cuda, ...
+    """
+    from importlib.util import find_spec
+
+    if not (1 <= count <= 400 and 1 <= stops <= 1000 and 0 < seconds <= 3600 and 1 <= fps <= 120 and seed >= 0):
+        raise HasamaError(
+            "--count takes 1 to 400, --stops 1 to 1000, --seconds up to 3600, --fps 1 to 120, --seed at least 0."
+        )
+    check_truncation(truncation)
+    out = out or _beside(run, "walk.mp4" if find_spec("imageio_ffmpeg") else "walk.gif")
+
+    from hasama.cli.terminal import say
+    from hasama.pictures.video import check_ending, save_film
+
+    check_ending(out)
+    painter = painter_of(run, device)
+
+    import torch
+
+    from hasama.generators.sampling import labels_for, paint_all, walk
+    from hasama.pictures.images import grid
+
+    frames = max(2, round(seconds * fps))
+    walks = torch.stack([walk(seed + n, stops, frames, painter.latent_size) for n in range(count)], 1)
+    labels = labels_for(painter, count, label)
+
+    # walks: [frames, count, Z]
+    film = (grid(paint_all(painter, latents, labels, truncation), smallest=128) for latents in walks)
+    save_film(film, out, fps)
+    say(f"{frames} frames in {out}")
+    return 0

@@ -1,0 +1,112 @@
+"""hasama export, push: a generator for others."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hasama.cli.arguments import painter_of
+from hasama.errors import HasamaError
+
+if TYPE_CHECKING:
+    from hasama.sharing.model_card import Trained
+
+
+def export(
+    run: Path,
+    /,
+    *,
+    onnx: bool = False,
+    safetensors: bool = False,
+    out: Path | None = None,
+    license: str = "other",
+) -> int:
+    """Write a trained generator as others can use it. Without --onnx and --safetensors: both.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or a generator.safetensors.
+    onnx
+        generator.onnx, for any batch size, checked against torch (needs the extra `onnx`).
+    safetensors
+        A folder to share: generator.safetensors, samples.png, and README.md, a model card.
+    out
+        The folder to write to. Default: export in the run's folder.
+    license
+        The licence's short name for the model card: mit, cc-by-4.0, ...
+    """
+    both = not (onnx or safetensors)
+
+    from hasama.cli.terminal import say
+    from hasama.sharing.folder import check_folder, header_of, write_folder
+    from hasama.sharing.model_card import ONNX, check_license
+    from hasama.sharing.onnx_export import check_onnx, save_onnx
+
+    check_license(license)
+    if onnx or both:
+        try:
+            check_onnx()
+        except HasamaError as error:
+            raise HasamaError(f"{error}  (without it:  --safetensors)") if both else error from None
+    trained = _trained(run)
+    out = out or trained.file.parent / "export"
+    check_folder(out)
+    if onnx or both:
+        difference = save_onnx(trained.painter, out / ONNX, header_of(trained.file))
+        say(f"{out / ONNX}: takes any batch; its pictures differ from torch's by at most {difference:.1e}")
+    if safetensors or both:
+        write_folder(trained, out, license, onnx=onnx or both)
+        say(f"{out}: generator.safetensors, samples.png and the model card README.md (license: {license})")
+    return 0
+
+
+def push(
+    run: Path,
+    repository: str,
+    /,
+    *,
+    private: bool = False,
+    license: str = "other",
+    token: str | None = None,
+) -> int:
+    """Upload a trained generator, with a model card and samples, to the Hugging Face Hub (needs the extra `hub`).
+
+    Parameters
+    ----------
+    run
+        A run's folder, or a generator.safetensors.
+    repository
+        Where to: user/name. It is made if there is none.
+    private
+        If it is made now, only its owner may see it.
+    license
+        The licence's short name for the model card: mit, cc-by-4.0, ...
+    token
+        A token that may write. Default: HF_TOKEN, or what `hf auth login` saved.
+    """
+    from hasama.sharing.hub import check_repository, open_hub, push_folder
+
+    check_repository(repository)
+    hub = open_hub(token)
+
+    from tempfile import TemporaryDirectory
+
+    from hasama.cli.terminal import say
+    from hasama.sharing.folder import write_folder
+    from hasama.sharing.model_card import about, check_license
+
+    check_license(license)
+    trained = _trained(run)
+    with TemporaryDirectory(prefix="hasama-") as place:
+        write_folder(trained, Path(place), license, repository)
+        say(f"Uploading to {repository} ...")
+        address = push_folder(Path(place), repository, hub, private, about(trained))
+    say(f"It is at {address}")
+    return 0
+
+
+def _trained(run: Path) -> "Trained":
+    from hasama.runs.folder import Run
+    from hasama.sharing.model_card import Trained
+
+    painter = painter_of(run, "cpu")
+    return Trained(Run(run).generator, painter, Run(run)) if run.is_dir() else Trained(run, painter)

@@ -1,0 +1,188 @@
+"""hasama suggest: which recipe for these pictures on this machine?"""
+
+import shlex
+from collections import deque
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hasama.cli.commands.train import usual_place
+from hasama.cli.flags import use_threads
+from hasama.errors import HasamaError
+from hasama.presets import train_command
+from hasama.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hasama.pictures.cache import Reading
+    from hasama.pictures.dataset import Pictures
+    from hasama.runs.pace import Pace
+    from hasama.tuning.suggest import Reason
+    from hasama.tuning.survey import Machine
+
+
+# --- suggest --------------------------------------------------------------------------------------
+
+
+def suggest(
+    source: str,
+    /,
+    *,
+    hours: float = 1.0,
+    size: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    json: bool = False,
+) -> int:
+    """Look at the pictures and the machine, time a few steps, and propose a recipe with its command.
+
+    Parameters
+    ----------
+    source
+        As for `hasama train`.
+    hours
+        How long the training may take.
+    size
+        64, or WIDTHxHEIGHT such as 64x96, if you know what you want.
+    device
+        auto, cpu, cuda, ...
+    threads
+        CPU threads.
+    json
+        Print the same as JSON, and nothing else.
+    """
+    if not 0.01 <= hours <= 10_000:
+        raise HasamaError(f"--hours takes 0.01 to 10000; got {hours:g}.")
+
+    from hasama.device import pick_device
+
+    place = pick_device(device)
+    use_threads(threads)
+
+    from hasama.cli.terminal import say
+    from hasama.pictures.cache import Reading
+    from hasama.pictures.decoding import Form
+    from hasama.pictures.sources import open_source
+    from hasama.tuning.suggest import choose_form
+    from hasama.tuning.survey import read_headers, survey_machine
+
+    machine = survey_machine(place)
+    headers = read_headers(open_source(source))
+    if headers is None:
+        raise HasamaError(f"No file in {source} is a picture that can be read:  hasama images {shlex.quote(source)}")
+    form, reasons = choose_form(headers, machine, size)
+    pictures = _read(Reading(source, Form.of(form)), quiet=json)
+    if not json:
+        say(pictures.report.text())
+    told = _propose(source, form, reasons, pictures, machine, hours)
+    if json:
+        import json as writer
+
+        say(writer.dumps(told, indent=2))
+    else:
+        _show(told, hours)
+    return 0
+
+
+def _read(reading: "Reading", quiet: bool) -> "Pictures":
+    from hasama.cli.progress import watch_scan
+
+    if quiet:
+        deque(reading.scan(), maxlen=0)
+    else:
+        watch_scan(reading.scan())
+    return reading.pictures()
+
+
+def _propose(
+    source: str, form: Recipe, reasons: "list[Reason]", pictures: "Pictures", machine: "Machine", hours: float
+) -> dict[str, Any]:
+    """All that is told, as JSON can hold it."""
+    import torch
+
+    from hasama.runs.pace import measure
+    from hasama.tuning.suggest import choose_rest, enough, smaller, warnings_about_machine, with_length
+    from hasama.tuning.survey import look_at
+
+    looks, device = look_at(pictures), torch.device(machine.device)
+    suggestion = choose_rest(form, pictures, looks)
+    pace = measure(suggestion.recipe, pictures, device)
+    suggestion = with_length(suggestion, pace, hours)
+    warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
+    less, instead = suggestion.recipe, None
+    while pace.hours(less.kimg) > hours and instead is None and (halved := smaller(less)):
+        less, quicker = halved, measure(halved, pictures, device, seconds=1.0)
+        if quicker.hours(less.kimg) <= hours or smaller(less) is None:
+            taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours).recipe
+            instead = _cost(source, suggestion.preset, taken, quicker)
+    if pace.hours(enough(suggestion.preset)) > hours:
+        warnings.append(f"{hours:g} h are too few for {suggestion.recipe.size} pixels on this machine.")
+    return {
+        **_cost(source, suggestion.preset, suggestion.recipe, pace),
+        "reasons": [{"choice": one.choice, "why": one.why} for one in (*reasons, *suggestion.reasons)],
+        "warnings": warnings,
+        "smaller": instead,
+        "cache_bytes": int(pictures.stored.nbytes),
+        "pictures": looks._asdict() | ({} if isfinite(looks.mirrored) else {"mirrored": None}),
+        "machine": machine._asdict(),
+    }
+
+
+def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
+    """A recipe, its command, and what it takes."""
+    return {
+        "command": train_command(source, recipe, preset, _free_place(source, preset)),
+        "preset": preset,
+        "recipe": recipe.to_dict(),
+        "images_per_second": round(pace.images_per_second, 2),
+        "kimg_per_hour": round(pace.kimg_per_hour, 2),
+        "hours": round(pace.hours(recipe.kimg), 3),
+        "memory_bytes": pace.memory,
+        "timed_steps": pace.steps,
+    }
+
+
+def _free_place(source: str, preset: str) -> Path | None:
+    """The run's folder, if another run has that which the command would choose."""
+    from hasama.runs.folder import free_name
+
+    usual = usual_place(source, preset)
+    return None if not usual.exists() else free_name(usual)
+
+
+def _show(told: dict[str, Any], hours: float) -> None:
+    from hasama.cli.terminal import say
+
+    machine = told["machine"]
+    arithmetic = "bf16" if machine["bf16"] else "fp32"
+    free = _gigabytes(machine["free_memory"])
+    say(f"\nOn {machine['name']} (threads: {machine['threads']}, {arithmetic}, {free} of memory free)")
+    for one in told["reasons"]:
+        say(f"  {one['choice']:22} {one['why']}")
+    for warning in told["warnings"]:
+        say(warning, "yellow")
+    say(
+        f"\nTo expect, after {told['timed_steps']} timed steps (samples and checkpoints take a few per cent more):\n"
+        f"  speed   {told['images_per_second']:,.0f} images/s, {told['kimg_per_hour']:,.0f} kimg an hour\n"
+        f"  time    {_hours(told['hours'])} for {told['recipe']['kimg']:g} kimg\n"
+        f"  memory  {_gigabytes(told['memory_bytes'])} at the highest\n"
+        f"  disk    {_gigabytes(told['cache_bytes'])} for the cache of pictures\n\n"
+        f"Begin with:\n  {told['command']}"
+    )
+    if less := told["smaller"]:
+        within = f"Within {hours:g} h rather" if less["hours"] <= hours else f"Quickest, if not within {hours:g} h,"
+        say(
+            f"\n{within} at {less['recipe']['size']} pixels ({_hours(less['hours'])} for "
+            f"{less['recipe']['kimg']:g} kimg):\n  {less['command']}"
+        )
+
+
+def _gigabytes(count: int | None) -> str:
+    if count is None:
+        return "an unknown amount"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def _hours(hours: float) -> str:
+    from hasama.cli.terminal import duration
+
+    return f"{duration(3600 * hours)} (h:mm:ss)" if hours >= 1 else f"{60 * hours:.1f} minutes"

@@ -1,0 +1,193 @@
+"""hasama train, hasama resume."""
+
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hasama.cli.arguments import name_of
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, flags_of, given, use_threads
+from hasama.errors import HasamaError
+from hasama.presets import recipe_named
+from hasama.recipe import Recipe
+
+TrainingFlags = flags_of(Recipe, "TrainingFlags")
+if TYPE_CHECKING:
+    AnyChanges = Any  # the flags of `Recipe`, each of them optional
+else:
+    AnyChanges = Annotated[TrainingFlags, Parameter(name="*")]
+
+
+def train(
+    source: str,
+    recipe: str = "r3gan",
+    /,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    tensorboard: bool = False,
+    steps: int | None = None,
+    changes: AnyChanges = TrainingFlags(),  # noqa: B008 (frozen)
+) -> int:
+    """Train on pictures; or, with the same command again, go on where the run stands.
+
+    Ctrl-C saves and stops.
+
+    Parameters
+    ----------
+    source
+        A folder, a zip, an .npz of uint8 images, one picture (random crops of it), or a built-in name: digits,
+        mnist, fashion-mnist, cifar10.
+    recipe
+        A preset: see `hasama recipes`.
+    out
+        The run's folder. Default: runs/SOURCE-RECIPE.
+    device
+        auto, cpu, cuda, cuda:1, mps, ...
+    threads
+        CPU threads; a resumed run repeats bit for bit only with the same number.
+    tensorboard
+        Also write TensorBoard logs into the run's folder.
+    steps
+        The length in steps instead of kimg.
+    changes
+        What differs from the preset.
+    """
+    asked = given(changes)
+    chosen = recipe_named(recipe).but(**asked)
+    if steps is not None:
+        if "kimg" in asked:
+            raise HasamaError("Give the length as --kimg or as --steps, not both.")
+        if steps < 1:
+            raise HasamaError(f"--steps must be at least 1; got {steps}.")
+        asked["kimg"] = steps * chosen.batch / 1000
+        chosen = chosen.but(kimg=asked["kimg"])
+
+    from hasama.runs.folder import Run
+    from hasama.runs.session import Opening
+
+    run = Run(out or usual_place(source, recipe))
+    _check_machine(device, threads, tensorboard)
+    return _train(Opening.of(source, chosen, run, asked)._replace(threads=threads), device, tensorboard)
+
+
+def usual_place(source: str, recipe: str) -> Path:
+    """Where a run is put that is given no other place."""
+    return Path("runs") / f"{name_of(source)}-{recipe}"
+
+
+def resume(
+    run: Path,
+    /,
+    *,
+    kimg: float | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    tensorboard: bool = False,
+) -> int:
+    """Go on with a run where it stands.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    kimg
+        A new length in thousands of images.
+    device
+        auto, cpu, cuda, ...
+    threads
+        CPU threads.
+    tensorboard
+        Also write TensorBoard logs.
+    """
+    from hasama.runs.folder import Run
+    from hasama.runs.session import Opening
+
+    place = Run(run)
+    recipe = place.recipe() if kimg is None else place.recipe().but(kimg=kimg)
+    if kimg is not None and recipe.images < place.images_seen():
+        raise HasamaError(f"{run} already has {place.images_seen() / 1000:g} kimg: --kimg takes a larger length.")
+    _check_machine(device, threads, tensorboard)
+    return _train(Opening.resumed(place, recipe)._replace(threads=threads), device, tensorboard)
+
+
+def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
+    """Before any work: can this machine do what is asked?"""
+    from hasama.device import pick_device
+
+    pick_device(device)
+    if tensorboard:
+        from hasama.runs.tensorboard import check_installed
+
+        check_installed()
+    use_threads(threads)
+
+
+def _train(opening: Any, device: str, tensorboard: bool) -> int:
+    from hasama.cli.progress import watch_health, watch_scan, watch_training
+    from hasama.cli.terminal import say
+    from hasama.runs.tensorboard import to_tensorboard
+
+    run, recipe = opening.run, opening.recipe
+    if opening.notice:
+        say(opening.notice, "yellow")
+    watch_scan(opening.scan())
+    start = run.images_seen()
+    say(_told(opening, start))
+    with asked_to_stop() as asked:
+        records = opening.session(device, asked)
+        if tensorboard:
+            records = to_tensorboard(records, run, recipe)
+        for _ in watch_health(watch_training(records, recipe, start), run):
+            pass
+        interrupted = asked()
+    return _farewell(run, recipe, interrupted)
+
+
+def _told(opening: Any, start: int) -> str:
+    """What is about to happen."""
+    run, recipe = opening.run, opening.recipe
+    if start >= recipe.images:
+        return f"{run.folder} already has its {recipe.kimg:g} kimg."
+    logged = run.log()[-1]["images_seen"] if run.log() else 0
+    lost = (
+        f" What came after, up to {logged / 1000:g} kimg, was not saved, and is done again." if logged > start else ""
+    )
+    if start or lost:
+        return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
+    report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
+    told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
+    like = f"\nIt begins with the weights of {recipe.like} (see {run.inherited.name})." if recipe.like else ""
+    return f"{report}\n{told} Ctrl-C saves and stops.{like}"
+
+
+def _piloted(run: Any, recipe: Recipe) -> str:
+    """What stands of the autopilot."""
+    from hasama.runs.autopilot import ATTEMPTS, interventions
+
+    if not recipe.autopilot:
+        return ""
+    done = interventions(run)
+    flags = f", with {' '.join(one.flags for one in done)}" if done else ""
+    return f"\nThe autopilot is on: {len(done)} of {ATTEMPTS} attempts are used up{flags}."
+
+
+def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
+    from hasama.cli.terminal import say
+
+    seen = run.images_seen()
+    if seen < recipe.images:
+        say(f"\nSaved at {seen / 1000:g} of {recipe.kimg:g} kimg. To go on:\n  {run.how_to_go_on()}")
+        return INTERRUPTED if interrupted else 0
+    say(
+        f"\nDone: {seen / 1000:g} kimg.\n"
+        f"  sample grid  {run.sample_file(seen)}\n"
+        f"  loss plot    {run.loss_plot}\n"
+        f"  model        {run.generator}\n"
+        f"More pictures:  hasama sample {shlex.quote(str(run.folder))}\n"
+        f"Train longer:   {run.how_to_go_on()} --kimg {2 * recipe.kimg:g}"
+    )
+    return 0

@@ -1,0 +1,249 @@
+"""What the terminal shows of long work: bars, or plain lines. Consumers of records, and nothing else."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from hasama.evaluation.coverage import Covering
+    from hasama.evaluation.subject import Judging
+    from hasama.generators.projection import Guess
+    from hasama.pictures.decoding import Scan
+    from hasama.recipe import Recipe
+    from hasama.runs.folder import Run
+    from hasama.style.film import Painted
+    from hasama.style.transfer import Frame
+    from hasama.training.game import Record
+from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, say
+
+Stage = TypeVar("Stage", bound="Scan | Judging")
+
+
+def watch_scan(scans: Iterable["Scan"]) -> None:
+    """What `watch_stages` shows while a source is read; nothing if there is nothing to read."""
+    for _ in watch_stages(scans):
+        pass
+
+
+def watch_stages(records: Iterable[Stage]) -> Iterator[Stage]:
+    """Pass records of stages on, under a bar for each stage; without a terminal now and then a line."""
+    if not console.is_terminal:
+        told = time.monotonic()
+        for record in records:
+            if time.monotonic() - told > LINE_SECONDS:
+                say(f"{DOING.get(record.stage, record.stage)} {record.done}/{record.total}")
+                told = time.monotonic()
+            yield record
+        return
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(), console=console, transient=True,
+    ) as progress:  # fmt: skip
+        tasks: dict[str, Any] = {}
+        for record in records:
+            if record.stage not in tasks:
+                tasks[record.stage] = progress.add_task(DOING.get(record.stage, record.stage), total=record.total)
+            progress.update(tasks[record.stage], completed=record.done)
+            yield record
+
+
+DOING = {"looking": "looking at the pictures", "decoding": "decoding the pictures"}
+
+
+def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+    """Pass the records on, showing images per second, time left and the losses: a bar, or plain lines.
+
+    Args:
+        records: from `fit`.
+        recipe: for its length and batch.
+        start: images seen before.
+    """
+    if console.is_terminal:
+        yield from _bar(records, recipe, start)
+    else:
+        yield from _lines(records, recipe, start)
+
+
+def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
+    """Pass the records on, telling findings, and what the autopilot does about them, as they are written down."""
+    from hasama.files import size_of
+    from hasama.runs.autopilot import ATTEMPTS, interventions
+
+    told = {(finding["name"], finding.get("severity")) for finding in run.findings()}
+    size, done = size_of(run.health_file), len(interventions(run)) if run.exists() else 0
+    for record in records:
+        if (now := size_of(run.health_file)) != size:
+            size = now
+            for one in interventions(run)[done:]:
+                say(
+                    f"autopilot: back to {one.back_to / 1000:g} kimg, because of {one.finding}, with\n  {one.flags}",
+                    "bold",
+                )
+                told, done = set(), done + 1
+            for finding in run.findings():
+                if (name := (finding["name"], finding.get("severity"))) not in told:
+                    told.add(name)
+                    _tell(finding)
+                    if done >= ATTEMPTS and finding.get("severity") == "serious":
+                        say(f"autopilot: its {ATTEMPTS} attempts are used up; the run goes on as it is.", "bold")
+        yield record
+
+
+def _tell(finding: dict[str, Any]) -> None:
+    """A finding in the terminal: what, why, and the first remedy."""
+    colours = {"serious": "bold red", "warning": "yellow"}
+    say(
+        f"[{finding.get('severity')}] {finding['name']} at {finding['images_seen'] / 1000:g} kimg: "
+        f"{finding.get('explanation', '')}",
+        colours.get(finding.get("severity", ""), "cyan"),
+    )
+    if remedies := finding.get("remedies"):
+        say(f"  try  {remedies[0]['flags']}")
+
+
+class _Rate(ProgressColumn):
+    """Images per second over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "- images/s")
+
+
+def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+    total, narrow = recipe.images, console.width < WIDE
+
+    def told(images: int) -> str:
+        return f"{images / 1000:.1f}/{recipe.kimg:g} kimg" if narrow else _seen(images, recipe)
+
+    columns = (
+        BarColumn(10 if narrow else 30), TextColumn("{task.percentage:.0f} % {task.fields[seen]}"), _Rate(),
+        TimeRemainingColumn(compact=True), TextColumn("left {task.fields[losses]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, speed_estimate_period=30) as progress:
+        task = progress.add_task("", total=total, completed=start, seen=told(start), losses="")
+        drawn = 0.0
+        for record in records:
+            if time.monotonic() - drawn > REFRESH_SECONDS:
+                done, losses = min(record.images_seen, total), _losses(record, narrow)
+                progress.update(task, completed=done, seen=told(record.images_seen), losses=losses)
+                drawn = time.monotonic()
+            yield record
+            start = record.images_seen
+        progress.update(task, completed=min(start, total), seen=told(start))
+
+
+def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+    began = told = time.monotonic()
+    seen = start
+    for record in records:
+        now = time.monotonic()
+        if record.images_seen < seen:  # the autopilot went back
+            start, began = record.images_seen - recipe.batch, now
+        seen = record.images_seen
+        if now - told > LINE_SECONDS and now > began:
+            rate = (record.images_seen - start) / (now - began)
+            left = max(0, recipe.images - record.images_seen) / rate
+            say(
+                f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  {_losses(record)}"
+            )
+            told = now
+        yield record
+
+
+def _seen(images: int, recipe: "Recipe") -> str:
+    """Both units of length: kimg and steps."""
+    return f"{images / 1000:.1f}/{recipe.kimg:g} kimg (step {images // recipe.batch:,})"
+
+
+def _losses(record: "Record", narrow: bool = False) -> str:
+    """Every loss with its name, or where there is little room with its name's first letter: D and G."""
+    figures = record.figures()
+    losses = {name.removeprefix("loss_"): v for name, v in figures.items() if name.startswith("loss_")}
+    return "  ".join(f"{name[0].upper() if narrow else name} {value:.3f}" for name, value in losses.items())
+
+
+# --- painting -------------------------------------------------------------------------------------
+
+
+def watch_painting(frames: Iterator["Frame"]) -> Iterator["Frame"]:
+    """Pass the frames on, showing the scale, the losses and the time left: a bar, or plain lines."""
+
+    def told(frame: "Frame") -> str:
+        height, width = frame.canvas.image.shape[2:]
+        return (
+            f"{width}x{height} (scale {frame.scale + 1} of {frame.scales}) step {frame.iteration}/{frame.iterations}"
+        )
+
+    yield from _watch(frames, lambda frame: frame.done, told, lambda frame: frame)
+
+
+def watch_film(steps: Iterator["Painted"]) -> Iterator["Painted"]:
+    """The same for a film: a bar over its pictures."""
+
+    def progress(step: "Painted") -> float:
+        return (step.picture + step.frame.done) / step.pictures
+
+    def told(step: "Painted") -> str:
+        return f"picture {step.picture + 1} of {step.pictures}, step {step.frame.iteration}/{step.frame.iterations}"
+
+    yield from _watch(steps, progress, told, lambda step: step.frame)
+
+
+def watch_projecting(guesses: Iterator["Guess"]) -> Iterator["Guess"]:
+    """The same for the search of a picture's codes."""
+
+    def progress(guess: "Guess") -> float:
+        return guess.step / max(1, guess.steps)
+
+    yield from _watch(guesses, progress, lambda guess: f"step {guess.step}/{guess.steps}", lambda guess: guess)
+
+
+def watch_covering(records: Iterator["Covering"], name: str) -> Iterator["Covering"]:
+    """The same for a run whose modes are counted."""
+
+    def told(record: "Covering") -> str:
+        return f"{name}: {record.stage}"
+
+    yield from _watch(records, lambda record: record.done, told, lambda record: record)
+
+
+def _watch(
+    records: Iterator[Any],
+    progress: Callable[[Any], float],
+    told: Callable[[Any], str],
+    frame_of: Callable[[Any], "Frame | Guess | Covering"],
+) -> Iterator[Any]:
+    """A bar over any records whose progress can be told; without a terminal now and then a line."""
+    began = shown = time.monotonic()
+    first: float | None = None
+    columns = (
+        BarColumn(20), TextColumn("{task.percentage:.0f} %"), TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.fields[left]} left"), TextColumn("{task.fields[losses]}"),
+    )  # fmt: skip
+    bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
+    task = bar.add_task("", total=1.0, doing="", left="-", losses="") if bar else None
+    with bar or nullcontext():
+        for record in records:
+            now, done = time.monotonic(), progress(record)
+            first = done if first is None else first
+            every = REFRESH_SECONDS if bar else LINE_SECONDS
+            if now - shown > every:
+                left = duration((1 - done) * (now - began) / (done - first)) if done > first else "-"
+                losses = _terms(frame_of(record).losses)
+                if bar and task is not None:
+                    bar.update(task, completed=done, doing=told(record), left=left, losses=losses)
+                else:
+                    say(f"{100 * done:.0f} %  {told(record)}  {left} left  {losses}")
+                shown = now
+            if notice := getattr(frame_of(record), "notice", ""):
+                say(notice, "yellow")
+            yield record
+
+
+def _terms(losses: dict[str, float]) -> str:
+    """The weighted sum, and what it is the sum of."""
+    terms = " + ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    return f"loss {sum(losses.values()):.4g} = {terms}"

@@ -1,0 +1,50 @@
+"""The terminal: what is written to it, and where."""
+
+import os
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    pass
+
+
+class _Terminal(Console):
+    """A console whose reader may go away (`hasama train ... | head`): the work goes on, unseen."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+console = _Terminal(highlight=False, soft_wrap=True)
+
+
+errors = _Terminal(stderr=True, highlight=False, soft_wrap=True)
+
+
+LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
+
+
+REFRESH_SECONDS = 0.25
+
+
+WIDE = 120  # columns from which the bar spells everything out
+
+
+def say(text: str, style: str | None = None) -> None:
+    """A line for the user; nothing in it is taken for markup."""
+    console.print(Text(text, style=style or ""))
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    errors.print(Text(f"hasama: {text}"))
+
+
+def duration(seconds: float) -> str:
+    """75 -> '1:15', 4000 -> '1:06:40'."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,1 +1,0 @@
-"""The command's functions, one small one for each thing people do. torch is imported only where it is needed."""

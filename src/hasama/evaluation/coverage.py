@@ -1,0 +1,251 @@
+"""Play on data whose modes are known, then count the modes: the published protocols with any recipe's rules.
+
+`cover` is the loop `play` on another ground: it yields a record after every step, the last one holds what was found.
+"""
+
+import itertools
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from hasama.errors import HasamaError
+from hasama.evaluation.stacked_mnist import Stacks, learn_to_read, open_digits
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import draw_latents
+from hasama.metrics.modes import (
+    CHANNELS,
+    FAR,
+    MIXTURES,
+    POINTS_JUDGED,
+    Coverage,
+    Mixture,
+    as_images,
+    as_points,
+    draw_points,
+    judge_points,
+    over_the_length,
+)
+from hasama.networks.architectures.points import PointNetworks
+from hasama.networks.pair import Pair
+from hasama.networks.registry import ARCHITECTURES
+from hasama.options import unknown_name
+from hasama.pictures.dataset import Batch
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.training.game import Game, Record
+from hasama.training.setup import new_game
+
+STACKED = "stacked-mnist"
+GROUNDS = (*MIXTURES, STACKED)
+"""What can be covered."""
+
+KIMG = {"ring": 500.0, "grid": 2000.0, STACKED: 1000.0}
+"""Length of a run where none is given."""
+
+POINT_GAMMA = 0.01
+"""Weight of R1 and R2 for points, where the recipe gives none, for its own guess goes by the size of pictures.
+
+Five times as much serves too, but leaves more points between the modes.
+"""
+
+POINT_BATCH = 100
+"""Points per step, as in the protocol (Lin et al. 2018): a recipe's batch is one for pictures."""
+
+
+class Covering(NamedTuple):
+    """How far `cover` is.
+
+    Attributes:
+        stage: what is being done: reading, playing or judging.
+        done: how much of that stage is, 0 to 1.
+        step: of the game, while it is played.
+        found: what the generator covers; in the last record only, as the next two.
+        floor: what as many real samples cover.
+        sample: what was judged: points [n, 2] in the protocol's units, or the first 64 pictures, uint8 [64, H, W, 3].
+    """
+
+    stage: str
+    done: float
+    step: Record | None = None
+    found: Coverage | None = None
+    floor: Coverage | None = None
+    sample: np.ndarray | None = None
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The players' losses at this step; asking for them waits for the device."""
+        figures = {} if self.step is None else self.step.figures()
+        return {name.removeprefix("loss_"): value for name, value in figures.items() if name.startswith("loss_")}
+
+
+class Ground(Protocol):
+    """What is played on: how a recipe is fitted to it, the networks, the real samples, the judgement."""
+
+    def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
+        """The recipe as it is played here."""
+        ...
+
+    def pair(self, recipe: Recipe) -> Pair:
+        """The networks."""
+        ...
+
+    def batches(self, recipe: Recipe, device: torch.device, start: int = 0) -> Iterator[Batch]:
+        """Real samples without end, each batch a function of (seed, images seen)."""
+        ...
+
+    def judge(self, painter: Painter, seed: int) -> tuple[Coverage, np.ndarray]:
+        """What a generator covers, and the sample by which it was judged."""
+        ...
+
+    def floor(self, seed: int) -> Coverage:
+        """What as many real samples cover, none of which was played with."""
+        ...
+
+
+SAVE_SECONDS = 120.0
+
+
+def cover(
+    what: str,
+    recipe: Recipe,
+    kimg: float | None = None,
+    source: str = "mnist",
+    device: torch.device | str = "cpu",
+    kept: Run | None = None,
+) -> Generator[Covering, None, None]:
+    """Play on `what` by a recipe's rules, and judge the averaged generator at the end.
+
+    Args:
+        what: ring, grid or stacked-mnist.
+        recipe: its rules, rates, averaging and seed count everywhere; see `Plane` and `Stacks` for the rest.
+        kimg: the length. Default: see `KIMG`. The recipe's schedules, if it has any, run over all of it.
+        source: stacked-mnist: the digits; see `open_digits`.
+        device: where to play.
+        kept: a folder in which the game is saved, every two minutes and when this generator is closed, and from
+            which it goes on; the caller sees to it that it is a game of the same arguments.
+
+    Raises:
+        HasamaError: there is no such ground or source, or the recipe cannot be played there.
+    """
+    device = torch.device(device)
+    check_ground(what)
+    ground: Ground = Plane(MIXTURES[what]) if what in MIXTURES else (yield from _open_stacks(source, device))
+    recipe = ground.adapted(recipe, KIMG[what] if kimg is None else kimg)
+    game = new_game(ground.pair(recipe), recipe, device)
+    if kept is not None:
+        kept.load_game(game)
+    loop = ARCHITECTURES[recipe.architecture].loop(game, ground.batches(recipe, device, game.images_seen))
+    with closing(_saved(loop, game, recipe.images, kept)) as steps:
+        for step in steps:
+            yield Covering("playing", min(1.0, step.images_seen / recipe.images), step)
+    yield Covering("judging", 0.0)
+    found, sample = ground.judge(Painter(game.artist, recipe, game.pair.latent_size, CHANNELS), recipe.seed)
+    yield Covering("judging", 1.0, None, found, ground.floor(recipe.seed), sample)
+
+
+def _saved(steps: Iterator[Record], game: Game, images: int, kept: Run | None) -> Generator[Record, None, None]:
+    """The steps up to so many images; the game is saved now and then, at the end, and when this is closed."""
+    saved = time.monotonic()
+    try:
+        while game.images_seen < images:
+            yield next(steps)
+            if kept is not None and time.monotonic() - saved > SAVE_SECONDS:
+                kept.save_game(game)
+                saved = time.monotonic()
+    except GeneratorExit:  # between two steps: in the middle of one the players are out of step
+        if kept is not None:
+            kept.save_game(game)
+        raise
+    if kept is not None:
+        kept.save_game(game)
+
+
+def check_ground(what: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        HasamaError: it is one.
+    """
+    if what not in GROUNDS:
+        raise HasamaError(unknown_name(what, GROUNDS, "protocol of mode coverage"))
+
+
+# --- points ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A mixture of Gaussians, played on by two small networks of its own (see `PointNetworks`).
+
+    Of the recipe count: objective, penalty and its weight (`POINT_GAMMA` if it gives none), learning rates, betas,
+    schedules, averaging, referee, label smoothing, instance noise and seed. What is about pictures or their networks
+    (architecture, size, width, latent_size, augment, spectral_norm, ...) does not; nor do batch, which is the
+    protocol's 100, and precision, for bfloat16 cannot tell apart points less than a 256th of their distance from the
+    origin: it is always fp32.
+    """
+
+    mixture: Mixture
+
+    def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
+        """The rules alone."""
+        if recipe.architecture == "vae":
+            raise HasamaError("A vae plays no game: choose another recipe for points.")
+        kept = {name: getattr(recipe, name) for name in RULES}
+        gamma = recipe.gamma
+        if gamma is None and recipe.penalty in ("r1", "r2", "r1+r2"):
+            gamma = POINT_GAMMA
+        rules = Recipe(architecture="dense", precision="fp32", batch=POINT_BATCH, gamma=gamma, **kept)
+        return rules.but(**over_the_length(rules, kimg))
+
+    def pair(self, recipe: Recipe) -> Pair:
+        """The same first weights for every recipe with the same seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            return PointNetworks().build()
+
+    def batches(self, recipe: Recipe, device: torch.device, start: int = 0) -> Iterator[Batch]:
+        """Points as pictures of one pixel."""
+        for first in itertools.count(start, recipe.batch):
+            points = draw_points(self.mixture, recipe.seed, recipe.batch, first)
+            yield Batch(as_images(points, self.mixture).to(device))
+
+    @torch.no_grad()
+    def judge(self, painter: Painter, seed: int) -> tuple[Coverage, np.ndarray]:
+        """2,500 of the generator's points."""
+        device = next(painter.network.parameters()).device
+        with painter.at_rest():
+            images = painter.network(draw_latents(seed, POINTS_JUDGED, painter.latent_size).to(device))
+        points = as_points(images, self.mixture)
+        return judge_points(points, self.mixture), points
+
+    def floor(self, seed: int) -> Coverage:
+        """2,500 real points."""
+        return judge_points(draw_points(self.mixture, seed, POINTS_JUDGED, FAR), self.mixture)
+
+
+RULES = (
+    *("objective", "penalty", "penalty_every", "gamma_final", "generator_lr", "discriminator_lr", "lr_final"),
+    *("generator_betas", "discriminator_betas", "referee", "strong", "critic_steps", "label_smoothing"),
+    *("instance_noise", "instance_noise_kimg", "ema_kimg", "seed"),
+)
+"""The fields of a recipe that decide how points are played."""
+
+
+# --- stacked digits -------------------------------------------------------------------------------
+
+
+def _open_stacks(source: str, device: torch.device) -> Generator[Covering, None, Stacks]:
+    """The digits and their reader, as a generator that returns the ground."""
+    yield Covering("reading the digits", 0.0)
+    digits = open_digits(source)
+    reader = None
+    for learning in learn_to_read(digits, device):
+        yield Covering("learning to read them", learning.done)
+        reader = learning.reader
+    assert reader is not None
+    return Stacks(digits, reader)

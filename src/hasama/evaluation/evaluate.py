@@ -1,0 +1,153 @@
+"""How good a generator is: its pictures beside the real ones, through a frozen network.
+
+`evaluate` yields how far it is; its last record holds the result. What the network makes of pictures is kept in the
+cache, so that the same generator is judged again at once, and another one without a look at the real pictures.
+"""
+
+import hashlib
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hasama.device import pick_device
+from hasama.errors import HasamaError
+from hasama.evaluation.feature_cache import Working, _kept
+from hasama.evaluation.subject import Evaluation, Judging, Subject, origin_of
+from hasama.files import read_json, write_json
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import draw_latents, labels_for, paint
+from hasama.metrics.intervals import NEAR, RESAMPLES, Figure, figures_of, stream
+from hasama.perception.extractors import Extractor, check_features, extractor_named
+from hasama.pictures.dataset import Pictures
+from hasama.runs.folder import Run
+from hasama.shapes import Labels, Pixels
+
+FEWEST, MOST_FAKES, MOST_REALS = 2 * (NEAR + 1), 1_000_000, 50_000
+"""Pictures of a kind: in a half of the fewest each still has `NEAR` neighbours."""
+
+
+USUAL = 5000
+
+
+def evaluate(
+    run: str | Path,
+    source: str | None = None,
+    features: str = "vgg19",
+    count: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Iterator[Judging]:
+    """Judge a generator by FID, KID, precision, recall, density and coverage, with intervals and a floor.
+
+    FID and KID are of all real pictures (of 50,000 at most), the others of equal numbers. Classes are painted in the
+    real pictures' proportions where these are known, else in turn.
+
+    Args:
+        run: a run's folder, or a generator.safetensors.
+        source: other real pictures than those the run was trained on; needed with a generator.safetensors.
+        features: 'vgg19', 'inception', or a local file of InceptionV3's weights.
+        count: of generated pictures; None: as many as there are real ones, at most 5,000.
+        seed: of the latents, and of everything drawn.
+        device: 'auto', 'cpu', 'cuda', ...
+
+    Yields:
+        Records of progress; the last one holds the result.
+
+    Raises:
+        HasamaError: no generator, no pictures or too few, unknown features, damaged weights.
+    """
+    check_count(count, seed)
+    check_features(features)
+    place = pick_device(device)
+    subject = Subject.of(Path(run).expanduser(), place)
+    pictures = yield from subject.pictures(source)
+    order = stream(0).permutation(len(pictures))[:MOST_REALS]
+    if len(order) < FEWEST:
+        raise HasamaError(f"{pictures.report.source} holds {len(order)} pictures; judging takes at least {FEWEST}.")
+    extractor = extractor_named(features, place)
+    count = count or max(FEWEST, min(USUAL, len(order)))
+    reals = yield from _real_features(extractor, pictures, order)
+    fakes = yield from _fake_features(
+        extractor, subject, seed, _labels(subject.painter, pictures, order, count), count
+    )
+    figures = yield from _watched(figures_of(reals, fakes, seed))
+    height, width = pictures.report.resolution
+    origin = {"generator": subject.about(seed), "pictures": _about(pictures, source)}
+    result = Evaluation(extractor.name, f"{width}x{height}", extractor.width, figures, origin)
+    yield Judging("figures", RESAMPLES, RESAMPLES, result)
+
+
+def _watched(work: Generator[int, None, dict[str, Figure]]) -> Generator[Judging, None, dict[str, Figure]]:
+    while True:
+        try:
+            yield Judging("figures", next(work), RESAMPLES)
+        except StopIteration as end:
+            return end.value
+
+
+def check_count(count: int | None, seed: int) -> None:
+    """Before any work.
+
+    Raises:
+        HasamaError: one is out of range.
+    """
+    if (count is not None and not FEWEST <= count <= MOST_FAKES) or seed < 0:
+        raise HasamaError(f"--count takes {FEWEST} to {MOST_FAKES}, --seed at least 0; got {count} and {seed}.")
+
+
+def save_report(run: Run, result: Evaluation) -> Path:
+    """Put the result into the run's `metrics.json`, in place of an earlier one of the same extractor and pictures.
+
+    Raises:
+        HasamaError: what is there is damaged, or it cannot be written.
+    """
+    file = run.folder / "metrics.json"
+    others = read_json(file, "metrics") if file.exists() else []
+    others = others if isinstance(others, list) else [others]
+    if not all(isinstance(report, dict) for report in others):
+        raise HasamaError(f"The metrics {file} are damaged: delete them, and measure again.")
+    new = result.report()
+    write_json(file, [*(other for other in others if _asked(other) != _asked(new)), new])
+    return file
+
+
+def _asked(report: dict[str, Any]) -> tuple[Any, Any]:
+    """What a report answers: the extractor, and which pictures the generated ones are compared with."""
+    return report.get("extractor"), origin_of(report, "pictures").get("digest")
+
+
+def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:
+    return {"digest": pictures.report.digest, "count": len(pictures), "of the training": source is None}
+
+
+def _labels(painter: Painter, pictures: Pictures, order: np.ndarray, count: int) -> Labels | None:
+    """Of `count` fakes: in the real pictures' proportions, or of all classes in turn; None without classes."""
+    if pictures.labels is None or not set(pictures.classes) <= set(painter.classes):
+        return labels_for(painter, count)
+    own = np.asarray([painter.classes.index(name) for name in pictures.classes], np.int64)
+    ranked = np.sort(own[pictures.labels[order]])
+    return torch.from_numpy(ranked[(np.arange(count) * len(ranked) + len(ranked) // 2) // count])
+
+
+# --- what the network sees ------------------------------------------------------------------------
+
+
+def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) -> Working:
+    """In an order that is random, but always the same: the first ones are a sample of all."""
+    report = pictures.report
+    form = (report.digest, report.resolution, report.channels, report.crops, len(order))
+    batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
+    return (yield from _kept(extractor, ("real", *form), batches, len(order), "real pictures"))
+
+
+def _fake_features(extractor: Extractor, subject: Subject, seed: int, labels: Labels | None, count: int) -> Working:
+    told = None if labels is None else hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+
+    def painted() -> Iterator[Pixels]:
+        yield from paint(subject.painter, draw_latents(seed, count, subject.painter.latent_size), labels)
+
+    what = ("fake", subject.sha256, seed, count, told)
+    return (yield from _kept(extractor, what, painted(), count, "generated pictures"))

@@ -1,0 +1,60 @@
+"""Features of pictures, extracted once and kept in the cache."""
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hasama.errors import HasamaError
+from hasama.evaluation.subject import Judging
+from hasama.files import replacing
+from hasama.metrics.distances import Features
+from hasama.perception.extractors import Extractor, look
+from hasama.pictures.download import cache_folder
+from hasama.shapes import Pixels
+
+LOOKS = 1
+"""Version of what extractors do; part of every key, so that older features are simply not found."""
+
+
+Working = Generator[Judging, None, Features]
+"""Records, and at the end features."""
+
+
+def _kept(extractor: Extractor, what: tuple[Any, ...], batches: Iterable[Pixels], count: int, stage: str) -> Working:
+    """Features from the cache, or made of the batches and put there."""
+    told = json.dumps([LOOKS, extractor.key, what])
+    file = cache_folder() / "features" / f"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}.safetensors"
+    known = _stored(file, (count, extractor.width))
+    if known is not None:
+        return known
+    rows, done = [], 0
+    yield Judging(stage, 0, count)
+    for some in look(extractor, batches):
+        rows.append(some)
+        done += len(some)
+        yield Judging(stage, done, count)
+    found = torch.cat(rows)
+    if not found.isfinite().all():
+        raise HasamaError(f"What the network sees in the {stage} are no finite numbers: its weights are damaged.")
+    try:
+        with replacing(file) as temporary:
+            save_file({"features": found}, temporary)
+    except HasamaError as error:
+        raise HasamaError(f"{error} HASAMA_CACHE names another place for the cache.") from error
+    return found
+
+
+def _stored(file: Path, shape: tuple[int, int]) -> Tensor | None:
+    """What the cache holds; None if it is nothing, or damaged."""
+    try:
+        found = load_file(file)["features"]
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    return found if tuple(found.shape) == shape and found.dtype == torch.float32 else None

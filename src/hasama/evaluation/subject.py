@@ -1,0 +1,168 @@
+"""What is judged: a generator, and the real pictures that it is compared with."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from hasama.errors import HasamaError
+from hasama.generators.generator_file import Painter, load_generator
+from hasama.metrics.intervals import Figure
+from hasama.perception.extractors import sha256_of
+from hasama.pictures.cache import Reading, open_cached
+from hasama.pictures.dataset import Pictures
+from hasama.pictures.decoding import Form
+from hasama.recipe import Colour
+from hasama.runs.folder import Run
+
+if TYPE_CHECKING:
+
+COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
+
+
+class Judging(NamedTuple):
+    """How far it is: what is being done, how many of how many; the last one holds the result."""
+
+    stage: str
+    done: int
+    total: int
+    result: "Evaluation | None" = None
+
+
+class Subject(NamedTuple):
+    """A generator, and the run that it is of; None for a file alone.
+
+    Attributes:
+        file: which may hold a later generator by now, if the run is being trained.
+        painter: what was read from it.
+        run: of which it is.
+        sha256: of the file as it was read.
+        images_seen: of the run then.
+    """
+
+    file: Path
+    painter: Painter
+    run: Run | None
+    sha256: str
+    images_seen: int
+
+    @classmethod
+    def of(cls, place: Path, device: torch.device) -> "Subject":
+        """A run's folder, or a generator.safetensors.
+
+        Raises:
+            HasamaError: there is neither, or it is damaged.
+        """
+        if not place.exists():
+            raise HasamaError(f"There is no run and no generator at {place}.")
+        if not place.is_dir():
+            return _read_at_once(place, None, device)
+        run = Run(place)
+        recipe = run.recipe()
+        if not run.generator.exists():
+            when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
+            raise HasamaError(f"{place} has no generator yet: it is saved {when}.")
+        return _read_at_once(run.generator, run, device)
+
+    def pictures(self, source: str | None) -> Generator[Judging, None, Pictures]:
+        """Those of a source in the generator's form, or else those that the run was trained on.
+
+        Raises:
+            HasamaError: there are none, or they are others now.
+        """
+        if source is not None:
+            return (yield from _read(self._reading(source)))
+        if self.run is None:
+            raise HasamaError(
+                f"{self.file} is a generator alone: say by --source which real pictures to compare with."
+            )
+        images = self.run.images()
+        known = open_cached(images["key"])
+        if known is not None and known.report.digest == images["digest"]:
+            return known
+        other = "Name the pictures to compare with by --source."
+        try:
+            reading = Reading(images["name"], Form.of(self.run.recipe()))
+        except HasamaError as error:
+            raise HasamaError(f"The pictures of {self.run.folder} are gone: {error} {other}") from error
+        pictures = yield from _read(reading)
+        if pictures.report.digest != images["digest"]:
+            raise HasamaError(f"{images['name']} no longer holds what {self.run.folder} was trained on. {other}")
+        return pictures
+
+    def _reading(self, source: str) -> Reading:
+        """As the generator paints; with classes if all of theirs are its own."""
+        recipe = self.run.recipe() if self.run else self.painter.recipe
+        if recipe is None:
+            raise HasamaError(f"{self.file} does not tell how large its pictures are.")
+        form = Form(recipe.resolution, recipe.fit, COLOURS[self.painter.channels])
+        reading = Reading(source, form)
+        names = {entry.label for entry in reading.source.entries if entry.label is not None}
+        return (
+            Reading(source, form._replace(labels=True)) if names and names <= set(self.painter.classes) else reading
+        )
+
+    def about(self, seed: int) -> dict[str, Any]:
+        """Which generator, at which time of its training, with which latents."""
+        seen = {"images_seen": self.images_seen} if self.run else {}
+        return {"sha256": self.sha256, "seed": seed, **seen}
+
+
+def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
+    """A generator with the sum of its file, though a training may put another in its place at any moment."""
+
+    def stands() -> tuple[str, int]:
+        return sha256_of(file), run.images_seen() if run else 0
+
+    before, painter = stands(), load_generator(file, device)
+    while (after := stands()) != before:
+        before, painter = after, load_generator(file, device)
+    return Subject(file, painter, run, *after)
+
+
+def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
+    """What a report in metrics.json tells of its 'generator' or its 'pictures'; nothing, if it is not ours."""
+    origin = report.get("origin")
+    told = origin.get(what) if isinstance(origin, dict) else None
+    return told if isinstance(told, dict) else {}
+
+
+def _read(reading: Reading) -> Generator[Judging, None, Pictures]:
+    for scan in reading.scan():
+        yield Judging(scan.stage, scan.done, scan.total)
+    return reading.pictures()
+
+
+class Evaluation(NamedTuple):
+    """The result.
+
+    Attributes:
+        extractor: the name of the network that the pictures were seen through.
+        size: of the pictures, WIDTHxHEIGHT.
+        width: of the features.
+        figures: by name.
+        origin: which generator and which pictures these are.
+    """
+
+    extractor: str
+    size: str
+    width: int
+    figures: dict[str, Figure]
+    origin: dict[str, dict[str, Any]]
+
+    @property
+    def real(self) -> int:
+        """Real pictures in all."""
+        return max(figure.real for figure in self.figures.values())
+
+    @property
+    def generated(self) -> int:
+        """Generated pictures in all."""
+        return max(figure.generated for figure in self.figures.values())
+
+    def report(self) -> dict[str, Any]:
+        """As `metrics.json` has it. The model card shows what stands in `figures`."""
+        values = {name: figure.value for name, figure in self.figures.items()}
+        head = {"extractor": self.extractor, "samples": self.generated, "size": self.size, "figures": values}
+        return head | {"details": {name: f._asdict() for name, f in self.figures.items()}, "origin": self.origin}

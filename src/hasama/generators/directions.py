@@ -1,0 +1,132 @@
+"""Directions in the space of codes along which the pictures of a generator differ most."""
+
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from hasama.errors import HasamaError
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import codes_of, draw_latents, in_batches, is_styled, labels_for, paint_codes
+from hasama.shapes import Labels, Latents
+
+SAMPLES = 10_000
+"""Of w, that directions are found from. Of z, four times its numbers are enough: see `_evenly_spread`."""
+
+
+class Directions(NamedTuple):
+    """Ways to go from any code, the one along which pictures differ most first."""
+
+    steps: Float[Tensor, "count w"]
+    """Each as long as the codes' standard deviation along it."""
+    shares: Float[Tensor, " count"]
+    """Of the variance of w; or, where there is none, of what the generator's first layer makes of z."""
+
+
+@torch.no_grad()
+def find_directions(painter: Painter, count: int, label: str | None = None, seed: int = 0) -> Directions:
+    """Principal directions of the codes: GANSpace, Härkönen et al. 2020, sections 3.1 and 3.2.
+
+    Of w the principal components themselves. The latents z vary alike in all directions, so there the components
+    of the first layer's activations are carried back to z by linear regression.
+
+    Args:
+        painter: of whose codes.
+        count: how many; no more than a code has numbers.
+        label: of one class. Without it w of all classes is taken; of z the first, for z means the same in all.
+        seed: of the sampled latents, and of the decomposition.
+
+    Raises:
+        HasamaError: there is no such class, or no layer that could tell.
+    """
+    if is_styled(painter.network):
+        labels = labels_for(painter, SAMPLES, label)
+        codes = codes_of(painter, draw_latents(seed, SAMPLES, painter.latent_size), labels)
+        axes, sigmas, shares = _principal(codes, count, seed)
+        return Directions(axes * sigmas[:, None], shares)
+    latents = _evenly_spread(draw_latents(seed, 4 * painter.latent_size + 64, painter.latent_size))
+    labels = labels_for(painter, len(latents), label or next(iter(painter.classes), None))
+    seen = first_activations(painter, latents, labels)
+    axes, sigmas, shares = _principal(seen, painter.latent_size, seed)
+    places = (seen - seen.mean(0)) @ axes.T  # [N, axes]
+    back = torch.linalg.lstsq(places, latents, driver="gelsd").solution  # [axes, Z]: z per unit along each axis
+    return Directions((back * sigmas[:, None])[:count], shares[:count])
+
+
+def _principal(rows: Float[Tensor, "n f"], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Axes [count, F] of greatest variance, the standard deviations along them and the shares of all variance."""
+    centred = rows - rows.mean(0)
+    most = min(centred.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, strengths, axes = torch.pca_lowrank(centred, min(most, count + 16), center=False, niter=3)
+    axes, variances = axes.T[:count], strengths[:count].square() / len(rows)
+    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))  # an axis has no sign of its own
+    return axes * largest.sign(), variances.sqrt(), variances / centred.square().sum(1).mean()
+
+
+def _evenly_spread(latents: Latents) -> Latents:
+    """Shifted and turned a little, so that they vary by exactly 1 in every direction.
+
+    What a linear layer makes of them then has exactly the principal directions that endless samples would have.
+    """
+    centred = latents - latents.mean(0)
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+    return centred @ (axes / variances.sqrt()) @ axes.T
+
+
+class _Enough(Exception):  # noqa: N818 (no error)
+    """Nothing behind this layer is needed."""
+
+
+def first_activations(painter: Painter, latents: Latents, labels: Labels | None = None) -> Float[torch.Tensor, "n f"]:
+    """What the first layer whose output depends on z makes of the latents.
+
+    Raises:
+        HasamaError: there is no such layer, as in networks that are not torch's.
+    """
+    layer = _first_layer(painter, latents[:2], None if labels is None else labels[:1].repeat(2))
+    rows: list[Tensor] = []
+
+    def take(layer: nn.Module, given: Any, made: Tensor) -> None:
+        rows.append(made.flatten(1).float().cpu())
+        raise _Enough
+
+    hook = layer.register_forward_hook(take)
+    try:
+        for some in in_batches(len(latents)):
+            with suppress(_Enough):
+                list(paint_codes(painter, latents[some], None if labels is None else labels[some]))
+    finally:
+        hook.remove()
+    return torch.cat(rows)
+
+
+def _first_layer(painter: Painter, two: Latents, labels: Labels | None) -> nn.Module:
+    """The first layer with weights whose output is not the same for two latents."""
+    fired: list[nn.Module] = []
+
+    def note(layer: nn.Module, given: Any, made: Any) -> None:
+        if isinstance(made, Tensor) and len(made) == 2 and not torch.equal(made[0], made[1]):
+            fired.append(layer)
+
+    hooks = [layer.register_forward_hook(note) for layer in painter.network.modules() if _has_weights(layer)]
+    try:
+        list(paint_codes(painter, two, labels))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not fired:  # it does not look at them, or is not made of torch's modules
+        raise HasamaError("No layer of this generator shows what it makes of the latents: it has no directions.")
+    return fired[0]
+
+
+def _has_weights(layer: nn.Module) -> bool:
+    """Weights of its own, as they are or computed from others."""
+    if isinstance(layer, ParametrizationList):
+        return False
+    own = [*layer.parameters(recurse=False), getattr(layer, "weight", None)]
+    return any(isinstance(weight, Tensor) and weight.ndim > 1 for weight in own)

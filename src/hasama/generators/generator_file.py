@@ -1,0 +1,158 @@
+"""The averaged generator as a file: what people share. Loading it executes nothing.
+
+`generator.safetensors` holds the weights, and in its header, under the key `hasama`, a JSON of what is needed
+to build the network: architecture, width, latent_size, size, channels, classes.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from hasama.errors import HasamaError
+from hasama.files import replacing
+from hasama.networks.layers import resting
+from hasama.networks.outline import outline
+from hasama.networks.registry import build
+from hasama.pictures.images import MODES, to_pixels
+from hasama.recipe import Recipe
+from hasama.shapes import Labels, Latents, Pixels
+from hasama.version import __version__
+
+if TYPE_CHECKING:
+    from hasama.shapes import Pixels
+
+FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm")
+OWN_FIELDS: dict[str, tuple[str, ...]] = {"stylegan": ("mapping_layers",), "progressive": ("grow_kimg",)}
+"""More fields that decide what an architecture's generator is."""
+MOST_CLASSES = 100_000  # that a header may claim
+
+
+@dataclass(frozen=True)
+class Painter:
+    """A generator that is ready to paint.
+
+    Attributes:
+        network: the generator, put into evaluation mode while it paints.
+        recipe: what it was built from; None for networks that Hasama did not build.
+        channels: of the pictures.
+        classes: the classes' names; empty if it has none.
+    """
+
+    network: nn.Module
+    recipe: Recipe | None
+    latent_size: int
+    channels: int
+    classes: tuple[str, ...] = ()
+
+    @torch.no_grad()
+    def paint(self, latents: Latents, labels: Labels | None = None) -> Pixels:
+        """Pictures for these latents, uint8 [n, H, W, C]; labels are needed if there are classes."""
+        with self.at_rest():
+            return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """With the network in evaluation mode; afterwards it is in the mode in which it was."""
+        with resting(self.network):
+            yield
+
+
+def save_generator(painter: Painter, path: str | Path) -> None:
+    """Write the weights and the header, atomically."""
+    about: dict[str, Any] = {
+        "version": __version__,
+        "latent_size": painter.latent_size,
+        "channels": painter.channels,
+        "classes": list(painter.classes),
+    }
+    if painter.recipe is not None:
+        about |= {name: getattr(painter.recipe, name) for name in _fields(painter.recipe.architecture)}
+    tensors = {  # cloned, for safetensors refuses weights that share memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in painter.network.state_dict().items()
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, {"hasama": json.dumps(about, ensure_ascii=False)}))
+
+
+def _fields(architecture: str) -> tuple[str, ...]:
+    """What the header tells of the recipe."""
+    return FIELDS + OWN_FIELDS.get(architecture, ())
+
+
+def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Painter:
+    """Read a `generator.safetensors`.
+
+    The network is first built without memory and compared with the file, so that neither a wrong nor a hostile
+    header can do more than cause a clear error.
+
+    Raises:
+        HasamaError: the file is missing, damaged, not a generator of ours, or of a network built in Python.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except FileNotFoundError:
+        raise HasamaError(f"There is no generator at {path}.") from None
+    except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
+        raise HasamaError(
+            f"{path} is not a readable safetensors file (give a run's folder or a generator.safetensors): {error}."
+        ) from error
+    about, recipe = _read_header(header, path)
+    try:
+        with outline():
+            network = build(recipe, about["channels"], len(about["classes"])).generator
+        kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+        if odd := [name for name, tensor in tensors.items() if tensor.dtype != kinds.get(name, tensor.dtype)]:
+            raise HasamaError(f"{odd[0]} is {tensors[odd[0]].dtype}, not {kinds[odd[0]]}.")
+        network.load_state_dict(tensors, strict=True, assign=True)
+    except (RuntimeError, HasamaError) as error:
+        raise HasamaError(f"The weights in {path} do not fit what its header says: {error}") from error
+    network.requires_grad_(False).eval().to(device)
+    return Painter(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
+
+
+def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Recipe]:
+    if "hasama" not in header:
+        raise HasamaError(f"{path} is a safetensors file, but not a generator that Hasama saved.")
+    try:
+        about = json.loads(header["hasama"])
+    except (ValueError, RecursionError) as error:
+        raise HasamaError(f"The header of {path} is damaged: not JSON.") from error
+    if isinstance(about, dict) and "architecture" not in about:
+        raise HasamaError(
+            f"The generator in {path} was built in Python, not by Hasama: load its weights into your own network "
+            "with safetensors.torch.load_file."
+        )
+    try:
+        recipe = Recipe(**{name: about[name] for name in _fields(about["architecture"])})
+        channels, classes = about["channels"], about["classes"]
+    except (TypeError, KeyError, HasamaError) as error:
+        raise HasamaError(f"The header of {path} is damaged: {error}") from error
+    named = isinstance(classes, list) and len(classes) <= MOST_CLASSES and all(isinstance(c, str) for c in classes)
+    if not named or type(channels) is not int or channels not in MODES:
+        raise HasamaError(f"The header of {path} is damaged: impossible channels or classes.")
+    return about, recipe
+
+
+def _save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any]) -> None:
+    """Atomically, with a header under the key `hasama`."""
+    import json
+
+    from safetensors.torch import save
+
+    from hasama.files import replacing
+
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(file) as temporary:
+        temporary.write_bytes(save(whole, {"hasama": json.dumps(about, ensure_ascii=False)}))

@@ -1,0 +1,243 @@
+"""Find the codes of a real picture: what a generator would have to be given to paint it.
+
+`project` yields a `Guess` at every step, and whoever consumes them may stop at any: `best_of` keeps the nearest.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hasama.errors import HasamaError
+from hasama.generators.generator_file import Painter
+from hasama.generators.projection_distance import _moved, _pixels, _Target, _target, distances
+from hasama.generators.sampling import (
+    PAINT_AT_ONCE,
+    Codes,
+    centre_of,
+    codes_of,
+    device_of,
+    draw_latents,
+    images_of,
+    is_styled,
+    labels_for,
+)
+from hasama.perception.vgg import Weights
+from hasama.shapes import Images, Labels, PerImage
+
+Space = Literal["w", "w+", "z"]
+
+
+RANDOM_STARTS, LOOKED_AT = 512, 32
+"""Latents that are tried first, and how many of them, the nearest by pixels, are compared by features, too."""
+
+
+RATE = 0.1
+
+
+RAMP_UP, RAMP_DOWN = 0.05, 0.25
+
+
+NOISE, NOISE_ENDS = 0.05, 0.75
+"""The learning rate, the shares of the steps in which it rises and falls, the noise: Karras et al. 2020, app. D."""
+
+
+SHELL = 2.0
+"""How far the length of a z may be from the root of Z: nearly three standard deviations, which are 0.7 for any Z."""
+
+
+class Guess(NamedTuple):
+    """Codes, and how far their picture is from the one that is wanted.
+
+    Attributes:
+        step: 0 is the best of the random starts.
+        steps: of all.
+        losses: the distance's terms by name.
+        codes: [1, Z], or in the spaces w and w+ [1, W] or [1, layers, W].
+        image: [1, C, H, W], painted from these codes.
+        label: the class; None without classes.
+    """
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    codes: Codes
+    image: Images
+    label: int | None
+
+    @property
+    def distance(self) -> float:
+        """The sum of the terms."""
+        return sum(self.losses.values())
+
+
+def project(
+    painter: Painter,
+    wanted: Images,
+    steps: int = 300,
+    space: Space | None = None,
+    label: str | None = None,
+    seed: int = 0,
+    weights: Weights | None = None,
+) -> Iterator[Guess]:
+    """Descend to a picture, from the nearest of many random ones, by Adam.
+
+    As Karras et al. 2020, appendix D, but: from the nearest random picture, not from the mean w; by the pixels, too,
+    with features that nobody has calibrated; with a rate in units of the codes' standard deviation; and the
+    generator's own noise is left as it is.
+
+    Args:
+        painter: the generator.
+        wanted: [1, C, H, W], of the form that it paints.
+        steps: of Adam.
+        space: 'w' (one for all layers) or 'w+' (one for each: Abdal et al. 2019), of style-based generators; 'z'.
+            None: w where there is one.
+        label: the class's name; without it all are tried first, and the nearest picture's is taken.
+        seed: of the random starts and of the noise.
+        weights: of the network that compares features; None: the packaged VGG19.
+
+    Raises:
+        HasamaError: there is no such space or class, or the picture has another form.
+    """
+    space = space_of(painter, space)
+    target = _target(painter, wanted, weights)
+    start, chosen, sigma = _best_random_start(painter, target, label, seed)
+    return _descend(_Search(painter, target, space, chosen, sigma, steps, seed), start)
+
+
+def best_of(guesses: Iterable[Guess], stop: Callable[[], bool] = lambda: False) -> Guess:
+    """The nearest guess of all until `stop` says so."""
+    best: Guess | None = None
+    for guess in guesses:
+        if best is None or guess.distance < best.distance:
+            best = guess
+        if stop():
+            break
+    if best is None:
+        raise HasamaError("There was no guess to choose from.")
+    return best
+
+
+def space_of(painter: Painter, space: str | None) -> Space:
+    """The space to search in.
+
+    Raises:
+        HasamaError: this generator has no such space.
+    """
+    styled = is_styled(painter.network)
+    if space is None:
+        return "w" if styled else "z"
+    if space not in get_args(Space):
+        raise HasamaError(f"There is no space {space!r}: w, w+ or z.")
+    if space != "z" and not styled:
+        raise HasamaError(f"This generator has no {space}, for it is not style-based: leave out --space.")
+    return space  # pyright: ignore[reportReturnType]
+
+
+# --- the search -----------------------------------------------------------------------------------
+
+
+class _Start(NamedTuple):
+    latents: Float[Tensor, "1 z"]
+    codes: Codes
+
+
+@torch.no_grad()
+def _best_random_start(
+    painter: Painter, target: _Target, label: str | None, seed: int
+) -> tuple[_Start, Labels | None, float]:
+    """The nearest of RANDOM_STARTS latents, its label, and the codes' standard deviation."""
+    latents = draw_latents(seed, RANDOM_STARTS, painter.latent_size)
+    labels = labels_for(painter, RANDOM_STARTS, label)
+    codes = codes_of(painter, latents, labels)
+    sigma = (codes - centre_of(painter)).square().mean().sqrt().item()
+
+    def far(chosen: Tensor, judge: Callable[[Images], dict[str, PerImage]]) -> PerImage:
+        found, device = [], device_of(painter)
+        for some in chosen.split(PAINT_AT_ONCE):
+            given = None if labels is None else labels[some].to(device)
+            terms = judge(images_of(painter, codes[some].to(device), given))
+            found.append(torch.stack(list(terms.values())).sum(0).cpu())
+        return torch.cat(found)
+
+    everyone = torch.arange(RANDOM_STARTS)
+    near = far(everyone, lambda images: _pixels(images, target.image)).topk(LOOKED_AT, largest=False).indices
+    best = near[far(near, lambda images: distances(target, images)).argmin()][None]
+    return _Start(latents[best], codes[best]), None if labels is None else labels[best], sigma
+
+
+class _Search(NamedTuple):
+    painter: Painter
+    target: _Target
+    space: Space
+    labels: Labels | None
+    sigma: float
+    """Of one number of w."""
+    steps: int
+    seed: int
+
+    def paint(self, codes: Codes) -> Images:
+        network, labels = self.painter.network, _moved(self.labels, codes.device)
+        if self.space == "z" and is_styled(network):
+            with self.painter.at_rest():
+                codes = network.mapping(codes, labels)
+        return images_of(self.painter, codes, labels)
+
+    def guess(self, step: int, codes: Codes) -> tuple[Guess, Tensor]:
+        """The guess, and its distance as a tensor that can be differentiated."""
+        image = self.paint(codes)
+        terms = distances(self.target, image)
+        label = None if self.labels is None else int(self.labels[0])
+        losses = {name: term.item() for name, term in terms.items()}
+        guess = Guess(step, self.steps, losses, codes.detach().clone(), image.detach(), label)
+        return guess, torch.stack(list(terms.values())).sum()
+
+
+def _descend(search: _Search, start: _Start) -> Iterator[Guess]:
+    """First the start itself, then a guess for each step of Adam."""
+    device, network = device_of(search.painter), search.painter.network
+    codes = (start.latents if search.space == "z" else start.codes).to(device)
+    if search.space == "w+" and is_styled(network):
+        codes = codes[:, None].repeat(1, network.style_layers, 1)
+    with torch.no_grad():
+        yield search.guess(0, codes)[0]
+    scale = 1.0 if search.space == "z" else search.sigma
+    codes = codes.clone().requires_grad_()
+    adam = torch.optim.Adam([codes])
+    random = torch.Generator().manual_seed(search.seed)
+    for step in range(1, search.steps + 1):
+        adam.param_groups[0]["lr"] = RATE * scale * ramp(step / search.steps)
+        noise = torch.randn(codes.shape, generator=random) * _noise(search, codes, step / search.steps)
+        guess, distance = search.guess(step, codes + noise.to(device))
+        (codes.grad,) = torch.autograd.grad(distance, codes)
+        adam.step()
+        if search.space == "z":
+            with torch.no_grad():
+                codes.copy_(into_shell(codes))
+        yield guess
+
+
+def ramp(done: float) -> float:
+    """The share of the learning rate: a linear rise, then constant, then half a cosine down."""
+    return min(1.0, done / RAMP_UP) * (0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - done) / RAMP_DOWN)))
+
+
+def _noise(search: _Search, codes: Codes, done: float) -> float:
+    """The deviation of what is added to each number of w, to explore at first. A z gets none."""
+    if search.space == "z":
+        return 0.0
+    whole = search.sigma * math.sqrt(codes.shape[-1])  # the deviation of w as one vector: the paper's sigma_w
+    return NOISE * whole * max(0.0, 1 - done / NOISE_ENDS) ** 2
+
+
+def into_shell(latents: Float[Tensor, "n z"]) -> Float[Tensor, "n z"]:
+    """The nearest latents whose length is one that random latents have.
+
+    Menon et al. 2020, section 3.2, keep to the sphere of radius sqrt(Z). In few dimensions lengths do vary, and a
+    picture's own latent may lie off that sphere: hence a shell.
+    """
+    length, radius = latents.norm(dim=1, keepdim=True), math.sqrt(latents.shape[1])
+    return latents * (length.clamp(max(0.0, radius - SHELL), radius + SHELL) / length.clamp_min(1e-12))

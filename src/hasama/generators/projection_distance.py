@@ -1,0 +1,87 @@
+"""How far pictures are from the one that is wanted: by pixels and by features."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from hasama.errors import HasamaError
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import codes_of, device_of, draw_latents, images_of, labels_for
+from hasama.perception.vgg import VGG, Weights
+from hasama.perception.vgg_weights import load_weights
+from hasama.shapes import Images, Labels, PerImage
+
+LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+"""Those of Zhang et al. 2018, but the deepest, which sees nearly the whole of a small picture at once."""
+
+
+LARGEST_SEEN = 256
+"""Pixels of the longer side that the features are taken from at most: Karras et al. 2020, appendix D."""
+
+
+# --- the distance ---------------------------------------------------------------------------------
+
+
+class _Target(NamedTuple):
+    """The picture that is wanted, and what the network sees in it."""
+
+    network: VGG
+    image: Images
+    seen: list[Tensor]
+
+
+def _target(painter: Painter, wanted: Images, weights: Weights | None) -> _Target:
+    device = device_of(painter)
+    latents, labels = draw_latents(0, 1, painter.latent_size), labels_for(painter, 1)
+    with torch.no_grad():
+        made = images_of(painter, codes_of(painter, latents, labels).to(device), _moved(labels, device)).shape
+    if made != wanted.shape:
+        raise HasamaError(f"The generator's pictures are {list(made)}, the wanted one is {list(wanted.shape)}.")
+    network = VGG(weights or load_weights(), LAYERS).to(device)
+    wanted = wanted.to(device)
+    with torch.no_grad():
+        return _Target(network, wanted, _look(network, on_white(wanted)))
+
+
+def _look(network: VGG, colours: Images) -> list[Float[Tensor, "n _c _h _w"]]:
+    """Each layer's activations, brought to length 1 at every place: Zhang et al. 2018, section 3, before eq. 1."""
+    longer = max(colours.shape[2:])
+    if longer > LARGEST_SEEN:
+        height, width = (max(1, round(side * LARGEST_SEEN / longer)) for side in colours.shape[2:])
+        colours = F.interpolate(colours, (height, width), mode="area")
+    return [F.normalize(activations, dim=1, eps=1e-6) for activations in network(colours).values()]
+
+
+def on_white(images: Images) -> Float[Tensor, "n 3 h w"]:
+    """As seen: greys in three channels, transparent parts white."""
+    if images.shape[1] == 1:
+        return images.expand(-1, 3, -1, -1)
+    if images.shape[1] == 4:
+        alpha = (images[:, 3:] + 1) / 2
+        return images[:, :3] * alpha + (1 - alpha)
+    return images
+
+
+def _pixels(images: Images, wanted: Float[Tensor, "1 c h w"]) -> dict[str, PerImage]:
+    """Mean squared errors; of RGBA as seen on white, and of alpha."""
+    losses = {"pixels": (on_white(images) - on_white(wanted)).square().mean((1, 2, 3))}
+    if images.shape[1] == 4:
+        losses["alpha"] = (images[:, 3] - wanted[:, 3]).square().mean((1, 2))
+    return losses
+
+
+def distances(target: _Target, images: Images) -> dict[str, PerImage]:
+    """The terms of the distance: of pixels, of features and, where there is one, of alpha.
+
+    Features as Zhang et al. 2018, eq. 1, without its learned weights, and the mean of the layers, not the sum.
+    """
+    seen = _look(target.network, on_white(images))
+    apart = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(seen, target.seen, strict=True)]
+    return _pixels(images, target.image) | {"features": torch.stack(apart).mean(0)}
+
+
+def _moved(labels: Labels | None, device: torch.device) -> Labels | None:
+    return None if labels is None else labels.to(device)

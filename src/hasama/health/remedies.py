@@ -1,0 +1,121 @@
+"""What to do about a finding: remedies as exact flags."""
+
+import shlex
+from typing import Any, NamedTuple
+
+from hasama.options import flags_of
+from hasama.presets import RECIPES
+from hasama.recipe import DEFAULTS, Recipe
+
+
+class Remedy(NamedTuple):
+    """What may help: fields of the recipe to change, and why."""
+
+    changes: dict[str, Any]
+    why: str
+
+    @property
+    def flags(self) -> str:
+        """The same as the command takes it: --generator-lr 0.0001."""
+        return shlex.join(flags_of(self.changes))
+
+
+# --- remedies, for a recipe -----------------------------------------------------------------------
+
+
+STEADY: dict[str, Any] = {
+    name: getattr(RECIPES["stable"], name)
+    for name in (
+        *("objective", "penalty", "generator_lr", "discriminator_lr", "generator_betas", "discriminator_betas"),
+    )
+} | {name: DEFAULTS[name] for name in ("referee", "strong", "critic_steps", "label_smoothing")}
+"""The rules of the preset `stable` (Huang et al. 2024): they go with any networks without BatchNorm."""
+
+
+def steady(recipe: Recipe) -> Remedy:
+    """Relativistic, R1 and R2, no momentum, and rates that suit the networks."""
+    changes = dict(STEADY)
+    if recipe.gamma is not None:  # it may be too little, or the weight of another penalty
+        own = RECIPES[recipe.architecture]
+        rules = own if own.penalty == "r1+r2" else RECIPES["stable"]
+        changes["gamma"] = rules.but(size=recipe.size).penalty_weight
+    if recipe.architecture in ("dcgan", "dense"):
+        changes["discriminator_norm"] = "none"
+    else:
+        changes |= rates_of(recipe)
+    if recipe.latent_size < 16:
+        changes["latent_size"] = 64
+    return Remedy(changes, "the rules of the recipe `stable`, which cannot run away (Huang et al. 2024)")
+
+
+def rates_of(recipe: Recipe) -> dict[str, float]:
+    """The rates that the architecture's own preset has."""
+    usual = RECIPES[recipe.architecture]
+    return {"generator_lr": usual.generator_lr, "discriminator_lr": usual.discriminator_lr}
+
+
+def usual_rates(recipe: Recipe) -> Remedy:
+    """The architecture's own."""
+    return Remedy(rates_of(recipe), f"the learning rates with which {recipe.architecture} works")
+
+
+def slower(recipe: Recipe, times: float) -> Remedy:
+    """Both rates lower."""
+    changes = {"generator_lr": recipe.generator_lr / times, "discriminator_lr": recipe.discriminator_lr / times}
+    return Remedy(changes, "smaller steps for both players")
+
+
+def against_collapse(recipe: Recipe) -> list[Remedy]:
+    """Mode collapse: a generator that paints one picture, whichever the discriminator dislikes least."""
+    if recipe.architecture == "vae":
+        return [usual_rates(recipe), Remedy({"latent_size": 100}, "room for what the pictures differ in")]
+    slow = {"generator_lr": min(recipe.generator_lr, rates_of(recipe)["generator_lr"]) / 2}
+    return [steady(recipe), Remedy(slow, "a slower generator, which cannot run after each whim of its judge")]
+
+
+def against_discriminator(recipe: Recipe) -> list[Remedy]:
+    """The discriminator is too strong."""
+    usual = rates_of(recipe)
+    lopsided = recipe.discriminator_lr > 2 * usual["discriminator_lr"] or recipe.generator_lr < (
+        usual["generator_lr"] / 2
+    )
+    skip = {"referee": "skip-strong", "instance_noise": 0.1, "discriminator_lr": usual["discriminator_lr"] / 2}
+    first = usual_rates(recipe) if lopsided else steady(recipe)
+    saturates = {"objective": "non-saturating"} if recipe.objective == "minimax" else {}
+    first = first._replace(changes=first.changes | saturates) if lopsided else first
+    return [first, Remedy(skip | saturates, "it waits while it is too strong, and sees through noise")]
+
+
+def against_generator(recipe: Recipe) -> list[Remedy]:
+    """The discriminator is too weak."""
+    more = {"discriminator_lr": 2 * recipe.discriminator_lr}
+    return [usual_rates(recipe), Remedy(more, "a discriminator that learns twice as fast")]
+
+
+def against_standstill(recipe: Recipe) -> list[Remedy]:
+    """Nothing has moved since the beginning."""
+    usual = usual_rates(recipe)
+    again = Remedy({"seed": recipe.seed + 1}, "other first weights: these have led nowhere")
+    return [usual, again] if recipe.architecture == "vae" else [usual, steady(recipe), again]
+
+
+def against_swings(recipe: Recipe) -> list[Remedy]:
+    """The players chase each other."""
+    return [steady(recipe), slower(recipe, 2)]
+
+
+def few_pictures(recipe: Recipe) -> list[Remedy]:
+    """Too little to learn from."""
+    augment = "ada" if recipe.augment == "diffaugment" else "diffaugment"
+    ways = [Remedy({"augment": augment}, "the discriminator sees everything shifted, recoloured and cut")]
+    if not recipe.mirror:
+        ways.append(Remedy({"mirror": True}, "twice as many pictures, if left and right do not matter"))
+    if recipe.penalty in ("r1", "r1+r2"):
+        ways.append(Remedy({"gamma": 4 * recipe.penalty_weight}, "a smoother discriminator"))
+    return ways
+
+
+def finer(recipe: Recipe) -> list[Remedy]:
+    """Nothing more comes of it as it is."""
+    slower_now = {"generator_lr": recipe.generator_lr / 4, "discriminator_lr": recipe.discriminator_lr / 4}
+    return [Remedy({"width": 2 * recipe.width}, "larger networks"), Remedy(slower_now, "smaller steps at the end")]

@@ -1,0 +1,266 @@
+"""What a training's health is judged by, beside its losses: a few looks at the game that leave no trace in it.
+
+A probe has pictures and latents of its own, the same each time, so that its figures differ only because the game has
+moved. What it measures are functions of the game alone: a resumed run logs what the uninterrupted one would have.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from hasama.generators.sampling import draw_latents
+from hasama.metrics.distances import squared_mmd
+from hasama.metrics.neighbours import coverage
+from hasama.networks.calling import call, frozen
+from hasama.networks.layers import resting
+from hasama.pictures.dataset import HELD_LEAST, Pictures
+from hasama.pictures.images import to_images
+from hasama.shapes import Images, Labels, Views, largest
+from hasama.training.augmentation.augment import bare
+from hasama.training.game import Game
+
+COUNT = 128  # pictures of either kind at each look
+STILL = 32  # of them for comparing the generator with its average
+HELD = 64
+BANK = 8192  # pictures that fakes are compared with,
+BANK_VALUES = 2**27  # and how many values of pixels are read for them
+SIDE, PROJECTED = 16, 128
+NEIGHBOURS = 3
+COPY = 0.25  # pictures nearer to each other than this share of a real one's way to the nearest other are "the same"
+SAME = 0.01  # of the mean distance between two reals: what is nearer is a copy of the same picture
+LATENT_SEED = 0x9E37  # away from the seeds that people type
+
+Rows = Float[Tensor, "n f"]
+Others = Float[Tensor, "m f"]
+Figures = dict[str, float]
+
+
+class Probe:
+    """Looks at a game and gives figures; costs about as much as training on sixty pictures.
+
+    Args:
+        pictures: those that are trained on.
+        held: those that are kept back; copies of what is trained on do not count, and what is then fewer than 20
+            tells nothing.
+        device: where the game is played.
+    """
+
+    def __init__(self, pictures: Pictures, held: Pictures | None, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(LATENT_SEED)))
+        order = rng.permutation(len(pictures))
+        shown = np.resize(order, COUNT) if len(order) < COUNT else order[:COUNT]
+        self.real = self._images(pictures, shown)
+        self.labels = self._labels(pictures, shown)
+        values = int(np.prod(pictures.take(order[:1]).shape))
+        self.bank = torch.cat(list(self._rows(pictures, order[: max(2, min(BANK, BANK_VALUES // values))])))
+        self.rows = project(self.real)
+        self.apart = _apart(self.rows)
+        held, unseen = self._unseen(held)
+        self.held = None if held is None else self._images(held, unseen)
+        self.held_labels = None if held is None else self._labels(held, unseen)
+        self.latents: Tensor | None = None
+        others = self.bank[: min(COUNT, len(self.bank))] if self.held is None else project(self.held)
+        near = _nearest(others, self.bank, skip_itself=self.held is None, copies=SAME * self.apart)
+        self.usual = float(near[near.isfinite()].median()) if near.isfinite().any() else 0.0
+
+    def _images(self, pictures: Pictures, numbers: np.ndarray) -> Images:
+        return to_images(pictures.take(numbers), self.device)
+
+    def _labels(self, pictures: Pictures, numbers: np.ndarray) -> Labels | None:
+        if pictures.labels is None:
+            return None
+        return torch.from_numpy(pictures.labels[numbers]).to(self.device)
+
+    def _unseen(self, held: Pictures | None) -> tuple[Pictures | None, np.ndarray]:
+        """Some held-back pictures, by number, of which no copy is trained on: a copy would hide an overfitting."""
+        if held is None or not len(held):
+            return None, np.arange(0)
+        near = _nearest(torch.cat(list(self._rows(held, np.arange(len(held))))), self.bank)
+        unseen = np.flatnonzero((near > SAME * self.apart).numpy())[:HELD]
+        return (held, unseen) if len(unseen) >= HELD_LEAST else (None, unseen)
+
+    def _rows(self, pictures: Pictures, numbers: np.ndarray) -> Iterator[Rows]:
+        for first in range(0, len(numbers), 512):
+            yield project(self._images(pictures, numbers[first : first + 512]))
+
+    def __call__(self, game: Game, plays: bool = True) -> Figures:
+        """The figures, by the names that the log has.
+
+        Args:
+            game: as it stands after a step, whose gradients are still there.
+            plays: whether it has a discriminator (a VAE has none).
+        """
+        if self.latents is None:
+            self.latents = draw_latents(LATENT_SEED, COUNT, game.pair.latent_size).to(self.device)
+        latents = self.latents
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), frozen(game.pair.generator):
+            torch.manual_seed(LATENT_SEED)  # noise inside the generator
+            fake = game.paint(latents, self.labels)
+        figures = self.of_pictures(fake, game) | sizes(game) | self.unrest(game, latents[:STILL])
+        return figures | (self.of_opinions(game, fake) if plays else {})
+
+    def of_pictures(self, fake: Views, game: Game) -> Figures:
+        """What the fakes look like, beside the reals as the discriminator is shown them."""
+        real = largest(game.pair.view(self.real))
+        rows, reals = project(largest(fake)), self.rows if real is self.real else project(real)
+        figures = {
+            "spread_real": self.apart / PROJECTED**0.5,
+            "contrast_real": _contrast(self.real),
+            "contrast": _share(_contrast(largest(fake)), _contrast(real)),
+            "diversity": _share(_apart(rows), _apart(reals)),
+            "covered": coverage(reals, rows, NEIGHBOURS),
+            "distance": squared_mmd(*_alike(reals, rows)),
+        }
+        if largest(fake).shape[2:] == self.real.shape[2:]:  # while it grows, it paints smaller ones
+            near = _nearest(rows, rows, skip_itself=True)
+            figures["repeats"] = float((near < COPY * max(self.usual, 1e-9)).float().mean())
+            figures["nearest"] = _share(float(_nearest(rows, self.bank).median()), self.usual)
+        return figures
+
+    @torch.no_grad()
+    def of_opinions(self, game: Game, fake: Views) -> Figures:
+        """What the discriminator says of the probe's pictures, and how various its features of them are."""
+        network = bare(game.pair.discriminator)
+        with resting(network), noting(network) as noted, game.arithmetic():
+            real_logits = call(network, game.pair.view(self.real), self.labels).float()
+            real_features = noted[-1]
+            fake_logits = call(network, fake, self.labels).float()
+            fake_features = noted[-1]
+            held = None if self.held is None else call(network, game.pair.view(self.held), self.held_labels).float()
+        figures = {"logit_real": float(real_logits.mean()), "logit_fake": float(fake_logits.mean())}
+        figures["diversity_features"] = _share(_apart(fake_features), _apart(real_features))
+        if held is not None:
+            figures["logit_held"] = float(held.mean())
+            gap = figures["logit_real"] - figures["logit_fake"]
+            figures["overfit"] = _share(figures["logit_real"] - figures["logit_held"], gap) if gap > 0 else 0.0
+        return figures
+
+    @torch.no_grad()
+    def unrest(self, game: Game, latents: Tensor) -> Figures:
+        """How far the generator is from its own average, in distances between reals: it grows with every swing."""
+        if game.average is None:
+            return {}
+        labels = None if self.labels is None else self.labels[: len(latents)]
+        with (
+            torch.random.fork_rng(devices=[]),
+            resting(game.pair.generator),
+            resting(game.average),
+            game.arithmetic(),
+        ):
+            torch.manual_seed(LATENT_SEED)
+            now, mean = (largest(call(one, latents, labels)) for one in (game.pair.generator, game.average))
+        moved = (project(now.float()) - project(mean.float())).norm(dim=1).mean()
+        return {"unrest": _share(float(moved), self.apart)}
+
+
+# --- what the figures are made of -----------------------------------------------------------------
+
+
+def project(images: Images) -> Rows:
+    """A fixed random projection [N, 128] of the pictures, averaged to 16x16: it keeps distances to within a tenth.
+
+    Johnson & Lindenstrauss 1984. A row's length is that of the averaged picture, on the average.
+    """
+    small = F.adaptive_avg_pool2d(images.float(), SIDE).flatten(1)
+    return small.cpu() @ _matrix(small.shape[1])
+
+
+@lru_cache
+def _matrix(values: int) -> Tensor:
+    generator = torch.Generator().manual_seed(LATENT_SEED)
+    return torch.randn(values, PROJECTED, generator=generator) / values**0.5
+
+
+def sizes(game: Game) -> Figures:
+    """Norms of the last step's gradients, of the weights, and of that step as a share of the weights."""
+    figures: Figures = {}
+    players = {"generator": game.players.generator, "discriminator": game.players.discriminator}
+    for name, player in players.items():
+        weights = [p for group in player.param_groups for p in group["params"]]
+        gradients = [p.grad for p in weights if p.grad is not None]
+        if gradients:
+            figures[f"gradient_{name}"] = _norm(gradients)
+        figures[f"weights_{name}"] = _norm(weights)
+        figures[f"update_{name}"] = _share(_step_size(player), figures[f"weights_{name}"])
+    return figures
+
+
+@torch.no_grad()
+def _norm(tensors: list[Tensor]) -> float:
+    return float(torch.stack(torch._foreach_norm([t.detach() for t in tensors])).float().norm())
+
+
+@torch.no_grad()
+def _step_size(player: Adam) -> float:
+    """The norm of Adam's last step, from its moments: Kingma & Ba 2015, algorithm 1."""
+    total = 0.0
+    for group in player.param_groups:
+        first, second = group["betas"]
+        # .get, for to ask a defaultdict for what has not moved yet would leave a trace
+        for state in filter(None, map(player.state.get, group["params"])):
+            steps = float(state["step"])
+            mean = state["exp_avg"] / (1 - first**steps)
+            root = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
+            total += float((mean / root).square_().sum()) * group["lr"] ** 2
+    return total**0.5
+
+
+def _alike(real: Rows, fake: Rows) -> tuple[Rows, Rows]:
+    """Both in units in which the reals have mean 0 and the length that the kernel of the MMD expects."""
+    centre, scale = real.mean(0), real.std().clamp_min(1e-6)
+    return (real - centre) / scale, (fake - centre) / scale
+
+
+def _apart(rows: Tensor) -> float:
+    """The mean distance between two different rows."""
+    return float(torch.pdist(rows.float()).mean())
+
+
+def _nearest(rows: Rows, others: Others, skip_itself: bool = False, copies: float = -1.0) -> Tensor:
+    """Of each row the distance to the nearest other that is farther than a copy; infinite where there is none.
+
+    Args:
+        rows: see `project`.
+        others: likewise.
+        skip_itself: the rows are the first of the others.
+        copies: others that are not farther than this do not count.
+    """
+    distances = torch.cdist(rows, others)
+    distances.masked_fill_(distances <= copies, torch.inf)
+    if skip_itself:
+        distances.diagonal().fill_(torch.inf)
+    return distances.min(1).values
+
+
+def _contrast(images: Images) -> float:
+    """The mean over pictures and channels of the standard deviation from place to place."""
+    return float(images.float().flatten(2).std(2).mean())
+
+
+def _share(one: float, of: float) -> float:
+    return one / max(of, 1e-9)
+
+
+@contextmanager
+def noting(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Notes what the layers are given; the last note after a call is what the verdict was made from, [N, F]."""
+    noted: list[Tensor] = []
+
+    def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        noted[:] = [given[0].detach().flatten(1).float()]
+
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    try:
+        yield noted
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,148 @@
+"""How near generated pictures are to real ones: pure functions of what a frozen network makes of both.
+
+A figure means nothing without the network that saw the pictures, their number and their size: never show one
+without its extractor's name (see `extractors`). Figures of different extractors are not comparable.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hasama.errors import HasamaError
+
+Features = Float[Tensor, "n f"]
+
+
+Reals = Float[Tensor, "reals f"]
+
+
+Fakes = Float[Tensor, "fakes f"]
+"""Features of pictures, a row each; any number of pictures, in any order."""
+
+
+ROWS_AT_ONCE = 4096
+
+
+# --- Fréchet --------------------------------------------------------------------------------------
+
+
+class Moments(NamedTuple):
+    """What a Gaussian is told by: the mean [F] and the covariance [F, F], in float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def fid(real: Reals, fake: Fakes) -> float:
+    """Fréchet inception distance: the squared distance of Gaussians fitted to both. Heusel et al. 2017, eq. 6.
+
+    Biased by the number of pictures: of good fakes it is well above 0, the more so the fewer there are (Binkowski et
+    al. 2018, appendix D), so that figures of other numbers are not comparable. From 0 up; in float64.
+
+    Raises:
+        HasamaError: fewer than two pictures of a kind.
+    """
+    if min(len(real), len(fake)) < 2:
+        raise HasamaError(f"FID compares at least two pictures of each kind; here are {len(real)} and {len(fake)}.")
+    return frechet(*(moments(rows) for rows in in_their_span(real, fake)))
+
+
+def in_their_span(real: Reals, fake: Fakes) -> tuple[Tensor, Tensor]:
+    """Fewer pictures than features in fewer dimensions, in which distances, and so FID, are the same."""
+    if len(real) + len(fake) >= real.shape[1]:
+        return real, fake
+    basis, _ = torch.linalg.qr(torch.cat([real, fake]).double().T)
+    return real.double() @ basis, fake.double() @ basis
+
+
+def moments(features: Features, times: Int[Tensor, " n"] | None = None) -> Moments:
+    """Mean and unbiased covariance; `times` says how often each row counts (once)."""
+    counts = torch.ones(len(features), dtype=torch.float64) if times is None else times.double()
+    total = counts.sum()
+    parts = list(zip(features.split(ROWS_AT_ONCE), counts.split(ROWS_AT_ONCE), strict=True))
+    mean = sum((count @ rows.double() for rows, count in parts), torch.zeros(features.shape[1], dtype=torch.float64))
+    mean = mean / total
+    products = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for rows, count in parts:
+        apart = rows.double() - mean
+        products.addmm_((apart * count[:, None]).T, apart)
+    return Moments(mean, products / (total - 1))
+
+
+def frechet(one: Moments, other: Moments) -> float:
+    """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of two Gaussians: Dowson & Landau 1982.
+
+    The root itself is never made: its trace is the sum of the roots of the eigenvalues of C^(1/2) C' C^(1/2), which
+    are those of C C'. So covariances may be singular, as they are of fewer pictures than features.
+    """
+    values, vectors = torch.linalg.eigh(one.covariance)
+    root = vectors * _nothing_below_zero(values).sqrt()
+    shared = _nothing_below_zero(torch.linalg.eigvalsh(root.T @ other.covariance @ root)).sqrt().sum()
+    distance = (one.mean - other.mean).square().sum() + one.covariance.trace() + other.covariance.trace() - 2 * shared
+    return max(0.0, distance.item())
+
+
+def _nothing_below_zero(values: Tensor) -> Tensor:
+    """Eigenvalues that are 0 but for rounding, as 0: the root of 1e-16 would be 1e-8, and there may be thousands."""
+    return values.where(values > len(values) * torch.finfo(values.dtype).eps * values.abs().max(), 0.0)
+
+
+# --- kernel ---------------------------------------------------------------------------------------
+
+
+def kid(real: Reals, fake: Fakes, subsets: int = 100, size: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Kernel inception distance: the squared MMD, averaged over random subsets. Binkowski et al. 2018, section 4.
+
+    Its expectation depends neither on `size` nor on the number of pictures, and is 0 for fakes that are as good as
+    real; so it can be a little below 0.
+
+    Args:
+        real: features of real pictures.
+        fake: features of generated ones.
+        subsets: how many are drawn, each without repetition.
+        size: pictures in each, of either kind; at most half of the fewer, so that subsets differ.
+        seed: of the draw.
+
+    Returns:
+        The mean over the subsets, and the standard deviation of *one* subset's figure (not of the mean).
+
+    Raises:
+        HasamaError: fewer than two pictures of a kind.
+    """
+    fewer = min(len(real), len(fake))
+    if fewer < 2:
+        raise HasamaError(f"KID compares at least two pictures of each kind; here are {len(real)} and {len(fake)}.")
+    size = max(2, min(size, fewer // 2))
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+    found = [squared_mmd(real[_some(rng, real, size)], fake[_some(rng, fake, size)]) for _ in range(subsets)]
+    return float(np.mean(found)), float(np.std(found))
+
+
+def _some(rng: np.random.Generator, features: Features, size: int) -> Tensor:
+    return torch.from_numpy(rng.choice(len(features), size, replace=False))
+
+
+def squared_mmd(real: Reals, fake: Fakes) -> float:
+    """The unbiased estimate of the squared maximum mean discrepancy: Binkowski et al. 2018, eq. 3 and 4.
+
+    A picture is not compared with itself. In float64, for it is a small difference of large sums.
+    """
+    real, fake = real.double(), fake.double()
+    return (_mean_of_others(_kernel(real, real)) + _mean_of_others(_kernel(fake, fake))).item() - (
+        2 * _kernel(real, fake).mean().item()
+    )
+
+
+def _kernel(a: Tensor, b: Tensor) -> Tensor:
+    """(a.b / F + 1)^3 for each pair: Binkowski et al. 2018, section 4."""
+    k = torch.addmm(torch.ones((), dtype=a.dtype), a, b.T, alpha=1 / a.shape[1])
+    return k * k * k
+
+
+def _mean_of_others(square: Tensor) -> Tensor:
+    """The mean off the diagonal."""
+    count = len(square)
+    return (square.sum() - square.trace()) / (count * (count - 1))

@@ -1,1 +1,0 @@
-"""One self-contained file per architecture; `architectures` lists them."""

@@ -1,0 +1,72 @@
+"""The lesson's first GAN: fully connected layers only (Goodfellow et al. 2014, section 5, with today's layers)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hasama.networks.layers import Conditioned, Dropout, Projection
+from hasama.networks.pair import Pair
+from hasama.shapes import Images, Labels, Latents
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Sizes of the two networks.
+
+    Attributes:
+        width: units of the generator's first layer; the next have 2 and 4 times as many (256, 512, 1024), and
+            the discriminator has them in the other order.
+        latent_size: length of the random vector.
+        dropout: share of the discriminator's units that is silenced while training.
+    """
+
+    width: int = 256
+    latent_size: int = 100
+    dropout: float = 0.3
+
+    def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
+        """Any (height, width)."""
+        shape = (channels, *resolution)
+        return Pair(
+            Generator(shape, classes, self.width, self.latent_size),
+            Discriminator(shape, classes, self.width, self.dropout),
+            self.latent_size,
+        )
+
+
+class Generator(nn.Module):
+    """latent -> width -> 2 width -> 4 width -> picture."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int, latent_size: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.conditioned = Conditioned(latent_size, classes)
+        self.layers = nn.Sequential(
+            *(nn.Linear(self.conditioned.features, width), nn.LeakyReLU(0.2, inplace=True)),
+            *(nn.Linear(width, 2 * width), nn.LeakyReLU(0.2, inplace=True)),
+            *(nn.Linear(2 * width, 4 * width), nn.LeakyReLU(0.2, inplace=True)),
+            *(nn.Linear(4 * width, math.prod(shape)), nn.Tanh()),
+        )
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
+        return self.layers(self.conditioned(latents, labels)).unflatten(1, self.shape)  # [N, C*H*W] -> [N, C, H, W]
+
+
+class Discriminator(nn.Module):
+    """picture -> 4 width -> 2 width -> width -> logit, with dropout."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Linear(math.prod(shape), 4 * width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
+            *(nn.Linear(4 * width, 2 * width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
+            *(nn.Linear(2 * width, width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
+        )
+        self.judge = nn.Linear(width, 1)
+        self.projection = Projection(width, classes)
+
+    def forward(self, images: Images, labels: Labels | None = None) -> torch.Tensor:
+        features = self.layers(images.flatten(1))  # [N, C, H, W] -> [N, C*H*W] -> [N, F]
+        return self.judge(features).flatten() + self.projection(features, labels)

@@ -1,0 +1,136 @@
+"""R3GAN: residual networks without normalisation or tricks, for the relativistic objective with R1 and R2.
+
+Huang et al. 2024, "The GAN is dead; long live the GAN!", config E. Blocks are 1x1 -> 3x3 grouped -> 1x1 around a
+skip; the last convolution of each starts at zero (Zhang et al. 2019, Fixup), so that at first the networks are
+shallow and the variance of the maps is that of the input.
+
+Departures, all of them for the time that a CPU has: a stage has one block where the paper has two; the largest maps
+are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed in the generator) connects
+with them, as in DCGAN; maps are halved by the mean of 2x2 places and doubled by linear interpolation, where the
+paper filters by [1, 2, 1].
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hasama.networks.layers import Conditioned, Projection, channels_at, doublings
+from hasama.networks.pair import Pair
+from hasama.shapes import Images, Labels, Latents
+
+GAIN = math.sqrt(2 / 1.04)  # keeps the variance through a leaky ReLU of slope 0.2
+GROUP = 16  # channels that a 3x3 convolution mixes
+
+
+@dataclass(frozen=True)
+class R3GAN:
+    """Sizes of the two networks.
+
+    Attributes:
+        width: channels of the maps at 64x64; see `channels_at`.
+        latent_size: length of the random vector.
+        blocks: residual blocks at each size.
+    """
+
+    width: int = 32
+    latent_size: int = 64
+    blocks: int = 1
+
+    def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
+        """(height, width) that are a few pixels doubled several times."""
+        steps, smallest = doublings(resolution, "r3gan")
+        widths = [channels_at(self.width, level) for level in range(steps)]
+        return Pair(
+            Generator(smallest, channels, classes, widths, self.blocks, self.latent_size),
+            Discriminator(smallest, channels, classes, widths, self.blocks),
+            self.latent_size,
+        )
+
+
+class Block(nn.Module):
+    """[N, C, h, w] -> the same: figure 4 (right) of the paper."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        inner = -(-2 * width // GROUP) * GROUP  # twice as many, in whole groups
+        self.expand = nn.Conv2d(width, inner, 1)
+        self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // GROUP)
+        self.shrink = nn.Conv2d(inner, width, 1, bias=False)
+        for layer in (self.expand, self.mix):
+            _scaled(layer, GAIN * blocks**-0.25)
+        nn.init.zeros_(self.shrink.weight)
+
+    def forward(self, maps: Images) -> Images:
+        inner = F.leaky_relu(self.expand(maps), 0.2, inplace=True)
+        return maps + self.shrink(F.leaky_relu(self.mix(inner), 0.2, inplace=True))
+
+
+def _scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
+    """Weights from N(0, gain^2 / inputs), biases zero."""
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor)
+    nn.init.normal_(weight, 0.0, gain / math.sqrt(weight[0].numel()))
+    if isinstance(bias, Tensor):
+        nn.init.zeros_(bias)
+    return layer
+
+
+class Generator(nn.Module):
+    """A learnt smallest picture, weighted by the latent, then blocks and doublings."""
+
+    def __init__(
+        self,
+        smallest: tuple[int, int],
+        channels: int,
+        classes: int,
+        widths: list[int],
+        blocks: int,
+        latent_size: int,
+    ) -> None:
+        super().__init__()
+        total = blocks * len(widths)
+        self.conditioned = Conditioned(latent_size, classes)
+        self.weigh = _scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
+        self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
+        self.stages = nn.ModuleList(nn.Sequential(*(Block(w, total) for _ in range(blocks))) for w in widths)
+        self.narrow = nn.ModuleList(_scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
+        self.paint = _scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), 2 * (channels / widths[-1]) ** 0.5)
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
+        weights = self.weigh(self.conditioned(latents, labels))
+        maps = weights[:, :, None, None] * self.basis.to(weights.dtype)  # [N, Z] -> [N, C, 4, 4]
+        maps = self.stages[0](maps.contiguous(memory_format=torch.channels_last))
+        for narrow, stage in zip(self.narrow, self.stages[1:], strict=True):
+            maps = stage(F.interpolate(narrow(maps), scale_factor=2, mode="bilinear", align_corners=False))
+        return self.paint(maps)
+
+
+class Discriminator(nn.Module):
+    """The generator mirrored. Stages are listed from the picture inwards."""
+
+    def __init__(
+        self, smallest: tuple[int, int], channels: int, classes: int, widths: list[int], blocks: int
+    ) -> None:
+        super().__init__()
+        total = blocks * len(widths)
+        self.look = _scaled(nn.Conv2d(channels, widths[-1], 4, 2, 1))
+        self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
+        for level in range(len(widths) - 1, -1, -1):
+            inside = [Block(widths[level], total) for _ in range(blocks)]
+            if level:  # half as high and wide
+                inside += [nn.AvgPool2d(2), _scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
+            self.stages[f"level{level}"] = nn.Sequential(*inside)
+        self.gather = _scaled(nn.Conv2d(widths[0], widths[0], smallest, groups=widths[0], bias=False))
+        self.judge = _scaled(nn.Linear(widths[0], 1))
+        self.projection = Projection(widths[0], classes)
+
+    def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
+        maps = self.look(images)
+        for stage in self.stages.values():
+            maps = stage(maps)
+        features = self.gather(maps).flatten(1)  # [N, C, 4, 4] -> [N, C]
+        return self.judge(features).flatten() + self.projection(features, labels)

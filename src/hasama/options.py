@@ -1,0 +1,112 @@
+"""Fields of a recipe: their defaults, help and ranges in one place; flags and messages are made from them.
+
+This module does not import torch, so that `hasama --help` is quick.
+"""
+
+import dataclasses
+import difflib
+import math
+import sys
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from hasama.errors import HasamaError
+
+
+def option(default: Any, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
+    """A field of the recipe with the sentence that explains it and the range it must keep to."""
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+def flag(name: str) -> str:
+    """generator_lr -> --generator-lr"""
+    return "--" + name.replace("_", "-")
+
+
+def flags_of(changes: Mapping[str, Any]) -> list[str]:
+    """What to type for fields of a recipe: {'size': '64', 'mirror': True} -> ['--size', '64', '--mirror'].
+
+    None is a field's way of saying that nothing was given: it cannot be typed, and is left out.
+    """
+    typed: list[str] = []
+    for name, value in changes.items():
+        if isinstance(value, bool):
+            typed.append(flag(name) if value else "--no-" + flag(name)[2:])
+        elif value is not None:
+            typed += [flag(name), *map(_typed, value if isinstance(value, (tuple, list)) else (value,))]
+    return typed
+
+
+def _typed(value: object) -> str:
+    """1000.0 -> '1000'; what six digits cannot tell is written out."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
+
+
+def unknown_name(name: str, known: Iterable[str], what: str) -> str:
+    """'There is no recipe dcgna. Did you mean dcgan?', or the list of those there are."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+    return f"There is no {what} called {name!r}. {hint}"
+
+
+def check_fields(recipe: Any) -> None:
+    """Hold every field of a dataclass of `option`s against its type and range.
+
+    Raises:
+        HasamaError: one is of the wrong kind or out of range.
+    """
+    for field in dataclasses.fields(recipe):
+        _check(field, getattr(recipe, field.name))
+
+
+def preset_named(name: str, presets: dict[str, Any], what: str) -> Any:
+    """One of some presets.
+
+    Raises:
+        HasamaError: there is none of that name; the message offers the nearest.
+    """
+    try:
+        return presets[name]
+    except KeyError:
+        raise HasamaError(unknown_name(name, presets, what)) from None
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Hold one value against its field's type and range."""
+    if not _is_a(field.type, value):
+        raise HasamaError(f"{flag(field.name)} takes {_in_words(field.type)}; got {value!r}.")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        least, most = field.metadata["least"], field.metadata["most"]
+        if not (least <= value <= most and abs(value) <= sys.float_info.max):  # false for NaN, too
+            bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+            raise HasamaError(f"{flag(field.name)} must be {bounds}; got {value}.")
+
+
+def _is_a(hint: Any, value: Any) -> bool:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value in options and isinstance(value, str)
+    if origin is types.UnionType:
+        return any(_is_a(one, value) for one in options)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(options) and all(map(_is_a, options, value))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(options)
+    if origin is types.UnionType:
+        return _in_words(options[0])
+    if origin is tuple:
+        return "two numbers"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[hint]

@@ -1,0 +1,139 @@
+"""The cache of decoded pictures: each source is decoded once, into a memory map.
+
+A cache holds `pixels.u8`, uint8 [N, H, W, C] without a header, and `about.json`, the report. A folder with both under
+its final name is whole: it is built under another name and renamed at the end.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from hasama.errors import HasamaError
+from hasama.files import cannot_write
+from hasama.pictures.dataset import Pictures, Report
+from hasama.pictures.decoding import Form, Scan, _write
+from hasama.pictures.download import cache_folder
+from hasama.pictures.entries import Source
+from hasama.pictures.sources import open_source
+from hasama.recipe import Recipe
+
+LAYOUT = 1
+"""Version of the cache's layout; part of every key, so that an older cache is simply not found."""
+
+
+# --- the cache ------------------------------------------------------------------------------------
+
+
+def open_pictures(source: str, recipe: Recipe) -> Pictures:
+    """The pictures of a source in the form that a recipe asks for, from the cache or by a scan.
+
+    Args:
+        source: a folder, zip, .npz or picture, or one of the built-in names.
+        recipe: its size, fit, colour and labels count here.
+
+    Raises:
+        HasamaError: there is nothing there, nothing that can be used, or no room for the cache.
+    """
+    reading = Reading(source, Form.of(recipe))
+    deque(reading.scan(), maxlen=0)
+    return reading.pictures()
+
+
+class Reading:
+    """A source on its way into the cache: consume `scan()`, then ask for `pictures()`."""
+
+    def __init__(self, source: str, form: Form) -> None:
+        self.source = open_source(source)
+        self.form = form
+        self.key = _key(self.source, form)
+
+    def scan(self) -> Iterator[Scan]:
+        """Decode the source into the cache, unless it is there already; one record per file.
+
+        Safe when several processes start at once: one scans, the others wait for it.
+        """
+        folder = cached(self.key)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                if _whole(folder) is None:
+                    with _building(folder) as unfinished:
+                        yield from _write(self.source, self.form, self.key, unfinished)
+        except OSError as error:
+            hint = HasamaError(f"{cannot_write(folder, error)} HASAMA_CACHE names another place for the cache.")
+            raise hint from error
+
+    def pictures(self) -> Pictures:
+        """The pictures, once `scan` has run to its end."""
+        pictures = open_cached(self.key)
+        if pictures is None:
+            raise HasamaError(f"The cache {cached(self.key)} vanished while it was being used; start again.")
+        return pictures
+
+
+def open_cached(key: str) -> Pictures | None:
+    """The pictures that the cache keeps under a key; None if there are none, or not all of them."""
+    about = _whole(cached(key))
+    if about is None:
+        return None
+    report = _report(about)
+    shape = tuple(about["shape"])
+    stored = np.memmap(cached(key) / "pixels.u8", np.uint8, mode="r", shape=shape)
+    labels = None if about["labels"] is None else np.asarray(about["labels"], np.int64)
+    corners = _corners(shape, report) if report.crops else None
+    return Pictures(stored, labels, report, corners)
+
+
+def cached(key: str) -> Path:
+    """The cache's folder for a key."""
+    return cache_folder() / "pictures" / key
+
+
+def _key(source: Source, form: Form) -> str:
+    listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
+    told = json.dumps([LAYOUT, source.crops, form, listing], ensure_ascii=True)
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def _whole(folder: Path) -> dict | None:
+    """What `about.json` says, if the cache is whole."""
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        right_size = (folder / "pixels.u8").stat().st_size == int(np.prod(about["shape"]))
+        right_labels = about["labels"] is None or len(about["labels"]) == about["shape"][0]
+        return about if right_size and right_labels and _report(about) else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _report(about: dict) -> Report:
+    return Report(**{**about["report"], "resolution": tuple(about["report"]["resolution"])})
+
+
+@contextlib.contextmanager
+def _building(folder: Path) -> Iterator[Path]:
+    """A folder under another name that gets its own when all has gone well. The caller holds the lock."""
+    unfinished = folder.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _corners(shape: tuple[int, ...], report: Report) -> np.ndarray:
+    """The same random corners [N, 2] whenever the same picture is opened."""
+    height, width = report.resolution
+    rng = np.random.Generator(np.random.Philox(key=0))
+    highest = (shape[1] - height + 1, shape[2] - width + 1)
+    return rng.integers((0, 0), highest, size=(report.crops, 2))

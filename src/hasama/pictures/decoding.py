@@ -1,0 +1,206 @@
+"""A source decoded into a cache: two parallel passes over its files, headers first, then pixels."""
+
+import collections
+import concurrent.futures
+import hashlib
+import itertools
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from hasama.errors import HasamaError
+from hasama.pictures.dataset import Report
+from hasama.pictures.entries import Entry, Source
+from hasama.pictures.images import (
+    LARGEST_PICTURE,
+    MODES,
+    as_channels,
+    fit_picture,
+    has_alpha,
+    is_grey,
+    why,
+)
+from hasama.recipe import Colour, Fit, Recipe
+
+A = TypeVar("A")
+
+
+B = TypeVar("B")
+
+
+CROPS_MOST = 20_000
+
+
+CROP_SHARE = 3  # a single picture's shorter side holds about three crops, so that each shows a part of the whole
+
+
+class Form(NamedTuple):
+    """The form that pictures are brought to; see the fields of the same names in `Recipe`."""
+
+    resolution: tuple[int, int]
+    fit: Fit = "crop"
+    colour: Colour = "auto"
+    labels: bool = False
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Form":
+        """What a recipe asks of its pictures."""
+        return cls(recipe.resolution, recipe.fit, recipe.colour, recipe.labels)
+
+
+class Scan(NamedTuple):
+    """How far the reading of a source is: files done, of how many, what is being done."""
+
+    done: int
+    total: int
+    stage: str
+
+
+def _write(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]:
+    """Two parallel passes over the source: headers (which colours are there?), then pixels."""
+    total = len(source.entries)
+    report = Report(source.description, total, 0, form.resolution, 0, form.fit, key)
+    kept: list[Entry] = []
+    looks: list[str] = []
+    peek = _or_reason(lambda entry: _look(entry, form))
+    for done, (entry, look, reason) in enumerate(_in_parallel(peek, source.entries), 1):
+        if look is not None:
+            kept.append(entry)
+            looks.append(look)
+        else:
+            report.skipped[entry.name] = reason
+        yield Scan(done, total, "looking")
+    report.channels = _channels(form.colour, looks)
+
+    decode = _or_reason(lambda entry: _decode(entry, form, report.channels, source.crops))
+    shape: tuple[int, ...] = (0, 0, 0, 0)
+    used: list[Entry] = []
+    with (folder / "pixels.u8").open("wb") as file:
+        same = _SameBytes()
+        for done, (entry, pixels, reason) in enumerate(_in_parallel(decode, kept), 1):
+            if pixels is not None:
+                same.add(entry.name, pixels)
+                used.append(entry)
+                shape = (len(used), *pixels.shape)
+                file.write(pixels.tobytes())
+            else:
+                report.skipped[entry.name] = reason
+            yield Scan(done, len(kept), "decoding")
+        _settle(file)
+    report.used = len(used)
+    if not used:
+        raise HasamaError(f"No picture in {source.description} can be used:\n{report.text()}")
+    report.digest, report.duplicates = same.digest(), same.groups()
+    labels = _number_labels(used, report, form.labels)
+    if source.crops:
+        report.crops = min(CROPS_MOST, (shape[1] - form.resolution[0] + 1) * (shape[2] - form.resolution[1] + 1))
+    with (folder / "about.json").open("w", encoding="utf-8") as file:
+        json.dump({"shape": shape, "labels": labels, "report": asdict(report)}, file)
+        _settle(file)
+
+
+def _settle(file) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A | None, str]]:
+    """Turn the errors of one entry into the reason why it is skipped."""
+
+    def attempt(entry: Entry) -> tuple[Entry, A | None, str]:
+        try:
+            return entry, work(entry), ""
+        except Exception as error:  # decoders of broken files raise nearly everything
+            return entry, None, why(error)
+
+    return attempt
+
+
+def _in_parallel(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """Map in threads (Pillow lets go of the interpreter's lock), in order, only a little ahead of the consumer."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting = iter(items)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        ahead = deque(pool.submit(work, item) for item in itertools.islice(waiting, 4 * threads))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(work, item) for item in itertools.islice(waiting, 1))
+
+
+def _look(entry: Entry, form: Form) -> str:
+    """'grey', 'alpha' or 'rgb', from the header alone."""
+    if form.labels and entry.label is None:
+        raise HasamaError("without a class (in no sub-folder)")
+    if form.colour != "auto":
+        return form.colour
+    picture = entry.peek()
+    return "alpha" if has_alpha(picture) else "grey" if is_grey(picture) else "rgb"
+
+
+def _channels(colour: Colour, looks: list[str]) -> int:
+    """How many channels the networks will see. auto: RGBA if most pictures have alpha, grey if all are grey."""
+    if colour != "auto":
+        return {"grey": 1, "rgb": 3, "rgba": 4}[colour]
+    if 2 * looks.count("alpha") > len(looks):
+        return 4
+    return 1 if looks.count("grey") == len(looks) else 3
+
+
+def _decode(entry: Entry, form: Form, channels: int, crops: bool) -> np.ndarray:
+    """One picture as uint8 [H, W, C]."""
+    picture = _large_enough(entry.open(None), form.resolution) if crops else entry.open(max(form.resolution))
+    picture = as_channels(picture, channels)
+    if not crops:
+        picture = fit_picture(picture, form.resolution, form.fit)
+    return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, len(MODES[channels]))
+
+
+def _large_enough(picture: Image.Image, resolution: tuple[int, int]) -> Image.Image:
+    """Scale a single picture so that crops of `resolution` fit into it and each shows a good part of it."""
+    height, width = resolution
+    room = min(picture.width / width, picture.height / height)
+    scale = 1 / room if room < 1 else min(1.0, CROP_SHARE / room)
+    size = max(height, round(picture.height * scale)), max(width, round(picture.width * scale))
+    if size[0] * size[1] > LARGEST_PICTURE:
+        raise HasamaError(f"too narrow ({picture.width}x{picture.height} pixels)")
+    return fit_picture(picture, size, "stretch")
+
+
+def _number_labels(used: list[Entry], report: Report, wanted: bool) -> list[int] | None:
+    """Number the classes by name and count them; None where they are not wanted."""
+    if not wanted:
+        return None
+    count = collections.Counter(str(entry.label) for entry in used)
+    report.classes = {name: count[name] for name in sorted(count, key=_by_number)}
+    numbers = {name: number for number, name in enumerate(report.classes)}
+    return [numbers[str(entry.label)] for entry in used]
+
+
+def _by_number(name: str) -> tuple[int, int, str]:
+    return (0, int(name), name) if name.isascii() and name.isdigit() else (1, 0, name)
+
+
+class _SameBytes:
+    """A digest of all pixels in order, and the groups of pictures whose pixels are the same."""
+
+    def __init__(self) -> None:
+        self.names: dict[bytes, list[str]] = {}
+        self.all = hashlib.blake2b(digest_size=16)
+
+    def add(self, name: str, pixels: np.ndarray) -> None:
+        own = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+        self.all.update(own)
+        self.names.setdefault(own, []).append(name)
+
+    def digest(self) -> str:
+        return self.all.hexdigest()
+
+    def groups(self) -> list[list[str]]:
+        return [names for names in self.names.values() if len(names) > 1]

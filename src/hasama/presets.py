@@ -1,0 +1,114 @@
+"""The presets: named recipes, each told by what it changes. Commands that train by a recipe are written here, too."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hasama.options import flags_of, preset_named
+from hasama.recipe import Recipe, counts
+
+
+def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
+    """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
+    changes = {name: value for name, (value, _) in recipe.differences(preset).items()}
+    if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
+        changes["gamma"] = recipe.penalty_weight if counts("gamma", recipe) else None
+    return flags_of(changes)
+
+
+# What each preset changes, and nothing else.
+PRESETS: dict[str, dict[str, Any]] = {
+    # Radford et al. 2016; the batch is the classic PyTorch example's.
+    "dcgan": {},
+    # The lesson's first GAN: 100-256-512-1024-pixels against 1024-512-256-1.
+    "dense": {"architecture": "dense", "width": 256, "size": "28", "batch": 128},
+    # Kingma & Welling 2014: the baseline that GANs beat, with the same convolutions.
+    "vae": {"architecture": "vae", "latent_size": 64, "generator_lr": 1e-3, "discriminator_lr": 1e-3},
+    # Mao et al. 2017.
+    "lsgan": {"objective": "least-squares"},
+    # Gulrajani et al. 2017, algorithm 1.
+    "wgan-gp": {
+        "objective": "wasserstein", "penalty": "wgan-gp", "discriminator_norm": "none",
+        "referee": "critic-steps",
+        "generator_lr": 1e-4, "discriminator_lr": 1e-4,
+        "generator_betas": (0.0, 0.9), "discriminator_betas": (0.0, 0.9),
+    },
+    # Huang et al. 2024 without their architecture: relativistic, both penalties, no momentum. With this penalty the
+    # players bear five times dcgan's rates, and without batch normalisation they need them.
+    "stable": {
+        "objective": "relativistic", "penalty": "r1+r2", "discriminator_norm": "none",
+        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Huang et al. 2024, config E, with its schedules. Narrow, in small batches and with a larger rate and penalty
+    # than theirs, for people who have hours, not weeks (benchmarks/ladder.py).
+    "r3gan": {
+        "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 32,
+        "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.25,
+        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # The next three have equalised weights, N(0, 1), which the papers' rates of 1e-3 to 2e-3 move in millions of
+    # images; with 6e-3 they move as fast as dcgan's do. (A rate is relative to the size of what it moves.)
+    # Karras et al. 2018; their objective is WGAN-GP, but R1 is steadier and cheaper (Mescheder et al. 2018).
+    "progressive": {
+        "architecture": "progressive", "width": 16, "latent_size": 128, "batch": 32, "kimg": 200.0,
+        "penalty": "r1", "penalty_every": 4, "gamma": 2.0, "generator_lr": 6e-3, "discriminator_lr": 6e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Karnewar & Wang 2020, with the objective and the penalties of Huang et al. 2024.
+    "msg": {
+        "architecture": "msg", "width": 16, "latent_size": 128, "batch": 32,
+        "objective": "relativistic", "penalty": "r1+r2",
+        "generator_lr": 6e-3, "discriminator_lr": 6e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Karras et al. 2020: lazy R1 and path length; narrower than the paper's 512 channels.
+    "stylegan": {
+        "architecture": "stylegan", "width": 16, "latent_size": 128, "mapping_layers": 4, "path_length": 2.0,
+        "penalty": "r1", "penalty_every": 16, "gamma": 4.0, "generator_lr": 6e-3, "discriminator_lr": 6e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99), "batch": 32,
+    },
+    # Liu et al. 2021: 50 to 500 pictures in an hour; with the objective and the penalties of Huang et al. 2024.
+    "fast": {
+        "architecture": "fast", "width": 16, "latent_size": 128, "batch": 16, "kimg": 300.0,
+        "objective": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "augment": "diffaugment",
+        "generator_lr": 1e-3, "discriminator_lr": 1e-3,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
+    },
+    # Salimans et al. 2016 and Soenderby et al. 2017: what helps when the discriminator wins.
+    "gentle": {
+        "label_smoothing": 0.1, "instance_noise": 0.1, "discriminator_lr": 1e-4,
+        "referee": "skip-strong",
+    },
+    # `make demo`: a minute or two on two cores.
+    "demo": {"size": "32", "width": 32, "latent_size": 64, "kimg": 120.0, "ema_kimg": 2.0},
+}  # fmt: skip
+
+
+RECIPES: dict[str, Recipe] = {name: Recipe(**differences) for name, differences in PRESETS.items()}
+"""The presets by name; `RECIPES["dcgan"].but(size="32")` varies one."""
+
+
+def recipe_named(name: str) -> Recipe:
+    """One of `RECIPES`.
+
+    Raises:
+        HasamaError: there is none of that name; the message offers the nearest.
+    """
+    return preset_named(name, RECIPES, "recipe")
+
+
+def train_command(source: str, recipe: Recipe, preset: str | None = None, out: Path | None = None) -> str:
+    """The command that trains by this recipe, fit for pasting.
+
+    Args:
+        source: the pictures, as `hasama train` takes them.
+        recipe: what is wanted.
+        preset: from which the flags differ. Default: the one that needs the fewest.
+        out: the run's folder. Default: that which the command itself chooses.
+    """
+    if preset is None:
+        preset = min(RECIPES, key=lambda name: len(flags_of_difference(recipe, RECIPES[name])))
+    place = [] if out is None else ["--out", str(out)]
+    return shlex.join(["hasama", "train", source, preset, *flags_of_difference(recipe, RECIPES[preset]), *place])

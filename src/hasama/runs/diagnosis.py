@@ -1,0 +1,206 @@
+"""A run's whole story as the doctor sees it: what was found when, whether it still holds, with plots and pictures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hasama.health.check_generator import EARLY, ENOUGH, too_soon
+from hasama.health.checks import examine
+from hasama.health.explanations import TITLES
+from hasama.health.findings import Finding, History
+from hasama.presets import train_command
+from hasama.runs.autopilot import Intervention, interventions, judged_from
+from hasama.runs.folder import Run, free_name
+
+VISITS = 200  # at most so many times on the way a long log is looked at
+
+
+FULL = 20  # looks of which the lines between them are read, too; `History.recent` goes back seven
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finding in time.
+
+    Attributes:
+        finding: as it was last found.
+        first, last: images seen when it was found for the first and the last time.
+        holds: whether it does at the end of the log.
+    """
+
+    finding: Finding
+    first: int
+    last: int
+    holds: bool
+
+    @property
+    def begun(self) -> int:
+        """Images seen since when it has been so; of what is over, when it was first found."""
+        return self.finding.since if self.holds else self.first
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything that a report tells.
+
+    Attributes:
+        run: the run.
+        history: its log.
+        seen: what was found, first what still holds, the most serious first.
+        training: whether a process is training it now.
+        interventions: what the autopilot did; the run is judged by what came after the last of them.
+    """
+
+    run: Run
+    history: History
+    seen: tuple[Seen, ...]
+    training: bool
+    interventions: tuple[Intervention, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        now = [one.finding for one in self.seen if one.holds]
+        if not self.history.looks:
+            few = "has logged too little to judge" if not self.history.log else "was not looked at yet (--probe-kimg)"
+            return f"Nothing can be said of this run: it {few}."
+        if serious := [finding.title for finding in now if finding.severity == "serious"]:
+            return f"This training is ill: {', '.join(serious)}."
+        if warnings := [finding.title for finding in now if finding.severity == "warning"]:
+            return f"This training goes on, but watch it: {', '.join(warnings)}."
+        if not self.judged:
+            looks = len(self.history.looks)
+            return (
+                f"Nothing is wrong so far, but it is too early to call it healthy: step {self.history.steps} and "
+                f"{looks} looks; {EARLY} steps and {ENOUGH} looks are wanted."
+            )
+        return "This training is healthy."
+
+    @property
+    def command(self) -> str | None:
+        """The command that trains anew with the first remedy of the first finding that holds; None without one."""
+        remedies = (one.finding.remedies[0] for one in self.seen if one.holds and one.finding.remedies)
+        if (remedy := next(remedies, None)) is None:
+            return None
+        recipe = self.history.recipe.but(**remedy.changes)
+        return train_command(self.history.images["name"], recipe, out=free_name(self.run.folder))
+
+    @property
+    def judged(self) -> bool:
+        """Whether it has gone on for long enough that finding nothing means something."""
+        return self.history.steps >= EARLY and not too_soon(self.history)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing serious holds."""
+        return not any(one.holds and one.finding.severity == "serious" for one in self.seen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "run": str(self.run.folder),
+            "images_seen": self.history.seen,
+            "training": self.training,
+            "healthy": self.healthy if self.history.looks else None,
+            "judged": self.judged,
+            "verdict": self.verdict,
+            "findings": [
+                {**one.finding.to_dict(), "title": one.finding.title, "first": one.first, "last": one.last,
+                 "holds": one.holds}
+                for one in self.seen
+            ],
+            "command": self.command,
+            "autopilot": [one._asdict() for one in self.interventions],
+            "signals": self.history.looks[-1] if self.history.looks else {},
+        }  # fmt: skip
+
+
+def diagnose(run: Run) -> Diagnosis:
+    """Go through a run's log as if one had been there.
+
+    Raises:
+        HasamaError: there is no run there, or it is damaged.
+    """
+    recipe, images, start = run.recipe(), run.images(), judged_from(run)
+    log = [line for line in run.log() if line["images_seen"] > start]
+    places = [i for i, line in enumerate(log) if "diversity" in line or "not_finite" in line]
+    step = max(1, len(places) // VISITS)
+    visits: list[int] = sorted({*places[::step], *places[-1:], *range(max(0, len(log) - 1), len(log))})
+    seen: dict[str, Seen] = {}
+    for place in visits:
+        now = log[place]["images_seen"]
+        for finding in examine(_by_then(log, places, place), recipe, images):
+            first = seen[finding.name].first if finding.name in seen else now
+            seen[finding.name] = Seen(finding, first, now, place == visits[-1])
+    order = {"serious": 0, "warning": 1, "note": 2}
+    ordered = sorted(seen.values(), key=lambda one: (not one.holds, order[one.finding.severity], one.first))
+    return Diagnosis(run, History(log, recipe, images), tuple(ordered), run.is_held(), tuple(interventions(run)))
+
+
+def _by_then(log: list[dict[str, Any]], looks: list[int], place: int) -> list[dict[str, Any]]:
+    """The log up to a line; of what lies far behind only the looks, for no check reads more."""
+    before = [look for look in looks if look <= place]
+    start = before[-FULL] if len(before) >= FULL else 0
+    return [log[look] for look in before if look < start] + log[start : place + 1]
+
+
+# --- for people -----------------------------------------------------------------------------------
+
+
+def as_text(diagnosis: Diagnosis) -> str:
+    """The report for a terminal."""
+    history = diagnosis.history
+    doing = "training now" if diagnosis.training else "not running"
+    lines = [f"{diagnosis.run.folder}: {history.seen / 1000:g} of {history.recipe.kimg:g} kimg, {doing}"]
+    lines += [diagnosis.verdict, *_done(diagnosis)]
+    for one in diagnosis.seen:
+        lines += ["", *_told(one)]
+    if diagnosis.command:
+        lines += ["", "A new training with the first remedy:", f"  {diagnosis.command}"]
+    if history.looks:
+        lines += ["", "Signals at the last look:", *_signals(history)]
+    return "\n".join(lines)
+
+
+def _done(diagnosis: Diagnosis) -> list[str]:
+    """What the autopilot did."""
+    return [
+        f"At {one.found_at / 1000:g} kimg the autopilot found {TITLES.get(one.finding, one.finding)}, and went back "
+        f"to {one.back_to / 1000:g} kimg with  {one.flags}"
+        for one in diagnosis.interventions
+    ]
+
+
+def _told(one: Seen) -> list[str]:
+    finding = one.finding
+    since = f"since {finding.since / 1000:g} kimg" if finding.since else "since the beginning"
+    when = f"{since}, found at {one.first / 1000:g} kimg" if finding.since < one.first else since
+    if not one.holds:
+        when = f"from {one.first / 1000:g} to {one.last / 1000:g} kimg"
+    lines = [f"[{finding.severity}] {finding.title}, {when}" + ("" if one.holds else " (over)"), finding.explanation]
+    if one.holds:
+        lines += [f"  try  {remedy.flags}   ({remedy.why})" for remedy in finding.remedies]
+    return lines
+
+
+MEANINGS = {
+    "images_per_second": "speed, with everything that is done beside training",
+    "diversity": "how various the fakes are, in pixels (reals: 1)",
+    "diversity_features": "how various they are to the discriminator (reals: 1)",
+    "covered": "share of 128 reals with a fake near them (good: above 0.8)",
+    "distance": "distance of fakes from reals, squared MMD (good: below 0.1)",
+    "repeats": "share of 128 fakes that have a twin (good: 0)",
+    "nearest": "distance to the nearest training picture (other reals: 1)",
+    "overfit": "how far the discriminator knows its reals by heart (good: below 0.2)",
+    "unrest": "how far the generator is from its own average (good: below 0.5)",
+    "gradient_generator": "norm of the generator's gradient",
+    "gradient_discriminator": "norm of the discriminator's gradient",
+    "update_generator": "the generator's last step, as a share of its weights",
+    "update_discriminator": "the discriminator's last step, as a share of its weights",
+}
+"""What the signals mean, in the order in which they are told."""
+
+
+def _signals(history: History) -> list[str]:
+    latest = history.looks[-1]
+    told = [(name, latest[name], meaning) for name, meaning in MEANINGS.items() if latest.get(name) is not None]
+    return [f"  {name:22} {value:9.3g}  {meaning}" for name, value, meaning in told]

@@ -1,0 +1,240 @@
+"""Keep a run folder while a game is played: log, samples, checkpoints, stop. No mathematics here.
+
+`fit` passes every record on, so that a progress bar, a notebook or a test can consume it in turn.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hasama.errors import HasamaError
+from hasama.generators.generator_file import Painter, save_generator
+from hasama.generators.sampling import draw_latents, labels_for, paint_all
+from hasama.health.checks import examine
+from hasama.health.findings import LOOK_STEPS, Finding, up_to_last_look
+from hasama.health.signals import Probe
+from hasama.pictures.images import grid, save_picture
+from hasama.recipe import Recipe
+from hasama.runs.autopilot import SHARES, judged_from, keep_healthy
+from hasama.runs.folder import Run
+from hasama.runs.plot import plot_losses
+from hasama.training.game import Game, Record, Step
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LOG_EVERY_STEPS = 10
+GRIDS_IN_A_RUN = 25
+PLOT_SECONDS = 20.0
+PROBE_KIMG, PROBE_KIMG_SHORT, SHORT_KIMG = 5.0, 3.0, 100.0  # the doctor needs eight looks to say much
+GRID_COUNT = 64
+
+
+def crossed(record: Record, every: float) -> bool:
+    """Whether this record reached or passed a multiple of `every` images. True for the same records on every run."""
+    return record.images_seen // every > (record.images_seen - record.shown) // every
+
+
+def log_interval(recipe: Recipe) -> float:
+    """Images between two lines of the log."""
+    return LOG_EVERY_STEPS * recipe.batch
+
+
+def sample_interval(recipe: Recipe) -> float:
+    """Images between two sample grids."""
+    return 1000 * (recipe.sample_kimg or recipe.kimg / GRIDS_IN_A_RUN)
+
+
+def probe_interval(recipe: Recipe) -> float:
+    """Images between two looks at the health; 0: there are none."""
+    if recipe.probe_kimg is not None:
+        return 1000 * recipe.probe_kimg
+    usual = PROBE_KIMG if recipe.kimg >= SHORT_KIMG else PROBE_KIMG_SHORT
+    return max(1000 * usual, LOOK_STEPS * recipe.batch)
+
+
+def _short(value: float) -> float | None:
+    """Six digits; None for what is no number, which JSON cannot hold."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def fit(
+    run: Run,
+    game: Game,
+    steps: Iterator[Record],
+    recipe: Recipe,
+    painter: Painter,
+    stop: Callable[[], bool] = never,
+    probe: Probe | None = None,
+) -> Iterator[Record]:
+    """Play until the recipe's length is reached, keeping the run folder up to date.
+
+    Everything is saved at the end, every `checkpoint_minutes`, when `stop()` or the stop file says so, and
+    when the consumer closes this generator (a `break` in its for loop).
+
+    Args:
+        run: the folder, already created.
+        game: what `steps` moves; its checkpoint has been loaded, if there was one.
+        steps: `play(game, batches)` or another loop.
+        recipe: its lengths and intervals count here.
+        painter: how to make the sample grids and what to share; `Painter(game.artist, ...)`.
+        stop: asked after every step.
+        probe: looks at the health of the training every `probe_kimg`; findings go into health.jsonl.
+
+    Raises:
+        HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
+            checkpoint is intact.
+    """
+    keeper = _Keeper(run, game, recipe, painter, probe)
+    if game.images_seen == 0:
+        keeper.save_grid()
+    try:
+        while game.images_seen < recipe.images:
+            step = next(steps)
+            try:
+                keeper.note(step)
+            except HasamaError as error:
+                raise HasamaError(f"{error} {keeper.rescue()}") from error
+            yield step
+            if stop() or run.stop_asked():
+                break
+    except GeneratorExit:
+        keeper.save_all()
+        raise
+    keeper.save_all()
+
+
+class _Keeper:
+    """The hand that writes the run folder."""
+
+    def __init__(self, run: Run, game: Game, recipe: Recipe, painter: Painter, probe: Probe | None) -> None:
+        self.run, self.game, self.recipe, self.painter, self.probe = run, game, recipe, painter, probe
+        self.log, self.images, self.start = run.log(), run.images(), judged_from(run)
+        self.started = time.monotonic() - (self.log[-1].get("seconds", 0.0) if self.log else 0.0)
+        self.saved = self.plotted = time.monotonic()
+        self.last: Record | None = None
+        self.logged, self.logged_at = game.images_seen, time.monotonic()
+        self.known = {(finding["name"], finding.get("severity")) for finding in run.findings()}
+        if recipe.autopilot:  # it must hear of what comes again
+            self.known = _kinds(self.found())
+
+    def note(self, step: Record) -> None:
+        """Whatever is due after this step."""
+        self.last = step
+        looks = self.probe is not None and crossed(step, probe_interval(self.recipe))
+        if looks or crossed(step, log_interval(self.recipe)):
+            self.write_log(step, self.probe(self.game, isinstance(step, Step)) if looks and self.probe else {})
+        if looks:
+            self.examine()
+        if crossed(step, sample_interval(self.recipe)):
+            self.save_grid()
+        now = time.monotonic()
+        if now - self.plotted > PLOT_SECONDS:
+            plot_losses(self.log, self.run.loss_plot)
+            self.plotted = time.monotonic()
+        if now - self.saved > 60 * self.recipe.checkpoint_minutes:
+            self.save()
+
+    def write_log(self, step: Record, health: dict[str, float] | None = None) -> None:
+        now = time.monotonic()
+        figures = self.finite(step) | {name: _short(value) for name, value in (health or {}).items()}
+        rate = _short((step.images_seen - self.logged) / max(1e-9, now - self.logged_at))  # everything included
+        line = {"images_seen": step.images_seen, "seconds": round(now - self.started, 3), "images_per_second": rate}
+        self.append(line | figures)
+        self.logged, self.logged_at = step.images_seen, now
+
+    def append(self, line: dict[str, Any]) -> None:
+        self.run.append_log(line)
+        self.log.append(line)
+
+    def found(self) -> list[Finding]:
+        """At the last look."""
+        return examine(up_to_last_look(self.log, self.start), self.recipe, self.images)
+
+    def examine(self) -> None:
+        """Write down what is found now and was not before; with the autopilot, what was not at the last look."""
+        found = self.found()
+        for finding in found:
+            if (finding.name, finding.severity) not in self.known:
+                self.run.append_finding(finding.to_dict())
+        self.known = _kinds(found) if self.recipe.autopilot else self.known | _kinds(found)
+        step, apart = self.last, probe_interval(self.recipe)
+        due = apart * math.ceil(self.recipe.images / SHARES / apart)  # at a look, or it would seldom fall on one
+        ill = any(finding.severity == "serious" for finding in found)
+        if self.recipe.autopilot and not ill and step is not None and crossed(step, due):
+            self.save()
+            keep_healthy(self.run, step.images_seen)
+
+    def finite(self, step: Record) -> dict[str, float]:
+        """The step's figures. A loss that is no number ends the run before it can reach the checkpoint."""
+        figures = step.figures()
+        bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
+        if bad:
+            self.broke_down(step, bad[0])
+            raise HasamaError(
+                f"Training broke down at {step.images_seen / 1000:g} kimg: {bad[0]} became {figures[bad[0]]}. "
+                f"The last good checkpoint in {self.run.folder} is untouched. Start a new run with lower learning "
+                "rates (--generator-lr, --discriminator-lr), with --precision fp32, or with the recipe `stable`."
+            )
+        return figures
+
+    def broke_down(self, step: Record, name: str) -> None:
+        """Leave the finding, for whoever looks at the run later."""
+        if self.log and "not_finite" in self.log[-1]:
+            return
+        self.append({"images_seen": step.images_seen, "not_finite": name})
+        for finding in examine(self.log, self.recipe, self.images):
+            if finding.name == "not-finite":
+                self.run.append_finding(finding.to_dict())
+
+    def save_grid(self) -> None:
+        """A grid from latents that stay the same through the whole run."""
+        save_picture(sample_grid(self.painter, self.recipe.seed), self.run.sample_file(self.game.images_seen))
+
+    def save(self) -> None:
+        """The checkpoint, then the generator."""
+        if self.last is not None:
+            self.finite(self.last)
+        self.run.save_game(self.game)
+        save_generator(self.painter, self.run.generator)
+        self.saved = time.monotonic()
+
+    def rescue(self) -> str:
+        """When the run must end: save it if that is still possible, and tell where it stands."""
+        with suppress(HasamaError):
+            self.save()
+        stands = self.run.images_seen() / 1000
+        return (
+            f"The run stands at {stands:g} kimg:  {self.run.how_to_go_on()}" if stands else "Nothing was saved yet."
+        )
+
+    def save_all(self) -> None:
+        """At the end of a session."""
+        finished = self.game.images_seen >= self.recipe.images
+        if finished and self.last is not None and self.logged < self.game.images_seen:
+            self.write_log(self.last)  # so that the log, too, reaches the end
+        self.save()
+        if not self.run.sample_file(self.game.images_seen).exists():
+            self.save_grid()
+        plot_losses(self.log, self.run.loss_plot)
+
+
+def _kinds(found: list[Finding]) -> set[tuple[str, str | None]]:
+    return {(finding.name, finding.severity) for finding in found}
+
+
+def sample_grid(painter: Painter, seed: int) -> "Image.Image":
+    """64 pictures, or 8 of each class with a column for each class (at most 16 classes)."""
+    columns = min(len(painter.classes), 16) or None
+    count = 8 * columns if columns else GRID_COUNT
+    labels = labels_for(painter, count)
+    if columns and labels is not None:
+        labels = labels.new_tensor([place % columns for place in range(count)])
+    return grid(paint_all(painter, draw_latents(seed, count, painter.latent_size), labels), columns)

@@ -1,0 +1,330 @@
+"""The run folder: what every file in it is, and nothing about training.
+
+recipe.json            everything that decides how the run goes, with the version that wrote it
+images.json            where the images came from, how many, what was skipped and why
+log.jsonl              one line per logged step
+samples/000120000.png  a grid from fixed latents, named by images seen
+loss.png               the losses
+health.jsonl           findings on the training's health, as they are made
+autopilot.json         with --autopilot: the recipe that was asked for, and what was done to it, when and why
+healthy/000120000.pt   with --autopilot: states to go back to
+autopilot/             with --autopilot: logs, and where it began anew the game, of what was given up
+game.pt                everything to resume
+generator.safetensors  the averaged generator: what people share
+inherited.json         with --like: which weights were taken over, and which began afresh
+stop                   whoever writes this file asks the run to stop
+"""
+
+import itertools
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from hasama.errors import HasamaError
+from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.recipe import BEFORE_THEY_WERE, Recipe
+from hasama.version import __version__
+
+if TYPE_CHECKING:
+    from hasama.pictures.dataset import Report
+    from hasama.training.game import Game
+
+
+def free_name(folder: Path) -> Path:
+    """The folder itself if there is none yet; else the first of FOLDER-2, FOLDER-3, ... that there is not."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([folder], numbered) if not place.exists())
+
+
+class Run:
+    """A run folder. Making the object touches nothing; `create` makes the folder.
+
+    Args:
+        folder: where it is, or will be.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.checkpoint = self.folder / "game.pt"
+        self.generator = self.folder / "generator.safetensors"
+        self.samples = self.folder / "samples"
+        self.log_file = self.folder / "log.jsonl"
+        self.loss_plot = self.folder / "loss.png"
+        self.health_file = self.folder / "health.jsonl"
+        self.autopilot_file = self.folder / "autopilot.json"
+        self.stop_file = self.folder / "stop"
+        self.inherited = self.folder / "inherited.json"
+        self._recipe_file = self.folder / "recipe.json"
+        self._images_file = self.folder / "images.json"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    # --- beginning
+
+    def exists(self) -> bool:
+        """Whether this folder holds a run."""
+        return self._recipe_file.is_file()
+
+    def create(self, recipe: Recipe, report: "Report", source: str) -> None:
+        """Make the folder and write what the run is about.
+
+        Raises:
+            HasamaError: the folder holds something else, or cannot be written to.
+        """
+        self.check_free()
+        self.save_images(report, source)
+        self.save_recipe(recipe)
+
+    def check_free(self) -> None:
+        """Before any work: is this a place where a new run can be?
+
+        Raises:
+            HasamaError: it is a file, holds something else, or cannot be written to.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise HasamaError(f"{self.folder} is a file; --out takes a folder for the run.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            others = [path.name for path in self.folder.iterdir() if not _is_ours(path.name)]
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        if others:
+            raise HasamaError(f"{self.folder} holds other files ({', '.join(others[:3])}): choose another --out.")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the run to this process.
+
+        Raises:
+            HasamaError: another process is training it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            lock.acquire(timeout=1)  # `is_held` of another process may have it for an instant
+        except Timeout:
+            raise HasamaError(
+                f"{self.folder} is being trained by another process; wait for it, or stop it."
+            ) from None
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        try:
+            for unfinished in self.folder.glob(".*.*"):  # temporary files of a process that was killed
+                unfinished.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a process is training this run now."""
+        try:
+            with FileLock(self.folder / ".lock").acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False  # read-only: nobody can be writing to it
+
+    # --- what it is about
+
+    def recipe(self) -> Recipe:
+        """The recipe it was started with.
+
+        Raises:
+            HasamaError: there is no run here, or its recipe is damaged or of a version that knew other fields.
+        """
+        if not self.exists():
+            raise HasamaError(f"There is no run at {self.folder} (no recipe.json).")
+        written = read_json(self._recipe_file, "recipe")
+        try:
+            return Recipe.from_dict(BEFORE_THEY_WERE | written["recipe"])
+        except (KeyError, TypeError, AttributeError, HasamaError) as error:
+            version = written.get("version", "unknown") if isinstance(written, dict) else "unknown"
+            raise HasamaError(
+                f"Cannot use {self._recipe_file}, written by Hasama {version} (this is {__version__}): {error}"
+            ) from error
+
+    def save_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe, as when a run is made longer."""
+        write_json(self._recipe_file, {"version": __version__, "recipe": recipe.to_dict()})
+
+    def save_images(self, report: "Report", source: str) -> None:
+        """Write where the pictures are, and what the scan found."""
+        write_json(self._images_file, {"name": source, **asdict(report)})
+
+    def how_to_go_on(self) -> str:
+        """The command that resumes it, fit for pasting."""
+        return f"hasama resume {shlex.quote(str(self.folder))}"
+
+    def images(self) -> dict[str, Any]:
+        """What `images.json` says: the scan's report, and the source's name as it was given."""
+        images = read_json(self._images_file, "list of images")
+        kinds = {"name": str, "key": str, "digest": str, "channels": int, "used": int}
+        sound = isinstance(images, dict) and all(isinstance(images.get(k), kind) for k, kind in kinds.items())
+        groups = images.get("duplicates", []) if sound else None  # runs of the first versions have none
+        if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+            raise HasamaError(f"{self._images_file} is damaged.")
+        return images
+
+    def sample_file(self, images_seen: int) -> Path:
+        """The sample grid made after so many images."""
+        return self.samples / f"{images_seen:09d}.png"
+
+    # --- the log and the findings
+
+    def append_log(self, figures: dict[str, Any]) -> None:
+        """Add one line."""
+        _append(self.log_file, figures)
+
+    def log(self) -> list[dict[str, Any]]:
+        """All lines that are whole."""
+        return _lines(self.log_file)
+
+    def append_finding(self, finding: dict[str, Any]) -> None:
+        """Add one finding."""
+        _append(self.health_file, finding)
+
+    def findings(self) -> list[dict[str, Any]]:
+        """What was found while training, oldest first: name, severity, images_seen, explanation, ... of each."""
+        return [line for line in _lines(self.health_file) if isinstance(line.get("name"), str)]
+
+    def cut_log(self, images_seen: int) -> None:
+        """Forget what was logged and found after the checkpoint that a run resumes from: it will be again."""
+        for file in (self.log_file, self.health_file):
+            kept = [line for line in _lines(file) if line["images_seen"] <= images_seen]
+            if file.exists() or file is self.log_file:
+                with replacing(file) as temporary:
+                    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    # --- the checkpoint
+
+    def save_game(self, game: "Game") -> None:
+        """Write everything that resuming needs, atomically.
+
+        Raises:
+            HasamaError: no room; the last checkpoint is untouched.
+        """
+        import torch
+
+        saved = {"version": __version__, "threads": torch.get_num_threads(), "game": game.state_dict()}
+        with replacing(self.checkpoint) as temporary:
+            try:
+                torch.save(saved, temporary)
+            except RuntimeError as error:  # torch's zip writer reports a full disk so
+                raise OSError(28, f"No room for the checkpoint ({str(error).splitlines()[0]})") from error
+
+    def load_game(self, game: "Game") -> None:
+        """Put the game where the checkpoint stands; without a checkpoint it stays at its beginning.
+
+        Raises:
+            HasamaError: the checkpoint is damaged or does not fit. It is never executed as code.
+        """
+        if self.checkpoint.exists():
+            game.load_state_dict(self.saved_game())
+
+    def saved_game(self) -> Any:
+        """The state of the game in the checkpoint.
+
+        Raises:
+            HasamaError: the checkpoint is damaged. It is never executed as code.
+        """
+        import torch
+
+        try:
+            return torch.load(self.checkpoint, map_location="cpu", weights_only=True)["game"]
+        except Exception as error:  # a damaged zip or pickle raises nearly everything
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise HasamaError(
+                f"The checkpoint {self.checkpoint} is damaged ({first}). The generator in {self.generator.name} may "
+                "still be good; to train on, start a new run."
+            ) from error
+
+    def images_seen(self) -> int:
+        """Where a session would begin: the checkpoint's count; 0 without one, or if it cannot be read."""
+        return int(self._peek().get("game", {}).get("images_seen", 0))
+
+    def threads(self) -> int | None:
+        """The CPU threads that made the checkpoint; None without one."""
+        return self._peek().get("threads")
+
+    def _peek(self) -> dict[str, Any]:
+        """The checkpoint, without reading its tensors; empty if it cannot be read, which `load_game` explains."""
+        import torch
+
+        try:
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
+            return saved if isinstance(saved["game"]["images_seen"], int) else {}
+        except Exception:
+            return {}
+
+    # --- stopping
+
+    def stop_asked(self) -> bool:
+        """Whether someone wrote the stop file."""
+        return self.stop_file.exists()
+
+    def clear_stop(self) -> None:
+        """Take back a stop that was asked for."""
+        self.stop_file.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask the process that trains this run to save and stop at its next step."""
+        try:
+            self.stop_file.touch()
+        except OSError as error:
+            raise cannot_write(self.stop_file, error) from error
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file may be left by a run that was killed while it was being made."""
+    return name == "images.json" or name.startswith(".")
+
+
+def _append(file: Path, line: dict[str, Any]) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise cannot_write(file, error) from error
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [figures for line in lines if (figures := _parsed(line)) is not None]
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A line of the log; None if it was cut off by a kill."""
+    try:
+        figures = json.loads(line)
+    except ValueError:
+        return None
+    return figures if isinstance(figures, dict) and isinstance(figures.get("images_seen"), int) else None
+
+
+def find_runs(folder: str | Path) -> list[Run]:
+    """The runs in a folder, and in its sub-folders, newest first.
+
+    Raises:
+        HasamaError: there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise HasamaError(f"There is no folder {folder} to look for runs in.")
+    found = []
+    for place, folders, files in os.walk(folder):
+        if "recipe.json" in files:
+            found.append(Run(place))
+            folders.clear()
+    return sorted(found, key=lambda run: run.folder.stat().st_mtime, reverse=True)

@@ -1,0 +1,92 @@
+"""How fast and how large a training is, by a few real steps of it."""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from hasama.device import keep_memory
+from hasama.generators.generator_file import Painter
+from hasama.networks.registry import ARCHITECTURES, build
+from hasama.pictures.dataset import Batch, Pictures, batches
+from hasama.recipe import Recipe
+from hasama.runs.fitting import sample_grid
+from hasama.training.setup import new_game
+
+WARM_UP = 2  # steps: the first ones choose algorithms and ask for memory
+STEPS_LEAST = 3
+SECONDS = 4.0
+
+
+class Pace(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        images_per_second: over the timed steps.
+        steps: how many those were.
+        memory: bytes at the highest: of this whole process, or on the GPU; None where it cannot be told.
+    """
+
+    images_per_second: float
+    steps: int
+    memory: int | None
+
+    @property
+    def kimg_per_hour(self) -> float:
+        return 3.6 * self.images_per_second
+
+    def hours(self, kimg: float) -> float:
+        """How long so many thousands of images take."""
+        return kimg / self.kimg_per_hour
+
+
+def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: float | None = None) -> Pace:
+    """Train for a few seconds, on real batches, and forget it.
+
+    Args:
+        recipe: how.
+        pictures: of the recipe's form, or larger: they are then made smaller.
+        device: where.
+        seconds: of timed steps, by default `SECONDS`; a few more steps come before.
+    """
+    keep_memory()
+    seconds = SECONDS if seconds is None else seconds
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    channels, classes = pictures.report.channels, pictures.classes if recipe.labels else ()
+    game = new_game(build(recipe, channels, len(classes)), recipe, device)
+    shown = batches(pictures, recipe.batch, recipe.seed, 0, recipe.mirror, device)
+    steps = ARCHITECTURES[recipe.architecture].loop(game, _fitted(shown, recipe))
+    for _ in range(WARM_UP):
+        next(steps).figures()
+    began, images, count = time.perf_counter(), 0, 0
+    while count < STEPS_LEAST or time.perf_counter() - began < seconds:
+        step = next(steps)
+        step.figures()  # waits for the device
+        images += step.shown
+        count += 1
+    rate = images / (time.perf_counter() - began)
+    sample_grid(Painter(game.artist, recipe, game.pair.latent_size, channels, classes), recipe.seed)  # as a run does
+    return Pace(rate, count, peak_memory(device))
+
+
+def _fitted(shown: Iterator[Batch], recipe: Recipe) -> Iterator[Batch]:
+    for images, labels in shown:
+        if tuple(images.shape[2:]) != recipe.resolution:
+            images = F.interpolate(images, recipe.resolution, mode="area")
+        yield Batch(images, labels if recipe.labels else None)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes at the highest so far: what torch had on the GPU, or this process in all."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

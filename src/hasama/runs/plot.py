@@ -1,0 +1,153 @@
+"""The loss plot that a run keeps up to date."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hasama.files import replacing
+from hasama.health.findings import is_number
+
+if TYPE_CHECKING:
+    from hasama.metrics.modes import Mixture, Points
+
+POINTS_MOST = 2000
+NAMES = {
+    "loss_discriminator": "discriminator",
+    "loss_generator": "generator",
+    "loss_reconstruction": "reconstruction",
+    "loss_divergence": "divergence from the prior",
+    "accuracy_real": "reals taken for real",
+    "accuracy_fake": "fakes taken for fake",
+}
+
+
+def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
+    """Draw the losses, and the discriminator's accuracy where there is one, against kimg.
+
+    Args:
+        log: `Run.log()`; with fewer than two lines nothing is drawn.
+        path: a PNG, written atomically.
+    """
+    log = _finite(log)
+    if len(log) < 2:
+        return
+    from matplotlib.figure import Figure  # 0.3 s that `hasama --help` should not pay
+
+    panels = [
+        (title, names)
+        for title, prefix in (("loss", "loss_"), ("accuracy of the discriminator", "accuracy_"))
+        if (names := sorted({name for line in log for name in line if name.startswith(prefix)}))
+    ]
+    figure = Figure(figsize=(9, 3.2 * len(panels)), layout="constrained")
+    for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1)), panels, strict=True):
+        for name in names:
+            _draw(axes, log, name)
+        axes.set(xlabel="thousands of images seen (kimg)", ylabel=title)
+        axes.set_ylim(*(_limits(log, names) if title == "loss" else (-0.02, 1.02)))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), frameon=False)
+        axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def _finite(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines with nothing but numbers in them: what broke down cannot be drawn."""
+    return [{name: value for name, value in line.items() if is_number(value)} for line in log]
+
+
+def _limits(log: list[dict[str, Any]], names: list[str]) -> tuple[float, float]:
+    """What shows the losses well: all but the two hundredths that lie farthest out, and a margin."""
+    low, high = np.quantile([line[name] for line in log for name in names if name in line], [0.01, 0.99])
+    margin = 0.1 * (high - low) + 1e-3
+    return float(low - margin), float(high + margin)
+
+
+def _draw(axes: Any, log: list[dict[str, Any]], name: str) -> None:
+    """One figure: each logged value thin, a running mean over a fortieth of them thick."""
+    points = [(line["images_seen"] / 1000, line[name]) for line in log if name in line]
+    points = points[:: max(1, len(points) // POINTS_MOST)]
+    kimg, values = np.array(points, dtype=float).T
+    window = max(1, len(values) // 40)
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    starts = np.maximum(0, np.arange(1, len(values) + 1) - window)
+    means = (sums[1:] - sums[starts]) / (np.arange(1, len(values) + 1) - starts)
+    (line,) = axes.plot(kimg, means, label=NAMES.get(name, name), linewidth=1.6)
+    if window > 1:
+        axes.plot(kimg, values, color=line.get_color(), linewidth=0.5, alpha=0.35)
+
+
+def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:
+    """Draw generated points over the modes that they should be at.
+
+    Args:
+        points: [n, 2].
+        mixture: its modes are drawn as circles, within which a point is of high quality.
+        path: a PNG, written atomically.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
+
+    from hasama.metrics.modes import NEAR
+
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes, edge = figure.subplots(), 1.35 * mixture.reach
+    axes.scatter(*points.T, s=4, alpha=0.4, linewidths=0, label="generated")
+    for centre in mixture.centres:
+        axes.add_patch(Circle((centre[0], centre[1]), NEAR * mixture.sigma, fill=False, color="tab:red", lw=0.8))
+    axes.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+    axes.set_title(f"{len(points)} generated points; circles: {NEAR:g} standard deviations around the modes")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+# --- the doctor's plot ----------------------------------------------------------------------------
+
+SIGNALS: dict[str, tuple[str, ...]] = {
+    "loss": ("loss_discriminator", "loss_generator", "loss_reconstruction", "loss_divergence"),
+    "accuracy of the discriminator": ("accuracy_real", "accuracy_fake"),
+    "variety (reals: 1)": ("diversity", "diversity_features", "covered"),
+    "distance from the reals": ("distance",),
+    "copies": ("repeats", "nearest"),
+    "restlessness, learning by heart": ("unrest", "overfit"),
+    "size of the gradients": ("gradient_generator", "gradient_discriminator"),
+}
+"""The panels, and what each shows."""
+
+LOGARITHMIC = ("size of the gradients",)
+
+
+def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) -> bytes | None:
+    """All signals of a run's health against kimg, as a PNG; None if there are none to show.
+
+    Args:
+        log: `Run.log()`.
+        spans: (title, first, last image seen) of each finding, shaded in every panel.
+    """
+    log = _finite(log)
+    there = {name for line in log for name in line}
+    panels = [(title, [n for n in names if n in there]) for title, names in SIGNALS.items() if there & {*names}]
+    if len(log) < 2 or not panels:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.3 * len(panels)), layout="constrained")
+    for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
+        for name in names:
+            _draw(axes, log, name)
+        first_panel = axes is figure.axes[0]  # where the legend tells what is shaded
+        for number, (what, first, last) in enumerate(spans):
+            told = what if first_panel else None
+            axes.axvspan(first / 1000, last / 1000 + 1e-3, color=f"C{3 + number % 6}", alpha=0.12, label=told)
+        axes.set_ylabel(title, fontsize=8)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+        axes.grid(alpha=0.3)
+        if title in LOGARITHMIC:
+            axes.set_yscale("symlog", linthresh=1e-3)
+        elif title == "loss":
+            axes.set_ylim(*_limits(log, names))
+    figure.axes[-1].set_xlabel("thousands of images seen (kimg)")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=100, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,240 @@
+"""From a source and a recipe to a run: the parts of the package put together, for the command and for Python."""
+
+import shlex
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from hasama.device import keep_memory, pick_device
+from hasama.errors import HasamaError
+from hasama.files import write_json
+from hasama.generators.generator_file import Painter
+from hasama.health.signals import Probe
+from hasama.networks.outline import outline
+from hasama.networks.registry import ARCHITECTURES, build
+from hasama.options import flag
+from hasama.pictures.cache import Reading, open_cached
+from hasama.pictures.dataset import Pictures, batches, hold_back
+from hasama.pictures.decoding import Form, Scan
+from hasama.recipe import BEFORE_THEY_WERE, Recipe
+from hasama.runs.autopilot import forget_later, original_recipe, piloted
+from hasama.runs.fitting import fit, never, probe_interval
+from hasama.runs.folder import Run
+from hasama.runs.transfer import check_like, inherit
+from hasama.training.game import Record
+from hasama.training.setup import freeze_first, new_game
+
+FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "probe_kimg", "autopilot")
+"""Fields that do not change what a step does, so that a run may change them."""
+
+
+def train(
+    source: str, recipe: Recipe, out: str | Path, device: str = "auto", stop: Callable[[], bool] = never
+) -> Iterator[Record]:
+    """Train on pictures into a run folder, or go on where the run in that folder stands.
+
+    Args:
+        source: a folder, zip, .npz, picture, or built-in name.
+        recipe: how.
+        out: the run folder.
+        device: 'auto', 'cpu', 'cuda', ...
+        stop: asked after every step; True saves and ends.
+
+    Yields:
+        A record after every step (`Step` for a GAN). Breaking off saves the run.
+
+    Raises:
+        HasamaError: whatever the user can put right.
+    """
+    opening = Opening.of(source, recipe, Run(out))
+    deque(opening.scan(), maxlen=0)
+    yield from opening.session(device, stop)
+
+
+def resume(out: str | Path, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
+    """Go on with a run where it stands; it *is* the run that was never interrupted.
+
+    Args:
+        out: the run folder.
+        device: 'auto', 'cpu', 'cuda', ...
+        stop: as in `train`.
+    """
+    opening = Opening.resumed(Run(out))
+    deque(opening.scan(), maxlen=0)
+    yield from opening.session(device, stop)
+
+
+class Opening(NamedTuple):
+    """A run about to start or to go on: consume `scan()`, then `session()`.
+
+    Attributes:
+        run: the folder.
+        recipe: what holds in this session.
+        reading: the source on its way into the cache; None if the cache already holds the run's pictures.
+        notice: something the user should know; or None.
+        threads: the CPU threads that the user asked for; None for those that the run had.
+    """
+
+    run: Run
+    recipe: Recipe
+    source: str
+    reading: Reading | None
+    notice: str | None = None
+    threads: int | None = None
+
+    @classmethod
+    def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
+        """A new run, or one that was started by the same command. Checks all that can be checked without work."""
+        source = _absolute(source)
+        recipe = recipe.but(like=_absolute(recipe.like))
+        if run.exists():
+            return cls.resumed(run, reconciled(run, recipe, given), source)
+        check_buildable(recipe)
+        run.check_free()
+        return cls(run, recipe, source, Reading(source, Form.of(recipe)))
+
+    @classmethod
+    def resumed(cls, run: Run, recipe: Recipe | None = None, source: str | None = None) -> "Opening":
+        """A run that exists. Its own pictures are used even where the source has changed since."""
+        recipe = recipe or run.recipe()
+        images = run.images()
+        pictures = open_cached(images["key"])
+        if pictures is None or pictures.report.digest != images["digest"]:
+            return cls(run, recipe, source or images["name"], _read_again(run, source or images["name"], recipe))
+        notice = None
+        if source is not None and _key(source, recipe) != images["key"]:
+            if source != images["name"]:
+                raise HasamaError(
+                    f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on "
+                    f"with  {run.how_to_go_on()}"
+                )
+            notice = (
+                f"The files of {source} have changed since this run began. The run goes on with the {images['used']} "
+                "pictures that it began with; for the new ones start a new run with another --out."
+            )
+        return cls(run, recipe, images["name"], None, notice)
+
+    def scan(self) -> Iterator[Scan]:
+        """Read the source into the cache, if need be."""
+        if self.reading is not None:
+            yield from self.reading.scan()
+
+    def pictures(self) -> Pictures:
+        """The run's pictures, after `scan`.
+
+        Raises:
+            HasamaError: they are no longer those that the run began with.
+        """
+        if self.reading is None:
+            pictures = open_cached(self.run.images()["key"])
+            if pictures is not None:
+                return pictures
+            raise HasamaError("The cache of pictures vanished while it was being used; start again.")
+        pictures = self.reading.pictures()
+        if self.run.exists() and pictures.report.digest != self.run.images()["digest"]:
+            raise HasamaError(
+                f"The pictures in {self.source} are not those that {self.run.folder} began with, and the cache "
+                "no longer holds the old ones: a resumed run would not be the same run. Start a new one with another "
+                "--out."
+            )
+        return pictures
+
+    def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
+        """Train from where the run stands to the end, or until someone asks to stop."""
+        keep_memory()
+        if self.run.exists() and self.threads is None and (threads := self.run.threads()):
+            torch.set_num_threads(threads)  # sums are added in another order by another number of threads
+        place = pick_device(device)
+        pictures = self.pictures()
+        with self.run.held():
+            self.run.clear_stop()
+            if self.run.exists():
+                self.run.save_recipe(self.recipe)
+                self.run.save_images(pictures.report, self.source)
+            else:
+                self.run.create(self.recipe, pictures.report, self.source)
+            if self.recipe.autopilot:
+                yield from piloted(self.run, lambda: _session(self.run, self.run.recipe(), pictures, place, stop))
+            else:
+                yield from _session(self.run, self.recipe, pictures, place, stop)
+
+
+def _session(
+    run: Run, recipe: Recipe, pictures: Pictures, device: torch.device, stop: Callable[[], bool]
+) -> Iterator[Record]:
+    channels, classes = pictures.report.channels, pictures.classes
+    game = new_game(build(recipe, channels, len(classes)), recipe, device)
+    run.load_game(game)
+    if recipe.like and not run.checkpoint.exists():
+        write_json(run.inherited, inherit(game, recipe.like)._asdict())
+    run.cut_log(game.images_seen)
+    forget_later(run, game.images_seen)
+    training, held = hold_back(pictures, recipe.held_back, recipe.seed)
+    shown = batches(training, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
+    steps = ARCHITECTURES[recipe.architecture].loop(game, shown)
+    painter = Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
+    probe = Probe(training, held, device) if probe_interval(recipe) else None
+    yield from fit(run, game, steps, recipe, painter, stop, probe)
+
+
+def check_buildable(recipe: Recipe) -> None:
+    """Refuse what cannot work before any work: build the networks without memory.
+
+    Raises:
+        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the run
+            that it is to begin with does not fit.
+    """
+    with outline():
+        freeze_first(build(recipe).discriminator, recipe.freeze_d)
+    check_like(recipe)
+
+
+def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
+    """The recipe for going on with a run by `train`: the run's own, with a longer length if one was given.
+
+    Raises:
+        HasamaError: the command asks for something else than the run was started with.
+    """
+    own = run.recipe()
+    older = {n for n, before in BEFORE_THEY_WERE.items() if n not in given and getattr(own, n) == before}
+    pairs = original_recipe(run).differences(asked)
+    different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
+    if different:
+        told = ", ".join(f"{flag(name)} {here} (now {there})" for name, (here, there) in different.items())
+        raise HasamaError(
+            f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"
+            f"  {run.how_to_go_on()}\nor choose another --out for a new run."
+        )
+    changes = {name: getattr(asked, name) for name in FREE if name in given}
+    return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
+
+
+def _key(source: str, recipe: Recipe) -> str | None:
+    """The cache's key of what is at the source now; None if it is gone, which is no harm if the cache has it."""
+    try:
+        return Reading(source, Form.of(recipe)).key
+    except HasamaError:
+        return None
+
+
+def _read_again(run: Run, source: str, recipe: Recipe) -> Reading:
+    """The run's pictures from their source, for the cache has them no longer."""
+    try:
+        return Reading(source, Form.of(recipe))
+    except HasamaError as error:
+        raise HasamaError(
+            f"{error} {run.folder} began with the pictures there. If they have moved, name their new place:  "
+            f"hasama train NEWPLACE ... --out {shlex.quote(str(run.folder))}"
+        ) from error
+
+
+def _absolute(source: str) -> str:
+    """A path that still means the same when the run is resumed from elsewhere."""
+    try:
+        path = Path(source).expanduser()
+        return str(path.resolve()) if source and path.exists() else source
+    except (OSError, RuntimeError):  # a name too long, `~nobody`: `open_source` has the words for it
+        return source

@@ -1,0 +1,102 @@
+"""Begin with another run's weights: transfer learning, from pictures of the same or a smaller size.
+
+Layers are named by the size of their maps, counted from the smallest, so a network for larger pictures finds in one
+for smaller ones all but the layers next to the picture. What has another shape begins afresh. The optimizers, the
+moving average's history, the counters and the augmentation's probability are the new run's own.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from hasama.errors import HasamaError
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.training.augmentation.augment import bare
+from hasama.training.game import Game
+
+OWN = ("growth.images_seen", "mean_path")
+"""What a network remembers of its own training, and does not pass on."""
+
+
+class Inheritance(NamedTuple):
+    """The names of the weights that were taken over, and of those that begin afresh."""
+
+    taken: list[str]
+    fresh: list[str]
+
+
+def check_like(recipe: Recipe) -> None:
+    """Before any work: is there a run to begin with, and does it fit?
+
+    Raises:
+        HasamaError: `recipe.like` is no run with a checkpoint, is of another architecture, or of larger pictures.
+    """
+    if not recipe.like:
+        return
+    run = Run(recipe.like)
+    other = run.recipe()
+    if not run.checkpoint.exists():
+        raise HasamaError(f"--like {run.folder}: that run has no checkpoint (game.pt) yet.")
+    if other.architecture != recipe.architecture:
+        raise HasamaError(
+            f"--like {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights pass on "
+            f"only within an architecture. Try  hasama train ... {other.architecture} --like {run.folder}"
+        )
+    if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
+        raise HasamaError(
+            f"--like {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights pass "
+            "on to pictures of the same or a larger size."
+        )
+
+
+def inherit(game: Game, folder: str | Path) -> Inheritance:
+    """Put the weights of the run in `folder` into a game that has not begun, wherever name and shape agree.
+
+    Raises:
+        HasamaError: its checkpoint is damaged, or nothing fits.
+    """
+    state = _saved(Run(folder))
+    players: dict[str, nn.Module] = {
+        "generator": game.pair.generator,
+        "discriminator": bare(game.pair.discriminator),
+    }
+    if game.average is not None:
+        players["average"] = game.average
+    taken, fresh = [], []
+    for player, network in players.items():
+        theirs = _by_name(state.get(player) or state["generator"])
+        for name, tensor in _by_name(network.state_dict()).items():
+            if name in OWN:
+                continue
+            other = theirs.get(name)
+            if other is not None and other.shape == tensor.shape and other.dtype == tensor.dtype:
+                tensor.copy_(other)
+                taken.append(f"{player}.{name}")
+            else:
+                fresh.append(f"{player}.{name}")
+    if not any(name.endswith("weight") for name in taken):
+        raise HasamaError(f"--like {folder}: none of its weights has a place in these networks; is --width the same?")
+    return Inheritance(taken, fresh)
+
+
+def _saved(run: Run) -> dict[str, Any]:
+    """The checkpoint's game, if there are networks in it."""
+    state = run.saved_game()
+    if isinstance(state, dict) and all(
+        isinstance(state.get(player), dict) for player in ("generator", "discriminator")
+    ):
+        return state
+    raise HasamaError(f"--like {run.folder}: its checkpoint {run.checkpoint} is damaged (no networks in it).")
+
+
+def _by_name(state: dict[str, Any]) -> dict[str, Tensor]:
+    """A state's tensors by the names that they have without parametrizations and augmentation around them."""
+    named = {}
+    for name, tensor in state.items():
+        name = re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name.removeprefix("discriminator."))
+        if isinstance(tensor, Tensor):
+            named[name] = tensor
+    return named

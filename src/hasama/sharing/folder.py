@@ -1,0 +1,57 @@
+"""A folder to share: the generator, its model card, samples."""
+
+import shutil
+from pathlib import Path
+
+from safetensors import safe_open
+
+from hasama.errors import HasamaError
+from hasama.files import check_place, replacing
+from hasama.pictures.images import save_picture
+from hasama.sharing.model_card import CARD, GENERATOR, OURS, SAMPLES, Trained, check_license, model_card, sheet
+
+# --- the folder -----------------------------------------------------------------------------------
+
+
+def check_folder(out: Path) -> None:
+    """Before any work: can an export go here without harm to anything that is not one?
+
+    Raises:
+        HasamaError: it is a file, cannot be written to, or has a README.md that is not a card of ours.
+    """
+    if out.exists() and not out.is_dir():
+        raise HasamaError(f"{out} is a file; --out takes a folder.")
+    card = out / CARD
+    if card.exists() and OURS not in card.read_text(encoding="utf-8", errors="replace"):
+        raise HasamaError(f"{card} is not a model card of Hasama's, and would be replaced: choose another --out.")
+    check_place(out / GENERATOR)
+
+
+def write_folder(
+    trained: Trained, out: Path, license: str = "other", repository: str | None = None, onnx: bool = False
+) -> None:
+    """Write what can be shared: the generator, byte for byte, a card that explains it, and samples.
+
+    Args:
+        trained: the generator.
+        out: a folder, made if need be.
+        license: its short name, for the card.
+        repository: user/name, if the folder will be on a hub.
+        onnx: whether the folder also has a `generator.onnx`, which the card then explains.
+
+    Raises:
+        HasamaError: it cannot be written, or what the run says of itself is damaged.
+    """
+    check_license(license)
+    card = model_card(trained, license, repository, onnx)
+    with replacing(out / GENERATOR) as temporary:
+        shutil.copyfile(trained.file, temporary)
+    save_picture(sheet(trained.painter), out / SAMPLES)
+    with replacing(out / CARD) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+
+
+def header_of(file: Path) -> str:
+    """The JSON in a generator's header, as it stands there."""
+    with safe_open(file, "pt") as opened:
+        return (opened.metadata() or {}).get("hasama", "")

@@ -1,0 +1,195 @@
+"""The model card of a generator that is shared: what it is, how it is used, how good it is, where its limits are."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from hasama.errors import HasamaError
+from hasama.evaluation.subject import origin_of
+from hasama.files import read_json
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import draw_latents, labels_for, paint_all
+from hasama.perception.extractors import sha256_of
+from hasama.pictures.images import grid
+from hasama.runs.folder import Run
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+GENERATOR, CARD, SAMPLES, ONNX = "generator.safetensors", "README.md", "samples.png", "generator.onnx"
+
+OURS = "library_name: hasama"  # by which a card of an earlier export is known
+SHEET = 2048  # pixels of the samples' wider side, about
+
+LIMITS = """\
+A generator shows what its training pictures show, with their gaps and their bias, and may repeat parts of them.
+Whether those pictures may be used so, and whether pictures made from them may be shared, depends on the licence of
+the training pictures and on the rights of the people in them: whoever shares or uses this generator is responsible
+for that. The licence above is the one its uploader chose for the weights; it gives no rights to the pictures."""
+
+COLOURS = {1: "1 (grey)", 3: "3 (RGB)", 4: "4 (RGBA)"}
+NAMED_CLASSES = 100
+
+
+class Trained(NamedTuple):
+    """A generator, and what is known of how it came to be.
+
+    Attributes:
+        file: the `generator.safetensors`.
+        painter: what was read from it.
+        run: the run that it is from; None for a file alone.
+    """
+
+    file: Path
+    painter: Painter
+    run: Run | None = None
+
+
+def check_license(name: str) -> None:
+    """Before any work: can this stand in the card as the licence?
+
+    Raises:
+        HasamaError: it is not a licence's short name.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9.+-]*", name):
+        raise HasamaError(f"--license takes a licence's short name, such as mit, cc-by-4.0 or other; got {name!r}.")
+
+
+def sheet(painter: Painter, seed: int = 0) -> "Image.Image":
+    """A grid of samples, of 64 small or 4 large pictures; with classes, a column for each of the first ones."""
+    side = max(painter.recipe.resolution) if painter.recipe else 64
+    columns = rows = min(max(SHEET // side, 2), 8)
+    if painter.classes:
+        columns = min(len(painter.classes), 2 * rows)
+    labels = labels_for(painter, columns * rows)
+    if labels is not None:
+        labels = torch.arange(columns * rows) % columns
+    return grid(paint_all(painter, draw_latents(seed, columns * rows, painter.latent_size), labels), columns)
+
+
+def about(trained: Trained) -> str:
+    """What it is, in few words."""
+    recipe = trained.painter.recipe
+    return f"{recipe.architecture}, {recipe.resolution[1]}x{recipe.resolution[0]}" if recipe else "generator"
+
+
+def model_card(trained: Trained, license: str = "other", repository: str | None = None, onnx: bool = False) -> str:
+    """The README.md: what the generator is, how it is used, what is known of its quality, where its limits are.
+
+    Of the training pictures it tells the number and the source's own name, never where that lies.
+    """
+    name = repository.split("/")[1] if repository else trained.file.stem
+    if trained.run and not repository:
+        name = trained.run.folder.resolve().name
+    architecture = trained.painter.recipe.architecture if trained.painter.recipe else "generator"
+    kind = [] if architecture == "vae" else ["gan"]  # a vae plays no game
+    front = ["pipeline_tag: unconditional-image-generation", OURS, "tags:"]
+    front += [f"- {tag}" for tag in (*kind, "hasama", architecture)]
+    sections = (
+        "\n".join(["---", *front, f"license: {license}", "---"]),
+        f"# {_words(name)}",
+        f"A generator of pictures ({architecture}), trained with Hasama.",
+        f"![Samples from random latents, not chosen by hand]({SAMPLES})",
+        _facts(trained),
+        _use(trained.painter, repository),
+        _use_onnx(trained.painter) if onnx else "",
+        f"## Quality\n\n{_quality(trained)}",
+        f"## Limits\n\n{LIMITS}",
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _facts(trained: Trained) -> str:
+    """The table of what it is and how it came to be."""
+    painter, recipe = trained.painter, trained.painter.recipe
+    facts: list[tuple[str, Any]] = []
+    if recipe:
+        height, width = recipe.resolution
+        facts.append(("architecture", f"{recipe.architecture}, width {recipe.width}"))
+        facts.append(("resolution", f"{width} pixels wide, {height} high"))
+    facts.append(("channels", COLOURS[painter.channels]))
+    facts.append(("latent size", painter.latent_size))
+    named = ", ".join(map(_words, painter.classes[:NAMED_CLASSES]))
+    more = " and others" if len(painter.classes) > NAMED_CLASSES else ""
+    facts.append(("classes", f"{len(painter.classes)}: {named}{more}" if painter.classes else "none"))
+    facts += _history(trained.run) if trained.run else [("trained for", "not known: exported from the file alone")]
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts)])
+
+
+def _history(run: Run) -> list[tuple[str, str]]:
+    """How long it was trained, and on what."""
+    images, log = run.images(), run.log()
+    seen = run.images_seen() or (log[-1]["images_seen"] if log else 0)  # who has deleted game.pt still has the log
+    count, crops = images["used"], images.get("crops")
+    what = f"{crops} random crops of one picture" if crops else f"{count} picture{'s'[: count != 1]}"
+    source = re.split(r"[\\/]", images["name"].rstrip("\\/"))[-1].strip("~.")
+    length = f"{seen / 1000:g} kimg (thousands of training pictures shown)" if seen else "not known"
+    return [("trained for", length), ("trained on", f"{what} ({_words(source)})" if source else what)]
+
+
+def _use(painter: Painter, repository: str | None) -> str:
+    """The command and the Python, to be pasted as they stand."""
+    fetch = [f"hf download {repository} {GENERATOR} --local-dir ."] if repository else []
+    command = ["pip install hasama", *fetch, f"hasama sample {GENERATOR} --count 64 --out pictures.png"]
+    code = ["import hasama", "", f'painter = hasama.load_generator("{GENERATOR}")']
+    code.append("latents = hasama.draw_latents(seed=0, count=16, size=painter.latent_size)")
+    if painter.classes:
+        code.insert(0, "import torch")
+        code.append("labels = torch.arange(16) % len(painter.classes)")
+    given = "latents, labels" if painter.classes else "latents"
+    code.append(f"pixels = painter.paint({given})  # uint8 [16, height, width, channels]")
+    code.append('hasama.save_picture(hasama.grid(pixels), "pictures.png")')
+    return "\n".join(["## Use", "", "```sh", *command, "```", "", "```python", *code, "```"])
+
+
+def _use_onnx(painter: Painter) -> str:
+    """The same for the ONNX file, which needs no Hasama."""
+    code = ["import numpy as np", "import onnxruntime", "", f'session = onnxruntime.InferenceSession("{ONNX}")']
+    code.append(f"latents = np.random.default_rng(0).standard_normal((16, {painter.latent_size}), np.float32)")
+    given = '"latents": latents'
+    if painter.classes:
+        code.append(f"labels = np.arange(16, dtype=np.int64) % {len(painter.classes)}")
+        given += ', "labels": labels'
+    code.append(f'(images,) = session.run(["images"], {{{given}}})  # [16, channels, height, width], -1 to 1')
+    return "\n".join(["Without Hasama, in onnxruntime:", "", "```python", *code, "```"])
+
+
+def _quality(trained: Trained) -> str:
+    """The figures in `metrics.json`, which is one report or a list of them; or that there are none.
+
+    A report is an object with `extractor`, `samples` and figures, which may stand in an object of their own.
+    """
+    file = trained.run.folder / "metrics.json" if trained.run else None
+    if file is None or not file.exists():
+        return "No metric was computed."
+    reports, own = read_json(file, "metrics"), sha256_of(trained.file)
+    lines = []
+    for report in reports if isinstance(reports, list) else [reports]:
+        if not isinstance(report, dict):
+            raise HasamaError(f"The metrics {file} are damaged: delete them, or measure again.")
+        inner = [value for value in report.values() if isinstance(value, dict)]
+        figures = {k: v for part in (report, *inner) for k, v in part.items() if type(v) in (int, float)}
+        samples = figures.pop("samples", "an unknown number of")
+        how = f"{_words(str(report.get('extractor', 'an unknown extractor')))}, {samples} samples"
+        how += _reserve(report, own)
+        lines += [f"- {_words(name)}: {value:g} ({how})" for name, value in figures.items()]
+    return "\n".join(lines) or "No metric was computed."
+
+
+def _reserve(report: dict[str, Any], own: str) -> str:
+    """Where figures are not of this generator, of which `own` is the sum, and its training pictures."""
+    told, generator = "", origin_of(report, "generator")
+    if origin_of(report, "pictures").get("of the training") is False:
+        told += ", against other pictures than those of the training"
+    if generator.get("sha256") not in (None, own):
+        seen = generator.get("images_seen")
+        told += f", of the generator at {seen / 1000:g} kimg" if isinstance(seen, int) else ", of another generator"
+    return told
+
+
+def _words(name: str) -> str:
+    """A name that somebody else chose, as plain words in Markdown: no markup, no line breaks, no HTML."""
+    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", plain)

@@ -1,0 +1,196 @@
+"""A generator as an ONNX file.
+
+The file is made by torch's exporter, and is then run by onnxruntime against the network that it was made from: it
+gets its name only if both make the same pictures.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from hasama.errors import HasamaError, missing_extra
+from hasama.files import cannot_write, check_place, replacing
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import draw_latents, labels_for
+
+OPSET = 18  # the least that torch's exporter writes, and so the one that most runtimes read
+
+
+INPUTS = ("latents", "labels")
+
+
+TRACED = 2  # pictures in the batch that the exporter sees; the check is made with others
+
+
+CHECKED = (1, 3)
+
+
+TOLERANCE = 1e-3  # between onnxruntime's pictures and torch's, of a range of 2
+
+
+LARGEST_FILE = 2_000_000_000  # bytes of weights; protobuf, of which ONNX is made, ends at 2 GiB
+
+
+# --- ONNX -----------------------------------------------------------------------------------------
+
+
+def check_onnx() -> None:
+    """Before any work: is what exporting needs installed?
+
+    Raises:
+        HasamaError: the extra `onnx` is missing.
+    """
+    for package in ("onnxscript", "onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            raise missing_extra(package, "onnx", "Exporting ONNX")
+
+
+def save_onnx(painter: Painter, path: str | Path, header: str = "") -> float:
+    """Write a network that takes any batch: `latents` [n, Z] (and `labels` [n]) -> `images` [n, C, H, W] in [-1, 1].
+
+    One file, atomically; the weights of a generator of over 2 GB stand in a second one, NAME.data.
+
+    Args:
+        painter: left as it is.
+        path: of the `.onnx` file.
+        header: for the file's metadata, under the key `hasama`: see `weights`.
+
+    Returns:
+        The largest difference between onnxruntime's pictures and torch's, for batches other than the one traced.
+
+    Raises:
+        HasamaError: the exporter cannot do it, or the pictures differ by more than `TOLERANCE`; no file is left.
+    """
+    check_onnx()
+    path = Path(path)
+    check_place(path)
+    network = copy.deepcopy(painter.network).cpu().float().eval().requires_grad_(False)
+    still = replace(painter, network=network)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as place:
+            difference = _write_checked(still, Path(place) / path.name, header)
+            for made in sorted(Path(place).iterdir(), reverse=True):  # the weights before the file that names them
+                with replacing(path.with_name(made.name)) as temporary:
+                    made.replace(temporary)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return difference
+
+
+def _write_checked(painter: Painter, path: Path, header: str) -> float:
+    try:
+        with _quietly():
+            program = _traced(painter)
+            if header:
+                program.model.metadata_props["hasama"] = header
+            tensors = painter.network.state_dict().values()
+            size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            program.save(path, external_data=size > LARGEST_FILE)
+            difference = _difference(painter, path)
+    except (HasamaError, OSError):
+        raise
+    except Exception as error:  # the exporter and the runtime raise nearly everything
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HasamaError(f"torch {torch.__version__} cannot export this generator to ONNX: {told}") from error
+    if not difference <= TOLERANCE:  # true for NaN, too
+        raise HasamaError(
+            f"onnxruntime's pictures differ from torch's by {difference:.3g} (at most {TOLERANCE:g} is allowed), so "
+            f"{path.name} was not written. The generator itself is as good as before."
+        )
+    return difference
+
+
+def _traced(painter: Painter) -> Any:
+    """The program that torch makes of it in ONNX; its batch may have any size."""
+    given = _arguments(painter, TRACED)
+    batch = torch.export.Dim("batch")
+    program: Any = torch.onnx.export(
+        settled(copy.deepcopy(painter.network)),
+        given,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=INPUTS[: len(given)],
+        output_names=["images"],
+        dynamic_shapes=tuple({0: batch} for _ in given),
+        verbose=False,
+    )
+    if isinstance(program.model.graph.inputs[0].shape[0], int):  # len(x) is a number to torch, x.shape[0] is not
+        raise HasamaError(
+            "This generator's code fixes the size of the batch, so its ONNX file would be of little use."
+        )
+    return program
+
+
+def settled(network: nn.Module) -> nn.Module:
+    """The same network with what only training moves made fast, in place.
+
+    Parametrized weights become plain ones, and whatever has a method `settle` is asked to: progressive networks turn
+    the level that they have reached into a Python number.
+    """
+    for module in list(network.modules()):
+        if parametrize.is_parametrized(module):
+            # Copies share the class that torch made, and removing would take the weight from all of them.
+            own: Any = type(type(module).__name__, type(module).__bases__, dict(vars(type(module))))
+            module.__class__ = own
+            for name in list(module.parametrizations):  # pyright: ignore[reportArgumentType]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    for module in list(network.modules()):
+        settle = getattr(module, "settle", None)
+        if callable(settle):
+            settle()
+    return network
+
+
+def _arguments(painter: Painter, count: int) -> tuple[torch.Tensor, ...]:
+    """What the generator is called with for so many pictures."""
+    latents, labels = draw_latents(0, count, painter.latent_size), labels_for(painter, count)
+    return (latents,) if labels is None else (latents, labels)
+
+
+@torch.no_grad()
+def _difference(painter: Painter, path: Path) -> float:
+    """How far the pictures of the file are from the network's at most; infinite if they have another shape."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    differences = []
+    for count in CHECKED:
+        given = _arguments(painter, count)
+        wanted = painter.network(*given).numpy()
+        told = {name: tensor.numpy() for name, tensor in zip(INPUTS, given, strict=False)}
+        made = np.asarray(session.run(["images"], told)[0])
+        differences.append(np.abs(made - wanted).max() if made.shape == wanted.shape else np.inf)
+    return float(np.max(differences))
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what the exporter says of its own progress, and of operators that a generator does not use."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,303 @@
+"""Pictures as style transfer takes and gives them: 8 or 16 bits, colour profile and transparency kept."""
+
+import io
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from hasama.errors import HasamaError, missing_extra
+from hasama.files import replacing
+from hasama.pictures.images import (
+    LARGEST_PICTURE,
+    eight_bits,
+    open_picture,
+    picture_format,
+    save_picture,
+    upright,
+    why,
+)
+from hasama.shapes import Images, Weighting
+
+DEEP_FORMATS = ("PNG", "TIFF")
+"""Formats that hold 16 bits a channel."""
+
+PROFILE = "icc-profile-data"  # libvips's name for it
+CUT_SHORT = ("trunc", "premature", "read error")  # in libvips's words
+
+TIFF_BITS = 258  # the tag BitsPerSample
+
+
+class Picture(NamedTuple):
+    """A decoded picture, upright."""
+
+    pixels: np.ndarray
+    """[H, W, 3], uint8 or uint16."""
+    alpha: np.ndarray | None = None
+    """[H, W], the same type: 0 is transparent."""
+    profile: bytes | None = None
+    """The ICC profile that says what the numbers mean; None: sRGB."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it has 16 bits a channel."""
+        return self.pixels.dtype == np.uint16
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Open a picture in any format that Pillow reads, and PNG and TIFF with 16 bits a channel.
+
+    EXIF orientation is applied. An RGB profile is kept; pictures in other colour spaces become sRGB.
+
+    Raises:
+        HasamaError: it is missing, not a picture, broken or gigantic; or has 16 bits without the extra `deep`.
+    """
+    path = _at_home(path)
+    try:
+        with path.open("rb") as file, Image.open(file) as opened:
+            width, height = opened.size
+            if width * height > LARGEST_PICTURE:
+                raise HasamaError(f"gigantic ({width}x{height} pixels)")
+            profile = opened.info.get("icc_profile") or None
+            if _bits(opened, path) == 16 and opened.mode in ("RGB", "RGBA", "I;16", "I;16B", "LA", "L", "I"):
+                return _read_deep(path)
+            opened.load()
+            return _from_pillow(upright(opened), profile)
+    except UnidentifiedImageError as error:
+        if path.suffix.lower() in (".tif", ".tiff") and find_spec("pyvips"):
+            with suppress(HasamaError):
+                return _read_deep(path)  # some kinds of TIFF are beyond Pillow
+        raise HasamaError(f"Cannot read the picture {path}: not a picture.") from error
+    except HasamaError as error:
+        raise HasamaError(f"Cannot read the picture {path}: {error}.") from error
+    except FileNotFoundError:
+        raise HasamaError(f"There is no picture at {path}.") from None
+    except Exception as error:  # decoders of broken files raise nearly everything
+        raise HasamaError(f"Cannot read the picture {path}: {why(error)}.") from error
+
+
+def _at_home(path: str | Path) -> Path:
+    """With ~ as the user's home; a home that nobody has will not be found."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def from_pixels(pixels: np.ndarray) -> Picture:
+    """uint8 [H, W, 1, 3 or 4] as a picture."""
+    alpha = pixels[..., 3] if pixels.shape[-1] == 4 else None
+    return Picture(np.ascontiguousarray(np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))), alpha)
+
+
+def _from_pillow(picture: Image.Image, profile: bytes | None) -> Picture:
+    flat = eight_bits(picture)
+    alpha = np.asarray(flat.getchannel("A")) if flat.mode == "RGBA" else None
+    if profile and not _is_rgb(profile):
+        source = picture.convert("L") if picture.mode in ("1", "LA") else picture
+        flat, profile = eight_bits(_to_srgb(source, profile)), None
+    return Picture(np.asarray(flat.convert("RGB")), alpha, profile)
+
+
+def _bits(opened: Image.Image, path: Path) -> int:
+    """Bits a channel, which Pillow's modes do not tell."""
+    if opened.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(25)[24]
+    if opened.format == "TIFF":
+        bits = opened.tag_v2.get(TIFF_BITS, 8)  # type: ignore[attr-defined]
+        kind = opened.tag_v2.get(339, 1)  # type: ignore[attr-defined]  # SampleFormat: 1 is unsigned integer
+        whole = all(one == 1 for one in kind) if isinstance(kind, tuple) else kind == 1
+        return (max(bits) if isinstance(bits, tuple) else bits) if whole else 8
+    return 8
+
+
+def _vips():
+    try:
+        import pyvips
+    except Exception as error:  # it raises OSError where its library is missing
+        raise missing_extra("pyvips", "deep", "A picture with 16 bits a channel") from error
+    return pyvips
+
+
+def _read_deep(path: Path) -> Picture:
+    pyvips = _vips()
+    try:
+        image = pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True).autorot()
+        if image.width * image.height > LARGEST_PICTURE:
+            raise HasamaError(f"gigantic ({image.width}x{image.height} pixels)")
+        found = image.get(PROFILE) if image.get_typeof(PROFILE) else None
+        profile = found if isinstance(found, bytes) else None
+        if profile and not _is_rgb(profile):
+            image, profile = image.icc_transform("srgb", embedded=True, depth=16), None
+        if image.interpretation in ("scrgb", "lab", "labs", "labq", "xyz", "cmyk"):
+            image = image.colourspace("srgb")
+        values = image.numpy()
+    except pyvips.Error as error:
+        words = " ".join(str(error).split())
+        raise HasamaError("truncated" if any(sign in words for sign in CUT_SHORT) else f"broken ({words})") from error
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.dtype not in (np.uint8, np.uint16):
+        raise HasamaError(f"its numbers are of a kind that is not read ({values.dtype})")
+    if values.dtype != np.uint16:
+        return from_pixels(values.astype(np.uint8))
+    alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
+    colours = values[..., :3] if values.shape[-1] >= 3 else np.repeat(values[..., :1], 3, -1)
+    return Picture(np.ascontiguousarray(colours), alpha, profile)
+
+
+# --- colour profiles ------------------------------------------------------------------------------
+
+
+def _is_rgb(profile: bytes) -> bool:
+    """Whether a profile is one for red, green and blue; the colour space stands at byte 16 of its header."""
+    return profile[16:20] == b"RGB "
+
+
+def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """From CMYK, Lab or grey with a profile; a profile that does not fit is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture
+    return converted or picture
+
+
+def in_space_of(picture: Picture, profile: bytes | None) -> Picture:
+    """The same colours in another picture's numbers, so that a style's red is the content's red."""
+    if picture.profile == profile:
+        return picture
+    small = eight_bit_pixels(picture.pixels)
+    try:
+        here, there = (
+            ImageCms.ImageCmsProfile(io.BytesIO(one) if one else ImageCms.createProfile("sRGB"))
+            for one in (picture.profile, profile)
+        )
+        converted = ImageCms.profileToProfile(Image.fromarray(small), here, there, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture  # a damaged profile
+    if converted is None:
+        return picture
+    alpha = None if picture.alpha is None else eight_bit_pixels(picture.alpha)
+    return Picture(np.asarray(converted), alpha, profile)
+
+
+def eight_bit_pixels(pixels: np.ndarray) -> np.ndarray:
+    """uint16 -> uint8, rounded."""
+    return (pixels / 257.0).round().astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+# --- tensors --------------------------------------------------------------------------------------
+
+
+def to_canvas(picture: Picture, height: int, width: int) -> Images:
+    """[1, 3, height, width] in [-1, 1]; what is transparent gets the mean colour of what is not."""
+    full = 65535.0 if picture.is_deep else 255.0
+    image = torch.empty(1, 3, height, width)
+    alpha = None if picture.alpha is None else (picture.alpha / full).astype(np.float32)
+    small = None if alpha is None else _resize(alpha, height, width)
+    for channel in range(3):
+        values = picture.pixels[..., channel].astype(np.float32)
+        if alpha is None or small is None:
+            there = _resize(values, height, width)
+        else:  # premultiplied, or the colours of what cannot be seen bleed into the edges
+            whole = alpha.sum()
+            mean = float((values * alpha).sum() / whole) if whole else full / 2
+            there = _resize(values * alpha, height, width) + (1 - small) * mean
+        image[0, channel] = torch.from_numpy(there)
+    return image.mul_(2 / full).sub_(1).clamp_(-1, 1)
+
+
+def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """float32 [H, W] -> [height, width]."""
+    if values.shape == (height, width):
+        return values
+    return np.array(Image.fromarray(values).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def read_mask(path: str | Path) -> Weighting:
+    """A grey picture as weights: [H, W], 0 (black) to 1 (white). Transparent counts as black.
+
+    Raises:
+        HasamaError: see `hasama.pictures.images.open_picture`.
+    """
+    try:
+        picture = open_picture(_at_home(path))
+    except HasamaError as error:
+        raise HasamaError(f"Cannot read the mask {path}: {error}.") from error
+    grey = np.asarray(picture.convert("L"), np.float32) / 255
+    if picture.mode == "RGBA":
+        grey = grey * (np.asarray(picture.getchannel("A"), np.float32) / 255)
+    return torch.from_numpy(grey)
+
+
+def fitted_mask(mask: Weighting, height: int, width: int) -> torch.Tensor:
+    """At another size, 0 to 1."""
+    return torch.from_numpy(_resize(mask.numpy(), height, width)).clamp_(0, 1)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def to_output(image: Images, content: Picture, deep: bool) -> Picture:
+    """A painted canvas as a picture with the content's transparency and profile."""
+    full, kind = (65535, np.uint16) if deep else (255, np.uint8)
+    height, width = image.shape[2:]
+    pixels = np.empty((height, width, 3), kind)
+    for channel in range(3):
+        values = image[0, channel].detach().float().cpu().add(1).mul_(full / 2)
+        pixels[..., channel] = values.round_().clamp_(0, full).numpy().astype(kind)
+    return Picture(pixels, _output_alpha(content, height, width, full, kind), content.profile)
+
+
+def _output_alpha(content: Picture, height: int, width: int, full: int, kind: type) -> np.ndarray | None:
+    if content.alpha is None:
+        return None
+    opaque = 65535 if content.alpha.dtype == np.uint16 else 255
+    scaled = _resize(content.alpha.astype(np.float32) * (full / opaque), height, width)
+    return scaled.round().clip(0, full).astype(kind)
+
+
+def write_picture(picture: Picture, path: str | Path) -> None:
+    """Save atomically in the format of the ending, with the colour profile.
+
+    16 bits are kept in PNG and TIFF (extra `deep`), and rounded to 8 elsewhere.
+
+    Raises:
+        HasamaError: see `hasama.pictures.images.save_picture`.
+    """
+    path = Path(path)
+    if picture.is_deep and picture_format(path) in DEEP_FORMATS and path.suffix.lower() != ".apng":
+        _write_deep(picture, path)
+        return
+    pixels = eight_bit_pixels(picture.pixels)
+    if picture.alpha is not None:
+        pixels = np.dstack([pixels, eight_bit_pixels(picture.alpha)])
+    save_picture(Image.fromarray(pixels), path, picture.profile)
+
+
+def _write_deep(picture: Picture, path: Path) -> None:
+    pyvips = _vips()
+    values = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+    image = pyvips.Image.new_from_array(values, interpretation="rgb16")
+    if picture.profile:
+        image = image.copy()
+        image.set_type(pyvips.GValue.blob_type, PROFILE, picture.profile)  # type: ignore[arg-type]
+    with replacing(path) as temporary:
+        try:
+            image.write_to_file(
+                str(temporary), **({} if path.suffix.lower() == ".png" else {"compression": "deflate"})
+            )
+        except pyvips.Error as error:
+            raise HasamaError(f"Cannot write {path}: {' '.join(str(error).split())}.") from error

@@ -1,0 +1,99 @@
+"""What style transfer minimises: pure functions of activations, of moments and of pictures."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hasama.shapes import Images, Scalar
+from hasama.style.methods.moments import Moments
+
+Distance = Callable[[Moments], Scalar]
+"""From the canvas's moments in a layer to how far they are from what is wanted there."""
+
+REGULAR = 1e-3
+"""Of the target's mean variance, added to both covariances' diagonals: directions in which nothing varies have no
+variance, and the root of none has no gradient; and what little there is, is the noise of float32 sums."""
+
+TINY = 1e-8
+"""The same for a layer that never fires at all."""
+
+NEIGHBOURS = ((0, 1, 2 / 3), (1, 0, 2 / 3), (1, 1, 1 / 6), (1, -1, 1 / 6))
+"""(down, right, weight). The gradient of these squares is minus twice the nine-point Laplacian, which is isotropic
+to fourth order, so that no direction is smoothed more than another."""
+
+
+def gram_distance(target: Moments) -> Distance:
+    """Mean squared difference of the Gram matrices (Gatys et al. 2016, equation 4, up to constants)."""
+    wanted = target.gram
+
+    def distance(canvas: Moments) -> Scalar:
+        return (canvas.gram - wanted).square().mean()
+
+    return distance
+
+
+def wasserstein_distance(target: Moments) -> Distance:
+    """Squared Wasserstein-2 distance between the Gaussians with these moments, per channel.
+
+    |m - m'|^2 + tr S + tr S' - 2 tr (S'^(1/2) S S'^(1/2))^(1/2)    (Dowson & Landau 1982, equation 4)
+
+    The last trace is the sum of the square roots of the eigenvalues, so no matrix root is taken that moves.
+    """
+    mean, wanted = target.mean, _covariance(target)
+    regular = (REGULAR * wanted.diagonal().mean() + TINY) * torch.eye(len(wanted), dtype=wanted.dtype)
+    wanted = wanted + regular
+    values, vectors = torch.linalg.eigh(wanted)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+    def distance(canvas: Moments) -> Scalar:
+        covariance = _covariance(canvas) + regular
+        between = root @ covariance @ root
+        common = torch.linalg.eigvalsh((between + between.T) / 2).clamp(min=TINY**2).sqrt().sum()
+        spread = (covariance.trace() + wanted.trace() - 2 * common).to(mean)
+        return ((canvas.mean - mean).square().sum() + spread) / len(mean)
+
+    return distance
+
+
+def _covariance(moments: Moments) -> Tensor:
+    """Roots of small eigenvalues want the digits that float64 has; on the CPU, for not every GPU has it."""
+    mean = moments.mean.cpu().double()
+    return moments.gram.cpu().double() - torch.outer(mean, mean)
+
+
+def from_nothing(distance: Distance, like: Moments) -> float:
+    """How far an empty layer, in which nothing fires, is from what is wanted: what a distance can be measured by."""
+    nothing = Moments(torch.ones_like(like.mass), torch.zeros_like(like.total), torch.zeros_like(like.outer))
+    return float(distance(nothing))
+
+
+STYLE_LOSSES: dict[str, Callable[[Moments], Distance]] = {
+    "gram": gram_distance,
+    "wasserstein": wasserstein_distance,
+}
+
+
+def squared_error(canvas: Tensor, target: Tensor) -> Scalar:
+    """Sum of squared differences (Gatys et al. 2016, equation 1, without its half)."""
+    return (canvas.float() - target.float()).square().sum()
+
+
+def total_variation(images: Images, box: tuple[int, int, int, int]) -> Scalar:
+    """Sum of squared differences between neighbours, each pair counted where its first pixel lies inside the box.
+
+    Pairs of boxes that tile a picture so add up to the whole picture's.
+
+    Args:
+        images: [1, C, H, W].
+        box: (top, bottom, left, right) in pixels.
+    """
+    top, bottom, left, right = box
+    height, width = images.shape[2:]
+    whole = images.new_zeros(())
+    for down, across, weight in NEIGHBOURS:
+        last, begin, end = min(bottom, height - down), max(left, -across), min(right, width - across)
+        first = images[:, :, top:last, begin:end]
+        second = images[:, :, top + down : last + down, begin + across : end + across]
+        whole = whole + weight * (first - second).square().sum()
+    return whole

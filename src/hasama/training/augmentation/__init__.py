@@ -1,0 +1,4 @@
+"""Random transforms of everything that the discriminator sees: DiffAugment and adaptive augmentation (ADA).
+
+Its face: `augment.augmented`.
+"""

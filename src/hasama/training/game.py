@@ -1,0 +1,177 @@
+"""The game: two networks, their optimizers, the rules. Its state is all that a checkpoint holds."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from hasama.device import Arithmetic
+from hasama.errors import HasamaError
+from hasama.networks.calling import call
+from hasama.networks.pair import Pair
+from hasama.recipe import Recipe
+from hasama.shapes import Labels, Latents, Scalar, Views, each
+from hasama.training.balance import REFEREES, Referee
+from hasama.training.objectives import Objective, objective_named
+from hasama.training.penalties import PENALTIES, Penalty
+
+
+class Rules(NamedTuple):
+    """What the turns go by; see the recipe's fields of the same names."""
+
+    objective: Objective
+    penalties: tuple[Penalty, ...]
+    penalty_weight: float
+    penalty_every: int
+    referee: Referee
+    instance_noise: float
+    instance_noise_images: float
+    ema_images: float
+    rates: tuple[float, float]
+    rates_final: float
+    gamma_final: float
+    schedule_images: float
+    seed: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Rules":
+        """The rules that a recipe lays down."""
+        return cls(
+            objective_named(recipe.objective, recipe.label_smoothing),
+            PENALTIES[recipe.penalty],
+            recipe.penalty_weight,
+            recipe.penalty_every,
+            REFEREES[recipe.referee](recipe),
+            recipe.instance_noise,
+            recipe.instance_noise_kimg * 1000,
+            recipe.ema_kimg * 1000,
+            (recipe.generator_lr, recipe.discriminator_lr),
+            recipe.lr_final,
+            recipe.gamma_final,
+            recipe.schedule_kimg * 1000,
+            recipe.seed,
+        )
+
+
+class Players(NamedTuple):
+    """One optimizer for each player."""
+
+    generator: Adam
+    discriminator: Adam
+
+
+@dataclass
+class Game:
+    """Everything that is in play. Build one with `new_game`.
+
+    Attributes:
+        pair: the two networks.
+        players: their optimizers.
+        average: the moving average of the generator, which makes the pictures people see; or None.
+        rules: what does not change while playing.
+        arithmetic: the context in which the networks run.
+        mixes: whether the discriminator's answer for one image depends on the others in its batch.
+        rank: which process this is.
+        images_seen: real images shown so far, by all processes.
+        steps: steps taken so far.
+    """
+
+    pair: Pair
+    players: Players
+    average: nn.Module | None
+    rules: Rules
+    arithmetic: Arithmetic = nullcontext
+    mixes: bool = True
+    rank: int = 0
+    images_seen: int = 0
+    steps: int = 0
+
+    def paint(self, latents: Latents, labels: Labels | None = None) -> Views:
+        """The generator's fakes, in float32."""
+        with self.arithmetic():
+            return each(torch.Tensor.float, call(self.pair.generator, latents, labels))
+
+    def judge(self, images: Views, labels: Labels | None = None) -> torch.Tensor:
+        """What the discriminator says, in float32."""
+        with self.arithmetic():
+            return call(self.pair.discriminator, images, labels).float()
+
+    def parts(self) -> dict[str, Any]:
+        """Whatever has memory."""
+        parts = {
+            "generator": self.pair.generator,
+            "discriminator": self.pair.discriminator,
+            "generator_optimizer": self.players.generator,
+            "discriminator_optimizer": self.players.discriminator,
+        }
+        return parts if self.average is None else {**parts, "average": self.average}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parts' states and the two counters: all that resuming needs."""
+        counters = {"images_seen": self.images_seen, "steps": self.steps}
+        return {name: part.state_dict() for name, part in self.parts().items()} | counters
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            HasamaError: the state is of other networks, or incomplete.
+        """
+        try:
+            for name, part in self.parts().items():
+                part.load_state_dict(state[name])
+            self.images_seen, self.steps = state["images_seen"], state["steps"]
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise HasamaError(f"This checkpoint does not fit the recipe's networks: {error}") from error
+
+    @property
+    def artist(self) -> nn.Module:
+        """The network to show people: the averaged generator if there is one."""
+        return self.pair.generator if self.average is None else self.average
+
+
+class Turn(NamedTuple):
+    """What came of one player's turn.
+
+    Attributes:
+        loss: mean over the batch, penalties included; None if the turn was skipped.
+        learned: whether the player's weights moved.
+        figures: more for the log, by name.
+    """
+
+    loss: Scalar | None
+    learned: bool
+    figures: dict[str, Scalar]
+
+
+@runtime_checkable
+class Record(Protocol):
+    """What every loop yields: enough for a bar, a log and a checkpoint."""
+
+    @property
+    def images_seen(self) -> int: ...
+    @property
+    def shown(self) -> int: ...
+    def figures(self) -> dict[str, float]: ...
+
+
+class Step(NamedTuple):
+    """One step of `play`: the images seen after it, how many it showed, and both turns."""
+
+    images_seen: int
+    shown: int
+    d: Turn
+    g: Turn
+
+    def figures(self) -> dict[str, float]:
+        """What goes into the log; asking for it waits for the device."""
+        told: dict[str, float] = {}
+        for name, turn in (("discriminator", self.d), ("generator", self.g)):
+            if turn.loss is not None:
+                told[f"loss_{name}"] = turn.loss.item()
+            told[f"{name}_learned"] = float(turn.learned)
+            told.update({key: value.item() for key, value in turn.figures.items()})
+        return told

@@ -1,0 +1,83 @@
+"""Before the first step: networks on their device, optimizers, the EMA generator, augmentation."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from hasama.device import lay_out, pick_arithmetic
+from hasama.errors import HasamaError
+from hasama.networks.layers import MinibatchStd
+from hasama.networks.pair import Pair, as_torch
+from hasama.recipe import Recipe
+from hasama.training.augmentation.augment import augmented
+from hasama.training.game import Game, Players, Rules
+
+# --- before the first step ------------------------------------------------------------------------
+
+
+def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> Game:
+    """Set up a game: networks on the device in their fastest layout, optimizers, the average.
+
+    Args:
+        pair: from `build`, or any two modules (see `Pair`).
+        recipe: its rules, learning rates, seed and precision count here.
+        device: where to play.
+
+    Raises:
+        HasamaError: the recipe has a penalty, and the discriminator mixes the images of a batch.
+    """
+    device = torch.device(device)
+    pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
+    mixes = mixes_images(pair.discriminator)
+    if has_batch_norm(pair.discriminator) and recipe.penalty != "none":
+        raise HasamaError(
+            f"The penalty {recipe.penalty} looks at one picture at a time, but this discriminator's BatchNorm mixes "
+            "the pictures of a batch: build it without (--discriminator-norm none)."
+        )
+    freeze_first(pair.discriminator, recipe.freeze_d)
+    watched = augmented(pair.discriminator, recipe.augment, recipe.ada_target, recipe.ada_kimg * 1000)
+    pair = pair._replace(discriminator=watched)
+    average = copy.deepcopy(pair.generator).eval().requires_grad_(False) if recipe.ema_kimg else None
+    for network in (pair.generator, pair.discriminator, average):
+        if network is not None:
+            lay_out(network, device)
+    pair.generator.train()
+    pair.discriminator.train()
+    players = Players(
+        _adam(pair.generator, recipe.generator_lr, recipe.generator_betas, device),
+        _adam(pair.discriminator, recipe.discriminator_lr, recipe.discriminator_betas, device),
+    )
+    arithmetic = pick_arithmetic(recipe.precision, device)
+    return Game(pair, players, average, Rules.of(recipe), arithmetic, mixes)
+
+
+def _adam(network: nn.Module, lr: float, betas: tuple[float, float], device: torch.device) -> Adam:
+    learning = [p for p in network.parameters() if p.requires_grad]
+    return Adam(learning, lr=lr, betas=betas, fused=device.type in ("cpu", "cuda"))
+
+
+def mixes_images(network: nn.Module) -> bool:
+    """Whether what a network says of one image depends on the others in its batch."""
+    return has_batch_norm(network) or any(isinstance(module, MinibatchStd) for module in network.modules())
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a batch normalisation (torch's, or Keras's by its statistics) ties the images of a batch together."""
+    return any("BatchNorm" in type(module).__name__ for module in network.modules()) or any(
+        name.endswith("moving_variance") for name, _ in network.named_parameters()
+    )
+
+
+def freeze_first(discriminator: nn.Module, count: int) -> None:
+    """Keep the first layers, counted from the picture, as they are: FreezeD, Mo et al. 2020.
+
+    Raises:
+        HasamaError: it has not so many that another is left to learn.
+    """
+    layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    if count and count >= len(layers):
+        raise HasamaError(f"--freeze-d {count}: this discriminator has {len(layers)} layers, and one must learn.")
+    for layer in layers[:count]:
+        layer.requires_grad_(False)

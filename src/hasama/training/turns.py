@@ -1,0 +1,230 @@
+"""Adversarial training in two stages. It knows nothing of files, bars or devices' names."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from hasama.errors import HasamaError
+from hasama.networks.calling import frozen, memory
+from hasama.networks.pair import Extra
+from hasama.pictures.dataset import Batch
+from hasama.shapes import Images, Labels, Logits, PerImage, Scalar, Views, each, largest
+from hasama.training.augmentation.augment import Augmented, bare
+from hasama.training.balance import Moment
+from hasama.training.game import Game, Step, Turn
+from hasama.training.objectives import accuracy
+from hasama.training.penalties import between
+
+EMA_WARM_UP = 0.05  # the half-life is at most this share of the images seen, or early weights would linger
+
+
+def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
+    """Generative adversarial training: Goodfellow et al. 2014, algorithm 1.
+
+    It seeds torch's global generator at every step, so that a step is a function of its number.
+
+    Args:
+        game: what `new_game` made.
+        batches: real images [N, C, H, W] in [-1, 1], or `Batch`es of images and labels.
+
+    Yields:
+        A `Step` after each batch.
+    """
+    for images, labels in map(as_batch, batches):
+        begin(game)
+        real = game.pair.view(images)
+        fake = draw_fakes(game, len(images), images.device, labels)
+        d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
+        g = generator_turn(game, real, fake, labels)  # stage 2: learn to be taken for real, D frozen
+        finish(game, len(images), d)
+        yield Step(game.images_seen, len(images), d, g)
+
+
+def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | None = None) -> Views:
+    """The generator's pictures for both turns of a step, from fresh latents.
+
+    One draw serves both: the paper draws anew for the generator's turn, but the generator has not moved in
+    between, and a forward pass less is a step faster by a fifteenth. The generator's BatchNorm statistics move
+    here, once a step, and in no turn of the discriminator.
+    """
+    latents = torch.randn(count, game.pair.latent_size, device=device)
+    with torch.set_grad_enabled(game.rules.referee.generator_learns(Moment(game.steps))):
+        return game.paint(latents, labels)
+
+
+def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
+    """Stage 1. The discriminator learns; the generator, whose pictures are taken as they are, does not move."""
+    rules = game.rules
+    costs = bool(rules.penalties) and due(game, rules.penalty_every)
+    real, fake = (each(lambda x: x.detach().requires_grad_(costs), noisy(game, x)) for x in (real, fake))
+    put_back = memory(game.pair.discriminator)
+    said = opinions(game, real, fake, labels)
+    real_logits, fake_logits = said["real"][1], said["fake"][1]
+    loss = rules.objective.discriminator(real_logits, fake_logits)
+    right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
+    figures = {"accuracy_real": right[0], "accuracy_fake": right[1]}
+
+    learns = rules.referee.discriminator_learns(Moment(game.steps, (right[0] + right[1]) / 2))
+    if not learns:
+        put_back()
+        return Turn(loss.mean().detach(), False, figures)
+    if costs:
+        penalty = penalties(game, said, labels)
+        figures["penalty"] = penalty.mean().detach()
+        loss = loss + rules.penalty_weight * scheduled(game, rules.gamma_final) * rules.penalty_every * penalty
+    total = loss.mean() + extra_cost(
+        game, game.pair.discriminator_extra, figures, bare(game.pair.discriminator), real
+    )
+    descend([game.players.discriminator], total)
+    return Turn(total.detach(), True, figures)
+
+
+def generator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
+    """Stage 2. The generator learns to be taken for real; the discriminator is frozen."""
+    rules = game.rules
+    if not rules.referee.generator_learns(Moment(game.steps)):
+        return Turn(None, False, {})
+    figures: dict[str, Scalar] = {}
+    with frozen(game.pair.discriminator):
+        fake_logits = verdict(game, noisy(game, fake), labels)
+        real_logits = torch.zeros_like(fake_logits)
+        if rules.objective.compares:
+            with torch.no_grad():
+                real_logits = verdict(game, noisy(game, real), labels)
+        loss = rules.objective.generator(real_logits, fake_logits).mean()
+        latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
+        loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
+        descend([game.players.generator], loss)
+    return Turn(loss.detach(), True, figures)
+
+
+# --- what the turns are made of -------------------------------------------------------------------
+
+
+def begin(game: Game) -> None:
+    """Before each step: seed by (seed, rank, images seen), set the rates, and let the networks grow."""
+    entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
+    torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    for player, rate in zip(game.players, game.rules.rates, strict=True):
+        for group in player.param_groups:
+            group["lr"] = rate * scheduled(game, game.rules.rates_final)
+    game.pair.grow(game.images_seen)
+
+
+def finish(game: Game, count: int, d: Turn | None = None) -> None:
+    """After each step: count it, and let the adaptive augmentation and the averaged generator follow."""
+    game.images_seen += count
+    game.steps += 1
+    if d is not None and isinstance(game.pair.discriminator, Augmented):
+        game.pair.discriminator.adapt(d.figures["accuracy_real"], count)
+    if game.average is not None:
+        half_life = min(game.rules.ema_images, EMA_WARM_UP * game.images_seen)
+        follow(game.average, game.pair.generator, 0.5 ** (count / half_life))
+
+
+def scheduled(game: Game, final: float) -> float:
+    """1 at first, `final` at the end of the schedule, half a cosine between: Huang et al. 2024, appendix D."""
+    if final == 1:
+        return 1.0
+    done = min(1.0, game.images_seen / game.rules.schedule_images)
+    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+
+
+def due(game: Game, every: int) -> bool:
+    """Whether what is done lazily is done at this step."""
+    return game.steps % every == 0
+
+
+def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *given: Any) -> Scalar:
+    """What a player pays beside the objective at this step, noted among the figures."""
+    if extra is None or not due(game, extra.every):
+        return torch.zeros((), device=next(given[0].parameters()).device)
+    with game.arithmetic():
+        cost = extra.cost(*given).float().mean()
+    figures[extra.name] = cost.detach()
+    return cost * extra.every
+
+
+Said = dict[str, tuple[Views, Logits]]
+"""What the discriminator saw and what it said of it, by name: real, fake, both (one after the other), between."""
+
+
+def opinions(game: Game, real: Views, fake: Views, labels: Labels | None) -> Said:
+    """The logits of reals and of fakes: one pass where images do not mix (faster), else a pass each."""
+    if game.mixes:
+        return {"real": (real, verdict(game, real, labels)), "fake": (fake, verdict(game, fake, labels))}
+    both = each(lambda *two: torch.cat(two), real, fake)
+    logits = verdict(game, both, None if labels is None else torch.cat([labels, labels]))
+    real_logits, fake_logits = logits.chunk(2)
+    return {"real": (real, real_logits), "fake": (fake, fake_logits), "both": (both, logits)}
+
+
+def verdict(game: Game, images: Views, labels: Labels | None) -> Logits:
+    """One logit per image.
+
+    Raises:
+        HasamaError: the discriminator gives something else.
+    """
+    logits, count = game.judge(images, labels), len(largest(images))
+    if logits.numel() != count:
+        raise HasamaError(f"A discriminator gives one logit per image [N] or [N, 1]; this one {list(logits.shape)}.")
+    return logits.flatten()
+
+
+def penalties(game: Game, said: Said, labels: Labels | None) -> PerImage:
+    """The sum [N] of the rules' penalties on what the discriminator saw and said."""
+    sights = [penalty.sees for penalty in game.rules.penalties]
+    if sights == ["real", "fake"] and "both" in said:  # one way back through one pass, instead of two
+        real, fake = game.rules.penalties[0].cost(*said["both"]).chunk(2)
+        return real + fake
+    total = torch.zeros(())
+    for penalty in game.rules.penalties:
+        if penalty.sees == "between":
+            ends = (each(torch.Tensor.detach, said[name][0]) for name in ("real", "fake"))
+            middle = each(lambda x: x.requires_grad_(), between(*ends))
+            said["between"] = (middle, verdict(game, middle, labels))
+        total = penalty.cost(*said[penalty.sees]) + total
+    return total
+
+
+def noisy(game: Game, images: Views) -> Views:
+    """Instance noise that fades with images seen: Soenderby et al. 2017, section 3.2."""
+    rules = game.rules
+    left = max(0.0, 1 - game.images_seen / rules.instance_noise_images) if rules.instance_noise_images else 0.0
+    if not rules.instance_noise or not left:
+        return images
+    return each(lambda level: level + rules.instance_noise * left * torch.randn_like(level), images)
+
+
+def descend(players: Sequence[Adam], loss: Scalar) -> None:
+    """One step of each optimizer down the gradient of the loss."""
+    for player in players:
+        player.zero_grad(set_to_none=True)
+    loss.backward()
+    for player in players:
+        player.step()
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
+    """Move the average towards the network: average = keep * average + (1 - keep) * network.
+
+    Parameters and floating-point buffers are averaged, counters copied.
+    """
+    ours = [*average.parameters(), *average.buffers()]
+    theirs = [*network.parameters(), *network.buffers()]
+    floats = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]
+    torch._foreach_lerp_([ours[i].data for i in floats], [theirs[i].data for i in floats], 1 - keep)
+    for mine, other in zip(ours, theirs, strict=True):
+        if not mine.is_floating_point():
+            mine.copy_(other)
+
+
+def as_batch(batch: Batch | Images) -> Batch:
+    """A bare tensor of images is a batch without labels."""
+    return batch if isinstance(batch, Batch) else Batch(batch)

@@ -1,0 +1,266 @@
+"""Which recipe for these pictures on this machine, and why: each choice is one short function with its reason.
+
+The numbers are rules of thumb. Where they come from a paper, it is named; the others are this package's own, and
+`hasama sweep` is how to do better.
+"""
+
+import math
+from typing import NamedTuple
+
+from hasama.errors import HasamaError
+from hasama.networks.layers import SMALLEST
+from hasama.pictures.dataset import Pictures, Report
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
+from hasama.runs.pace import Pace
+from hasama.runs.session import check_buildable
+from hasama.tuning.survey import Headers, Looks, Machine
+
+FEW, MANY = 1000, 10_000
+"""Distinct pictures: up to FEW, FastGAN (Liu et al. 2021 had some hundreds); from MANY on, no augmentation. The fewer
+the pictures, the sooner the discriminator knows them by heart (Karras et al. 2020, 'limited data', section 2)."""
+HOPELESS = 10
+SIDE_CPU, SIDE_GPU = 64, 128
+SIDE_LEAST = 16
+ENLARGED = 1.1
+SYMMETRIC = 1.05
+CLASS_LEAST, CLASSES_MOST, LABELLED = 20, 1000, 0.95
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+ENOUGH = 0.3
+"""The share of a preset's length from which pictures are worth looking at."""
+ALL_ALIKE = 3.0  # of 255
+TWICE = 0.05
+MEMORY_SHARE = 0.8
+
+
+class Reason(NamedTuple):
+    """A choice, in one sentence."""
+
+    choice: str
+    why: str
+
+
+class Suggestion(NamedTuple):
+    """A preset, what differs from it, and why.
+
+    Attributes:
+        preset: its name.
+        recipe: with the length that fits the hours.
+        reasons: one for each choice.
+        warnings: what the pictures or the hours lack.
+    """
+
+    preset: str
+    recipe: Recipe
+    reasons: list[Reason]
+    warnings: list[str]
+
+
+def choose_form(headers: Headers, machine: Machine, size: str | None) -> tuple[Recipe, list[Reason]]:
+    """Size and classes, from the headers alone: what must be known before anything is decoded.
+
+    Raises:
+        HasamaError: the wanted size cannot be made.
+    """
+    chosen, why = (size, "as you asked.") if size else _size(headers, machine)
+    labels, told = _labels(headers)
+    recipe = RECIPES["r3gan"].but(size=chosen, labels=labels)
+    check_buildable(recipe)
+    return recipe, [Reason(f"size {chosen}", why), Reason("labels" if labels else "no labels", told)]
+
+
+def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
+    """The size, and why."""
+    most = SIDE_GPU if machine.device.startswith("cuda") else SIDE_CPU
+    real = f"{headers.width}x{headers.height}" if headers.width != headers.height else f"{headers.width}"
+    if headers.same and max(headers.width, headers.height) <= most and _possible(real):
+        return real, f"all pictures have this size ({headers.width}x{headers.height}), which can be made as it is."
+    shorter = min(headers.width, headers.height)
+    side = 2 * SMALLEST
+    while 2 * side <= min(most, ENLARGED * shorter):
+        side *= 2
+    capped = "larger ones would take days on this machine" if side == most else "larger ones would only be enlarged"
+    if ENLARGED * shorter < side:
+        capped = "they are enlarged even for the smallest size that there is"
+    if headers.crops:
+        return str(side), f"the picture has {real} pixels, of which crops are cut; {capped}."
+    ratio = headers.aspect
+    if 1 / 1.12 < ratio < 1.12 or headers.alike < 0.7 or not 1 / 4 < ratio < 4:
+        shape = "of different shapes" if headers.alike < 0.7 else "long and narrow"
+        told = "about square" if 1 / 1.12 < ratio < 1.12 else f"{shape}, so that their middle is cut out"
+        return str(side), f"the pictures have {real} pixels (median) and are {told}; {capped}."
+    unit = 2 ** ((side // SMALLEST).bit_length() - 1)
+    longer = unit * round(side * max(ratio, 1 / ratio) / unit)
+    size = f"{longer}x{side}" if ratio > 1 else f"{side}x{longer}"
+    return size, f"most pictures have the shape of {real}, which this keeps; {capped}."
+
+
+def _possible(size: str) -> bool:
+    try:
+        check_buildable(RECIPES["r3gan"].but(size=size))
+    except HasamaError:
+        return False
+    return True
+
+
+def _labels(headers: Headers) -> tuple[bool, str]:
+    """Whether to learn the classes, and why."""
+    classes = {name: count for name, count in headers.labels.items() if name}
+    labelled = sum(classes.values()) / headers.files
+    if len(classes) < 2:
+        return False, "there are no sub-folders or labels that could be classes."
+    if {name.lower() for name in classes} <= SPLITS:
+        return False, f"{' and '.join(classes)} are parts of a data set, not classes."
+    if labelled < LABELLED:
+        return (
+            False,
+            f"{1 - labelled:.0%} of the files are in no class, and would be left out.",
+        )
+    least = min(classes.values())
+    if least < CLASS_LEAST or len(classes) > CLASSES_MOST:
+        return False, f"{len(classes)} classes, the smallest with {least}, are too few pictures for each."
+    return True, f"{len(classes)} classes with {least} pictures or more: each can then be asked for."
+
+
+def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
+    """Networks, augmentation, mirroring, colour and batch, from what the pictures look like.
+
+    Args:
+        form: from `choose_form`.
+        pictures: in that form.
+        looks: of them.
+    """
+    report = pictures.report
+    count = report.crops or report.used - report.copies
+    preset, augment, reasons = _networks(count, bool(report.crops))
+    recipe = RECIPES[preset].but(size=form.size, labels=form.labels, augment=augment)
+    mirror = _mirror(looks, bool(report.crops))
+    colour = _colour(report, looks)
+    batch = recipe.batch
+    while batch > max(SMALLEST, count):
+        batch //= 2
+    recipe = recipe.but(mirror=mirror[0], batch=batch, **({"colour": colour[0]} if colour else {}))
+    reasons.append(Reason("mirror" if mirror[0] else "no mirror", mirror[1]))
+    if colour:
+        reasons.append(Reason(f"colour {colour[0]}", colour[1]))
+    told = "the preset's." if batch == RECIPES[preset].batch else "there are no more pictures."
+    reasons.append(Reason(f"batch {batch}", told))
+    return Suggestion(preset, recipe, reasons, warnings_about(report, looks, count))
+
+
+def _networks(count: int, crops: bool) -> tuple[str, str, list[Reason]]:
+    """Preset and augmentation, and why."""
+    if crops:
+        why = f"{count:,} crops of one picture are many, if of few things."
+        return "r3gan", "none", [Reason("r3gan", why), Reason("no augmentation", "crops are already that.")]
+    if count < FEW:
+        why = f"{count:,} different pictures are few, for which this one is made."
+        told = "with few pictures the discriminator would learn them by heart."
+        return "fast", "diffaugment", [Reason("fast", why), Reason("augment diffaugment", told)]
+    why = f"{count:,} different pictures are enough for the steadiest recipe."
+    if count < MANY:
+        told = "it sets in when the discriminator begins to learn the pictures by heart."
+        return "r3gan", "ada", [Reason("r3gan", why), Reason("augment ada", told)]
+    return "r3gan", "none", [Reason("r3gan", why), Reason("no augmentation", "so many pictures need none.")]
+
+
+def _mirror(looks: Looks, crops: bool) -> tuple[bool, str]:
+    """Whether to mirror, and why."""
+    if crops:
+        return False, "crops of one picture are enough as they are."
+    if looks.mirrored <= SYMMETRIC:
+        return True, "mirrored pictures look as if they were among these; but not if there is writing in them."
+    if looks.mirrored == float("inf"):
+        return False, "there are too few pictures to tell whether left and right matter."
+    return False, "mirrored pictures look unlike these: left and right matter."
+
+
+def _colour(report: Report, looks: Looks) -> tuple[str, str] | None:
+    """Fewer channels where nothing is lost by it."""
+    if report.channels == 4 and looks.opaque:
+        return ("grey" if looks.grey else "rgb"), "no picture is transparent anywhere."
+    if report.channels == 3 and looks.grey:
+        return "grey", "the files could hold colour, but have none."
+    return None
+
+
+def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
+    """What the pictures lack."""
+    found = []
+    if count < HOPELESS:
+        found.append(
+            f"{count} different pictures are far too few: the networks will learn them by heart. "
+            "Gather some hundreds; or let one picture be repainted by another: hasama style."
+        )
+    if looks.flat > 0.9:
+        found.append("The pictures have one colour each: there is nothing to learn but that.")
+    elif looks.spread < ALL_ALIKE and count > 1:
+        found.append("The pictures are all nearly the same one: what is learnt will be that one.")
+    elif looks.near > 0.1 and not report.crops:
+        found.append(f"{looks.near:.0%} of the pictures are nearly the same as another: they count as fewer.")
+    if looks.clear > 0.02:
+        found.append(
+            f"{looks.clear:.0%} of the pictures are transparent everywhere: there is nothing to see in them."
+        )
+    if 0.02 < looks.flat <= 0.9:
+        found.append(f"{looks.flat:.0%} of the pictures have a single colour: perhaps they are no good.")
+    if not report.crops and count < (1 - TWICE) * report.used:
+        found.append(
+            f"{report.used - count} of the {report.used} pictures are copies: {count} different ones are left."
+        )
+    if report.skipped:
+        found.append(f"{len(report.skipped)} files cannot be used; hasama images names them.")
+    return found
+
+
+# --- length ---------------------------------------------------------------------------------------
+
+
+def enough(preset: str) -> float:
+    """The kimg from which this preset's pictures are worth looking at."""
+    return ENOUGH * RECIPES[preset].kimg
+
+
+def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
+    """The length that fits the hours: not more than the preset's, not less than `enough`."""
+    most, least = RECIPES[suggestion.preset].kimg, enough(suggestion.preset)
+    fits = hours * pace.kimg_per_hour
+    kimg = most if fits >= most else least if fits <= least else two_digits_below(fits)
+    if fits >= most:
+        why = f"the preset's full length takes {pace.hours(kimg):.1f} h of the {hours:g} h."
+    elif fits > least:
+        why = f"what fits into {hours:g} h; the preset has {most:g}, and longer is better."
+    else:
+        why = f"with less there is little to see; it takes {pace.hours(kimg):.1f} h."
+    reasons = [*suggestion.reasons, Reason(f"{kimg:g} kimg", why)]
+    return suggestion._replace(recipe=suggestion.recipe.but(kimg=kimg), reasons=reasons)
+
+
+def two_digits_below(value: float) -> float:
+    """546.0 -> 540.0: a length that was rounded up would not fit."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / unit + 1e-9) * unit:.2g}")
+
+
+def smaller(recipe: Recipe) -> Recipe | None:
+    """The same at half the size; None if that would be too small, or cannot be made."""
+    height, width = recipe.resolution
+    if min(height, width) // 2 < SIDE_LEAST:
+        return None
+    halved = f"{width // 2}x{height // 2}" if width != height else f"{width // 2}"
+    return recipe.but(size=halved) if _possible(halved) else None
+
+
+def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:
+    """Whether the memory nearly runs out, and whether others slowed what was measured."""
+    found = []
+    if pace.memory and machine.free_memory and pace.memory > MEMORY_SHARE * (machine.free_memory + pace.memory):
+        found.append(
+            f"It needs nearly all the memory that {machine.name} has free: --batch or --size can be smaller."
+        )
+    if machine.device == "cpu" and machine.load > machine.cores:
+        found.append(
+            f"The processor is busy with other things (load {machine.load:.1f} on {machine.cores} cores), which "
+            "slowed the timed steps: alone the training would be faster."
+        )
+    return found

@@ -1,0 +1,76 @@
+"""How good a run's generator is, in one figure."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from hasama.device import pick_device
+from hasama.errors import HasamaError
+from hasama.files import replacing
+from hasama.generators.generator_file import Painter
+from hasama.generators.sampling import draw_latents, paint
+from hasama.metrics.distances import kid
+from hasama.networks.registry import build
+from hasama.perception.extractors import Extractor, look, vgg19
+from hasama.pictures.dataset import Pictures
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.training.setup import new_game
+
+Judge = Callable[[Painter], float]
+"""The figure that a sweep minimises, of a generator."""
+
+REALS_MOST = 1000
+PICTURES_LEAST = 20
+AT_ONCE = 64
+
+
+def artist_of(run: Run, recipe: Recipe, pictures: Pictures, device: torch.device) -> Painter:
+    """The averaged generator as the run's checkpoint has it: the generator's file may be a step behind."""
+    channels, classes = pictures.report.channels, pictures.classes
+    game = new_game(build(recipe, channels, len(classes)), recipe, device)
+    run.load_game(game)
+    return Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
+
+
+def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> Judge:
+    """KID in VGG19 features (`extractors.EXTRACTOR`), of `fakes` pictures that come from the same latents each time.
+
+    The features of the reals, at most `REALS_MOST`, are computed once, and kept in `out` for all processes.
+
+    Raises:
+        HasamaError: there are too few pictures to judge by.
+    """
+    if len(pictures) < PICTURES_LEAST:
+        raise HasamaError(
+            f"A sweep judges by how the generated pictures are distributed, for which {len(pictures)} pictures are "
+            f"too few: it needs {PICTURES_LEAST} at least, and some hundreds to mean much."
+        )
+    network = vgg19(pick_device(device))
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(0)))
+    chosen = rng.permutation(len(pictures))[:REALS_MOST]
+    real = _features_of_reals(pictures, np.sort(chosen), out, network)
+
+    def judge(painter: Painter) -> float:
+        latents = draw_latents(0, fakes, painter.latent_size)
+        labels = None
+        if painter.classes and pictures.labels is not None:  # the classes as frequent as among the reals
+            labels = torch.from_numpy(pictures.labels[np.resize(chosen, fakes)])
+        return kid(real, torch.cat(list(look(network, paint(painter, latents, labels)))))[0]
+
+    return judge
+
+
+def _features_of_reals(pictures: Pictures, chosen: np.ndarray, out: Path, network: Extractor) -> torch.Tensor:
+    place = out / f"reals-{pictures.report.digest[:12]}.npy"
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".reals.lock"):
+        if not place.exists():
+            few = (pictures.take(chosen[first : first + AT_ONCE]) for first in range(0, len(chosen), AT_ONCE))
+            found = torch.cat(list(look(network, few)))
+            with replacing(place) as temporary, temporary.open("wb") as file:
+                np.save(file, found.numpy())
+    return torch.from_numpy(np.load(place, allow_pickle=False))
