@@ -18,7 +18,7 @@ import numpy as np
 
 import hasama
 from doctor import FAILURES, Case, source_of, train
-from hasama.generators.sampling import draw_latents, paint_all
+from hasama.generators.sampling import draw_latents, generate_all
 from hasama.health.signals import project
 from hasama.metrics.neighbours import coverage
 from hasama.pictures.images import to_images
@@ -52,8 +52,8 @@ def covered(run: Run, source: str) -> float:
     if not kept.exists():
         pictures = hasama.open_pictures(source, run.recipe())
         order = np.random.default_rng(0).permutation(len(pictures))[:COUNT]
-        painter = hasama.load_generator(run.generator)
-        fakes = paint_all(painter, draw_latents(1, COUNT, painter.latent_size))
+        generator = hasama.load_generator(run.generator)
+        fakes = generate_all(generator, draw_latents(1, COUNT, generator.latent_size))
         rows = [project(to_images(pixels, "cpu")) for pixels in (pictures.take(order), fakes)]
         kept.write_text(json.dumps(coverage(rows[0], rows[1], NEIGHBOURS)))
     return json.loads(kept.read_text())

@@ -28,7 +28,7 @@ from hasama.health.checks import examine
 from hasama.runs.folder import Run
 
 OUT = Path(__file__).parent / "out" / "doctor"
-PROBE = ["--probe-kimg", "3", "--threads", "1", "--sample-kimg", "1000"]
+PROBE = ["--health-kimg", "3", "--threads", "1", "--sample-kimg", "1000"]
 
 
 class Case(NamedTuple):
@@ -89,7 +89,7 @@ FAILURES: dict[str, Case] = {
         "eight faces", "dense --size 32 --batch 64 --kimg 90", ("memorisation",), "eight pictures",
     ),
     "overfitting": Case(
-        "400 faces", "dcgan --size 32 --width 32 --kimg 75 --held-back 0.1", ("overfitting",),
+        "400 faces", "dcgan --size 32 --width 32 --kimg 75 --held-out 0.1", ("overfitting",),
         "360 pictures, each shown two hundred times",
     ),
     "dead-start": Case("mnist", f"{SMALL} --kimg 40 --generator-lr 1e-8", ("dead-start",), "a rate of 1e-8"),

@@ -72,14 +72,9 @@ def _fingerprints(place: Path, src: Path) -> Iterator[tuple[str, str]]:
     _drawn(1).save(photo)
 
     def hasama(*words: object) -> str:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(src),
-            "HASAMA_CACHE": str(place / "cache"),
-            "OMP_NUM_THREADS": "1",
-        }
+        own = {"PYTHONPATH": str(src), "HASAMA_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "hasama", *map(str, words)]
-        done = subprocess.run(command, env=environment, cwd=place, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=os.environ | own, cwd=place, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
         return done.stdout
@@ -88,7 +83,8 @@ def _fingerprints(place: Path, src: Path) -> Iterator[tuple[str, str]]:
         run = place / name
         hasama("train", "digits", *words, *SHORT, "--out", run)
         yield f"{name}: weights", _weights(torch.load(run / "game.pt", weights_only=True)["game"])
-        yield f"{name}: generator", _weights(load_file(run / "generator.safetensors"))
+        tensors = load_file(run / "generator.safetensors").values()  # in the order of their names, which may change
+        yield f"{name}: generator", " ".join(sorted(map(_weights, tensors)))
         yield f"{name}: last grid", _picture(max((run / "samples").glob("*.png")))
         yield f"{name}: log", _log(run / "log.jsonl")
         yield f"{name}: doctor", _doctor(json.loads(hasama("doctor", run, "--json")))
@@ -110,7 +106,7 @@ def _fingerprints(place: Path, src: Path) -> Iterator[tuple[str, str]]:
     )
     for recipe in ("best", "lesson", "sketch"):
         small = ["--size", 96, "--iterations", 4, "--threads", 1]
-        small += [] if recipe == "lesson" else ["--first-iterations", 6, "--smallest", 64]
+        small += ["--first-iterations", 6] + ([] if recipe == "lesson" else ["--smallest", 64])
         hasama("style", photo, paint, "--recipe", recipe, *small, "--out", f"{recipe}.png")
         yield f"style {recipe}", _picture(place / f"{recipe}.png")
 

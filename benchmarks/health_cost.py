@@ -3,7 +3,7 @@
     python benchmarks/health_cost.py [--threads 1] [--rounds 7]
 
 Whole training steps of `hasama.play` and looks of `hasama.health.signals` in turns, processor time, medians. The
-pictures are random: what a look costs does not depend on them. Wanted: less than 3 % at the default --probe-kimg, in
+pictures are random: what a look costs does not depend on them. Wanted: less than 3 % at the default --health-kimg, in
 runs of 100 kimg or more and in shorter ones.
 """
 
@@ -20,8 +20,8 @@ import torch
 import hasama
 from hasama.device import keep_memory
 from hasama.health.signals import Probe
-from hasama.pictures.dataset import batches, hold_back
-from hasama.runs.fitting import probe_interval
+from hasama.pictures.dataset import batches, hold_out
+from hasama.runs.fitting import health_interval
 
 CASES = {"dense": "28", "dcgan": "64", "stable": "64", "r3gan": "64", "stylegan": "64", "progressive": "64"}
 STEPS = 4
@@ -40,7 +40,7 @@ def cost(name: str, size: str, folder: Path, rounds: int) -> tuple[float, float,
     source, side = folder / f"{size}.npz", int(size)
     if not source.exists():
         np.savez(source, images=np.random.default_rng(0).integers(0, 256, (2000, side, side, 3), np.uint8))
-    training, held = hold_back(hasama.open_pictures(str(source), recipe), recipe.held_back, 0)
+    training, held = hold_out(hasama.open_pictures(str(source), recipe), recipe.held_out, 0)
     probe, game = Probe(training, held), hasama.new_game(hasama.build(recipe, 3), recipe)
     loop = hasama.play(game, batches(training, recipe.batch, 0))
 
@@ -52,7 +52,7 @@ def cost(name: str, size: str, folder: Path, rounds: int) -> tuple[float, float,
     probe(game)
     times = [(seconds(train) / STEPS / recipe.batch, seconds(lambda: probe(game))) for _ in range(rounds)]
     picture, look = (statistics.median(column) for column in zip(*times, strict=True))
-    intervals = [probe_interval(recipe.but(kimg=kimg)) for kimg in (1000.0, 50.0)]
+    intervals = [health_interval(recipe.but(kimg=kimg)) for kimg in (1000.0, 50.0)]
     return picture, look, [look / (interval * picture + look) for interval in intervals]
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from hasama.generators.generator_file import Painter
+    from hasama.generators.generator_file import TrainedGenerator
     from hasama.pictures.dataset import Pictures
 
 OUT = Path(__file__).parent / "out" / "ladder"
@@ -120,10 +120,10 @@ def table(source: str, out: Path, only: list[str]) -> None:
             rows[FLOOR] = floor(reals)
             strips["real pictures"] = hasama.grid(pictures.take(shuffled(len(pictures))[:32]), 8)
         print(f"{name}: painting {COUNT} pictures", flush=True)
-        painter = hasama.load_generator(run.generator)
-        rows[name] = judge(name, reals, fake_features(painter), run.images_seen(), spent(run.folder))
-        strips[name] = painted(painter, 32)
-        hasama.save_picture(painted(painter, 64), out / f"{name}.png")
+        generator = hasama.load_generator(run.generator)
+        rows[name] = judge(name, reals, fake_features(generator), run.images_seen(), spent(run.folder))
+        strips[name] = painted(generator, 32)
+        hasama.save_picture(painted(generator, 64), out / f"{name}.png")
     text = markdown(rows, Path(source).name, next(iter(runs.values())).recipe().size)
     (out / "table.md").write_text(text, encoding="utf-8")
     hasama.save_picture(sheet(strips), out / "sheet.png")
@@ -152,13 +152,13 @@ def real_features(pictures: "Pictures", out: Path) -> "torch.Tensor":
     return load_file(file)["features"]
 
 
-def fake_features(painter: "Painter", seed: int = LATENT_SEED) -> "torch.Tensor":
+def fake_features(generator: "TrainedGenerator", seed: int = LATENT_SEED) -> "torch.Tensor":
     """Of `COUNT` generated pictures."""
-    from hasama.generators.sampling import draw_latents, labels_for, paint
+    from hasama.generators.sampling import draw_latents, generate, labels_for
     from hasama.perception.extractors import vgg_features
 
-    latents = draw_latents(seed, COUNT, painter.latent_size)
-    return vgg_features(paint(painter, latents, labels_for(painter, COUNT)))
+    latents = draw_latents(seed, COUNT, generator.latent_size)
+    return vgg_features(generate(generator, latents, labels_for(generator, COUNT)))
 
 
 def judge(name: str, reals: "torch.Tensor", fakes: "torch.Tensor", images_seen: int, minutes: float) -> Row:
@@ -199,13 +199,13 @@ def markdown(rows: dict[str, Row], source: str, size: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def painted(painter: "Painter", count: int) -> "Image.Image":
+def painted(generator: "TrainedGenerator", count: int) -> "Image.Image":
     """A grid of eight columns; of each class in turn if there are classes."""
     import hasama
-    from hasama.generators.sampling import labels_for, paint_all
+    from hasama.generators.sampling import generate_all, labels_for
 
-    latents = hasama.draw_latents(LATENT_SEED, count, painter.latent_size)
-    return hasama.grid(paint_all(painter, latents, labels_for(painter, count)), 8)
+    latents = hasama.draw_latents(LATENT_SEED, count, generator.latent_size)
+    return hasama.grid(generate_all(generator, latents, labels_for(generator, count)), 8)
 
 
 def sheet(strips: "dict[str, Image.Image]") -> "Image.Image":

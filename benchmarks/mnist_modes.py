@@ -80,9 +80,9 @@ def main() -> None:
             print(f"  {step.images_seen / 1000:6.1f} kimg  {time.perf_counter() - start:5.0f} s", flush=True)
     minutes = (time.perf_counter() - start) / 60
 
-    painter = hasama.load_generator(hasama.Run(given.out).generator)
-    latents = hasama.draw_latents(1, PAINTED, painter.latent_size)
-    pixels = torch.cat([torch.from_numpy(some) for some in hasama.paint(painter, latents)])
+    generator = hasama.load_generator(hasama.Run(given.out).generator)
+    latents = hasama.draw_latents(1, PAINTED, generator.latent_size)
+    pixels = torch.cat([torch.from_numpy(some) for some in hasama.generate(generator, latents)])
     hasama.save_picture(hasama.grid(pixels[:100].numpy()), given.out / "painted.png")
     confidence, digits = torch.cat(read(classifier, pixels)).softmax(1).max(1)
     shares = torch.bincount(digits, minlength=10) / PAINTED

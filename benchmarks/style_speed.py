@@ -170,13 +170,13 @@ def judged(content: np.ndarray, style: np.ndarray) -> Callable[[np.ndarray], flo
     import torch
 
     from hasama.style.canvas.pictures import from_pixels
-    from hasama.style.methods.objective import judge
+    from hasama.style.methods.objective import loss_and_gradient
     from hasama.style.painting import plan
     from hasama.style.subject import Style, objective_for
 
     recipe = our_recipe(content.shape[0], precision="fp32")
     objective = objective_for(plan(from_pixels(content), [Style(from_pixels(style))], recipe), *content.shape[:2])
-    return lambda canvas: judge(objective, torch.from_numpy(canvas * 2 - 1).float().clamp(-1, 1)).total
+    return lambda canvas: loss_and_gradient(objective, torch.from_numpy(canvas * 2 - 1).float().clamp(-1, 1)).total
 
 
 def to_goal(content: np.ndarray, style: np.ndarray, evaluations: int) -> None:

@@ -33,5 +33,5 @@ pictures = hasama.open_pictures("digits", recipe)
 for step in hasama.play(game, hasama.batches(pictures, recipe.batch, seed=0)):
     if step.images_seen >= recipe.kimg * 1000:
         break
-painter = hasama.Painter(game.artist, None, latent_size=16, channels=1)
-hasama.save_picture(hasama.grid(painter.paint(hasama.draw_latents(0, 64, 16))), Path("runs/strokes.png"))
+generator = hasama.TrainedGenerator(game.sampling_generator, None, latent_size=16, channels=1)
+hasama.save_picture(hasama.grid(generator.generate(hasama.draw_latents(0, 64, 16))), Path("runs/strokes.png"))

@@ -19,7 +19,7 @@ def main() -> None:
     from hasama.generators.sampling import draw_latents
 
     def cheap(*_: Any) -> Any:
-        return lambda by: abs(by.paint(draw_latents(0, 4, by.latent_size)).mean() - 128.0) / 128
+        return lambda by: abs(by.generate(draw_latents(0, 4, by.latent_size)).mean() - 128.0) / 128
 
     if os.environ.get("HASAMA_TEST_JUDGE"):
         hasama.tuning.sweep_score.by_kid = cheap
@@ -33,7 +33,7 @@ COMMAND = [
     "-c",
     f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import advice; advice.main()",
 ]
-TINY = ["--size", 16, "--width", 4, "--latent-size", 8, "--batch", 16, "--precision", "fp32", "--probe-kimg", 0]
+TINY = ["--size", 16, "--width", 4, "--latent-size", 8, "--batch", 16, "--precision", "fp32", "--health-kimg", 0]
 
 
 def advise(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -9,77 +9,89 @@ for step in hasama.train("digits", recipe, "runs/digits"):
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
-from hasama.version import __version__
-
+from hasama.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from hasama.dataset import Batch, Pictures, batches, open_pictures
     from hasama.errors import HasamaError
-    from hasama.fitting import fit
-    from hasama.game import Game, Step, Turn, new_game, play
-    from hasama.images import grid, save_picture
-    from hasama.latent import draw_latents, paint, walk
-    from hasama.models.architectures import ARCHITECTURES, build
-    from hasama.models.pair import Pair
-    from hasama.models.vae import autoencode
-    from hasama.projection import project
-    from hasama.recipe import RECIPES, Recipe
-    from hasama.run import Run
-    from hasama.session import resume, train
+    from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
+    from hasama.generators.projection import project
+    from hasama.generators.sampling import draw_latents, generate, generate_all, interpolate
+    from hasama.networks.pair import Pair
+    from hasama.networks.registry import ARCHITECTURES, build
+    from hasama.pictures.cache import open_pictures
+    from hasama.pictures.dataset import Batch, Pictures, batches
+    from hasama.pictures.images import grid, save_picture
+    from hasama.presets import RECIPES
+    from hasama.recipe import Recipe
+    from hasama.runs.fitting import fit
+    from hasama.runs.folder import Run
+    from hasama.runs.session import resume, train
     from hasama.style.painting import stylize
     from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
-    from hasama.style.transfer import Frame, Style
-    from hasama.weights import Painter, load_generator, save_generator
+    from hasama.style.subject import Style
+    from hasama.style.transfer import Frame
+    from hasama.training.autoencoder import autoencode
+    from hasama.training.game import Game, Step, Turn
+    from hasama.training.setup import new_game
+    from hasama.training.turns import play
 
-# Public name -> its module, imported at first use, so that `import hasama` does not wait for torch. A module must not
-# have a public name's name, or the import system would put it in that name's place: hence fitting.py and session.py.
+# Public name -> its module, imported at first use, so that `import hasama` does not wait for torch. A room must not
+# have a public name's name, or the import system would put it in that name's place.
 _HOMES = {
-    "ARCHITECTURES": "models.architectures",
-    "Batch": "dataset",
+    "ARCHITECTURES": "networks.registry",
+    "Batch": "pictures.dataset",
     "Frame": "style.transfer",
-    "Game": "game",
+    "Game": "training.game",
     "HasamaError": "errors",
-    "Painter": "weights",
-    "Pair": "models.pair",
-    "Pictures": "dataset",
-    "RECIPES": "recipe",
+    "Pair": "networks.pair",
+    "Pictures": "pictures.dataset",
+    "RECIPES": "presets",
     "Recipe": "recipe",
-    "Run": "run",
+    "Run": "runs.folder",
     "STYLE_RECIPES": "style.recipe",
-    "Step": "game",
-    "Style": "style.transfer",
+    "Step": "training.game",
+    "Style": "style.subject",
     "StyleRecipe": "style.recipe",
-    "Turn": "game",
-    "autoencode": "models.vae",
-    "batches": "dataset",
-    "build": "models.architectures",
-    "draw_latents": "latent",
-    "fit": "fitting",
-    "grid": "images",
-    "load_generator": "weights",
-    "new_game": "game",
-    "open_pictures": "dataset",
-    "paint": "latent",
-    "play": "game",
-    "project": "projection",
-    "resume": "session",
-    "save_generator": "weights",
-    "save_picture": "images",
+    "TrainedGenerator": "generators.generator_file",
+    "Turn": "training.game",
+    "autoencode": "training.autoencoder",
+    "batches": "pictures.dataset",
+    "build": "networks.registry",
+    "draw_latents": "generators.sampling",
+    "fit": "runs.fitting",
+    "generate": "generators.sampling",
+    "generate_all": "generators.sampling",
+    "grid": "pictures.images",
+    "interpolate": "generators.sampling",
+    "load_generator": "generators.generator_file",
+    "new_game": "training.setup",
+    "open_pictures": "pictures.cache",
+    "play": "training.turns",
+    "project": "generators.projection",
+    "resume": "runs.session",
+    "save_generator": "generators.generator_file",
+    "save_picture": "pictures.images",
     "stylize": "style.painting",
-    "train": "session",
-    "walk": "latent",
+    "train": "runs.session",
 }
 
+_RENAMED = {"Painter": "TrainedGenerator", "paint": "generate", "walk": "interpolate"}
+"""Public names of version 0.1.0 -> what they are called now."""
+
 __all__ = [
-    "ARCHITECTURES", "RECIPES", "STYLE_RECIPES", "Batch", "Frame", "Game", "HasamaError", "Painter", "Pair",
-    "Pictures", "Recipe", "Run", "Step", "Style", "StyleRecipe", "Turn", "autoencode", "batches", "build",
-    "draw_latents", "fit", "grid", "load_generator", "new_game", "open_pictures", "paint", "play",
-    "project", "resume", "save_generator", "save_picture", "stylize", "train", "walk",
+    "ARCHITECTURES", "RECIPES", "STYLE_RECIPES", "Batch", "Frame", "Game", "HasamaError", "Pair", "Pictures",
+    "Recipe", "Run", "Step", "Style", "StyleRecipe", "TrainedGenerator", "Turn", "autoencode", "batches", "build",
+    "draw_latents", "fit", "generate", "generate_all", "grid", "interpolate", "load_generator", "new_game",
+    "open_pictures", "play", "project", "resume", "save_generator", "save_picture", "stylize", "train",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warn(f"hasama.{name} is now hasama.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return __getattr__(_RENAMED[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'hasama' has no attribute {name!r}")
     value = getattr(import_module(f"hasama.{_HOMES[name]}"), name)

@@ -1,5 +1,6 @@
 """Files that are either the old one or the new one, never half of each."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -107,3 +108,16 @@ def read_json(path: Path, what: str) -> Any:
         raise HasamaError(f"Cannot read the {what} {path}: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
         raise HasamaError(f"The {what} {path} is damaged (not JSON: {error}).") from error
+
+
+def sha256_of(file: Path) -> str:
+    """The checksum of a file.
+
+    Raises:
+        HasamaError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise HasamaError(f"Cannot read {file}: {error.strerror or error}.") from error

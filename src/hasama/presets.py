@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Gulrajani et al. 2017, algorithm 1.
     "wgan-gp": {
         "objective": "wasserstein", "penalty": "wgan-gp", "discriminator_norm": "none",
-        "referee": "critic-steps",
+        "balance": "critic-steps",
         "generator_lr": 1e-4, "discriminator_lr": 1e-4,
         "generator_betas": (0.0, 0.9), "discriminator_betas": (0.0, 0.9),
     },
@@ -79,7 +79,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Salimans et al. 2016 and Soenderby et al. 2017: what helps when the discriminator wins.
     "gentle": {
         "label_smoothing": 0.1, "instance_noise": 0.1, "discriminator_lr": 1e-4,
-        "referee": "skip-strong",
+        "balance": "skip-strong",
     },
     # `make demo`: a minute or two on two cores.
     "demo": {"size": "32", "width": 32, "latent_size": 64, "kimg": 120.0, "ema_kimg": 2.0},

@@ -21,7 +21,7 @@ Objective = Literal["minimax", "non-saturating", "least-squares", "hinge", "wass
 Penalty = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
 
 
-RefereeName = Literal["always", "skip-strong", "critic-steps"]
+BalanceName = Literal["always", "skip-strong", "critic-steps"]
 
 
 Augmentation = Literal["none", "diffaugment", "ada"]
@@ -52,7 +52,7 @@ class Recipe:
     colour: Colour = option("auto", "Colour channels; auto takes the fewest that lose nothing.")
     mirror: bool = option(False, "Also show each picture mirrored, half of the time.")
     labels: bool = option(False, "Learn the classes: the sub-folders' names, or an .npz file's labels.")
-    held_back: float = option(
+    held_out: float = option(
         0.02,
         "Share of the pictures that is never trained on, to see whether the discriminator learns by heart; at most "
         "256 pictures, and none where that would be fewer than 20.",
@@ -77,7 +77,7 @@ class Recipe:
     grow_kimg: float = option(
         35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
     )
-    like: str = option("", "Begin with the weights of this run, of the same or a smaller size.")
+    init_from: str = option("", "Begin with the weights of this run, of the same or a smaller size.")
     freeze_d: int = option(
         0, "FreezeD: so many layers of the discriminator, from the picture on, do not learn.", 0, 1000
     )
@@ -108,12 +108,12 @@ class Recipe:
     )
     generator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the generator.")
     discriminator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the discriminator.")
-    referee: RefereeName = option(
+    balance: BalanceName = option(
         "always",
         "Who learns at each step: always both; skip-strong: not the discriminator while it is too strong; "
         "critic-steps: the generator only at every n-th.",
     )
-    strong: float = option(0.9, "skip-strong: the share of right answers from which it is too strong.", 0.5, 1)
+    skip_above: float = option(0.9, "skip-strong: the share of right answers from which it is too strong.", 0.5, 1)
     critic_steps: int = option(5, "critic-steps: discriminator steps for each one of the generator.", 1, 1000)
     label_smoothing: float = option(
         0.0, "One-sided label smoothing: the discriminator's target for reals is 1 less this.", 0, 0.5
@@ -133,7 +133,7 @@ class Recipe:
     # --- record keeping
     sample_kimg: float | None = option(None, "A sample grid every so many kimg. Default: 25 in all.", 0.001)
     checkpoint_minutes: float = option(2.0, "Save everything that resuming needs every so often.", 0)
-    probe_kimg: float | None = option(
+    health_kimg: float | None = option(
         None,
         "Look at the health of the training every so many kimg (see `hasama doctor`); 0: never. Default: 5, or 3 in "
         "runs of less than 100 kimg, but not more often than every 36 steps.",
@@ -164,15 +164,15 @@ class Recipe:
         for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
             if getattr(self, name) != DEFAULTS[name] and getattr(self, needed) not in values:
                 raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
-        if self.autopilot and self.probe_kimg == 0:
-            raise HasamaError("--autopilot goes by looks at the health: it needs --probe-kimg above 0.")
+        if self.autopilot and self.health_kimg == 0:
+            raise HasamaError("--autopilot goes by looks at the health: it needs --health-kimg above 0.")
         if self.schedule_kimg != DEFAULTS["schedule_kimg"] and self.lr_final == self.gamma_final == 1:
             raise HasamaError("--schedule-kimg means nothing without --lr-final or --gamma-final below 1.")
 
     def _check_vae(self) -> None:
         game_only = (
-            *("objective", "penalty", "referee", "label_smoothing", "instance_noise", "labels"),
-            *("spectral_norm", "augment", "like", "freeze_d"),
+            *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
+            *("spectral_norm", "augment", "init_from", "freeze_d"),
         )
         for name in game_only:
             if getattr(self, name) != DEFAULTS[name]:
@@ -206,6 +206,7 @@ class Recipe:
 
     def but(self, **changes: Any) -> "Recipe":
         """A copy with some fields changed, checked anew."""
+        changes = new_names(changes)
         unknown = set(changes) - set(DEFAULTS)
         if unknown:
             raise HasamaError(unknown_name(sorted(unknown)[0], DEFAULTS, "field of a recipe"))
@@ -221,6 +222,7 @@ class Recipe:
 
         So do those that mean nothing beside the others: they may hold the default of the version that wrote them.
         """
+        fields = new_names(fields)
         full = DEFAULTS | _known(fields)
         idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if full[needed] not in values}
         if full["lr_final"] == full["gamma_final"] == 1:
@@ -232,6 +234,11 @@ class Recipe:
         """{field: (here, there)} for the fields in which two recipes differ."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in DEFAULTS}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def new_names(fields: Any) -> Any:
+    """The same fields by today's names; of two names of one field the later counts."""
+    return {RENAMED.get(name, name): value for name, value in fields.items()} if isinstance(fields, dict) else fields
 
 
 def _known(fields: Any) -> dict[str, Any]:
@@ -272,13 +279,22 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "reconstruction": ("architecture", ("fast",)),
     "ada_target": ("augment", ("ada",)),
     "ada_kimg": ("augment", ("ada",)),
-    "strong": ("referee", ("skip-strong",)),
-    "critic_steps": ("referee", ("critic-steps",)),
+    "skip_above": ("balance", ("skip-strong",)),
+    "critic_steps": ("balance", ("critic-steps",)),
 }
 """Fields that only do something together with a value of another: silence would be a lie."""
 
 
-BEFORE_THEY_WERE: dict[str, Any] = {"held_back": 0.0}
+RENAMED: dict[str, str] = {
+    "held_back": "held_out",
+    "like": "init_from",
+    "probe_kimg": "health_kimg",
+    "referee": "balance",
+    "strong": "skip_above",
+}
+"""What fields were called in version 0.1.0 -> what they are called now: old recipes, flags and sweeps still load."""
+
+BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0}
 """What held in the runs of versions that did not know these fields, where it was not today's default."""
 
 

@@ -18,6 +18,8 @@ from hasama.cli.commands.sweep import sweep
 from hasama.cli.commands.train import resume, train
 from hasama.cli.flags import INTERRUPTED
 from hasama.errors import HasamaError
+from hasama.options import flag
+from hasama.recipe import RENAMED
 from hasama.version import __version__
 
 app = App(
@@ -35,16 +37,19 @@ for command in (
     app.command(command)
 
 
-def _at_home(word: str) -> str:
-    """~ in a word as the shell would have put it, had it been a word of its own: in --out=~/run it stays."""
-    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return flag + equals + os.path.expanduser(value)  # noqa: PTH111 (Path would tidy what is no path)
+OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
+
+
+def _understood(word: str) -> str:
+    """An old flag as it is called now; and ~ as the shell would have put it, had it not stood in --out=~/run."""
+    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return OLD_FLAGS.get(name, name) + equals + os.path.expanduser(value)  # noqa: PTH111 (Path would tidy it)
 
 
 def main() -> None:
     """The entry point. Exit code 2 for what the user can put right, without a traceback; 130 after Ctrl-C."""
     try:
-        code = app([_at_home(word) for word in sys.argv[1:]])
+        code = app([_understood(word) for word in sys.argv[1:]])
     except HasamaError as error:
         from hasama.cli.terminal import complain
 

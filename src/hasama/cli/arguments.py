@@ -1,12 +1,14 @@
 """What several commands take: seeds, a truncation, a trained generator, a place for a picture."""
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
-    pass
+    from hasama.pictures.cache import Reading
+    from hasama.pictures.dataset import Pictures
 
 
 MOST_NUMBERS = 100_000
@@ -43,7 +45,7 @@ def check_truncation(truncation: float) -> None:
         raise HasamaError(f"--truncation takes 0 to 2; got {truncation:g}.")
 
 
-def painter_of(run: Path, device: str) -> Any:
+def open_generator(run: Path, device: str) -> Any:
     """The generator of a run folder or of a file."""
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
@@ -60,7 +62,8 @@ def painter_of(run: Path, device: str) -> Any:
     return load_generator(run, pick_device(device))
 
 
-def _beside(run: Path, name: str) -> Path:
+def beside(run: Path, name: str) -> Path:
+    """A file in a run's folder, or beside a generator's file."""
     return (run if run.is_dir() else run.parent) / name
 
 
@@ -72,7 +75,7 @@ def name_of(source: str) -> str:
         return "pictures"  # the source will be refused
 
 
-def _picture_place(out: Path | None, run: Path, name: str, folder: bool = False) -> Path:
+def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) -> Path:
     """Where a picture goes, checked before any work.
 
     Raises:
@@ -81,7 +84,7 @@ def _picture_place(out: Path | None, run: Path, name: str, folder: bool = False)
     from hasama.files import check_place
     from hasama.pictures.images import picture_format
 
-    out = out or (run if run.is_dir() else run.parent) / name
+    out = out or beside(run, name)
     if folder and not out.suffix:
         if out.exists() and not out.is_dir():
             raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
@@ -91,3 +94,27 @@ def _picture_place(out: Path | None, run: Path, name: str, folder: bool = False)
         raise HasamaError(f"There is no generator at {run}.")
     check_place(out)
     return out
+
+
+def usual_run_place(source: str, recipe: str) -> Path:
+    """Where a run is put that is given no other place."""
+    return Path("runs") / f"{name_of(source)}-{recipe}"
+
+
+def free_run_place(source: str, preset: str) -> Path | None:
+    """The run's folder, if another run has that which the command would choose."""
+    from hasama.runs.folder import free_name
+
+    usual = usual_run_place(source, preset)
+    return None if not usual.exists() else free_name(usual)
+
+
+def read_pictures(reading: "Reading", quiet: bool) -> "Pictures":
+    """Read a source into the cache, showing how far it is unless it should be quiet."""
+    from hasama.cli.progress import watch_scan
+
+    if quiet:
+        deque(reading.scan(), maxlen=0)
+    else:
+        watch_scan(reading.scan())
+    return reading.pictures()

@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from hasama.evaluation.coverage import Covering
-    from hasama.evaluation.subject import Judging
-    from hasama.generators.projection import Guess
+    from hasama.evaluation.coverage import CoverageProgress
+    from hasama.evaluation.subject import EvaluationProgress
+    from hasama.generators.projection import ProjectionStep
     from hasama.pictures.decoding import Scan
     from hasama.recipe import Recipe
     from hasama.runs.folder import Run
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hasama.training.game import Record
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, say
 
-Stage = TypeVar("Stage", bound="Scan | Judging")
+Stage = TypeVar("Stage", bound="Scan | EvaluationProgress")
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:
@@ -192,19 +192,19 @@ def watch_film(steps: Iterator["Painted"]) -> Iterator["Painted"]:
     yield from _watch(steps, progress, told, lambda step: step.frame)
 
 
-def watch_projecting(guesses: Iterator["Guess"]) -> Iterator["Guess"]:
+def watch_projecting(guesses: Iterator["ProjectionStep"]) -> Iterator["ProjectionStep"]:
     """The same for the search of a picture's codes."""
 
-    def progress(guess: "Guess") -> float:
+    def progress(guess: "ProjectionStep") -> float:
         return guess.step / max(1, guess.steps)
 
     yield from _watch(guesses, progress, lambda guess: f"step {guess.step}/{guess.steps}", lambda guess: guess)
 
 
-def watch_covering(records: Iterator["Covering"], name: str) -> Iterator["Covering"]:
+def watch_covering(records: Iterator["CoverageProgress"], name: str) -> Iterator["CoverageProgress"]:
     """The same for a run whose modes are counted."""
 
-    def told(record: "Covering") -> str:
+    def told(record: "CoverageProgress") -> str:
         return f"{name}: {record.stage}"
 
     yield from _watch(records, lambda record: record.done, told, lambda record: record)
@@ -214,7 +214,7 @@ def _watch(
     records: Iterator[Any],
     progress: Callable[[Any], float],
     told: Callable[[Any], str],
-    frame_of: Callable[[Any], "Frame | Guess | Covering"],
+    frame_of: Callable[[Any], "Frame | ProjectionStep | CoverageProgress"],
 ) -> Iterator[Any]:
     """A bar over any records whose progress can be told; without a terminal now and then a line."""
     began = shown = time.monotonic()

@@ -15,7 +15,7 @@ import torch
 
 from hasama.errors import HasamaError
 from hasama.evaluation.stacked_mnist import Stacks, learn_to_read, open_digits
-from hasama.generators.generator_file import Painter
+from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents
 from hasama.metrics.modes import (
     CHANNELS,
@@ -32,12 +32,12 @@ from hasama.metrics.modes import (
 )
 from hasama.networks.architectures.points import PointNetworks
 from hasama.networks.pair import Pair
-from hasama.networks.registry import ARCHITECTURES
 from hasama.options import unknown_name
 from hasama.pictures.dataset import Batch
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.game import Game, Record
+from hasama.training.loops import loop_for
 from hasama.training.setup import new_game
 
 STACKED = "stacked-mnist"
@@ -57,7 +57,7 @@ POINT_BATCH = 100
 """Points per step, as in the protocol (Lin et al. 2018): a recipe's batch is one for pictures."""
 
 
-class Covering(NamedTuple):
+class CoverageProgress(NamedTuple):
     """How far `cover` is.
 
     Attributes:
@@ -98,7 +98,7 @@ class Ground(Protocol):
         """Real samples without end, each batch a function of (seed, images seen)."""
         ...
 
-    def judge(self, painter: Painter, seed: int) -> tuple[Coverage, np.ndarray]:
+    def judge(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
         """What a generator covers, and the sample by which it was judged."""
         ...
 
@@ -117,7 +117,7 @@ def cover(
     source: str = "mnist",
     device: torch.device | str = "cpu",
     kept: Run | None = None,
-) -> Generator[Covering, None, None]:
+) -> Generator[CoverageProgress, None, None]:
     """Play on `what` by a recipe's rules, and judge the averaged generator at the end.
 
     Args:
@@ -139,13 +139,15 @@ def cover(
     game = new_game(ground.pair(recipe), recipe, device)
     if kept is not None:
         kept.load_game(game)
-    loop = ARCHITECTURES[recipe.architecture].loop(game, ground.batches(recipe, device, game.images_seen))
+    loop = loop_for(recipe.architecture)(game, ground.batches(recipe, device, game.images_seen))
     with closing(_saved(loop, game, recipe.images, kept)) as steps:
         for step in steps:
-            yield Covering("playing", min(1.0, step.images_seen / recipe.images), step)
-    yield Covering("judging", 0.0)
-    found, sample = ground.judge(Painter(game.artist, recipe, game.pair.latent_size, CHANNELS), recipe.seed)
-    yield Covering("judging", 1.0, None, found, ground.floor(recipe.seed), sample)
+            yield CoverageProgress("playing", min(1.0, step.images_seen / recipe.images), step)
+    yield CoverageProgress("judging", 0.0)
+    found, sample = ground.judge(
+        TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, CHANNELS), recipe.seed
+    )
+    yield CoverageProgress("judging", 1.0, None, found, ground.floor(recipe.seed), sample)
 
 
 def _saved(steps: Iterator[Record], game: Game, images: int, kept: Run | None) -> Generator[Record, None, None]:
@@ -183,7 +185,7 @@ class Plane:
     """A mixture of Gaussians, played on by two small networks of its own (see `PointNetworks`).
 
     Of the recipe count: objective, penalty and its weight (`POINT_GAMMA` if it gives none), learning rates, betas,
-    schedules, averaging, referee, label smoothing, instance noise and seed. What is about pictures or their networks
+    schedules, averaging, balance, label smoothing, instance noise and seed. What is about pictures or their networks
     (architecture, size, width, latent_size, augment, spectral_norm, ...) does not; nor do batch, which is the
     protocol's 100, and precision, for bfloat16 cannot tell apart points less than a 256th of their distance from the
     origin: it is always fp32.
@@ -215,11 +217,11 @@ class Plane:
             yield Batch(as_images(points, self.mixture).to(device))
 
     @torch.no_grad()
-    def judge(self, painter: Painter, seed: int) -> tuple[Coverage, np.ndarray]:
+    def judge(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
         """2,500 of the generator's points."""
-        device = next(painter.network.parameters()).device
-        with painter.at_rest():
-            images = painter.network(draw_latents(seed, POINTS_JUDGED, painter.latent_size).to(device))
+        device = next(generator.network.parameters()).device
+        with generator.at_rest():
+            images = generator.network(draw_latents(seed, POINTS_JUDGED, generator.latent_size).to(device))
         points = as_points(images, self.mixture)
         return judge_points(points, self.mixture), points
 
@@ -230,7 +232,7 @@ class Plane:
 
 RULES = (
     *("objective", "penalty", "penalty_every", "gamma_final", "generator_lr", "discriminator_lr", "lr_final"),
-    *("generator_betas", "discriminator_betas", "referee", "strong", "critic_steps", "label_smoothing"),
+    *("generator_betas", "discriminator_betas", "balance", "skip_above", "critic_steps", "label_smoothing"),
     *("instance_noise", "instance_noise_kimg", "ema_kimg", "seed"),
 )
 """The fields of a recipe that decide how points are played."""
@@ -239,13 +241,13 @@ RULES = (
 # --- stacked digits -------------------------------------------------------------------------------
 
 
-def _open_stacks(source: str, device: torch.device) -> Generator[Covering, None, Stacks]:
+def _open_stacks(source: str, device: torch.device) -> Generator[CoverageProgress, None, Stacks]:
     """The digits and their reader, as a generator that returns the ground."""
-    yield Covering("reading the digits", 0.0)
+    yield CoverageProgress("reading the digits", 0.0)
     digits = open_digits(source)
     reader = None
     for learning in learn_to_read(digits, device):
-        yield Covering("learning to read them", learning.done)
+        yield CoverageProgress("learning to read them", learning.done)
         reader = learning.reader
     assert reader is not None
     return Stacks(digits, reader)

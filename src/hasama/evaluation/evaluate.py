@@ -14,11 +14,11 @@ import torch
 
 from hasama.device import pick_device
 from hasama.errors import HasamaError
-from hasama.evaluation.feature_cache import Working, _kept
-from hasama.evaluation.subject import Evaluation, Judging, Subject, origin_of
+from hasama.evaluation.feature_cache import Working, cached_features
+from hasama.evaluation.subject import Evaluation, EvaluationProgress, Subject, origin_of
 from hasama.files import read_json, write_json
-from hasama.generators.generator_file import Painter
-from hasama.generators.sampling import draw_latents, labels_for, paint
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents, generate, labels_for
 from hasama.metrics.intervals import NEAR, RESAMPLES, Figure, figures_of, stream
 from hasama.perception.extractors import Extractor, check_features, extractor_named
 from hasama.pictures.dataset import Pictures
@@ -39,7 +39,7 @@ def evaluate(
     count: int | None = None,
     seed: int = 0,
     device: str = "auto",
-) -> Iterator[Judging]:
+) -> Iterator[EvaluationProgress]:
     """Judge a generator by FID, KID, precision, recall, density and coverage, with intervals and a floor.
 
     FID and KID are of all real pictures (of 50,000 at most), the others of equal numbers. Classes are painted in the
@@ -71,19 +71,19 @@ def evaluate(
     count = count or max(FEWEST, min(USUAL, len(order)))
     reals = yield from _real_features(extractor, pictures, order)
     fakes = yield from _fake_features(
-        extractor, subject, seed, _labels(subject.painter, pictures, order, count), count
+        extractor, subject, seed, _labels(subject.generator, pictures, order, count), count
     )
     figures = yield from _watched(figures_of(reals, fakes, seed))
     height, width = pictures.report.resolution
     origin = {"generator": subject.about(seed), "pictures": _about(pictures, source)}
     result = Evaluation(extractor.name, f"{width}x{height}", extractor.width, figures, origin)
-    yield Judging("figures", RESAMPLES, RESAMPLES, result)
+    yield EvaluationProgress("figures", RESAMPLES, RESAMPLES, result)
 
 
-def _watched(work: Generator[int, None, dict[str, Figure]]) -> Generator[Judging, None, dict[str, Figure]]:
+def _watched(work: Generator[int, None, dict[str, Figure]]) -> Generator[EvaluationProgress, None, dict[str, Figure]]:
     while True:
         try:
-            yield Judging("figures", next(work), RESAMPLES)
+            yield EvaluationProgress("figures", next(work), RESAMPLES)
         except StopIteration as end:
             return end.value
 
@@ -123,11 +123,11 @@ def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:
     return {"digest": pictures.report.digest, "count": len(pictures), "of the training": source is None}
 
 
-def _labels(painter: Painter, pictures: Pictures, order: np.ndarray, count: int) -> Labels | None:
+def _labels(generator: TrainedGenerator, pictures: Pictures, order: np.ndarray, count: int) -> Labels | None:
     """Of `count` fakes: in the real pictures' proportions, or of all classes in turn; None without classes."""
-    if pictures.labels is None or not set(pictures.classes) <= set(painter.classes):
-        return labels_for(painter, count)
-    own = np.asarray([painter.classes.index(name) for name in pictures.classes], np.int64)
+    if pictures.labels is None or not set(pictures.classes) <= set(generator.classes):
+        return labels_for(generator, count)
+    own = np.asarray([generator.classes.index(name) for name in pictures.classes], np.int64)
     ranked = np.sort(own[pictures.labels[order]])
     return torch.from_numpy(ranked[(np.arange(count) * len(ranked) + len(ranked) // 2) // count])
 
@@ -140,14 +140,14 @@ def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) 
     report = pictures.report
     form = (report.digest, report.resolution, report.channels, report.crops, len(order))
     batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
-    return (yield from _kept(extractor, ("real", *form), batches, len(order), "real pictures"))
+    return (yield from cached_features(extractor, ("real", *form), batches, len(order), "real pictures"))
 
 
 def _fake_features(extractor: Extractor, subject: Subject, seed: int, labels: Labels | None, count: int) -> Working:
     told = None if labels is None else hashlib.sha256(labels.numpy().tobytes()).hexdigest()
 
     def painted() -> Iterator[Pixels]:
-        yield from paint(subject.painter, draw_latents(seed, count, subject.painter.latent_size), labels)
+        yield from generate(subject.generator, draw_latents(seed, count, subject.generator.latent_size), labels)
 
     what = ("fake", subject.sha256, seed, count, told)
-    return (yield from _kept(extractor, what, painted(), count, "generated pictures"))
+    return (yield from cached_features(extractor, what, painted(), count, "generated pictures"))

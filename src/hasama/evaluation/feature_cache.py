@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.evaluation.subject import Judging
+from hasama.evaluation.subject import EvaluationProgress
 from hasama.files import replacing
 from hasama.metrics.distances import Features
-from hasama.perception.extractors import Extractor, look
+from hasama.perception.extractors import Extractor, extract_features
 from hasama.pictures.download import cache_folder
 from hasama.shapes import Pixels
 
@@ -23,11 +23,13 @@ LOOKS = 1
 """Version of what extractors do; part of every key, so that older features are simply not found."""
 
 
-Working = Generator[Judging, None, Features]
+Working = Generator[EvaluationProgress, None, Features]
 """Records, and at the end features."""
 
 
-def _kept(extractor: Extractor, what: tuple[Any, ...], batches: Iterable[Pixels], count: int, stage: str) -> Working:
+def cached_features(
+    extractor: Extractor, what: tuple[Any, ...], batches: Iterable[Pixels], count: int, stage: str
+) -> Working:
     """Features from the cache, or made of the batches and put there."""
     told = json.dumps([LOOKS, extractor.key, what])
     file = cache_folder() / "features" / f"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}.safetensors"
@@ -35,11 +37,11 @@ def _kept(extractor: Extractor, what: tuple[Any, ...], batches: Iterable[Pixels]
     if known is not None:
         return known
     rows, done = [], 0
-    yield Judging(stage, 0, count)
-    for some in look(extractor, batches):
+    yield EvaluationProgress(stage, 0, count)
+    for some in extract_features(extractor, batches):
         rows.append(some)
         done += len(some)
-        yield Judging(stage, done, count)
+        yield EvaluationProgress(stage, done, count)
     found = torch.cat(rows)
     if not found.isfinite().all():
         raise HasamaError(f"What the network sees in the {stage} are no finite numbers: its weights are damaged.")

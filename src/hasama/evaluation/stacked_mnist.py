@@ -18,8 +18,8 @@ from torch import nn
 from hasama.device import pick_arithmetic
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.generators.generator_file import Painter
-from hasama.generators.sampling import draw_latents, paint_all
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents, generate_all
 from hasama.metrics.modes import (
     CHANNELS,
     FAR,
@@ -44,7 +44,7 @@ from hasama.shapes import Images, Pixels
 SIDE, EDGE = 28, 2
 """Pixels of a digit, and of the black edge around it that makes it 32."""
 
-HELD_BACK = 0.1
+HELD_OUT = 0.1
 ENOUGH = 0.985
 """The share of held-back digits that a reader must get right before anything is judged by it."""
 
@@ -127,7 +127,7 @@ def learn_to_read(digits: DigitSet, device: torch.device | str = "cpu") -> Itera
         reader = Reader().to(device)
     if not _taken_up(reader, place):
         order = np.random.Generator(np.random.Philox(0)).permutation(len(digits.labels))
-        tried, learnt = np.split(order, [max(1, round(HELD_BACK * len(order)))])
+        tried, learnt = np.split(order, [max(1, round(HELD_OUT * len(order)))])
         yield from _train(reader, digits, learnt, device)
         right = float((read_digits(reader, digits.pixels[tried]) == digits.labels[tried]).mean())
         if right < ENOUGH:
@@ -216,9 +216,9 @@ class Stacks:
             chosen = draw_stacks(len(self.digits.labels), recipe.seed, recipe.batch, first)
             yield Batch(to_images(stack(self.digits.pixels, chosen), device))
 
-    def judge(self, painter: Painter, seed: int) -> tuple[Coverage, np.ndarray]:
+    def judge(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
         """26,000 of the generator's pictures."""
-        pixels = paint_all(painter, draw_latents(seed, STACKS_JUDGED, painter.latent_size))
+        pixels = generate_all(generator, draw_latents(seed, STACKS_JUDGED, generator.latent_size))
         return judge_stacks(read_stacks(self.reader, pixels)), pixels[:64]
 
     def floor(self, seed: int) -> Coverage:

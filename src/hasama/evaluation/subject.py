@@ -2,26 +2,24 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import Painter, load_generator
+from hasama.files import sha256_of
+from hasama.generators.generator_file import TrainedGenerator, load_generator
 from hasama.metrics.intervals import Figure
-from hasama.perception.extractors import sha256_of
 from hasama.pictures.cache import Reading, open_cached
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form
 from hasama.recipe import Colour
 from hasama.runs.folder import Run
 
-if TYPE_CHECKING:
-
 COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
 
 
-class Judging(NamedTuple):
+class EvaluationProgress(NamedTuple):
     """How far it is: what is being done, how many of how many; the last one holds the result."""
 
     stage: str
@@ -35,14 +33,14 @@ class Subject(NamedTuple):
 
     Attributes:
         file: which may hold a later generator by now, if the run is being trained.
-        painter: what was read from it.
+        generator: what was read from it.
         run: of which it is.
         sha256: of the file as it was read.
         images_seen: of the run then.
     """
 
     file: Path
-    painter: Painter
+    generator: TrainedGenerator
     run: Run | None
     sha256: str
     images_seen: int
@@ -65,7 +63,7 @@ class Subject(NamedTuple):
             raise HasamaError(f"{place} has no generator yet: it is saved {when}.")
         return _read_at_once(run.generator, run, device)
 
-    def pictures(self, source: str | None) -> Generator[Judging, None, Pictures]:
+    def pictures(self, source: str | None) -> Generator[EvaluationProgress, None, Pictures]:
         """Those of a source in the generator's form, or else those that the run was trained on.
 
         Raises:
@@ -93,14 +91,14 @@ class Subject(NamedTuple):
 
     def _reading(self, source: str) -> Reading:
         """As the generator paints; with classes if all of theirs are its own."""
-        recipe = self.run.recipe() if self.run else self.painter.recipe
+        recipe = self.run.recipe() if self.run else self.generator.recipe
         if recipe is None:
             raise HasamaError(f"{self.file} does not tell how large its pictures are.")
-        form = Form(recipe.resolution, recipe.fit, COLOURS[self.painter.channels])
+        form = Form(recipe.resolution, recipe.fit, COLOURS[self.generator.channels])
         reading = Reading(source, form)
         names = {entry.label for entry in reading.source.entries if entry.label is not None}
         return (
-            Reading(source, form._replace(labels=True)) if names and names <= set(self.painter.classes) else reading
+            Reading(source, form._replace(labels=True)) if names and names <= set(self.generator.classes) else reading
         )
 
     def about(self, seed: int) -> dict[str, Any]:
@@ -115,10 +113,10 @@ def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
     def stands() -> tuple[str, int]:
         return sha256_of(file), run.images_seen() if run else 0
 
-    before, painter = stands(), load_generator(file, device)
+    before, generator = stands(), load_generator(file, device)
     while (after := stands()) != before:
-        before, painter = after, load_generator(file, device)
-    return Subject(file, painter, run, *after)
+        before, generator = after, load_generator(file, device)
+    return Subject(file, generator, run, *after)
 
 
 def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
@@ -128,9 +126,9 @@ def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _read(reading: Reading) -> Generator[Judging, None, Pictures]:
+def _read(reading: Reading) -> Generator[EvaluationProgress, None, Pictures]:
     for scan in reading.scan():
-        yield Judging(scan.stage, scan.done, scan.total)
+        yield EvaluationProgress(scan.stage, scan.done, scan.total)
     return reading.pictures()
 
 

@@ -1,4 +1,4 @@
-"""Directions in the space of codes along which the pictures of a generator differ most."""
+"""Directions in the space of w along which the pictures of a generator differ most."""
 
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import Painter
-from hasama.generators.sampling import codes_of, draw_latents, in_batches, is_styled, labels_for, paint_codes
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents, generate_from_w, in_batches, is_styled, labels_for, to_w
 from hasama.shapes import Labels, Latents
 
 SAMPLES = 10_000
@@ -21,20 +21,20 @@ class Directions(NamedTuple):
     """Ways to go from any code, the one along which pictures differ most first."""
 
     steps: Float[Tensor, "count w"]
-    """Each as long as the codes' standard deviation along it."""
+    """Each as long as the w' standard deviation along it."""
     shares: Float[Tensor, " count"]
     """Of the variance of w; or, where there is none, of what the generator's first layer makes of z."""
 
 
 @torch.no_grad()
-def find_directions(painter: Painter, count: int, label: str | None = None, seed: int = 0) -> Directions:
-    """Principal directions of the codes: GANSpace, Härkönen et al. 2020, sections 3.1 and 3.2.
+def find_directions(generator: TrainedGenerator, count: int, label: str | None = None, seed: int = 0) -> Directions:
+    """Principal directions of the w: GANSpace, Härkönen et al. 2020, sections 3.1 and 3.2.
 
     Of w the principal components themselves. The latents z vary alike in all directions, so there the components
     of the first layer's activations are carried back to z by linear regression.
 
     Args:
-        painter: of whose codes.
+        generator: of whose w.
         count: how many; no more than a code has numbers.
         label: of one class. Without it w of all classes is taken; of z the first, for z means the same in all.
         seed: of the sampled latents, and of the decomposition.
@@ -42,15 +42,15 @@ def find_directions(painter: Painter, count: int, label: str | None = None, seed
     Raises:
         HasamaError: there is no such class, or no layer that could tell.
     """
-    if is_styled(painter.network):
-        labels = labels_for(painter, SAMPLES, label)
-        codes = codes_of(painter, draw_latents(seed, SAMPLES, painter.latent_size), labels)
-        axes, sigmas, shares = _principal(codes, count, seed)
+    if is_styled(generator.network):
+        labels = labels_for(generator, SAMPLES, label)
+        w = to_w(generator, draw_latents(seed, SAMPLES, generator.latent_size), labels)
+        axes, sigmas, shares = _principal(w, count, seed)
         return Directions(axes * sigmas[:, None], shares)
-    latents = _evenly_spread(draw_latents(seed, 4 * painter.latent_size + 64, painter.latent_size))
-    labels = labels_for(painter, len(latents), label or next(iter(painter.classes), None))
-    seen = first_activations(painter, latents, labels)
-    axes, sigmas, shares = _principal(seen, painter.latent_size, seed)
+    latents = _evenly_spread(draw_latents(seed, 4 * generator.latent_size + 64, generator.latent_size))
+    labels = labels_for(generator, len(latents), label or next(iter(generator.classes), None))
+    seen = first_activations(generator, latents, labels)
+    axes, sigmas, shares = _principal(seen, generator.latent_size, seed)
     places = (seen - seen.mean(0)) @ axes.T  # [N, axes]
     back = torch.linalg.lstsq(places, latents, driver="gelsd").solution  # [axes, Z]: z per unit along each axis
     return Directions((back * sigmas[:, None])[:count], shares[:count])
@@ -82,13 +82,15 @@ class _Enough(Exception):  # noqa: N818 (no error)
     """Nothing behind this layer is needed."""
 
 
-def first_activations(painter: Painter, latents: Latents, labels: Labels | None = None) -> Float[torch.Tensor, "n f"]:
+def first_activations(
+    generator: TrainedGenerator, latents: Latents, labels: Labels | None = None
+) -> Float[torch.Tensor, "n f"]:
     """What the first layer whose output depends on z makes of the latents.
 
     Raises:
         HasamaError: there is no such layer, as in networks that are not torch's.
     """
-    layer = _first_layer(painter, latents[:2], None if labels is None else labels[:1].repeat(2))
+    layer = _first_layer(generator, latents[:2], None if labels is None else labels[:1].repeat(2))
     rows: list[Tensor] = []
 
     def take(layer: nn.Module, given: Any, made: Tensor) -> None:
@@ -99,13 +101,13 @@ def first_activations(painter: Painter, latents: Latents, labels: Labels | None 
     try:
         for some in in_batches(len(latents)):
             with suppress(_Enough):
-                list(paint_codes(painter, latents[some], None if labels is None else labels[some]))
+                list(generate_from_w(generator, latents[some], None if labels is None else labels[some]))
     finally:
         hook.remove()
     return torch.cat(rows)
 
 
-def _first_layer(painter: Painter, two: Latents, labels: Labels | None) -> nn.Module:
+def _first_layer(generator: TrainedGenerator, two: Latents, labels: Labels | None) -> nn.Module:
     """The first layer with weights whose output is not the same for two latents."""
     fired: list[nn.Module] = []
 
@@ -113,9 +115,9 @@ def _first_layer(painter: Painter, two: Latents, labels: Labels | None) -> nn.Mo
         if isinstance(made, Tensor) and len(made) == 2 and not torch.equal(made[0], made[1]):
             fired.append(layer)
 
-    hooks = [layer.register_forward_hook(note) for layer in painter.network.modules() if _has_weights(layer)]
+    hooks = [layer.register_forward_hook(note) for layer in generator.network.modules() if _has_weights(layer)]
     try:
-        list(paint_codes(painter, two, labels))
+        list(generate_from_w(generator, two, labels))
     finally:
         for hook in hooks:
             hook.remove()

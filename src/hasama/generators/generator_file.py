@@ -18,7 +18,8 @@ from torch import nn
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.networks.layers import resting
+from hasama.networks.calling import evaluating
+from hasama.networks.old_names import with_new_names
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
 from hasama.pictures.images import MODES, to_pixels
@@ -36,7 +37,7 @@ MOST_CLASSES = 100_000  # that a header may claim
 
 
 @dataclass(frozen=True)
-class Painter:
+class TrainedGenerator:
     """A generator that is ready to paint.
 
     Attributes:
@@ -53,7 +54,7 @@ class Painter:
     classes: tuple[str, ...] = ()
 
     @torch.no_grad()
-    def paint(self, latents: Latents, labels: Labels | None = None) -> Pixels:
+    def generate(self, latents: Latents, labels: Labels | None = None) -> Pixels:
         """Pictures for these latents, uint8 [n, H, W, C]; labels are needed if there are classes."""
         with self.at_rest():
             return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
@@ -61,23 +62,23 @@ class Painter:
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """With the network in evaluation mode; afterwards it is in the mode in which it was."""
-        with resting(self.network):
+        with evaluating(self.network):
             yield
 
 
-def save_generator(painter: Painter, path: str | Path) -> None:
+def save_generator(generator: TrainedGenerator, path: str | Path) -> None:
     """Write the weights and the header, atomically."""
     about: dict[str, Any] = {
         "version": __version__,
-        "latent_size": painter.latent_size,
-        "channels": painter.channels,
-        "classes": list(painter.classes),
+        "latent_size": generator.latent_size,
+        "channels": generator.channels,
+        "classes": list(generator.classes),
     }
-    if painter.recipe is not None:
-        about |= {name: getattr(painter.recipe, name) for name in _fields(painter.recipe.architecture)}
+    if generator.recipe is not None:
+        about |= {name: getattr(generator.recipe, name) for name in _fields(generator.recipe.architecture)}
     tensors = {  # cloned, for safetensors refuses weights that share memory
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in painter.network.state_dict().items()
+        for name, tensor in generator.network.state_dict().items()
     }
     with replacing(path) as temporary:
         temporary.write_bytes(save(tensors, {"hasama": json.dumps(about, ensure_ascii=False)}))
@@ -88,7 +89,7 @@ def _fields(architecture: str) -> tuple[str, ...]:
     return FIELDS + OWN_FIELDS.get(architecture, ())
 
 
-def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Painter:
+def load_generator(path: str | Path, device: torch.device | str = "cpu") -> TrainedGenerator:
     """Read a `generator.safetensors`.
 
     The network is first built without memory and compared with the file, so that neither a wrong nor a hostile
@@ -112,6 +113,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Pain
     try:
         with outline():
             network = build(recipe, about["channels"], len(about["classes"])).generator
+        tensors = with_new_names(tensors, network.state_dict())
         kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
         if odd := [name for name, tensor in tensors.items() if tensor.dtype != kinds.get(name, tensor.dtype)]:
             raise HasamaError(f"{odd[0]} is {tensors[odd[0]].dtype}, not {kinds[odd[0]]}.")
@@ -119,7 +121,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Pain
     except (RuntimeError, HasamaError) as error:
         raise HasamaError(f"The weights in {path} do not fit what its header says: {error}") from error
     network.requires_grad_(False).eval().to(device)
-    return Painter(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
+    return TrainedGenerator(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
 
 
 def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Recipe]:
@@ -145,14 +147,8 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
     return about, recipe
 
 
-def _save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any]) -> None:
+def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any]) -> None:
     """Atomically, with a header under the key `hasama`."""
-    import json
-
-    from safetensors.torch import save
-
-    from hasama.files import replacing
-
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(file) as temporary:
         temporary.write_bytes(save(whole, {"hasama": json.dumps(about, ensure_ascii=False)}))

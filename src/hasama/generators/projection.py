@@ -1,6 +1,6 @@
-"""Find the codes of a real picture: what a generator would have to be given to paint it.
+"""Find the w of a real picture: what a generator would have to be given to paint it.
 
-`project` yields a `Guess` at every step, and whoever consumes them may stop at any: `best_of` keeps the nearest.
+`project` yields a `ProjectionStep` after every step, and its consumer may stop at any: `best_of` keeps the nearest.
 """
 
 import math
@@ -12,18 +12,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import Painter
-from hasama.generators.projection_distance import _moved, _pixels, _Target, _target, distances
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.projection_distance import Target, distances, moved, pixel_distances, target_of
 from hasama.generators.sampling import (
-    PAINT_AT_ONCE,
-    Codes,
-    centre_of,
-    codes_of,
+    GENERATED_AT_ONCE,
+    W,
     device_of,
     draw_latents,
-    images_of,
     is_styled,
     labels_for,
+    mean_w,
+    synthesize,
+    to_w,
 )
 from hasama.perception.vgg import Weights
 from hasama.shapes import Images, Labels, PerImage
@@ -49,22 +49,22 @@ SHELL = 2.0
 """How far the length of a z may be from the root of Z: nearly three standard deviations, which are 0.7 for any Z."""
 
 
-class Guess(NamedTuple):
-    """Codes, and how far their picture is from the one that is wanted.
+class ProjectionStep(NamedTuple):
+    """W, and how far their picture is from the one that is wanted.
 
     Attributes:
         step: 0 is the best of the random starts.
         steps: of all.
         losses: the distance's terms by name.
-        codes: [1, Z], or in the spaces w and w+ [1, W] or [1, layers, W].
-        image: [1, C, H, W], painted from these codes.
+        w: [1, Z], or in the spaces w and w+ [1, W] or [1, layers, W].
+        image: [1, C, H, W], painted from these w.
         label: the class; None without classes.
     """
 
     step: int
     steps: int
     losses: dict[str, float]
-    codes: Codes
+    w: W
     image: Images
     label: int | None
 
@@ -75,22 +75,22 @@ class Guess(NamedTuple):
 
 
 def project(
-    painter: Painter,
+    generator: TrainedGenerator,
     wanted: Images,
     steps: int = 300,
     space: Space | None = None,
     label: str | None = None,
     seed: int = 0,
     weights: Weights | None = None,
-) -> Iterator[Guess]:
+) -> Iterator[ProjectionStep]:
     """Descend to a picture, from the nearest of many random ones, by Adam.
 
     As Karras et al. 2020, appendix D, but: from the nearest random picture, not from the mean w; by the pixels, too,
-    with features that nobody has calibrated; with a rate in units of the codes' standard deviation; and the
+    with features that nobody has calibrated; with a rate in units of the w' standard deviation; and the
     generator's own noise is left as it is.
 
     Args:
-        painter: the generator.
+        generator: the generator.
         wanted: [1, C, H, W], of the form that it paints.
         steps: of Adam.
         space: 'w' (one for all layers) or 'w+' (one for each: Abdal et al. 2019), of style-based generators; 'z'.
@@ -102,32 +102,32 @@ def project(
     Raises:
         HasamaError: there is no such space or class, or the picture has another form.
     """
-    space = space_of(painter, space)
-    target = _target(painter, wanted, weights)
-    start, chosen, sigma = _best_random_start(painter, target, label, seed)
-    return _descend(_Search(painter, target, space, chosen, sigma, steps, seed), start)
+    space = space_of(generator, space)
+    target = target_of(generator, wanted, weights)
+    start, chosen, sigma = _best_random_start(generator, target, label, seed)
+    return _descend(_Search(generator, target, space, chosen, sigma, steps, seed), start)
 
 
-def best_of(guesses: Iterable[Guess], stop: Callable[[], bool] = lambda: False) -> Guess:
-    """The nearest guess of all until `stop` says so."""
-    best: Guess | None = None
-    for guess in guesses:
-        if best is None or guess.distance < best.distance:
-            best = guess
+def best_of(steps_made: Iterable[ProjectionStep], stop: Callable[[], bool] = lambda: False) -> ProjectionStep:
+    """The nearest step_made of all until `stop` says so."""
+    best: ProjectionStep | None = None
+    for step_made in steps_made:
+        if best is None or step_made.distance < best.distance:
+            best = step_made
         if stop():
             break
     if best is None:
-        raise HasamaError("There was no guess to choose from.")
+        raise HasamaError("There was no step_made to choose from.")
     return best
 
 
-def space_of(painter: Painter, space: str | None) -> Space:
+def space_of(generator: TrainedGenerator, space: str | None) -> Space:
     """The space to search in.
 
     Raises:
         HasamaError: this generator has no such space.
     """
-    styled = is_styled(painter.network)
+    styled = is_styled(generator.network)
     if space is None:
         return "w" if styled else "z"
     if space not in get_args(Space):
@@ -142,36 +142,36 @@ def space_of(painter: Painter, space: str | None) -> Space:
 
 class _Start(NamedTuple):
     latents: Float[Tensor, "1 z"]
-    codes: Codes
+    w: W
 
 
 @torch.no_grad()
 def _best_random_start(
-    painter: Painter, target: _Target, label: str | None, seed: int
+    generator: TrainedGenerator, target: Target, label: str | None, seed: int
 ) -> tuple[_Start, Labels | None, float]:
-    """The nearest of RANDOM_STARTS latents, its label, and the codes' standard deviation."""
-    latents = draw_latents(seed, RANDOM_STARTS, painter.latent_size)
-    labels = labels_for(painter, RANDOM_STARTS, label)
-    codes = codes_of(painter, latents, labels)
-    sigma = (codes - centre_of(painter)).square().mean().sqrt().item()
+    """The nearest of RANDOM_STARTS latents, its label, and the w' standard deviation."""
+    latents = draw_latents(seed, RANDOM_STARTS, generator.latent_size)
+    labels = labels_for(generator, RANDOM_STARTS, label)
+    w = to_w(generator, latents, labels)
+    sigma = (w - mean_w(generator)).square().mean().sqrt().item()
 
     def far(chosen: Tensor, judge: Callable[[Images], dict[str, PerImage]]) -> PerImage:
-        found, device = [], device_of(painter)
-        for some in chosen.split(PAINT_AT_ONCE):
+        found, device = [], device_of(generator)
+        for some in chosen.split(GENERATED_AT_ONCE):
             given = None if labels is None else labels[some].to(device)
-            terms = judge(images_of(painter, codes[some].to(device), given))
+            terms = judge(synthesize(generator, w[some].to(device), given))
             found.append(torch.stack(list(terms.values())).sum(0).cpu())
         return torch.cat(found)
 
     everyone = torch.arange(RANDOM_STARTS)
-    near = far(everyone, lambda images: _pixels(images, target.image)).topk(LOOKED_AT, largest=False).indices
+    near = far(everyone, lambda images: pixel_distances(images, target.image)).topk(LOOKED_AT, largest=False).indices
     best = near[far(near, lambda images: distances(target, images)).argmin()][None]
-    return _Start(latents[best], codes[best]), None if labels is None else labels[best], sigma
+    return _Start(latents[best], w[best]), None if labels is None else labels[best], sigma
 
 
 class _Search(NamedTuple):
-    painter: Painter
-    target: _Target
+    generator: TrainedGenerator
+    target: Target
     space: Space
     labels: Labels | None
     sigma: float
@@ -179,45 +179,45 @@ class _Search(NamedTuple):
     steps: int
     seed: int
 
-    def paint(self, codes: Codes) -> Images:
-        network, labels = self.painter.network, _moved(self.labels, codes.device)
+    def generate(self, w: W) -> Images:
+        network, labels = self.generator.network, moved(self.labels, w.device)
         if self.space == "z" and is_styled(network):
-            with self.painter.at_rest():
-                codes = network.mapping(codes, labels)
-        return images_of(self.painter, codes, labels)
+            with self.generator.at_rest():
+                w = network.mapping(w, labels)
+        return synthesize(self.generator, w, labels)
 
-    def guess(self, step: int, codes: Codes) -> tuple[Guess, Tensor]:
-        """The guess, and its distance as a tensor that can be differentiated."""
-        image = self.paint(codes)
+    def step_made(self, step: int, w: W) -> tuple[ProjectionStep, Tensor]:
+        """The step_made, and its distance as a tensor that can be differentiated."""
+        image = self.generate(w)
         terms = distances(self.target, image)
         label = None if self.labels is None else int(self.labels[0])
         losses = {name: term.item() for name, term in terms.items()}
-        guess = Guess(step, self.steps, losses, codes.detach().clone(), image.detach(), label)
-        return guess, torch.stack(list(terms.values())).sum()
+        step_made = ProjectionStep(step, self.steps, losses, w.detach().clone(), image.detach(), label)
+        return step_made, torch.stack(list(terms.values())).sum()
 
 
-def _descend(search: _Search, start: _Start) -> Iterator[Guess]:
-    """First the start itself, then a guess for each step of Adam."""
-    device, network = device_of(search.painter), search.painter.network
-    codes = (start.latents if search.space == "z" else start.codes).to(device)
+def _descend(search: _Search, start: _Start) -> Iterator[ProjectionStep]:
+    """First the start itself, then a step_made for each step of Adam."""
+    device, network = device_of(search.generator), search.generator.network
+    w = (start.latents if search.space == "z" else start.w).to(device)
     if search.space == "w+" and is_styled(network):
-        codes = codes[:, None].repeat(1, network.style_layers, 1)
+        w = w[:, None].repeat(1, network.style_layers, 1)
     with torch.no_grad():
-        yield search.guess(0, codes)[0]
+        yield search.step_made(0, w)[0]
     scale = 1.0 if search.space == "z" else search.sigma
-    codes = codes.clone().requires_grad_()
-    adam = torch.optim.Adam([codes])
+    w = w.clone().requires_grad_()
+    adam = torch.optim.Adam([w])
     random = torch.Generator().manual_seed(search.seed)
     for step in range(1, search.steps + 1):
         adam.param_groups[0]["lr"] = RATE * scale * ramp(step / search.steps)
-        noise = torch.randn(codes.shape, generator=random) * _noise(search, codes, step / search.steps)
-        guess, distance = search.guess(step, codes + noise.to(device))
-        (codes.grad,) = torch.autograd.grad(distance, codes)
+        noise = torch.randn(w.shape, generator=random) * _noise(search, w, step / search.steps)
+        step_made, distance = search.step_made(step, w + noise.to(device))
+        (w.grad,) = torch.autograd.grad(distance, w)
         adam.step()
         if search.space == "z":
             with torch.no_grad():
-                codes.copy_(into_shell(codes))
-        yield guess
+                w.copy_(into_shell(w))
+        yield step_made
 
 
 def ramp(done: float) -> float:
@@ -225,11 +225,11 @@ def ramp(done: float) -> float:
     return min(1.0, done / RAMP_UP) * (0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - done) / RAMP_DOWN)))
 
 
-def _noise(search: _Search, codes: Codes, done: float) -> float:
+def _noise(search: _Search, w: W, done: float) -> float:
     """The deviation of what is added to each number of w, to explore at first. A z gets none."""
     if search.space == "z":
         return 0.0
-    whole = search.sigma * math.sqrt(codes.shape[-1])  # the deviation of w as one vector: the paper's sigma_w
+    whole = search.sigma * math.sqrt(w.shape[-1])  # the deviation of w as one vector: the paper's sigma_w
     return NOISE * whole * max(0.0, 1 - done / NOISE_ENDS) ** 2
 
 

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import Painter
-from hasama.generators.sampling import codes_of, device_of, draw_latents, images_of, labels_for
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import device_of, draw_latents, labels_for, synthesize, to_w
 from hasama.perception.vgg import VGG, Weights
 from hasama.perception.vgg_weights import load_weights
 from hasama.shapes import Images, Labels, PerImage
@@ -25,7 +25,7 @@ LARGEST_SEEN = 256
 # --- the distance ---------------------------------------------------------------------------------
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """The picture that is wanted, and what the network sees in it."""
 
     network: VGG
@@ -33,20 +33,20 @@ class _Target(NamedTuple):
     seen: list[Tensor]
 
 
-def _target(painter: Painter, wanted: Images, weights: Weights | None) -> _Target:
-    device = device_of(painter)
-    latents, labels = draw_latents(0, 1, painter.latent_size), labels_for(painter, 1)
+def target_of(generator: TrainedGenerator, wanted: Images, weights: Weights | None) -> Target:
+    device = device_of(generator)
+    latents, labels = draw_latents(0, 1, generator.latent_size), labels_for(generator, 1)
     with torch.no_grad():
-        made = images_of(painter, codes_of(painter, latents, labels).to(device), _moved(labels, device)).shape
+        made = synthesize(generator, to_w(generator, latents, labels).to(device), moved(labels, device)).shape
     if made != wanted.shape:
         raise HasamaError(f"The generator's pictures are {list(made)}, the wanted one is {list(wanted.shape)}.")
     network = VGG(weights or load_weights(), LAYERS).to(device)
     wanted = wanted.to(device)
     with torch.no_grad():
-        return _Target(network, wanted, _look(network, on_white(wanted)))
+        return Target(network, wanted, _extract_features(network, on_white(wanted)))
 
 
-def _look(network: VGG, colours: Images) -> list[Float[Tensor, "n _c _h _w"]]:
+def _extract_features(network: VGG, colours: Images) -> list[Float[Tensor, "n _c _h _w"]]:
     """Each layer's activations, brought to length 1 at every place: Zhang et al. 2018, section 3, before eq. 1."""
     longer = max(colours.shape[2:])
     if longer > LARGEST_SEEN:
@@ -65,7 +65,7 @@ def on_white(images: Images) -> Float[Tensor, "n 3 h w"]:
     return images
 
 
-def _pixels(images: Images, wanted: Float[Tensor, "1 c h w"]) -> dict[str, PerImage]:
+def pixel_distances(images: Images, wanted: Float[Tensor, "1 c h w"]) -> dict[str, PerImage]:
     """Mean squared errors; of RGBA as seen on white, and of alpha."""
     losses = {"pixels": (on_white(images) - on_white(wanted)).square().mean((1, 2, 3))}
     if images.shape[1] == 4:
@@ -73,15 +73,15 @@ def _pixels(images: Images, wanted: Float[Tensor, "1 c h w"]) -> dict[str, PerIm
     return losses
 
 
-def distances(target: _Target, images: Images) -> dict[str, PerImage]:
+def distances(target: Target, images: Images) -> dict[str, PerImage]:
     """The terms of the distance: of pixels, of features and, where there is one, of alpha.
 
     Features as Zhang et al. 2018, eq. 1, without its learned weights, and the mean of the layers, not the sum.
     """
-    seen = _look(target.network, on_white(images))
+    seen = _extract_features(target.network, on_white(images))
     apart = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(seen, target.seen, strict=True)]
-    return _pixels(images, target.image) | {"features": torch.stack(apart).mean(0)}
+    return pixel_distances(images, target.image) | {"features": torch.stack(apart).mean(0)}
 
 
-def _moved(labels: Labels | None, device: torch.device) -> Labels | None:
+def moved(labels: Labels | None, device: torch.device) -> Labels | None:
     return None if labels is None else labels.to(device)

@@ -1,8 +1,8 @@
 """The space of latents: draw from it, paint from it, walk through it, cross two of its points.
 
 A style-based generator (`models.pair.Styled`) first maps a latent z to an intermediate w, in which like lies near
-like. The *codes* of a picture are its w where there is one, and its z where there is none; everything below that
-takes codes takes either. The codes of a style-based generator may also be a w for each layer.
+like. The *w* of a picture are its w where there is one, and its z where there is none; everything below that
+takes w takes either. The w of a style-based generator may also be a w for each layer.
 """
 
 import math
@@ -15,18 +15,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import Painter
+from hasama.generators.generator_file import TrainedGenerator
 from hasama.networks.pair import Styled
 from hasama.options import unknown_name
 from hasama.pictures.images import to_pixels
 from hasama.shapes import Images, Labels, Latents, Pixels, Styles
 
-PAINT_AT_ONCE = 64
+GENERATED_AT_ONCE = 64
 
 COARSE, MIDDLE = 4, 8
 """The layers that begin pictures of 16x16 and of 64x64, two for each size: Karras et al. 2019, figure 3."""
 
-Codes = Latents | Styles
+W = Latents | Styles
 Centre = Float[Tensor, " w"]
 
 
@@ -47,22 +47,26 @@ def latents_of_seeds(seeds: Sequence[int], size: int) -> Latents:
     return torch.cat([draw_latents(seed, 1, size) for seed in seeds])
 
 
-def paint(
-    painter: Painter, latents: Latents, labels: Labels | None = None, truncation: float = 1.0
+def generate(
+    generator: TrainedGenerator, latents: Latents, labels: Labels | None = None, truncation: float = 1.0
 ) -> Iterator[Pixels]:
     """Pictures [n, H, W, C] for the latents, a batch at a time; see `truncate`."""
-    centre = centre_of(painter)
+    mean = mean_w(generator)
     for some in in_batches(len(latents)):
         given = None if labels is None else labels[some]
-        yield from paint_codes(painter, truncate(codes_of(painter, latents[some], given), centre, truncation), given)
+        yield from generate_from_w(
+            generator, truncate(to_w(generator, latents[some], given), mean, truncation), given
+        )
 
 
-def paint_all(painter: Painter, latents: Latents, labels: Labels | None = None, truncation: float = 1.0) -> Pixels:
+def generate_all(
+    generator: TrainedGenerator, latents: Latents, labels: Labels | None = None, truncation: float = 1.0
+) -> Pixels:
     """`paint`, all in one array."""
-    return np.concatenate(list(paint(painter, latents, labels, truncation)))
+    return np.concatenate(list(generate(generator, latents, labels, truncation)))
 
 
-# --- codes ----------------------------------------------------------------------------------------
+# --- w ----------------------------------------------------------------------------------------
 
 
 def is_styled(network: nn.Module) -> TypeGuard[Styled]:
@@ -71,62 +75,62 @@ def is_styled(network: nn.Module) -> TypeGuard[Styled]:
 
 
 @torch.no_grad()
-def codes_of(painter: Painter, latents: Latents, labels: Labels | None = None) -> Latents:
+def to_w(generator: TrainedGenerator, latents: Latents, labels: Labels | None = None) -> Latents:
     """The w [N, W] of latents where the generator is style-based; of others the latents themselves."""
-    network = painter.network
+    network = generator.network
     if not is_styled(network):
         return latents
-    device, found = device_of(painter), []
-    with painter.at_rest():
+    device, found = device_of(generator), []
+    with generator.at_rest():
         for some in in_batches(len(latents)):
             given = None if labels is None else labels[some].to(device)
             found.append(network.mapping(latents[some].to(device), given).cpu())
     return torch.cat(found)
 
 
-def centre_of(painter: Painter) -> Centre:
-    """The middle of the codes: the mean w over training, or the zero that latents are drawn around."""
-    network = painter.network
-    return network.mean_style.detach().cpu() if is_styled(network) else torch.zeros(painter.latent_size)
+def mean_w(generator: TrainedGenerator) -> Centre:
+    """The middle of the w: the mean w over training, or the zero that latents are drawn around."""
+    network = generator.network
+    return network.mean_style.detach().cpu() if is_styled(network) else torch.zeros(generator.latent_size)
 
 
-def truncate(codes: Codes, centre: Centre, psi: float) -> Codes:
-    """The truncation trick, centre + psi (codes - centre): Karras et al. 2019, appendix B.
+def truncate(w: W, mean: Centre, psi: float) -> W:
+    """The truncation trick, mean + psi (w - mean): Karras et al. 2019, appendix B.
 
-    Less than 1: more typical, less various. The centre is one for all classes. Where the codes are z, this scales
+    Less than 1: more typical, less various. The mean is one for all classes. Where the w are z, this scales
     it; Brock et al. 2019, section 3.1, rather draw every number of it again that is too large, and so stay where the
     generator was trained. Here the same seed is to remain the same picture, only more or less so.
     """
-    return torch.lerp(centre.expand_as(codes), codes, psi)
+    return torch.lerp(mean.expand_as(w), w, psi)
 
 
-def images_of(painter: Painter, codes: Codes, labels: Labels | None = None) -> Images:
-    """Pictures as floats from codes (one w goes to all layers) on the generator's device; differentiable."""
-    network = painter.network
-    with painter.at_rest():
+def synthesize(generator: TrainedGenerator, w: W, labels: Labels | None = None) -> Images:
+    """Pictures as floats from w (one w goes to all layers) on the generator's device; differentiable."""
+    network = generator.network
+    with generator.at_rest():
         if is_styled(network):
-            every_layer = codes if codes.ndim == 3 else codes[:, None].expand(-1, network.style_layers, -1)
+            every_layer = w if w.ndim == 3 else w[:, None].expand(-1, network.style_layers, -1)
             return network.synthesis(every_layer)
-        return network(codes) if labels is None else network(codes, labels)
+        return network(w) if labels is None else network(w, labels)
 
 
 @torch.no_grad()
-def paint_codes(painter: Painter, codes: Codes, labels: Labels | None = None) -> Iterator[Pixels]:
-    """Pictures [n, H, W, C] for the codes, a batch at a time. Labels count where the codes are z."""
-    device = device_of(painter)
-    for some in in_batches(len(codes)):
+def generate_from_w(generator: TrainedGenerator, w: W, labels: Labels | None = None) -> Iterator[Pixels]:
+    """Pictures [n, H, W, C] for the w, a batch at a time. Labels count where the w are z."""
+    device = device_of(generator)
+    for some in in_batches(len(w)):
         given = None if labels is None else labels[some].to(device)
-        yield to_pixels(images_of(painter, codes[some].to(device), given))
+        yield to_pixels(synthesize(generator, w[some].to(device), given))
 
 
-def device_of(painter: Painter) -> torch.device:
+def device_of(generator: TrainedGenerator) -> torch.device:
     """Where the generator is."""
-    return next(painter.network.parameters()).device
+    return next(generator.network.parameters()).device
 
 
 def in_batches(count: int) -> list[slice]:
     """The places of so many things, as many at a time as are painted at once."""
-    return [slice(first, first + PAINT_AT_ONCE) for first in range(0, count, PAINT_AT_ONCE)]
+    return [slice(first, first + GENERATED_AT_ONCE) for first in range(0, count, GENERATED_AT_ONCE)]
 
 
 # --- mixing ---------------------------------------------------------------------------------------
@@ -163,33 +167,33 @@ def midway(rows: Float[Tensor, "rows z"], columns: Float[Tensor, "columns z"]) -
 # --- labels ---------------------------------------------------------------------------------------
 
 
-def labels_for(painter: Painter, count: int, name: str | None = None) -> Labels | None:
+def labels_for(generator: TrainedGenerator, count: int, name: str | None = None) -> Labels | None:
     """Labels [count] of one class, or of all in turn; None for a generator without classes.
 
     Raises:
         HasamaError: there is no such class, or there are no classes at all.
     """
-    if not painter.classes:
+    if not generator.classes:
         if name is not None:
             raise HasamaError("This generator was trained without classes: leave out --label.")
         return None
     if name is None:
-        return torch.arange(count) % len(painter.classes)
-    if name not in painter.classes:
-        raise HasamaError(unknown_name(name, painter.classes, "class"))
-    return torch.full((count,), painter.classes.index(name))
+        return torch.arange(count) % len(generator.classes)
+    if name not in generator.classes:
+        raise HasamaError(unknown_name(name, generator.classes, "class"))
+    return torch.full((count,), generator.classes.index(name))
 
 
-def labels_of_seeds(painter: Painter, seeds: Sequence[int], name: str | None = None) -> Labels | None:
+def labels_of_seeds(generator: TrainedGenerator, seeds: Sequence[int], name: str | None = None) -> Labels | None:
     """Labels of one class; or of a class for each seed, whatever other seeds there are."""
-    labels = labels_for(painter, len(seeds), name)
-    return labels if labels is None or name is not None else torch.tensor(seeds) % len(painter.classes)
+    labels = labels_for(generator, len(seeds), name)
+    return labels if labels is None or name is not None else torch.tensor(seeds) % len(generator.classes)
 
 
 # --- walking --------------------------------------------------------------------------------------
 
 
-def walk(seed: int, stops: int, frames: int, size: int) -> Latents:
+def interpolate(seed: int, stops: int, frames: int, size: int) -> Latents:
     """A closed walk through `stops` random latents with `frames` in all: [frames, size].
 
     Spherical interpolation, for nearly all latents lie near a sphere: White 2016, section 2.1.

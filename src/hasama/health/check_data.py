@@ -20,7 +20,7 @@ def too_few(history: History) -> Finding | None:
     if not isinstance(used, int) or history.images.get("crops"):
         return None
     different = used - sum(len(group) - 1 for group in history.images.get("duplicates", []))
-    augments = history.recipe.augment != "none" or history.recipe.like
+    augments = history.recipe.augment != "none" or history.recipe.init_from
     if different >= FEW or (augments and different >= VERY_FEW):
         return None
     severity = "serious" if different < VERY_FEW else "warning"

@@ -28,7 +28,7 @@ STEADY: dict[str, Any] = {
     for name in (
         *("objective", "penalty", "generator_lr", "discriminator_lr", "generator_betas", "discriminator_betas"),
     )
-} | {name: DEFAULTS[name] for name in ("referee", "strong", "critic_steps", "label_smoothing")}
+} | {name: DEFAULTS[name] for name in ("balance", "skip_above", "critic_steps", "label_smoothing")}
 """The rules of the preset `stable` (Huang et al. 2024): they go with any networks without BatchNorm."""
 
 
@@ -79,7 +79,7 @@ def against_discriminator(recipe: Recipe) -> list[Remedy]:
     lopsided = recipe.discriminator_lr > 2 * usual["discriminator_lr"] or recipe.generator_lr < (
         usual["generator_lr"] / 2
     )
-    skip = {"referee": "skip-strong", "instance_noise": 0.1, "discriminator_lr": usual["discriminator_lr"] / 2}
+    skip = {"balance": "skip-strong", "instance_noise": 0.1, "discriminator_lr": usual["discriminator_lr"] / 2}
     first = usual_rates(recipe) if lopsided else steady(recipe)
     saturates = {"objective": "non-saturating"} if recipe.objective == "minimax" else {}
     first = first._replace(changes=first.changes | saturates) if lopsided else first

@@ -1,4 +1,4 @@
-"""What a training's health is judged by, beside its losses: a few looks at the game that leave no trace in it.
+"""The signals of a training's health, beside its losses: measured on the game, without leaving a trace in it.
 
 A probe has pictures and latents of its own, the same each time, so that its figures differ only because the game has
 moved. What it measures are functions of the game alone: a resumed run logs what the uninterrupted one would have.
@@ -7,6 +7,7 @@ moved. What it measures are functions of the game alone: a resumed run logs what
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,19 +16,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from hasama.device import Arithmetic
 from hasama.generators.sampling import draw_latents
 from hasama.metrics.distances import squared_mmd
 from hasama.metrics.neighbours import coverage
-from hasama.networks.calling import call, frozen
-from hasama.networks.layers import resting
+from hasama.networks.calling import call, evaluating, frozen
+from hasama.networks.pair import Pair
 from hasama.pictures.dataset import HELD_LEAST, Pictures
 from hasama.pictures.images import to_images
-from hasama.shapes import Images, Labels, Views, largest
-from hasama.training.augmentation.augment import bare
-from hasama.training.game import Game
+from hasama.shapes import Images, Labels, Latents, Views, largest
 
 COUNT = 128  # pictures of either kind at each look
-STILL = 32  # of them for comparing the generator with its average
+EMA_COUNT = 32  # of them for comparing the generator with its moving average
 HELD = 64
 BANK = 8192  # pictures that fakes are compared with,
 BANK_VALUES = 2**27  # and how many values of pixels are read for them
@@ -40,6 +40,23 @@ LATENT_SEED = 0x9E37  # away from the seeds that people type
 Rows = Float[Tensor, "n f"]
 Others = Float[Tensor, "m f"]
 Figures = dict[str, float]
+
+
+@runtime_checkable
+class Game(Protocol):
+    """What is probed: a training, as far as this room knows of it (see `hasama.training.game.Game`)."""
+
+    @property
+    def pair(self) -> Pair: ...
+    @property
+    def ema(self) -> nn.Module | None: ...
+    @property
+    def optimizers(self) -> tuple[Adam, Adam]: ...
+    @property
+    def arithmetic(self) -> Arithmetic: ...
+    @property
+    def bare_discriminator(self) -> nn.Module: ...
+    def generate(self, latents: Latents, labels: Labels | None = None) -> Views: ...
 
 
 class Probe:
@@ -103,9 +120,9 @@ class Probe:
         latents = self.latents
         with torch.random.fork_rng(devices=[]), torch.no_grad(), frozen(game.pair.generator):
             torch.manual_seed(LATENT_SEED)  # noise inside the generator
-            fake = game.paint(latents, self.labels)
-        figures = self.of_pictures(fake, game) | sizes(game) | self.unrest(game, latents[:STILL])
-        return figures | (self.of_opinions(game, fake) if plays else {})
+            fake = game.generate(latents, self.labels)
+        figures = self.of_pictures(fake, game) | sizes(game) | self.unrest(game, latents[:EMA_COUNT])
+        return figures | (self.of_logits(game, fake) if plays else {})
 
     def of_pictures(self, fake: Views, game: Game) -> Figures:
         """What the fakes look like, beside the reals as the discriminator is shown them."""
@@ -126,10 +143,10 @@ class Probe:
         return figures
 
     @torch.no_grad()
-    def of_opinions(self, game: Game, fake: Views) -> Figures:
-        """What the discriminator says of the probe's pictures, and how various its features of them are."""
-        network = bare(game.pair.discriminator)
-        with resting(network), noting(network) as noted, game.arithmetic():
+    def of_logits(self, game: Game, fake: Views) -> Figures:
+        """The discriminator's logits for the probe's pictures, and how various its features of them are."""
+        network = game.bare_discriminator
+        with evaluating(network), noting(network) as noted, game.arithmetic():
             real_logits = call(network, game.pair.view(self.real), self.labels).float()
             real_features = noted[-1]
             fake_logits = call(network, fake, self.labels).float()
@@ -145,18 +162,18 @@ class Probe:
 
     @torch.no_grad()
     def unrest(self, game: Game, latents: Tensor) -> Figures:
-        """How far the generator is from its own average, in distances between reals: it grows with every swing."""
-        if game.average is None:
+        """How far the generator is from its moving average, in distances between reals: it grows with every swing."""
+        if game.ema is None:
             return {}
         labels = None if self.labels is None else self.labels[: len(latents)]
         with (
             torch.random.fork_rng(devices=[]),
-            resting(game.pair.generator),
-            resting(game.average),
+            evaluating(game.pair.generator),
+            evaluating(game.ema),
             game.arithmetic(),
         ):
             torch.manual_seed(LATENT_SEED)
-            now, mean = (largest(call(one, latents, labels)) for one in (game.pair.generator, game.average))
+            now, mean = (largest(call(one, latents, labels)) for one in (game.pair.generator, game.ema))
         moved = (project(now.float()) - project(mean.float())).norm(dim=1).mean()
         return {"unrest": _share(float(moved), self.apart)}
 
@@ -182,14 +199,13 @@ def _matrix(values: int) -> Tensor:
 def sizes(game: Game) -> Figures:
     """Norms of the last step's gradients, of the weights, and of that step as a share of the weights."""
     figures: Figures = {}
-    players = {"generator": game.players.generator, "discriminator": game.players.discriminator}
-    for name, player in players.items():
-        weights = [p for group in player.param_groups for p in group["params"]]
+    for name, optimizer in zip(("generator", "discriminator"), game.optimizers, strict=True):
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in weights if p.grad is not None]
         if gradients:
             figures[f"gradient_{name}"] = _norm(gradients)
         figures[f"weights_{name}"] = _norm(weights)
-        figures[f"update_{name}"] = _share(_step_size(player), figures[f"weights_{name}"])
+        figures[f"update_{name}"] = _share(_step_size(optimizer), figures[f"weights_{name}"])
     return figures
 
 
@@ -199,13 +215,13 @@ def _norm(tensors: list[Tensor]) -> float:
 
 
 @torch.no_grad()
-def _step_size(player: Adam) -> float:
+def _step_size(optimizer: Adam) -> float:
     """The norm of Adam's last step, from its moments: Kingma & Ba 2015, algorithm 1."""
     total = 0.0
-    for group in player.param_groups:
+    for group in optimizer.param_groups:
         first, second = group["betas"]
         # .get, for to ask a defaultdict for what has not moved yet would leave a trace
-        for state in filter(None, map(player.state.get, group["params"])):
+        for state in filter(None, map(optimizer.state.get, group["params"])):
             steps = float(state["step"])
             mean = state["exp_avg"] / (1 - first**steps)
             root = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
@@ -251,7 +267,7 @@ def _share(one: float, of: float) -> float:
 
 @contextmanager
 def noting(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Notes what the layers are given; the last note after a call is what the verdict was made from, [N, F]."""
+    """Notes what the layers are given; the last note after a call is what the logit was made from, [N, F]."""
     noted: list[Tensor] = []
 
     def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:

@@ -10,16 +10,32 @@ from torch import nn
 from hasama.shapes import Labels
 
 
+def call(network: nn.Module, given: Any, labels: Labels | None) -> Any:
+    """Networks without classes take one argument, so that any `nn.Module` will do."""
+    return network(given) if labels is None else network(given, labels)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In evaluation mode, which leaves no trace in running statistics; afterwards as it was."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """While the other player learns through this network, nothing of it moves.
+    """While the other network learns through this one, nothing of it moves.
 
     Its parameters need no gradient, which also saves computing one. Its buffers (BatchNorm's running
     statistics, say) are put back afterwards: BatchNorm still normalises by the batch, as in training, but the
-    other player's turn leaves no trace. (The usual code lets it move the statistics.)
+    other network's turn leaves no trace. (The usual code lets it move the statistics.)
     """
     learning = [p for p in network.parameters() if p.requires_grad]
-    put_back = memory(network)
+    put_back = snapshot(network)
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
@@ -30,8 +46,8 @@ def frozen(network: nn.Module) -> Iterator[None]:
         put_back()
 
 
-def memory(network: nn.Module) -> Callable[[], None]:
-    """Note what a network remembers besides its learning weights; calling the answer puts it back."""
+def snapshot(network: nn.Module) -> Callable[[], None]:
+    """Copy a network's buffers and frozen weights; calling the answer puts them back."""
     tensors = [*network.buffers(), *(p for p in network.parameters() if not p.requires_grad)]
     kept = [tensor.detach().clone() for tensor in tensors]
 
@@ -41,8 +57,3 @@ def memory(network: nn.Module) -> Callable[[], None]:
             tensor.copy_(before)
 
     return put_back
-
-
-def call(network: nn.Module, given: Any, labels: Labels | None) -> Any:
-    """Networks without classes take one argument, so that any `nn.Module` will do."""
-    return network(given) if labels is None else network(given, labels)

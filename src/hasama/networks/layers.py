@@ -1,8 +1,6 @@
 """The few parts that several architectures use identically."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -214,14 +212,3 @@ def channels_at(width: int, level: int) -> int:
     larger pictures can take over the layers of one for smaller ones.
     """
     return max(1, round(min(8.0, max(0.25, 2.0 ** (4 - level))) * width))
-
-
-@contextmanager
-def resting(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode, in which looking leaves no trace in running statistics; afterwards as it was."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)

@@ -1,7 +1,6 @@
 """The architectures, and how a recipe becomes a pair of networks."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 
@@ -12,34 +11,22 @@ from hasama.networks.architectures.msg import MSG
 from hasama.networks.architectures.progressive import Progressive
 from hasama.networks.architectures.r3gan import R3GAN
 from hasama.networks.architectures.stylegan import StyleGAN
-from hasama.networks.architectures.vae import VAE, autoencode
+from hasama.networks.architectures.vae import VAE
 from hasama.networks.layers import normalise_spectrally
 from hasama.networks.pair import Config, Pair
-from hasama.pictures.dataset import Batch
 from hasama.recipe import Recipe
-from hasama.training.game import Game, Record
-from hasama.training.turns import play
 
-Loop = Callable[[Game, Iterable[Batch]], Iterator[Record]]
-
-
-class Entry(NamedTuple):
-    """An architecture: how a recipe's fields become its config, and the loop that trains it."""
-
-    config: Callable[[Recipe], Config]
-    loop: Loop = play
-
-
-ARCHITECTURES: dict[str, Entry] = {
-    "dcgan": Entry(lambda r: DCGAN(r.width, r.latent_size, r.discriminator_norm)),
-    "dense": Entry(lambda r: Dense(r.width, r.latent_size)),
-    "vae": Entry(lambda r: VAE(r.width, r.latent_size), autoencode),
-    "progressive": Entry(lambda r: Progressive(r.width, r.latent_size, r.grow_kimg * 1000)),
-    "msg": Entry(lambda r: MSG(r.width, r.latent_size)),
-    "stylegan": Entry(lambda r: StyleGAN(r.width, r.latent_size, r.mapping_layers, r.style_mixing, r.path_length)),
-    "r3gan": Entry(lambda r: R3GAN(r.width, r.latent_size)),
-    "fast": Entry(lambda r: Fast(r.width, r.latent_size, r.reconstruction)),
+ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
+    "dcgan": lambda r: DCGAN(r.width, r.latent_size, r.discriminator_norm),
+    "dense": lambda r: Dense(r.width, r.latent_size),
+    "vae": lambda r: VAE(r.width, r.latent_size),
+    "progressive": lambda r: Progressive(r.width, r.latent_size, r.grow_kimg * 1000),
+    "msg": lambda r: MSG(r.width, r.latent_size),
+    "stylegan": lambda r: StyleGAN(r.width, r.latent_size, r.mapping_layers, r.style_mixing, r.path_length),
+    "r3gan": lambda r: R3GAN(r.width, r.latent_size),
+    "fast": lambda r: Fast(r.width, r.latent_size, r.reconstruction),
 }
+"""By name: how a recipe's fields become an architecture's config."""
 
 
 def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
@@ -53,7 +40,7 @@ def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
     Raises:
         HasamaError: the architecture cannot make pictures of that size.
     """
-    config = ARCHITECTURES[recipe.architecture].config(recipe)
+    config = ARCHITECTURES[recipe.architecture](recipe)
     with torch.random.fork_rng():  # the caller's random numbers are none of our business
         torch.manual_seed(recipe.seed)
         pair = config.build(recipe.resolution, channels, classes)

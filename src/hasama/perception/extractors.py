@@ -4,7 +4,6 @@ vgg19-relu5_1-mean   VGG19's packaged weights; offline.
 inception-v3-pool3   InceptionV3 with the weights that published FIDs were measured with; downloaded, or a local file.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from hasama.device import gains_by_bf16
 from hasama.errors import HasamaError
+from hasama.files import sha256_of
 from hasama.metrics.distances import Features
 from hasama.options import unknown_name
 from hasama.perception.inception import SIDE, WIDTH, inception_of
@@ -57,7 +57,7 @@ class Extractor(NamedTuple):
         name: for every place where a figure is shown.
         key: changes whenever the same pictures would give other features.
         width: of the features.
-        see: images in [-1, 1], on `device`, of any form -> float32 features on the CPU.
+        extract: images in [-1, 1], on `device`, of any form -> float32 features on the CPU.
         device: where the network is.
         smallest: pixels of a picture's side that is counted at least.
         at_once: pixels that it has room for.
@@ -66,13 +66,13 @@ class Extractor(NamedTuple):
     name: str
     key: str
     width: int
-    see: Callable[[Images], Features]
+    extract: Callable[[Images], Features]
     device: torch.device
     smallest: int
     at_once: int
 
 
-def look(extractor: Extractor, pixels: Pixels | Iterable[Pixels]) -> Iterator[Features]:
+def extract_features(extractor: Extractor, pixels: Pixels | Iterable[Pixels]) -> Iterator[Features]:
     """What the network sees in pictures, some at a time.
 
     Args:
@@ -80,7 +80,7 @@ def look(extractor: Extractor, pixels: Pixels | Iterable[Pixels]) -> Iterator[Fe
         pixels: uint8 [N, H, W, C], or batches of such; grey, RGB, or RGBA, which is laid on white.
     """
     for some in _few_at_once(pixels, extractor.smallest, extractor.at_once):
-        yield extractor.see(to_images(some, extractor.device))
+        yield extractor.extract(to_images(some, extractor.device))
 
 
 def _few_at_once(pixels: Pixels | Iterable[Pixels], smallest: int, at_once: int) -> Iterator[Pixels]:
@@ -142,7 +142,7 @@ def vgg19(device: torch.device) -> Extractor:
 def vgg_features(pixels: Pixels | Iterable[Pixels], device: torch.device | str = "cpu") -> Features:
     """What VGG19 sees in pictures [N, H, W, C], or batches of such: features [N, 512]."""
     extractor = vgg19(torch.device(device))
-    return torch.cat([torch.zeros(0, extractor.width), *look(extractor, pixels)])
+    return torch.cat([torch.zeros(0, extractor.width), *extract_features(extractor, pixels)])
 
 
 @torch.no_grad()
@@ -201,19 +201,6 @@ def _downloaded() -> Path:
         instead = "judge by --features vgg19, give the file as --features PATH, or"
         download_file(f"{address.rstrip('/')}/{INCEPTION_FILE}", path, f"sha256:{INCEPTION_SHA256}", instead)
     return path
-
-
-def sha256_of(file: Path) -> str:
-    """The checksum of a file.
-
-    Raises:
-        HasamaError: it cannot be read.
-    """
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise HasamaError(f"Cannot read {file}: {error.strerror or error}.") from error
 
 
 EXTRACTORS: dict[str, Callable[[torch.device], Extractor]] = {"vgg19": vgg19, "inception": inception}

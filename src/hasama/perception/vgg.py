@@ -39,10 +39,10 @@ class Weights(NamedTuple):
 
 def layer_names(network: str) -> list[str]:
     """conv1_1, relu1_1, ... in the order in which a picture passes them."""
-    return [f"{kind}{place}" for place in _places(network) for kind in ("conv", "relu")]
+    return [f"{kind}{place}" for place in places_of(network) for kind in ("conv", "relu")]
 
 
-def _places(network: str) -> list[str]:
+def places_of(network: str) -> list[str]:
     return [f"{b}_{c}" for b, count in enumerate(BLOCKS[network], 1) for c in range(1, count + 1)]
 
 
@@ -79,7 +79,7 @@ class VGG(nn.Module):
         super().__init__()
         self.layers = check_layers(layers, weights.name)
         self.name, self.pooling, self.border, self.precision = weights.name, pooling, border, precision
-        places = _places(weights.name)
+        places = places_of(weights.name)
         last = max(places.index(layer[4:]) for layer in self.layers)
         self.places = places[: last + 1]
         self.register_buffer("mean", torch.tensor(weights.mean).view(1, 3, 1, 1) * 2 - 1)
@@ -151,7 +151,7 @@ def reach_of(layer: str, network: str = "vgg19") -> int:
     Each convolution adds its stride: 1 for conv1_1. A pooling adds nothing to what its pixels cover.
     """
     reach, stride = 0, 1
-    for place in _places(network):
+    for place in places_of(network):
         if place.endswith("_1") and place != "1_1":
             stride *= 2
         reach += stride

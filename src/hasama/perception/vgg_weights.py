@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.perception.vgg import BLOCKS, Weights, _places
+from hasama.perception.vgg import BLOCKS, Weights, places_of
 from hasama.pictures.images import why
 
 PACKAGED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
@@ -56,7 +56,7 @@ def _packaged() -> Weights:
     stored = read_state(Path(spec.submodule_search_locations[0]) / PACKAGED)
     scale = 255 * COMMON_STD
     convolutions = {}
-    for place in _places("vgg19"):
+    for place in places_of("vgg19"):
         name = "block{}_conv{}".format(*place.split("_"))
         weight = stored[f"{name}_W_table"][stored[f"{name}_W_q"].long()]
         convolutions[place] = (weight, stored[f"{name}_b"] / scale)
@@ -110,7 +110,7 @@ def _torchvision(stored: dict[str, Tensor], path: Path) -> Weights:
             f"{', '.join(sorted(stored)[:4])}..."
         )
     convolutions, channels = {}, 3
-    for place, number in zip(_places(name), numbers, strict=True):
+    for place, number in zip(places_of(name), numbers, strict=True):
         weight, bias = (stored[keys[f"{number}.{kind}"]].detach().float() for kind in ("weight", "bias"))
         width = min(512, 64 * 2 ** (int(place[0]) - 1))
         if weight.shape != (width, channels, 3, 3) or bias.shape != (width,):

@@ -6,27 +6,27 @@ import zipfile
 from pathlib import Path
 
 from hasama.errors import HasamaError
-from hasama.pictures.entries import LARGEST_ENTRY, Entry, _hidden, _labels, _peek, _printable
+from hasama.pictures.entries import LARGEST_ENTRY, Entry, folder_labels, is_hidden, peek, printable
 from hasama.pictures.images import open_picture
 
 # --- zip ------------------------------------------------------------------------------------------
 
 
-def _zip(path: Path) -> list[Entry]:
+def zip_entries(path: Path) -> list[Entry]:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise HasamaError(f"The zip {path} is damaged: {error}.") from error
     infos = {_zip_name(info): info for info in archive.infolist()}  # of two with one name the later counts
-    names = sorted(name for name in infos if not name.endswith("/") and not _hidden(name))
-    labels = _labels(names)
+    names = sorted(name for name in infos if not name.endswith("/") and not is_hidden(name))
+    labels = folder_labels(names)
     lock = threading.Lock()
     return [_zip_entry(archive, lock, infos[name], name, label) for name, label in zip(names, labels, strict=True)]
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
     """With slashes, where old Windows programs wrote backslashes, and without a leading './'."""
-    return _printable(info.filename.replace("\\", "/").removeprefix("./"))
+    return printable(info.filename.replace("\\", "/").removeprefix("./"))
 
 
 def _zip_entry(
@@ -44,4 +44,4 @@ def _zip_entry(
             raise HasamaError(f"damaged in the zip ({str(error).partition(' for file ')[0]})") from error
 
     stamp = f"{info.file_size} {info.CRC}"
-    return Entry(name, label, stamp, lambda about: open_picture(unpacked(), about), lambda: _peek(unpacked()))
+    return Entry(name, label, stamp, lambda about: open_picture(unpacked(), about), lambda: peek(unpacked()))

@@ -6,16 +6,16 @@ import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.entries import Entry, _stamp
+from hasama.pictures.entries import Entry, stamp_of
 from hasama.pictures.images import to_picture
 
 # --- arrays ---------------------------------------------------------------------------------------
 
 
-def _arrays(path: Path) -> list[Entry]:
+def npz_entries(path: Path) -> list[Entry]:
     images, labels = _load_arrays(path)
-    images = _as_pixels(images, str(path))
-    return array_entries(images, labels, _stamp(path))
+    images = as_pixels(images, str(path))
+    return array_entries(images, labels, stamp_of(path))
 
 
 def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -38,7 +38,7 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise HasamaError(f"Cannot read the arrays in {path}: {error}.") from error
 
 
-def _as_pixels(images: np.ndarray, where: str) -> np.ndarray:
+def as_pixels(images: np.ndarray, where: str) -> np.ndarray:
     """Check that these are pictures, and bring them to [N, H, W, C]."""
     if images.dtype != np.uint8:
         raise HasamaError(f"The images in {where} are {images.dtype}; Hasama takes uint8 from 0 to 255.")

@@ -18,7 +18,7 @@ from filelock import FileLock
 from hasama.errors import HasamaError
 from hasama.files import cannot_write
 from hasama.pictures.dataset import Pictures, Report
-from hasama.pictures.decoding import Form, Scan, _write
+from hasama.pictures.decoding import Form, Scan, decode
 from hasama.pictures.download import cache_folder
 from hasama.pictures.entries import Source
 from hasama.pictures.sources import open_source
@@ -65,7 +65,7 @@ class Reading:
             with FileLock(folder.with_suffix(".lock")):
                 if _whole(folder) is None:
                     with _building(folder) as unfinished:
-                        yield from _write(self.source, self.form, self.key, unfinished)
+                        yield from decode(self.source, self.form, self.key, unfinished)
         except OSError as error:
             hint = HasamaError(f"{cannot_write(folder, error)} HASAMA_CACHE names another place for the cache.")
             raise hint from error

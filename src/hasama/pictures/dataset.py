@@ -98,7 +98,7 @@ class Pictures:
 HELD_MOST, HELD_LEAST = 256, 20
 
 
-def hold_back(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictures | None]:
+def hold_out(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictures | None]:
     """The pictures to train on, and those to keep back: a random share of them, at most 256.
 
     None are kept back where they would be fewer than 20, which tell nothing, or are crops of one picture, which

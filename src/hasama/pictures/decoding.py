@@ -63,7 +63,7 @@ class Scan(NamedTuple):
     stage: str
 
 
-def _write(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]:
+def decode(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]:
     """Two parallel passes over the source: headers (which colours are there?), then pixels."""
     total = len(source.entries)
     report = Report(source.description, total, 0, form.resolution, 0, form.fit, key)

@@ -33,12 +33,12 @@ class Source(NamedTuple):
     crops: bool = False
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A file's name with control characters, and bytes that are no UTF-8, written as escapes."""
     return re.sub(r"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], name)
 
 
-def _stamp(path: Path) -> str:
+def stamp_of(path: Path) -> str:
     """What changes when a file changes. ctime, for copying and unpacking can set mtime to anything."""
     try:
         status = path.stat()
@@ -47,12 +47,12 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _peek(file: Path | io.BytesIO) -> Image.Image:
+def peek(file: Path | io.BytesIO) -> Image.Image:
     with Image.open(file) as picture:
         return picture
 
 
-def _labels(names: Sequence[str]) -> list[str | None]:
+def folder_labels(names: Sequence[str]) -> list[str | None]:
     """The class of each file: its first folder below the one that holds all pictures."""
     endings = Image.registered_extensions()
     parts = [name.split("/") for name in names]
@@ -63,5 +63,5 @@ def _labels(names: Sequence[str]) -> list[str | None]:
     return [p[depth] if len(p) > depth + 1 else None for p in parts]
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))

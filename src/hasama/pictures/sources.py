@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.pictures.archives import _zip
-from hasama.pictures.arrays import _arrays, _as_pixels, array_entries
+from hasama.pictures.archives import zip_entries
+from hasama.pictures.arrays import array_entries, as_pixels, npz_entries
 from hasama.pictures.download import DOWNLOADS, fetch
-from hasama.pictures.entries import Entry, Source, _labels, _peek, _printable, _stamp
+from hasama.pictures.entries import Entry, Source, folder_labels, peek, printable, stamp_of
 from hasama.pictures.images import open_picture
 
 
@@ -52,9 +52,9 @@ def _open_path(path: Path) -> Source:
         raise HasamaError(f"{path} is neither a folder nor a file.")
     try:
         if path.suffix.lower() in (".npz", ".npy"):
-            return Source(f"arrays {path}", _arrays(path))
+            return Source(f"arrays {path}", npz_entries(path))
         if zipfile.is_zipfile(path):
-            return Source(f"zip {path}", _zip(path))
+            return Source(f"zip {path}", zip_entries(path))
     except OSError as error:
         raise HasamaError(f"Cannot read {path}: {error.strerror or error}.") from error
     if path.suffix.lower() == ".zip":
@@ -67,8 +67,8 @@ def _open_path(path: Path) -> Source:
 
 def _folder(root: Path) -> list[Entry]:
     files = sorted(_walk(root), key=lambda path: path.relative_to(root).as_posix())
-    names = [_printable(path.relative_to(root).as_posix()) for path in files]
-    labels = _labels(names)
+    names = [printable(path.relative_to(root).as_posix()) for path in files]
+    labels = folder_labels(names)
     return [_file_entry(*each) for each in zip(files, names, labels, strict=True)]
 
 
@@ -103,7 +103,7 @@ def _file_entry(path: Path, name: str, label: str | None) -> Entry:
             raise HasamaError("not a file")  # opening a pipe or a device would wait for ever
         return path
 
-    return Entry(name, label, _stamp(path), lambda about: open_picture(checked(), about), lambda: _peek(checked()))
+    return Entry(name, label, stamp_of(path), lambda about: open_picture(checked(), about), lambda: peek(checked()))
 
 
 # --- built-in names -------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _digits() -> Source:
 
 def _downloaded(name: str) -> Source:
     images, labels = fetch(name)
-    return Source(f"built-in {name}", array_entries(_as_pixels(images, name), labels, name))
+    return Source(f"built-in {name}", array_entries(as_pixels(images, name), labels, name))
 
 
 BUILT_IN: dict[str, Callable[[], Source]] = {

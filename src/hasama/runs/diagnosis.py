@@ -61,7 +61,9 @@ class Diagnosis:
         """One sentence."""
         now = [one.finding for one in self.seen if one.holds]
         if not self.history.looks:
-            few = "has logged too little to judge" if not self.history.log else "was not looked at yet (--probe-kimg)"
+            few = (
+                "has logged too little to judge" if not self.history.log else "was not looked at yet (--health-kimg)"
+            )
             return f"Nothing can be said of this run: it {few}."
         if serious := [finding.title for finding in now if finding.severity == "serious"]:
             return f"This training is ill: {', '.join(serious)}."
@@ -151,9 +153,9 @@ def as_text(diagnosis: Diagnosis) -> str:
     history = diagnosis.history
     doing = "training now" if diagnosis.training else "not running"
     lines = [f"{diagnosis.run.folder}: {history.seen / 1000:g} of {history.recipe.kimg:g} kimg, {doing}"]
-    lines += [diagnosis.verdict, *_done(diagnosis)]
+    lines += [diagnosis.verdict, *what_autopilot_did(diagnosis)]
     for one in diagnosis.seen:
-        lines += ["", *_told(one)]
+        lines += ["", *finding_lines(one)]
     if diagnosis.command:
         lines += ["", "A new training with the first remedy:", f"  {diagnosis.command}"]
     if history.looks:
@@ -161,7 +163,7 @@ def as_text(diagnosis: Diagnosis) -> str:
     return "\n".join(lines)
 
 
-def _done(diagnosis: Diagnosis) -> list[str]:
+def what_autopilot_did(diagnosis: Diagnosis) -> list[str]:
     """What the autopilot did."""
     return [
         f"At {one.found_at / 1000:g} kimg the autopilot found {TITLES.get(one.finding, one.finding)}, and went back "
@@ -170,7 +172,7 @@ def _done(diagnosis: Diagnosis) -> list[str]:
     ]
 
 
-def _told(one: Seen) -> list[str]:
+def finding_lines(one: Seen) -> list[str]:
     finding = one.finding
     since = f"since {finding.since / 1000:g} kimg" if finding.since else "since the beginning"
     when = f"{since}, found at {one.first / 1000:g} kimg" if finding.since < one.first else since

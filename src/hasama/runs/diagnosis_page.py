@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.runs.diagnosis import MEANINGS, Diagnosis, Seen, _done, _told
+from hasama.runs.diagnosis import MEANINGS, Diagnosis, Seen, finding_lines, what_autopilot_did
 from hasama.runs.folder import Run
 from hasama.runs.plot import health_plot
 
@@ -41,7 +41,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
     page = PAGE.format(
         title=html.escape(f"{run.folder} at {history.seen / 1000:g} kimg"),
         verdict=html.escape(diagnosis.verdict),
-        done="".join(f"<p>{html.escape(line)}</p>" for line in _done(diagnosis)),
+        done="".join(f"<p>{html.escape(line)}</p>" for line in what_autopilot_did(diagnosis)),
         command=f"<h2>With the first remedy</h2><p><code>{html.escape(command)}</code></p>" if command else "",
         findings="".join(_section(one, _grid_at(run, one.last)) for one in diagnosis.seen),
         plot=_embedded(plot) if plot else "<p>Nothing has been logged yet.</p>",
@@ -59,7 +59,7 @@ def _grid_at(run: Run, images_seen: int) -> Path | None:
 
 
 def _section(one: Seen, grid: Path | None) -> str:
-    lines = [html.escape(line) for line in _told(one)]
+    lines = [html.escape(line) for line in finding_lines(one)]
     remedies = "".join(
         f"<li><code>{html.escape(remedy.flags)}</code> {html.escape(remedy.why)}</li>"
         for remedy in one.finding.remedies

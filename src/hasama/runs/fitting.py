@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import Painter, save_generator
-from hasama.generators.sampling import draw_latents, labels_for, paint_all
+from hasama.generators.generator_file import TrainedGenerator, save_generator
+from hasama.generators.sampling import draw_latents, generate_all, labels_for
 from hasama.health.checks import examine
 from hasama.health.findings import LOOK_STEPS, Finding, up_to_last_look
 from hasama.health.signals import Probe
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOG_EVERY_STEPS = 10
 GRIDS_IN_A_RUN = 25
 PLOT_SECONDS = 20.0
-PROBE_KIMG, PROBE_KIMG_SHORT, SHORT_KIMG = 5.0, 3.0, 100.0  # the doctor needs eight looks to say much
+HEALTH_KIMG, HEALTH_KIMG_SHORT, SHORT_KIMG = 5.0, 3.0, 100.0  # the doctor needs eight looks to say much
 GRID_COUNT = 64
 
 
@@ -47,11 +47,11 @@ def sample_interval(recipe: Recipe) -> float:
     return 1000 * (recipe.sample_kimg or recipe.kimg / GRIDS_IN_A_RUN)
 
 
-def probe_interval(recipe: Recipe) -> float:
+def health_interval(recipe: Recipe) -> float:
     """Images between two looks at the health; 0: there are none."""
-    if recipe.probe_kimg is not None:
-        return 1000 * recipe.probe_kimg
-    usual = PROBE_KIMG if recipe.kimg >= SHORT_KIMG else PROBE_KIMG_SHORT
+    if recipe.health_kimg is not None:
+        return 1000 * recipe.health_kimg
+    usual = HEALTH_KIMG if recipe.kimg >= SHORT_KIMG else HEALTH_KIMG_SHORT
     return max(1000 * usual, LOOK_STEPS * recipe.batch)
 
 
@@ -70,7 +70,7 @@ def fit(
     game: Game,
     steps: Iterator[Record],
     recipe: Recipe,
-    painter: Painter,
+    generator: TrainedGenerator,
     stop: Callable[[], bool] = never,
     probe: Probe | None = None,
 ) -> Iterator[Record]:
@@ -84,15 +84,15 @@ def fit(
         game: what `steps` moves; its checkpoint has been loaded, if there was one.
         steps: `play(game, batches)` or another loop.
         recipe: its lengths and intervals count here.
-        painter: how to make the sample grids and what to share; `Painter(game.artist, ...)`.
+        generator: how to make the sample grids and what to share; `TrainedGenerator(game.sampling_generator, ...)`.
         stop: asked after every step.
-        probe: looks at the health of the training every `probe_kimg`; findings go into health.jsonl.
+        probe: looks at the health of the training every `health_kimg`; findings go into health.jsonl.
 
     Raises:
         HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
             checkpoint is intact.
     """
-    keeper = _Keeper(run, game, recipe, painter, probe)
+    keeper = _Keeper(run, game, recipe, generator, probe)
     if game.images_seen == 0:
         keeper.save_grid()
     try:
@@ -114,8 +114,10 @@ def fit(
 class _Keeper:
     """The hand that writes the run folder."""
 
-    def __init__(self, run: Run, game: Game, recipe: Recipe, painter: Painter, probe: Probe | None) -> None:
-        self.run, self.game, self.recipe, self.painter, self.probe = run, game, recipe, painter, probe
+    def __init__(
+        self, run: Run, game: Game, recipe: Recipe, generator: TrainedGenerator, probe: Probe | None
+    ) -> None:
+        self.run, self.game, self.recipe, self.generator, self.probe = run, game, recipe, generator, probe
         self.log, self.images, self.start = run.log(), run.images(), judged_from(run)
         self.started = time.monotonic() - (self.log[-1].get("seconds", 0.0) if self.log else 0.0)
         self.saved = self.plotted = time.monotonic()
@@ -128,7 +130,7 @@ class _Keeper:
     def note(self, step: Record) -> None:
         """Whatever is due after this step."""
         self.last = step
-        looks = self.probe is not None and crossed(step, probe_interval(self.recipe))
+        looks = self.probe is not None and crossed(step, health_interval(self.recipe))
         if looks or crossed(step, log_interval(self.recipe)):
             self.write_log(step, self.probe(self.game, isinstance(step, Step)) if looks and self.probe else {})
         if looks:
@@ -165,7 +167,7 @@ class _Keeper:
             if (finding.name, finding.severity) not in self.known:
                 self.run.append_finding(finding.to_dict())
         self.known = _kinds(found) if self.recipe.autopilot else self.known | _kinds(found)
-        step, apart = self.last, probe_interval(self.recipe)
+        step, apart = self.last, health_interval(self.recipe)
         due = apart * math.ceil(self.recipe.images / SHARES / apart)  # at a look, or it would seldom fall on one
         ill = any(finding.severity == "serious" for finding in found)
         if self.recipe.autopilot and not ill and step is not None and crossed(step, due):
@@ -196,14 +198,14 @@ class _Keeper:
 
     def save_grid(self) -> None:
         """A grid from latents that stay the same through the whole run."""
-        save_picture(sample_grid(self.painter, self.recipe.seed), self.run.sample_file(self.game.images_seen))
+        save_picture(sample_grid(self.generator, self.recipe.seed), self.run.sample_file(self.game.images_seen))
 
     def save(self) -> None:
         """The checkpoint, then the generator."""
         if self.last is not None:
             self.finite(self.last)
         self.run.save_game(self.game)
-        save_generator(self.painter, self.run.generator)
+        save_generator(self.generator, self.run.generator)
         self.saved = time.monotonic()
 
     def rescue(self) -> str:
@@ -230,11 +232,11 @@ def _kinds(found: list[Finding]) -> set[tuple[str, str | None]]:
     return {(finding.name, finding.severity) for finding in found}
 
 
-def sample_grid(painter: Painter, seed: int) -> "Image.Image":
+def sample_grid(generator: TrainedGenerator, seed: int) -> "Image.Image":
     """64 pictures, or 8 of each class with a column for each class (at most 16 classes)."""
-    columns = min(len(painter.classes), 16) or None
+    columns = min(len(generator.classes), 16) or None
     count = 8 * columns if columns else GRID_COUNT
-    labels = labels_for(painter, count)
+    labels = labels_for(generator, count)
     if columns and labels is not None:
         labels = labels.new_tensor([place % columns for place in range(count)])
-    return grid(paint_all(painter, draw_latents(seed, count, painter.latent_size), labels), columns)
+    return grid(generate_all(generator, draw_latents(seed, count, generator.latent_size), labels), columns)

@@ -11,7 +11,7 @@ healthy/000120000.pt   with --autopilot: states to go back to
 autopilot/             with --autopilot: logs, and where it began anew the game, of what was given up
 game.pt                everything to resume
 generator.safetensors  the averaged generator: what people share
-inherited.json         with --like: which weights were taken over, and which began afresh
+inherited.json         with --init-from: which weights were taken over, and which began afresh
 stop                   whoever writes this file asks the run to stop
 """
 
@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, read_json, replacing, write_json
-from hasama.recipe import BEFORE_THEY_WERE, Recipe
+from hasama.recipe import BEFORE_THEY_WERE, Recipe, new_names
 from hasama.version import __version__
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Run:
             raise HasamaError(f"There is no run at {self.folder} (no recipe.json).")
         written = read_json(self._recipe_file, "recipe")
         try:
-            return Recipe.from_dict(BEFORE_THEY_WERE | written["recipe"])
+            return Recipe.from_dict(BEFORE_THEY_WERE | new_names(written["recipe"]))
         except (KeyError, TypeError, AttributeError, HasamaError) as error:
             version = written.get("version", "unknown") if isinstance(written, dict) else "unknown"
             raise HasamaError(

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from hasama.device import keep_memory
-from hasama.generators.generator_file import Painter
-from hasama.networks.registry import ARCHITECTURES, build
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.recipe import Recipe
 from hasama.runs.fitting import sample_grid
+from hasama.training.loops import loop_for
 from hasama.training.setup import new_game
 
 WARM_UP = 2  # steps: the first ones choose algorithms and ask for memory
@@ -59,7 +60,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
     channels, classes = pictures.report.channels, pictures.classes if recipe.labels else ()
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     shown = batches(pictures, recipe.batch, recipe.seed, 0, recipe.mirror, device)
-    steps = ARCHITECTURES[recipe.architecture].loop(game, _fitted(shown, recipe))
+    steps = loop_for(recipe.architecture)(game, _fitted(shown, recipe))
     for _ in range(WARM_UP):
         next(steps).figures()
     began, images, count = time.perf_counter(), 0, 0
@@ -69,7 +70,9 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
         images += step.shown
         count += 1
     rate = images / (time.perf_counter() - began)
-    sample_grid(Painter(game.artist, recipe, game.pair.latent_size, channels, classes), recipe.seed)  # as a run does
+    sample_grid(
+        TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes), recipe.seed
+    )  # as a run does
     return Pace(rate, count, peak_memory(device))
 
 

@@ -11,23 +11,24 @@ import torch
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.files import write_json
-from hasama.generators.generator_file import Painter
+from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.signals import Probe
 from hasama.networks.outline import outline
-from hasama.networks.registry import ARCHITECTURES, build
+from hasama.networks.registry import build
 from hasama.options import flag
 from hasama.pictures.cache import Reading, open_cached
-from hasama.pictures.dataset import Pictures, batches, hold_back
+from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
 from hasama.recipe import BEFORE_THEY_WERE, Recipe
 from hasama.runs.autopilot import forget_later, original_recipe, piloted
-from hasama.runs.fitting import fit, never, probe_interval
+from hasama.runs.fitting import fit, health_interval, never
 from hasama.runs.folder import Run
-from hasama.runs.transfer import check_like, inherit
+from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
+from hasama.training.loops import loop_for
 from hasama.training.setup import freeze_first, new_game
 
-FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "probe_kimg", "autopilot")
+FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "autopilot")
 """Fields that do not change what a step does, so that a run may change them."""
 
 
@@ -89,7 +90,7 @@ class Opening(NamedTuple):
     def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
         """A new run, or one that was started by the same command. Checks all that can be checked without work."""
         source = _absolute(source)
-        recipe = recipe.but(like=_absolute(recipe.like))
+        recipe = recipe.but(init_from=_absolute(recipe.init_from))
         if run.exists():
             return cls.resumed(run, reconciled(run, recipe, given), source)
         check_buildable(recipe)
@@ -168,16 +169,16 @@ def _session(
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     run.load_game(game)
-    if recipe.like and not run.checkpoint.exists():
-        write_json(run.inherited, inherit(game, recipe.like)._asdict())
+    if recipe.init_from and not run.checkpoint.exists():
+        write_json(run.inherited, inherit(game, recipe.init_from)._asdict())
     run.cut_log(game.images_seen)
     forget_later(run, game.images_seen)
-    training, held = hold_back(pictures, recipe.held_back, recipe.seed)
+    training, held = hold_out(pictures, recipe.held_out, recipe.seed)
     shown = batches(training, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
-    steps = ARCHITECTURES[recipe.architecture].loop(game, shown)
-    painter = Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
-    probe = Probe(training, held, device) if probe_interval(recipe) else None
-    yield from fit(run, game, steps, recipe, painter, stop, probe)
+    steps = loop_for(recipe.architecture)(game, shown)
+    generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
+    probe = Probe(training, held, device) if health_interval(recipe) else None
+    yield from fit(run, game, steps, recipe, generator, stop, probe)
 
 
 def check_buildable(recipe: Recipe) -> None:
@@ -189,7 +190,7 @@ def check_buildable(recipe: Recipe) -> None:
     """
     with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
-    check_like(recipe)
+    check_init_from(recipe)
 
 
 def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:

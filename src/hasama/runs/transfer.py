@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from hasama.errors import HasamaError
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
-from hasama.training.augmentation.augment import bare
 from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path")
@@ -28,27 +27,27 @@ class Inheritance(NamedTuple):
     fresh: list[str]
 
 
-def check_like(recipe: Recipe) -> None:
+def check_init_from(recipe: Recipe) -> None:
     """Before any work: is there a run to begin with, and does it fit?
 
     Raises:
-        HasamaError: `recipe.like` is no run with a checkpoint, is of another architecture, or of larger pictures.
+        HasamaError: `init_from` is no run with a checkpoint, is of another architecture, or of larger pictures.
     """
-    if not recipe.like:
+    if not recipe.init_from:
         return
-    run = Run(recipe.like)
+    run = Run(recipe.init_from)
     other = run.recipe()
     if not run.checkpoint.exists():
-        raise HasamaError(f"--like {run.folder}: that run has no checkpoint (game.pt) yet.")
+        raise HasamaError(f"--init-from {run.folder}: that run has no checkpoint (game.pt) yet.")
     if other.architecture != recipe.architecture:
         raise HasamaError(
-            f"--like {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights pass on "
-            f"only within an architecture. Try  hasama train ... {other.architecture} --like {run.folder}"
+            f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights pass "
+            f"on only within an architecture. Try  hasama train ... {other.architecture} --init-from {run.folder}"
         )
     if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
         raise HasamaError(
-            f"--like {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights pass "
-            "on to pictures of the same or a larger size."
+            f"--init-from {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights "
+            "pass on to pictures of the same or a larger size."
         )
 
 
@@ -59,26 +58,28 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
         HasamaError: its checkpoint is damaged, or nothing fits.
     """
     state = _saved(Run(folder))
-    players: dict[str, nn.Module] = {
+    networks: dict[str, nn.Module] = {
         "generator": game.pair.generator,
-        "discriminator": bare(game.pair.discriminator),
+        "discriminator": game.bare_discriminator,
     }
-    if game.average is not None:
-        players["average"] = game.average
+    if game.ema is not None:
+        networks["average"] = game.ema
     taken, fresh = [], []
-    for player, network in players.items():
-        theirs = _by_name(state.get(player) or state["generator"])
+    for which, network in networks.items():
+        theirs = _by_name(state.get(which) or state["generator"])
         for name, tensor in _by_name(network.state_dict()).items():
             if name in OWN:
                 continue
             other = theirs.get(name)
             if other is not None and other.shape == tensor.shape and other.dtype == tensor.dtype:
                 tensor.copy_(other)
-                taken.append(f"{player}.{name}")
+                taken.append(f"{which}.{name}")
             else:
-                fresh.append(f"{player}.{name}")
+                fresh.append(f"{which}.{name}")
     if not any(name.endswith("weight") for name in taken):
-        raise HasamaError(f"--like {folder}: none of its weights has a place in these networks; is --width the same?")
+        raise HasamaError(
+            f"--init-from {folder}: none of its weights has a place in these networks; is --width the same?"
+        )
     return Inheritance(taken, fresh)
 
 
@@ -86,10 +87,10 @@ def _saved(run: Run) -> dict[str, Any]:
     """The checkpoint's game, if there are networks in it."""
     state = run.saved_game()
     if isinstance(state, dict) and all(
-        isinstance(state.get(player), dict) for player in ("generator", "discriminator")
+        isinstance(state.get(which), dict) for which in ("generator", "discriminator")
     ):
         return state
-    raise HasamaError(f"--like {run.folder}: its checkpoint {run.checkpoint} is damaged (no networks in it).")
+    raise HasamaError(f"--init-from {run.folder}: its checkpoint {run.checkpoint} is damaged (no networks in it).")
 
 
 def _by_name(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ def write_folder(
     card = model_card(trained, license, repository, onnx)
     with replacing(out / GENERATOR) as temporary:
         shutil.copyfile(trained.file, temporary)
-    save_picture(sheet(trained.painter), out / SAMPLES)
+    save_picture(sheet(trained.generator), out / SAMPLES)
     with replacing(out / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")
 

@@ -8,10 +8,9 @@ import torch
 
 from hasama.errors import HasamaError
 from hasama.evaluation.subject import origin_of
-from hasama.files import read_json
-from hasama.generators.generator_file import Painter
-from hasama.generators.sampling import draw_latents, labels_for, paint_all
-from hasama.perception.extractors import sha256_of
+from hasama.files import read_json, sha256_of
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents, generate_all, labels_for
 from hasama.pictures.images import grid
 from hasama.runs.folder import Run
 
@@ -38,12 +37,12 @@ class Trained(NamedTuple):
 
     Attributes:
         file: the `generator.safetensors`.
-        painter: what was read from it.
+        generator: what was read from it.
         run: the run that it is from; None for a file alone.
     """
 
     file: Path
-    painter: Painter
+    generator: TrainedGenerator
     run: Run | None = None
 
 
@@ -57,21 +56,21 @@ def check_license(name: str) -> None:
         raise HasamaError(f"--license takes a licence's short name, such as mit, cc-by-4.0 or other; got {name!r}.")
 
 
-def sheet(painter: Painter, seed: int = 0) -> "Image.Image":
+def sheet(generator: TrainedGenerator, seed: int = 0) -> "Image.Image":
     """A grid of samples, of 64 small or 4 large pictures; with classes, a column for each of the first ones."""
-    side = max(painter.recipe.resolution) if painter.recipe else 64
+    side = max(generator.recipe.resolution) if generator.recipe else 64
     columns = rows = min(max(SHEET // side, 2), 8)
-    if painter.classes:
-        columns = min(len(painter.classes), 2 * rows)
-    labels = labels_for(painter, columns * rows)
+    if generator.classes:
+        columns = min(len(generator.classes), 2 * rows)
+    labels = labels_for(generator, columns * rows)
     if labels is not None:
         labels = torch.arange(columns * rows) % columns
-    return grid(paint_all(painter, draw_latents(seed, columns * rows, painter.latent_size), labels), columns)
+    return grid(generate_all(generator, draw_latents(seed, columns * rows, generator.latent_size), labels), columns)
 
 
 def about(trained: Trained) -> str:
     """What it is, in few words."""
-    recipe = trained.painter.recipe
+    recipe = trained.generator.recipe
     return f"{recipe.architecture}, {recipe.resolution[1]}x{recipe.resolution[0]}" if recipe else "generator"
 
 
@@ -83,7 +82,7 @@ def model_card(trained: Trained, license: str = "other", repository: str | None 
     name = repository.split("/")[1] if repository else trained.file.stem
     if trained.run and not repository:
         name = trained.run.folder.resolve().name
-    architecture = trained.painter.recipe.architecture if trained.painter.recipe else "generator"
+    architecture = trained.generator.recipe.architecture if trained.generator.recipe else "generator"
     kind = [] if architecture == "vae" else ["gan"]  # a vae plays no game
     front = ["pipeline_tag: unconditional-image-generation", OURS, "tags:"]
     front += [f"- {tag}" for tag in (*kind, "hasama", architecture)]
@@ -93,8 +92,8 @@ def model_card(trained: Trained, license: str = "other", repository: str | None 
         f"A generator of pictures ({architecture}), trained with Hasama.",
         f"![Samples from random latents, not chosen by hand]({SAMPLES})",
         _facts(trained),
-        _use(trained.painter, repository),
-        _use_onnx(trained.painter) if onnx else "",
+        _use(trained.generator, repository),
+        _use_onnx(trained.generator) if onnx else "",
         f"## Quality\n\n{_quality(trained)}",
         f"## Limits\n\n{LIMITS}",
     )
@@ -103,17 +102,17 @@ def model_card(trained: Trained, license: str = "other", repository: str | None 
 
 def _facts(trained: Trained) -> str:
     """The table of what it is and how it came to be."""
-    painter, recipe = trained.painter, trained.painter.recipe
+    generator, recipe = trained.generator, trained.generator.recipe
     facts: list[tuple[str, Any]] = []
     if recipe:
         height, width = recipe.resolution
         facts.append(("architecture", f"{recipe.architecture}, width {recipe.width}"))
         facts.append(("resolution", f"{width} pixels wide, {height} high"))
-    facts.append(("channels", COLOURS[painter.channels]))
-    facts.append(("latent size", painter.latent_size))
-    named = ", ".join(map(_words, painter.classes[:NAMED_CLASSES]))
-    more = " and others" if len(painter.classes) > NAMED_CLASSES else ""
-    facts.append(("classes", f"{len(painter.classes)}: {named}{more}" if painter.classes else "none"))
+    facts.append(("channels", COLOURS[generator.channels]))
+    facts.append(("latent size", generator.latent_size))
+    named = ", ".join(map(_words, generator.classes[:NAMED_CLASSES]))
+    more = " and others" if len(generator.classes) > NAMED_CLASSES else ""
+    facts.append(("classes", f"{len(generator.classes)}: {named}{more}" if generator.classes else "none"))
     facts += _history(trained.run) if trained.run else [("trained for", "not known: exported from the file alone")]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts)])
 
@@ -129,28 +128,28 @@ def _history(run: Run) -> list[tuple[str, str]]:
     return [("trained for", length), ("trained on", f"{what} ({_words(source)})" if source else what)]
 
 
-def _use(painter: Painter, repository: str | None) -> str:
+def _use(generator: TrainedGenerator, repository: str | None) -> str:
     """The command and the Python, to be pasted as they stand."""
     fetch = [f"hf download {repository} {GENERATOR} --local-dir ."] if repository else []
     command = ["pip install hasama", *fetch, f"hasama sample {GENERATOR} --count 64 --out pictures.png"]
-    code = ["import hasama", "", f'painter = hasama.load_generator("{GENERATOR}")']
-    code.append("latents = hasama.draw_latents(seed=0, count=16, size=painter.latent_size)")
-    if painter.classes:
+    code = ["import hasama", "", f'generator = hasama.load_generator("{GENERATOR}")']
+    code.append("latents = hasama.draw_latents(seed=0, count=16, size=generator.latent_size)")
+    if generator.classes:
         code.insert(0, "import torch")
-        code.append("labels = torch.arange(16) % len(painter.classes)")
-    given = "latents, labels" if painter.classes else "latents"
-    code.append(f"pixels = painter.paint({given})  # uint8 [16, height, width, channels]")
+        code.append("labels = torch.arange(16) % len(generator.classes)")
+    given = "latents, labels" if generator.classes else "latents"
+    code.append(f"pixels = generator.generate({given})  # uint8 [16, height, width, channels]")
     code.append('hasama.save_picture(hasama.grid(pixels), "pictures.png")')
     return "\n".join(["## Use", "", "```sh", *command, "```", "", "```python", *code, "```"])
 
 
-def _use_onnx(painter: Painter) -> str:
+def _use_onnx(generator: TrainedGenerator) -> str:
     """The same for the ONNX file, which needs no Hasama."""
     code = ["import numpy as np", "import onnxruntime", "", f'session = onnxruntime.InferenceSession("{ONNX}")']
-    code.append(f"latents = np.random.default_rng(0).standard_normal((16, {painter.latent_size}), np.float32)")
+    code.append(f"latents = np.random.default_rng(0).standard_normal((16, {generator.latent_size}), np.float32)")
     given = '"latents": latents'
-    if painter.classes:
-        code.append(f"labels = np.arange(16, dtype=np.int64) % {len(painter.classes)}")
+    if generator.classes:
+        code.append(f"labels = np.arange(16, dtype=np.int64) % {len(generator.classes)}")
         given += ', "labels": labels'
     code.append(f'(images,) = session.run(["images"], {{{given}}})  # [16, channels, height, width], -1 to 1')
     return "\n".join(["Without Hasama, in onnxruntime:", "", "```python", *code, "```"])

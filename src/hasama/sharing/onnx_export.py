@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import cannot_write, check_place, replacing
-from hasama.generators.generator_file import Painter
+from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, labels_for
 
 OPSET = 18  # the least that torch's exporter writes, and so the one that most runtimes read
@@ -58,13 +58,13 @@ def check_onnx() -> None:
             raise missing_extra(package, "onnx", "Exporting ONNX")
 
 
-def save_onnx(painter: Painter, path: str | Path, header: str = "") -> float:
+def save_onnx(generator: TrainedGenerator, path: str | Path, header: str = "") -> float:
     """Write a network that takes any batch: `latents` [n, Z] (and `labels` [n]) -> `images` [n, C, H, W] in [-1, 1].
 
     One file, atomically; the weights of a generator of over 2 GB stand in a second one, NAME.data.
 
     Args:
-        painter: left as it is.
+        generator: left as it is.
         path: of the `.onnx` file.
         header: for the file's metadata, under the key `hasama`: see `weights`.
 
@@ -77,8 +77,8 @@ def save_onnx(painter: Painter, path: str | Path, header: str = "") -> float:
     check_onnx()
     path = Path(path)
     check_place(path)
-    network = copy.deepcopy(painter.network).cpu().float().eval().requires_grad_(False)
-    still = replace(painter, network=network)
+    network = copy.deepcopy(generator.network).cpu().float().eval().requires_grad_(False)
+    still = replace(generator, network=network)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as place:
             difference = _write_checked(still, Path(place) / path.name, header)
@@ -90,16 +90,16 @@ def save_onnx(painter: Painter, path: str | Path, header: str = "") -> float:
     return difference
 
 
-def _write_checked(painter: Painter, path: Path, header: str) -> float:
+def _write_checked(generator: TrainedGenerator, path: Path, header: str) -> float:
     try:
         with _quietly():
-            program = _traced(painter)
+            program = _traced(generator)
             if header:
                 program.model.metadata_props["hasama"] = header
-            tensors = painter.network.state_dict().values()
+            tensors = generator.network.state_dict().values()
             size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
             program.save(path, external_data=size > LARGEST_FILE)
-            difference = _difference(painter, path)
+            difference = _difference(generator, path)
     except (HasamaError, OSError):
         raise
     except Exception as error:  # the exporter and the runtime raise nearly everything
@@ -113,12 +113,12 @@ def _write_checked(painter: Painter, path: Path, header: str) -> float:
     return difference
 
 
-def _traced(painter: Painter) -> Any:
+def _traced(generator: TrainedGenerator) -> Any:
     """The program that torch makes of it in ONNX; its batch may have any size."""
-    given = _arguments(painter, TRACED)
+    given = _arguments(generator, TRACED)
     batch = torch.export.Dim("batch")
     program: Any = torch.onnx.export(
-        settled(copy.deepcopy(painter.network)),
+        settled(copy.deepcopy(generator.network)),
         given,
         dynamo=True,
         opset_version=OPSET,
@@ -154,14 +154,14 @@ def settled(network: nn.Module) -> nn.Module:
     return network
 
 
-def _arguments(painter: Painter, count: int) -> tuple[torch.Tensor, ...]:
+def _arguments(generator: TrainedGenerator, count: int) -> tuple[torch.Tensor, ...]:
     """What the generator is called with for so many pictures."""
-    latents, labels = draw_latents(0, count, painter.latent_size), labels_for(painter, count)
+    latents, labels = draw_latents(0, count, generator.latent_size), labels_for(generator, count)
     return (latents,) if labels is None else (latents, labels)
 
 
 @torch.no_grad()
-def _difference(painter: Painter, path: Path) -> float:
+def _difference(generator: TrainedGenerator, path: Path) -> float:
     """How far the pictures of the file are from the network's at most; infinite if they have another shape."""
     import onnxruntime
 
@@ -171,8 +171,8 @@ def _difference(painter: Painter, path: Path) -> float:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     differences = []
     for count in CHECKED:
-        given = _arguments(painter, count)
-        wanted = painter.network(*given).numpy()
+        given = _arguments(generator, count)
+        wanted = generator.network(*given).numpy()
         told = {name: tensor.numpy() for name, tensor in zip(INPUTS, given, strict=False)}
         made = np.asarray(session.run(["images"], told)[0])
         differences.append(np.abs(made - wanted).max() if made.shape == wanted.shape else np.inf)

@@ -23,7 +23,7 @@ from hasama.pictures.video import check_ending, save_film
 from hasama.shapes import Images, Weighting
 from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, eight_bit_pixels, from_pixels, to_canvas
-from hasama.style.methods.objective import Still
+from hasama.style.methods.objective import TemporalTarget
 from hasama.style.painting import plan
 from hasama.style.painting_file import Job, fingerprint, open_styles, reported_mark
 from hasama.style.subject import Subject, finished
@@ -186,13 +186,13 @@ def _for_picture(subject: Subject, content: Picture, before: np.ndarray | None, 
     if before is None or last is None:
         return now
     height, width = now.sizes()[-1]
-    carried, trust = carried_along(before, content.pixels, last, height, width)
+    carried, confidence = carried_along(before, content.pixels, last, height, width)
     if subject.recipe.keep_colour == "luminance":
         carried = in_grey(carried)
-    start = trust * carried + (1 - trust) * to_canvas(content, height, width)
+    start = confidence * carried + (1 - confidence) * to_canvas(content, height, width)
     weight = subject.recipe.temporal_weight
-    still = Still(weight, carried.to(subject.device), trust.to(subject.device))
-    return now._replace(start_image=start, still=still)
+    temporal_target = TemporalTarget(weight, carried.to(subject.device), confidence.to(subject.device))
+    return now._replace(start_image=start, temporal_target=temporal_target)
 
 
 def carried_along(

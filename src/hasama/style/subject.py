@@ -15,7 +15,7 @@ from hasama.style.canvas.pictures import Picture, fitted_mask, to_canvas, to_out
 from hasama.style.canvas.tiles import cut_up
 from hasama.style.methods.losses import STYLE_LOSSES, Distance, from_nothing
 from hasama.style.methods.moments import Moments, blend
-from hasama.style.methods.objective import Objective, Region, Still
+from hasama.style.methods.objective import Objective, Region, TemporalTarget
 from hasama.style.methods.targets import activations_of, masks_for, style_moments
 from hasama.style.recipe import StyleRecipe, scale_sides
 
@@ -53,14 +53,14 @@ class Subject(NamedTuple):
     """A picture to begin with, where the recipe names one."""
     start_image: Images | None = None
     """Films: the canvas to begin with, at its full size."""
-    still: Still | None = None
+    temporal_target: TemporalTarget | None = None
     """Films: what the last picture leaves for this one."""
 
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) from the coarsest scale to the finest."""
         height, width = self.content.size
         largest = self.recipe.size or max(height, width)
-        smallest = largest if self.still else self.recipe.smallest
+        smallest = largest if self.temporal_target else self.recipe.smallest
         return [_within(height, width, side) for side in scale_sides(min(smallest, largest), largest)]
 
 
@@ -140,7 +140,7 @@ def objective_for(subject: Subject, height: int, width: int) -> Objective:
             empty = float(wanted[layer].float().square().mean()) if recipe.balance else 1.0
             content[layer] = (recipe.content_weight * share / (empty or 1.0), wanted[layer])
     regions = regions_for(subject, height, width) if recipe.style_weight else []
-    return Objective(network, tiles, content, regions, recipe.tv_weight, subject.still)
+    return Objective(network, tiles, content, regions, recipe.tv_weight, subject.temporal_target)
 
 
 def regions_for(subject: Subject, height: int, width: int) -> list[Region]:

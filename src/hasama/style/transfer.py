@@ -10,7 +10,7 @@ from PIL import Image
 from hasama.errors import HasamaError
 from hasama.shapes import Images
 from hasama.style.canvas.canvas import Canvas
-from hasama.style.methods.objective import Judgement, judge
+from hasama.style.methods.objective import LossAndGradient, loss_and_gradient
 from hasama.style.subject import Subject, finished, first_image, objective_for
 
 
@@ -73,7 +73,8 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
     """
     recipe, sizes = subject.recipe, subject.sizes()
     limits = [
-        recipe.frame_iterations if subject.still else recipe.iterations_at(scale) for scale in range(len(sizes))
+        recipe.frame_iterations if subject.temporal_target else recipe.iterations_at(scale)
+        for scale in range(len(sizes))
     ]
     work = [height * width * limit for (height, width), limit in zip(sizes, limits, strict=True)]
     first, done, canvas = 0, 0, None
@@ -87,24 +88,24 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
             canvas = canvas.enlarged(*sizes[scale])
         objective = objective_for(subject, *sizes[scale])
         while done < limits[scale] and not canvas.has_settled():
-            judgement = judge(objective, canvas.image.detach())
-            canvas, notice = moved(canvas, judgement)
+            evaluated = loss_and_gradient(objective, canvas.image.detach())
+            canvas, notice = moved(canvas, evaluated)
             done += 1
             share = (sum(work[:scale]) + work[scale] * done / limits[scale]) / sum(work)
-            counted, seen = (scale, len(sizes), done, limits[scale]), judgement[:3]
+            counted, seen = (scale, len(sizes), done, limits[scale]), evaluated[:3]
             yield Frame(*counted, *seen, canvas, share, subject, notice)
         done = 0
 
 
-def moved(canvas: Canvas, judgement: Judgement) -> tuple[Canvas, str]:
+def moved(canvas: Canvas, evaluated: LossAndGradient) -> tuple[Canvas, str]:
     """One step downhill; where L-BFGS finds no way on, Adam takes over from the best that it had."""
-    total = judgement.total
+    total = evaluated.total
     if canvas.has_stalled:
         return canvas.with_optimizer("adam"), f"L-BFGS stalled after {canvas.steps} steps; Adam goes on."
-    sound = math.isfinite(total) and bool(judgement.gradient.isfinite().all())
+    sound = math.isfinite(total) and bool(evaluated.gradient.isfinite().all())
     if not sound and not (canvas.kind == "lbfgs" and canvas.steps):  # L-BFGS takes such a step back
         raise HasamaError(
             f"Painting broke down: the loss became {total}. Try a lower --learning-rate, or --precision fp32."
         )
-    canvas.step(judgement.gradient, total)
+    canvas.step(evaluated.gradient, total)
     return canvas, ""

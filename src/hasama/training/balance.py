@@ -1,4 +1,4 @@
-"""Balance between the players: who may learn at this step. A referee remembers nothing."""
+"""Balance between generator and discriminator: which of them learns at this step. A balance has no memory."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,41 +7,41 @@ from hasama.recipe import Recipe
 from hasama.shapes import Scalar
 
 
-class Moment(NamedTuple):
-    """What a referee is told: steps taken before this one, and the discriminator's accuracy on this batch."""
+class BalanceInput(NamedTuple):
+    """What a balance decides by: steps taken before this one, and the discriminator's accuracy on this batch."""
 
     step: int
     accuracy: Scalar | None = None
 
 
-class Referee(NamedTuple):
-    """One stateless question per player."""
+class Balance(NamedTuple):
+    """One stateless question for each network."""
 
-    discriminator_learns: Callable[[Moment], bool]
-    generator_learns: Callable[[Moment], bool]
+    discriminator_learns: Callable[[BalanceInput], bool]
+    generator_learns: Callable[[BalanceInput], bool]
 
 
-def _yes(moment: Moment) -> bool:
+def _yes(now: BalanceInput) -> bool:
     return True
 
 
-def always() -> Referee:
+def always() -> Balance:
     """Both learn at every step: Goodfellow et al. 2014, algorithm 1 with k = 1."""
-    return Referee(_yes, _yes)
+    return Balance(_yes, _yes)
 
 
-def skip_strong(strong: float) -> Referee:
-    """The discriminator waits while it is right about at least the share `strong` of reals and fakes."""
-    return Referee(lambda moment: moment.accuracy is None or bool(moment.accuracy < strong), _yes)
+def skip_strong(skip_above: float) -> Balance:
+    """The discriminator waits while its accuracy on reals and fakes is `skip_above` or more."""
+    return Balance(lambda now: now.accuracy is None or bool(now.accuracy < skip_above), _yes)
 
 
-def critic_steps(steps: int) -> Referee:
+def critic_steps(steps: int) -> Balance:
     """The generator learns at the last of every `steps` steps: n_critic of Arjovsky et al. 2017, algorithm 1."""
-    return Referee(_yes, lambda moment: moment.step % steps == steps - 1)
+    return Balance(_yes, lambda now: now.step % steps == steps - 1)
 
 
-REFEREES: dict[str, Callable[[Recipe], Referee]] = {
+BALANCES: dict[str, Callable[[Recipe], Balance]] = {
     "always": lambda recipe: always(),
-    "skip-strong": lambda recipe: skip_strong(recipe.strong),
+    "skip-strong": lambda recipe: skip_strong(recipe.skip_above),
     "critic-steps": lambda recipe: critic_steps(recipe.critic_steps),
 }

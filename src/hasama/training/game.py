@@ -11,10 +11,12 @@ from torch.optim import Adam
 from hasama.device import Arithmetic
 from hasama.errors import HasamaError
 from hasama.networks.calling import call
+from hasama.networks.old_names import with_new_names
 from hasama.networks.pair import Pair
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Scalar, Views, each
-from hasama.training.balance import REFEREES, Referee
+from hasama.training.augmentation.augment import Augmented
+from hasama.training.balance import BALANCES, Balance
 from hasama.training.objectives import Objective, objective_named
 from hasama.training.penalties import PENALTIES, Penalty
 
@@ -26,7 +28,7 @@ class Rules(NamedTuple):
     penalties: tuple[Penalty, ...]
     penalty_weight: float
     penalty_every: int
-    referee: Referee
+    balance: Balance
     instance_noise: float
     instance_noise_images: float
     ema_images: float
@@ -44,7 +46,7 @@ class Rules(NamedTuple):
             PENALTIES[recipe.penalty],
             recipe.penalty_weight,
             recipe.penalty_every,
-            REFEREES[recipe.referee](recipe),
+            BALANCES[recipe.balance](recipe),
             recipe.instance_noise,
             recipe.instance_noise_kimg * 1000,
             recipe.ema_kimg * 1000,
@@ -56,8 +58,8 @@ class Rules(NamedTuple):
         )
 
 
-class Players(NamedTuple):
-    """One optimizer for each player."""
+class Optimizers(NamedTuple):
+    """One optimizer for each network."""
 
     generator: Adam
     discriminator: Adam
@@ -69,19 +71,19 @@ class Game:
 
     Attributes:
         pair: the two networks.
-        players: their optimizers.
-        average: the moving average of the generator, which makes the pictures people see; or None.
+        optimizers: theirs.
+        ema: the exponential moving average of the generator, which makes the pictures that people see; or None.
         rules: what does not change while playing.
         arithmetic: the context in which the networks run.
-        mixes: whether the discriminator's answer for one image depends on the others in its batch.
+        mixes: whether the discriminator's logit for one image depends on the others in its batch.
         rank: which process this is.
         images_seen: real images shown so far, by all processes.
         steps: steps taken so far.
     """
 
     pair: Pair
-    players: Players
-    average: nn.Module | None
+    optimizers: Optimizers
+    ema: nn.Module | None
     rules: Rules
     arithmetic: Arithmetic = nullcontext
     mixes: bool = True
@@ -89,13 +91,13 @@ class Game:
     images_seen: int = 0
     steps: int = 0
 
-    def paint(self, latents: Latents, labels: Labels | None = None) -> Views:
+    def generate(self, latents: Latents, labels: Labels | None = None) -> Views:
         """The generator's fakes, in float32."""
         with self.arithmetic():
             return each(torch.Tensor.float, call(self.pair.generator, latents, labels))
 
-    def judge(self, images: Views, labels: Labels | None = None) -> torch.Tensor:
-        """What the discriminator says, in float32."""
+    def discriminate(self, images: Views, labels: Labels | None = None) -> torch.Tensor:
+        """The discriminator's output, in float32: logits [N] or [N, 1]."""
         with self.arithmetic():
             return call(self.pair.discriminator, images, labels).float()
 
@@ -104,10 +106,10 @@ class Game:
         parts = {
             "generator": self.pair.generator,
             "discriminator": self.pair.discriminator,
-            "generator_optimizer": self.players.generator,
-            "discriminator_optimizer": self.players.discriminator,
+            "generator_optimizer": self.optimizers.generator,
+            "discriminator_optimizer": self.optimizers.discriminator,
         }
-        return parts if self.average is None else {**parts, "average": self.average}
+        return parts if self.ema is None else {**parts, "ema": self.ema}
 
     def state_dict(self) -> dict[str, Any]:
         """The parts' states and the two counters: all that resuming needs."""
@@ -122,23 +124,30 @@ class Game:
         """
         try:
             for name, part in self.parts().items():
-                part.load_state_dict(state[name])
+                saved = state["average"] if name == "ema" and name not in state else state[name]  # version 0.1.0
+                part.load_state_dict(with_new_names(saved, part.state_dict()))
             self.images_seen, self.steps = state["images_seen"], state["steps"]
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise HasamaError(f"This checkpoint does not fit the recipe's networks: {error}") from error
 
     @property
-    def artist(self) -> nn.Module:
-        """The network to show people: the averaged generator if there is one."""
-        return self.pair.generator if self.average is None else self.average
+    def bare_discriminator(self) -> nn.Module:
+        """The discriminator without the augmentation in front of it."""
+        discriminator = self.pair.discriminator
+        return discriminator.discriminator if isinstance(discriminator, Augmented) else discriminator
+
+    @property
+    def sampling_generator(self) -> nn.Module:
+        """The generator that people are shown: the EMA generator if there is one."""
+        return self.pair.generator if self.ema is None else self.ema
 
 
 class Turn(NamedTuple):
-    """What came of one player's turn.
+    """What came of one network's turn.
 
     Attributes:
         loss: mean over the batch, penalties included; None if the turn was skipped.
-        learned: whether the player's weights moved.
+        learned: whether the network's weights moved.
         figures: more for the log, by name.
     """
 

@@ -1,4 +1,4 @@
-"""Penalties on the discriminator's gradient: pure functions of what it saw and said, one number per image.
+"""Penalties on the discriminator's gradient: pure functions of images and their logits, one number per image.
 
 The weight gamma is the caller's. The gradient's norm is over all values of an image (channels and pixels; of a
 pyramid, all its levels').
@@ -12,19 +12,19 @@ import torch
 from hasama.shapes import Logits, PerImage, Views, each, largest
 
 
-def squared_gradient(seen: Views, said: Logits) -> PerImage:
+def squared_gradient(images: Views, logits: Logits) -> PerImage:
     """|grad_x D(x)|^2 / 2: R1 on reals, R2 on fakes. Mescheder et al. 2018, eq. 9 and 10."""
-    return _gradient(seen, said).square().sum(1) / 2
+    return _gradient(images, logits).square().sum(1) / 2
 
 
-def unit_gradient(seen: Views, said: Logits) -> PerImage:
+def unit_gradient(images: Views, logits: Logits) -> PerImage:
     """(|grad_x D(x)| - 1)^2 between reals and fakes. Gulrajani et al. 2017, eq. 3."""
-    return (_gradient(seen, said).norm(dim=1) - 1).square()
+    return (_gradient(images, logits).norm(dim=1) - 1).square()
 
 
-def _gradient(seen: Views, said: Logits) -> torch.Tensor:
+def _gradient(images: Views, logits: Logits) -> torch.Tensor:
     """grad_x D(x) of each image, flattened to [N, C*H*W], itself differentiable."""
-    gradients = torch.autograd.grad(said.sum(), seen, create_graph=True)
+    gradients = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return torch.cat([gradient.flatten(1).float() for gradient in gradients], 1)
 
 
@@ -39,9 +39,9 @@ def between(real: Views, fake: Views) -> Views:
 
 
 class Penalty(NamedTuple):
-    """Which images a penalty looks at, and the penalty itself."""
+    """Which images a penalty is computed on, and the penalty itself."""
 
-    sees: Literal["real", "fake", "between"]
+    on: Literal["real", "fake", "between"]
     cost: Callable[[Views, Logits], PerImage]
 
 

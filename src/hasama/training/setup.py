@@ -12,13 +12,11 @@ from hasama.networks.layers import MinibatchStd
 from hasama.networks.pair import Pair, as_torch
 from hasama.recipe import Recipe
 from hasama.training.augmentation.augment import augmented
-from hasama.training.game import Game, Players, Rules
-
-# --- before the first step ------------------------------------------------------------------------
+from hasama.training.game import Game, Optimizers, Rules
 
 
 def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> Game:
-    """Set up a game: networks on the device in their fastest layout, optimizers, the average.
+    """Set up a game: networks on the device in their fastest layout, optimizers, the EMA generator.
 
     Args:
         pair: from `build`, or any two modules (see `Pair`).
@@ -39,18 +37,18 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
     freeze_first(pair.discriminator, recipe.freeze_d)
     watched = augmented(pair.discriminator, recipe.augment, recipe.ada_target, recipe.ada_kimg * 1000)
     pair = pair._replace(discriminator=watched)
-    average = copy.deepcopy(pair.generator).eval().requires_grad_(False) if recipe.ema_kimg else None
-    for network in (pair.generator, pair.discriminator, average):
+    ema = copy.deepcopy(pair.generator).eval().requires_grad_(False) if recipe.ema_kimg else None
+    for network in (pair.generator, pair.discriminator, ema):
         if network is not None:
             lay_out(network, device)
     pair.generator.train()
     pair.discriminator.train()
-    players = Players(
+    optimizers = Optimizers(
         _adam(pair.generator, recipe.generator_lr, recipe.generator_betas, device),
         _adam(pair.discriminator, recipe.discriminator_lr, recipe.discriminator_betas, device),
     )
     arithmetic = pick_arithmetic(recipe.precision, device)
-    return Game(pair, players, average, Rules.of(recipe), arithmetic, mixes)
+    return Game(pair, optimizers, ema, Rules.of(recipe), arithmetic, mixes)
 
 
 def _adam(network: nn.Module, lr: float, betas: tuple[float, float], device: torch.device) -> Adam:
@@ -59,7 +57,7 @@ def _adam(network: nn.Module, lr: float, betas: tuple[float, float], device: tor
 
 
 def mixes_images(network: nn.Module) -> bool:
-    """Whether what a network says of one image depends on the others in its batch."""
+    """Whether a network's output for one image depends on the others in its batch."""
     return has_batch_norm(network) or any(isinstance(module, MinibatchStd) for module in network.modules())
 
 

@@ -10,12 +10,12 @@ from torch import nn
 from torch.optim import Adam
 
 from hasama.errors import HasamaError
-from hasama.networks.calling import frozen, memory
+from hasama.networks.calling import frozen, snapshot
 from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Labels, Logits, PerImage, Scalar, Views, each, largest
-from hasama.training.augmentation.augment import Augmented, bare
-from hasama.training.balance import Moment
+from hasama.training.augmentation.augment import Augmented
+from hasama.training.balance import BalanceInput
 from hasama.training.game import Game, Step, Turn
 from hasama.training.objectives import accuracy
 from hasama.training.penalties import between
@@ -53,8 +53,8 @@ def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | No
     here, once a step, and in no turn of the discriminator.
     """
     latents = torch.randn(count, game.pair.latent_size, device=device)
-    with torch.set_grad_enabled(game.rules.referee.generator_learns(Moment(game.steps))):
-        return game.paint(latents, labels)
+    with torch.set_grad_enabled(game.rules.balance.generator_learns(BalanceInput(game.steps))):
+        return game.generate(latents, labels)
 
 
 def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
@@ -62,44 +62,42 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
     rules = game.rules
     costs = bool(rules.penalties) and due(game, rules.penalty_every)
     real, fake = (each(lambda x: x.detach().requires_grad_(costs), noisy(game, x)) for x in (real, fake))
-    put_back = memory(game.pair.discriminator)
-    said = opinions(game, real, fake, labels)
-    real_logits, fake_logits = said["real"][1], said["fake"][1]
+    put_back = snapshot(game.pair.discriminator)
+    seen = real_and_fake_logits(game, real, fake, labels)
+    real_logits, fake_logits = seen["real"][1], seen["fake"][1]
     loss = rules.objective.discriminator(real_logits, fake_logits)
     right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
     figures = {"accuracy_real": right[0], "accuracy_fake": right[1]}
 
-    learns = rules.referee.discriminator_learns(Moment(game.steps, (right[0] + right[1]) / 2))
+    learns = rules.balance.discriminator_learns(BalanceInput(game.steps, (right[0] + right[1]) / 2))
     if not learns:
         put_back()
         return Turn(loss.mean().detach(), False, figures)
     if costs:
-        penalty = penalties(game, said, labels)
+        penalty = penalties(game, seen, labels)
         figures["penalty"] = penalty.mean().detach()
         loss = loss + rules.penalty_weight * scheduled(game, rules.gamma_final) * rules.penalty_every * penalty
-    total = loss.mean() + extra_cost(
-        game, game.pair.discriminator_extra, figures, bare(game.pair.discriminator), real
-    )
-    descend([game.players.discriminator], total)
+    total = loss.mean() + extra_cost(game, game.pair.discriminator_extra, figures, game.bare_discriminator, real)
+    descend([game.optimizers.discriminator], total)
     return Turn(total.detach(), True, figures)
 
 
 def generator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
     """Stage 2. The generator learns to be taken for real; the discriminator is frozen."""
     rules = game.rules
-    if not rules.referee.generator_learns(Moment(game.steps)):
+    if not rules.balance.generator_learns(BalanceInput(game.steps)):
         return Turn(None, False, {})
     figures: dict[str, Scalar] = {}
     with frozen(game.pair.discriminator):
-        fake_logits = verdict(game, noisy(game, fake), labels)
+        fake_logits = logits_of(game, noisy(game, fake), labels)
         real_logits = torch.zeros_like(fake_logits)
         if rules.objective.compares:
             with torch.no_grad():
-                real_logits = verdict(game, noisy(game, real), labels)
+                real_logits = logits_of(game, noisy(game, real), labels)
         loss = rules.objective.generator(real_logits, fake_logits).mean()
         latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
         loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
-        descend([game.players.generator], loss)
+        descend([game.optimizers.generator], loss)
     return Turn(loss.detach(), True, figures)
 
 
@@ -110,21 +108,21 @@ def begin(game: Game) -> None:
     """Before each step: seed by (seed, rank, images seen), set the rates, and let the networks grow."""
     entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    for player, rate in zip(game.players, game.rules.rates, strict=True):
-        for group in player.param_groups:
+    for optimizer, rate in zip(game.optimizers, game.rules.rates, strict=True):
+        for group in optimizer.param_groups:
             group["lr"] = rate * scheduled(game, game.rules.rates_final)
     game.pair.grow(game.images_seen)
 
 
 def finish(game: Game, count: int, d: Turn | None = None) -> None:
-    """After each step: count it, and let the adaptive augmentation and the averaged generator follow."""
+    """After each step: count it, and move the adaptive augmentation and the EMA generator."""
     game.images_seen += count
     game.steps += 1
     if d is not None and isinstance(game.pair.discriminator, Augmented):
         game.pair.discriminator.adapt(d.figures["accuracy_real"], count)
-    if game.average is not None:
+    if game.ema is not None:
         half_life = min(game.rules.ema_images, EMA_WARM_UP * game.images_seen)
-        follow(game.average, game.pair.generator, 0.5 ** (count / half_life))
+        update_ema(game.ema, game.pair.generator, 0.5 ** (count / half_life))
 
 
 def scheduled(game: Game, final: float) -> float:
@@ -141,7 +139,7 @@ def due(game: Game, every: int) -> bool:
 
 
 def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *given: Any) -> Scalar:
-    """What a player pays beside the objective at this step, noted among the figures."""
+    """What a network pays beside the objective at this step, noted among the figures."""
     if extra is None or not due(game, extra.every):
         return torch.zeros((), device=next(given[0].parameters()).device)
     with game.arithmetic():
@@ -150,45 +148,45 @@ def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *giv
     return cost * extra.every
 
 
-Said = dict[str, tuple[Views, Logits]]
-"""What the discriminator saw and what it said of it, by name: real, fake, both (one after the other), between."""
+SeenLogits = dict[str, tuple[Views, Logits]]
+"""Images that the discriminator saw, with their logits, by name: real, fake, both (one after the other), between."""
 
 
-def opinions(game: Game, real: Views, fake: Views, labels: Labels | None) -> Said:
+def real_and_fake_logits(game: Game, real: Views, fake: Views, labels: Labels | None) -> SeenLogits:
     """The logits of reals and of fakes: one pass where images do not mix (faster), else a pass each."""
     if game.mixes:
-        return {"real": (real, verdict(game, real, labels)), "fake": (fake, verdict(game, fake, labels))}
+        return {"real": (real, logits_of(game, real, labels)), "fake": (fake, logits_of(game, fake, labels))}
     both = each(lambda *two: torch.cat(two), real, fake)
-    logits = verdict(game, both, None if labels is None else torch.cat([labels, labels]))
+    logits = logits_of(game, both, None if labels is None else torch.cat([labels, labels]))
     real_logits, fake_logits = logits.chunk(2)
     return {"real": (real, real_logits), "fake": (fake, fake_logits), "both": (both, logits)}
 
 
-def verdict(game: Game, images: Views, labels: Labels | None) -> Logits:
+def logits_of(game: Game, images: Views, labels: Labels | None) -> Logits:
     """One logit per image.
 
     Raises:
         HasamaError: the discriminator gives something else.
     """
-    logits, count = game.judge(images, labels), len(largest(images))
+    logits, count = game.discriminate(images, labels), len(largest(images))
     if logits.numel() != count:
         raise HasamaError(f"A discriminator gives one logit per image [N] or [N, 1]; this one {list(logits.shape)}.")
     return logits.flatten()
 
 
-def penalties(game: Game, said: Said, labels: Labels | None) -> PerImage:
-    """The sum [N] of the rules' penalties on what the discriminator saw and said."""
-    sights = [penalty.sees for penalty in game.rules.penalties]
-    if sights == ["real", "fake"] and "both" in said:  # one way back through one pass, instead of two
-        real, fake = game.rules.penalties[0].cost(*said["both"]).chunk(2)
+def penalties(game: Game, seen: SeenLogits, labels: Labels | None) -> PerImage:
+    """The sum [N] of the rules' penalties on what the discriminator saw."""
+    kinds = [penalty.on for penalty in game.rules.penalties]
+    if kinds == ["real", "fake"] and "both" in seen:  # one backward pass through one forward pass, instead of two
+        real, fake = game.rules.penalties[0].cost(*seen["both"]).chunk(2)
         return real + fake
     total = torch.zeros(())
     for penalty in game.rules.penalties:
-        if penalty.sees == "between":
-            ends = (each(torch.Tensor.detach, said[name][0]) for name in ("real", "fake"))
+        if penalty.on == "between":
+            ends = (each(torch.Tensor.detach, seen[name][0]) for name in ("real", "fake"))
             middle = each(lambda x: x.requires_grad_(), between(*ends))
-            said["between"] = (middle, verdict(game, middle, labels))
-        total = penalty.cost(*said[penalty.sees]) + total
+            seen["between"] = (middle, logits_of(game, middle, labels))
+        total = penalty.cost(*seen[penalty.on]) + total
     return total
 
 
@@ -201,25 +199,25 @@ def noisy(game: Game, images: Views) -> Views:
     return each(lambda level: level + rules.instance_noise * left * torch.randn_like(level), images)
 
 
-def descend(players: Sequence[Adam], loss: Scalar) -> None:
+def descend(optimizers: Sequence[Adam], loss: Scalar) -> None:
     """One step of each optimizer down the gradient of the loss."""
-    for player in players:
-        player.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    for player in players:
-        player.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
-    """Move the average towards the network: average = keep * average + (1 - keep) * network.
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the exponential moving average towards the network: ema = decay * ema + (1 - decay) * network.
 
     Parameters and floating-point buffers are averaged, counters copied.
     """
-    ours = [*average.parameters(), *average.buffers()]
+    ours = [*ema.parameters(), *ema.buffers()]
     theirs = [*network.parameters(), *network.buffers()]
     floats = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]
-    torch._foreach_lerp_([ours[i].data for i in floats], [theirs[i].data for i in floats], 1 - keep)
+    torch._foreach_lerp_([ours[i].data for i in floats], [theirs[i].data for i in floats], 1 - decay)
     for mine, other in zip(ours, theirs, strict=True):
         if not mine.is_floating_point():
             mine.copy_(other)

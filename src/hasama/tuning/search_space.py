@@ -74,7 +74,7 @@ SENSITIVE: dict[str, Callable[[Recipe], Space | None]] = {
     "batch": _batch,
     "ema_kimg": _ema,
     "critic_steps": lambda r: choose(r.critic_steps, 1, 2, 5),
-    "strong": lambda r: choose(r.strong, 0.75, 0.85, 0.95),
+    "skip_above": lambda r: choose(r.skip_above, 0.75, 0.85, 0.95),
     "path_length": lambda r: around(r.path_length, 4),
     "reconstruction": lambda r: around(r.reconstruction, 4),
 }

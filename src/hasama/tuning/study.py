@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from hasama.errors import HasamaError
+from hasama.recipe import new_names
 from hasama.tuning.search_space import Choice, Space, Value
 from hasama.tuning.storage import beat, load_optuna, openable, quietly
 
@@ -122,6 +123,7 @@ def agree(memory: Memory, terms: dict[str, Any], first: Mapping[str, Value]) -> 
             memory.study.set_user_attr("terms", terms)
             memory.study.enqueue_trial(dict(first))
             return
+    written = written | {"recipe": new_names(written.get("recipe"))}
     different = [name for name in terms if written.get(name) != terms[name]]
     if different:
         raise HasamaError(

@@ -39,7 +39,7 @@ from hasama.tuning.study import (  # fmt: skip
     take,
 )
 from hasama.tuning.sweep_chart import plot_sweep
-from hasama.tuning.sweep_score import Judge, artist_of
+from hasama.tuning.sweep_score import Judge, generator_at_checkpoint
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -211,7 +211,7 @@ def climb(
         if rung in known:
             figure = known[rung]
             continue
-        figure = judge(artist_of(opening.run, opening.recipe, opening.pictures(), device))
+        figure = judge(generator_at_checkpoint(opening.run, opening.recipe, opening.pictures(), device))
         if not np.isfinite(figure):
             raise PrunedError("its pictures are no longer numbers")
         try:

@@ -10,17 +10,17 @@ from filelock import FileLock
 from hasama.device import pick_device
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.generators.generator_file import Painter
-from hasama.generators.sampling import draw_latents, paint
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents, generate
 from hasama.metrics.distances import kid
 from hasama.networks.registry import build
-from hasama.perception.extractors import Extractor, look, vgg19
+from hasama.perception.extractors import Extractor, extract_features, vgg19
 from hasama.pictures.dataset import Pictures
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.setup import new_game
 
-Judge = Callable[[Painter], float]
+Judge = Callable[[TrainedGenerator], float]
 """The figure that a sweep minimises, of a generator."""
 
 REALS_MOST = 1000
@@ -28,12 +28,12 @@ PICTURES_LEAST = 20
 AT_ONCE = 64
 
 
-def artist_of(run: Run, recipe: Recipe, pictures: Pictures, device: torch.device) -> Painter:
+def generator_at_checkpoint(run: Run, recipe: Recipe, pictures: Pictures, device: torch.device) -> TrainedGenerator:
     """The averaged generator as the run's checkpoint has it: the generator's file may be a step behind."""
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     run.load_game(game)
-    return Painter(game.artist, recipe, game.pair.latent_size, channels, classes)
+    return TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
 
 
 def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> Judge:
@@ -54,12 +54,12 @@ def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> J
     chosen = rng.permutation(len(pictures))[:REALS_MOST]
     real = _features_of_reals(pictures, np.sort(chosen), out, network)
 
-    def judge(painter: Painter) -> float:
-        latents = draw_latents(0, fakes, painter.latent_size)
+    def judge(generator: TrainedGenerator) -> float:
+        latents = draw_latents(0, fakes, generator.latent_size)
         labels = None
-        if painter.classes and pictures.labels is not None:  # the classes as frequent as among the reals
+        if generator.classes and pictures.labels is not None:  # the classes as frequent as among the reals
             labels = torch.from_numpy(pictures.labels[np.resize(chosen, fakes)])
-        return kid(real, torch.cat(list(look(network, paint(painter, latents, labels)))))[0]
+        return kid(real, torch.cat(list(extract_features(network, generate(generator, latents, labels)))))[0]
 
     return judge
 
@@ -70,7 +70,7 @@ def _features_of_reals(pictures: Pictures, chosen: np.ndarray, out: Path, networ
     with FileLock(out / ".reals.lock"):
         if not place.exists():
             few = (pictures.take(chosen[first : first + AT_ONCE]) for first in range(0, len(chosen), AT_ONCE))
-            found = torch.cat(list(look(network, few)))
+            found = torch.cat(list(extract_features(network, few)))
             with replacing(place) as temporary, temporary.open("wb") as file:
                 np.save(file, found.numpy())
     return torch.from_numpy(np.load(place, allow_pickle=False))

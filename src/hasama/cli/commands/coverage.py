@@ -11,7 +11,7 @@ from hasama.cli.arguments import numbers_of
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, use_threads
 from hasama.errors import HasamaError
 from hasama.presets import recipe_named
-from hasama.recipe import Recipe
+from hasama.recipe import Recipe, new_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,7 +181,7 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     file = out / SETTINGS
     if not file.exists():
         write_json(file, settings)
-    elif (before := read_json(file, "file of settings")) != settings:
+    elif (before := _with_new_names(read_json(file, "file of settings"))) != settings:
         other = next((name for name in settings if before.get(name) != settings[name]), "version")
         raise HasamaError(f"{out} holds the coverage of other settings ({other} differs): choose another --out.")
     if not (out / FIGURES).exists():
@@ -193,6 +193,11 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     except (KeyError, TypeError) as error:
         raise HasamaError(f"The figures in {out / FIGURES} are damaged ({error}): choose another --out.") from error
     return {one.seed: one for one in ended}
+
+
+def _with_new_names(settings: Any) -> Any:
+    """Settings that version 0.1.0 wrote, in today's names."""
+    return settings | {"recipe": new_names(settings.get("recipe"))} if isinstance(settings, dict) else settings
 
 
 def _told(asked: _Asked, ended: list[_Ended]) -> dict[str, Any]:

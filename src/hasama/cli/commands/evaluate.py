@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hasama.evaluation.subject import Evaluation, Judging
+    from hasama.evaluation.subject import Evaluation, EvaluationProgress
 
 BETTER = {"fid": "low", "kid": "low", "precision": "high", "recall": "high", "density": "near 1", "coverage": "high"}
 
@@ -67,7 +67,7 @@ def evaluate(
     return 0
 
 
-def _last(records: Iterator["Judging"], quiet: bool) -> "Evaluation":
+def _last(records: Iterator["EvaluationProgress"], quiet: bool) -> "Evaluation":
     """Consume the records, showing how far they are."""
     from hasama.cli.progress import watch_stages
 

@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_truncation, numbers_of, painter_of
+from hasama.cli.arguments import check_truncation, numbers_of, open_generator
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hasama.generators.generator_file import Painter
+    from hasama.generators.generator_file import TrainedGenerator
     from hasama.shapes import Pixels
-from hasama.cli.arguments import _picture_place
-from hasama.generators.generator_file import _save_tensors
+from hasama.cli.arguments import picture_place
 
 STEPS_ASIDE = 7
 """Pictures along a direction, the middle one being the sample itself."""
@@ -58,52 +57,56 @@ def mix(
     seeds = numbers_of(rows, "--rows"), numbers_of(columns, "--columns")
     if max(map(len, seeds)) > 100:
         raise HasamaError("--rows and --columns take at most 100 seeds each.")
-    out = _picture_place(out, run, "mix.png")
-    painter = painter_of(run, device)
+    out = picture_place(out, run, "mix.png")
+    generator = open_generator(run, device)
 
     from hasama.cli.terminal import say
     from hasama.generators.sampling import is_styled
     from hasama.pictures.images import grid, save_picture
 
-    if layers is not None and not is_styled(painter.network):
+    if layers is not None and not is_styled(generator.network):
         raise HasamaError("This generator has no styles to mix layer by layer: leave out --layers.")
-    pixels, told = _table(painter, seeds, layers, truncation, label)
+    pixels, told = _table(generator, seeds, layers, truncation, label)
     save_picture(grid(pixels, 1 + len(seeds[1])), out)
     say(f"{len(seeds[0])} rows and {len(seeds[1])} columns in {out}: {told}")
     return 0
 
 
 def _table(
-    painter: "Painter", seeds: tuple[list[int], list[int]], layers: str | None, truncation: float, label: str | None
+    generator: "TrainedGenerator",
+    seeds: tuple[list[int], list[int]],
+    layers: str | None,
+    truncation: float,
+    label: str | None,
 ) -> tuple["Pixels", str]:
     """The empty corner, the columns' pictures, then for each row its picture and its cells; and what those are."""
     import numpy as np
 
     from hasama.generators.sampling import (
-        centre_of,
-        codes_of,
         crossed,
+        generate_from_w,
         is_styled,
         labels_of_seeds,
         latents_of_seeds,
+        mean_w,
         midway,
-        paint_codes,
+        to_w,
         truncate,
     )
 
-    def codes(seeds: list[int]) -> Any:
-        found = codes_of(
-            painter, latents_of_seeds(seeds, painter.latent_size), labels_of_seeds(painter, seeds, label)
+    def w(seeds: list[int]) -> Any:
+        found = to_w(
+            generator, latents_of_seeds(seeds, generator.latent_size), labels_of_seeds(generator, seeds, label)
         )
-        return truncate(found, centre_of(painter), truncation)
+        return truncate(found, mean_w(generator), truncation)
 
-    def painted(codes: Any, seeds: list[int]) -> Any:
-        return np.concatenate(list(paint_codes(painter, codes, labels_of_seeds(painter, seeds, label))))
+    def painted(w: Any, seeds: list[int]) -> Any:
+        return np.concatenate(list(generate_from_w(generator, w, labels_of_seeds(generator, seeds, label))))
 
-    (row_seeds, column_seeds), (rows, columns) = seeds, map(codes, seeds)
-    if is_styled(painter.network):
-        chosen = _layers(layers or "coarse", painter.network.style_layers)
-        cells = crossed(rows, columns, chosen, painter.network.style_layers)
+    (row_seeds, column_seeds), (rows, columns) = seeds, map(w, seeds)
+    if is_styled(generator.network):
+        chosen = _layers(layers or "coarse", generator.network.style_layers)
+        cells = crossed(rows, columns, chosen, generator.network.style_layers)
         told = f"each cell is its row's picture, with the styles of layers {_listed(chosen)} from its column's."
     else:
         cells = midway(rows, columns)
@@ -175,24 +178,26 @@ def directions(
     """
     if not (1 <= count <= 100 and 1 <= samples <= 100 and 0 < reach <= 100 and seed >= 0):
         raise HasamaError("--count and --samples take 1 to 100, --reach up to 100, --seed at least 0.")
-    out = _picture_place(out, run, "directions.png", folder=True)
-    painter = painter_of(run, device)
+    out = picture_place(out, run, "directions.png", folder=True)
+    generator = open_generator(run, device)
 
     from hasama.cli.terminal import say
     from hasama.generators.directions import find_directions
     from hasama.generators.sampling import is_styled
     from hasama.pictures.images import save_picture
 
-    found = find_directions(painter, count, label, seed)
-    strips = _strips(painter, found.steps, samples, reach, seed, label)
+    found = find_directions(generator, count, label, seed)
+    strips = _strips(generator, found.steps, samples, reach, seed, label)
     if out.suffix:
         save_picture(_stacked(strips), out)
     else:
         for number, strip in enumerate(strips):
             save_picture(strip, out / f"direction-{number}.png")
     file = out.with_suffix(".safetensors") if out.suffix else out / "directions.safetensors"
-    _save_tensors(file, {"directions": found.steps, "shares": found.shares}, {})
-    what = "of w" if is_styled(painter.network) else "of what the first layer makes of the latents"
+    from hasama.generators.generator_file import save_tensors
+
+    save_tensors(file, {"directions": found.steps, "shares": found.shares}, {})
+    what = "of w" if is_styled(generator.network) else "of what the first layer makes of the latents"
     say(f"Shares of the variance {what}:")
     for number, share in enumerate(found.shares.tolist()):
         say(f"  direction {number}  {100 * share:5.1f} %")
@@ -201,23 +206,23 @@ def directions(
 
 
 def _strips(
-    painter: "Painter", steps: Any, samples: int, reach: float, seed: int, label: str | None
+    generator: "TrainedGenerator", steps: Any, samples: int, reach: float, seed: int, label: str | None
 ) -> list["Image"]:
     """For each direction a grid: a row for each sample."""
     import numpy as np
     import torch
 
-    from hasama.generators.sampling import codes_of, draw_latents, labels_for, paint_codes
+    from hasama.generators.sampling import draw_latents, generate_from_w, labels_for, to_w
     from hasama.pictures.images import grid
 
-    labels = labels_for(painter, samples, label)
-    codes = codes_of(painter, draw_latents(seed, samples, painter.latent_size), labels)
+    labels = labels_for(generator, samples, label)
+    w = to_w(generator, draw_latents(seed, samples, generator.latent_size), labels)
     ways = torch.linspace(-reach, reach, STEPS_ASIDE)[:, None]
     labels = None if labels is None else labels.repeat_interleave(STEPS_ASIDE)
     strips = []
     for step in steps:
-        moved = (codes[:, None] + ways * step).flatten(0, 1)  # [samples, 7, W] -> [samples * 7, W]
-        strips.append(grid(np.concatenate(list(paint_codes(painter, moved, labels))), STEPS_ASIDE))
+        moved = (w[:, None] + ways * step).flatten(0, 1)  # [samples, 7, W] -> [samples * 7, W]
+        strips.append(grid(np.concatenate(list(generate_from_w(generator, moved, labels))), STEPS_ASIDE))
     return strips
 
 

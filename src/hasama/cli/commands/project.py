@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import painter_of
+from hasama.cli.arguments import open_generator
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, use_threads
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
-    from hasama.generators.generator_file import Painter
-    from hasama.generators.projection import Guess
+    from hasama.generators.generator_file import TrainedGenerator
+    from hasama.generators.projection import ProjectionStep
     from hasama.shapes import Images
-from hasama.cli.arguments import _picture_place
-from hasama.generators.generator_file import _save_tensors
+from hasama.cli.arguments import picture_place
 
 # --- projection -----------------------------------------------------------------------------------
 
@@ -53,7 +52,7 @@ def project(
     seed
         Of the random pictures that the search starts from.
     out
-        The picture, its projection and the difference side by side; the codes are written beside it.
+        The picture, its projection and the difference side by side; the w are written beside it.
         Default: PHOTO-projected.png in the run's folder.
     device
         auto, cpu, cuda, ...
@@ -62,53 +61,60 @@ def project(
     """
     if not 0 <= steps <= 1_000_000 or seed < 0:
         raise HasamaError("--steps takes 0 to 1000000, --seed at least 0.")
-    out = _picture_place(out, run, f"{photo.stem}-projected.png")
+    out = picture_place(out, run, f"{photo.stem}-projected.png")
     if out.resolve() == photo.resolve():
         raise HasamaError(f"{out} is the picture itself: choose another --out.")
     use_threads(threads)
-    painter = painter_of(run, device)
+    generator = open_generator(run, device)
 
     from hasama.cli.progress import watch_projecting
     from hasama.generators.projection import best_of, space_of
     from hasama.generators.projection import project as projecting
     from hasama.generators.sampling import labels_for
 
-    labels_for(painter, 1, label)
-    space = space_of(painter, space)
-    wanted = _wanted(photo, painter, fit)
-    first: list[Guess] = []
+    labels_for(generator, 1, label)
+    space = space_of(generator, space)
+    wanted = _wanted(photo, generator, fit)
+    first: list[ProjectionStep] = []
     with asked_to_stop() as asked:
-        guesses = watch_projecting(projecting(painter, wanted, steps, space, label, seed))
-        best = best_of(_noting_first(guesses, first), asked)
+        steps_made = watch_projecting(projecting(generator, wanted, steps, space, label, seed))
+        best = best_of(_noting_first(steps_made, first), asked)
         interrupted = asked()
-    _keep(painter, wanted, first[0], best, space, out)
+    _keep(generator, wanted, first[0], best, space, out)
     return INTERRUPTED if interrupted else 0
 
 
-def _noting_first(guesses: Any, first: list["Guess"]) -> Any:
-    for guess in guesses:
+def _noting_first(steps_made: Any, first: list["ProjectionStep"]) -> Any:
+    for step_made in steps_made:
         if not first:
-            first.append(guess)
-        yield guess
+            first.append(step_made)
+        yield step_made
 
 
-def _wanted(photo: Path, painter: "Painter", fit: str) -> "Images":
+def _wanted(photo: Path, generator: "TrainedGenerator", fit: str) -> "Images":
     """The photo as the generator would have painted it."""
     import numpy as np
 
     from hasama.pictures.images import as_channels, fit_picture, open_picture, to_images
 
-    assert painter.recipe is not None, "what a file holds has a recipe"
+    assert generator.recipe is not None, "what a file holds has a recipe"
     try:
         picture = open_picture(photo)
     except HasamaError as error:
         raise HasamaError(f"Cannot read {photo}: {error}.") from error
-    picture = fit_picture(as_channels(picture, painter.channels), painter.recipe.resolution, fit)
-    return to_images(np.array(picture).reshape(1, *painter.recipe.resolution, painter.channels))
+    picture = fit_picture(as_channels(picture, generator.channels), generator.recipe.resolution, fit)
+    return to_images(np.array(picture).reshape(1, *generator.recipe.resolution, generator.channels))
 
 
-def _keep(painter: "Painter", wanted: "Images", first: "Guess", best: "Guess", space: str, out: Path) -> None:
-    """Write the three pictures and the codes; say how near they are."""
+def _keep(
+    generator: "TrainedGenerator",
+    wanted: "Images",
+    first: "ProjectionStep",
+    best: "ProjectionStep",
+    space: str,
+    out: Path,
+) -> None:
+    """Write the three pictures and the w; say how near they are."""
     import math
 
     import numpy as np
@@ -118,15 +124,17 @@ def _keep(painter: "Painter", wanted: "Images", first: "Guess", best: "Guess", s
 
     photo, projected = to_pixels(wanted)[0], to_pixels(best.image)[0]
     difference = np.abs(photo.astype(np.int16) - projected).astype(np.uint8)
-    if painter.channels == 4:
+    if generator.channels == 4:
         difference[..., 3] = 255
     save_picture(grid(np.stack([photo, projected, difference]), 3, smallest=128), out)
-    label = None if best.label is None else painter.classes[best.label]
+    label = None if best.label is None else generator.classes[best.label]
     about = {"space": space, "step": best.step, "steps": best.steps, "label": label, "losses": best.losses}
     file = out.with_suffix(".safetensors")
-    _save_tensors(file, {"codes": best.codes}, about)
+    from hasama.generators.generator_file import save_tensors
+
+    save_tensors(file, {"w": best.w}, about)
     psnr = 10 * math.log10(4 / max(best.losses["pixels"], 1e-10))
     told = ", ".join(f"{name} {value:.4g} (at first {first.losses[name]:.4g})" for name, value in best.losses.items())
     say(f"{out}: the picture, its projection{f' as {label}' if label else ''}, and their difference")
     say(f"  step {best.step} of {best.steps}: {told}; {psnr:.1f} dB")
-    say(f"  codes in {space}: {file}")
+    say(f"  w in {space}: {file}")

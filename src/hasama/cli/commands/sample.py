@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hasama.cli.arguments import _beside, check_truncation, numbers_of, painter_of
+from hasama.cli.arguments import beside, check_truncation, numbers_of, open_generator
 from hasama.errors import HasamaError
 
 
@@ -52,36 +52,36 @@ def sample(
     numbers = None if seeds is None else numbers_of(seeds, "--seeds")
     called = f"{seed}" if seeds is None else _short(seeds)
     called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
-    out = out or _beside(run, f"samples-{called}.png")
+    out = out or beside(run, f"samples-{called}.png")
     if out.suffix:
         from hasama.pictures.images import picture_format
 
         picture_format(out)
-    painter = painter_of(run, device)
+    generator = open_generator(run, device)
 
     from itertools import chain
 
     from hasama.generators.sampling import (
         draw_latents,
+        generate,
+        generate_all,
         labels_for,
         labels_of_seeds,
         latents_of_seeds,
-        paint,
-        paint_all,
     )
     from hasama.pictures.images import grid, save_picture, to_picture
 
     if numbers is None:
-        latents, labels = draw_latents(seed, count, painter.latent_size), labels_for(painter, count, label)
+        latents, labels = draw_latents(seed, count, generator.latent_size), labels_for(generator, count, label)
         names = (f"seed{seed}-{number:06d}" for number in range(count))
     else:
-        latents = latents_of_seeds(numbers, painter.latent_size)
-        labels, names = labels_of_seeds(painter, numbers, label), (f"seed{number:04d}" for number in numbers)
+        latents = latents_of_seeds(numbers, generator.latent_size)
+        labels, names = labels_of_seeds(generator, numbers, label), (f"seed{number:04d}" for number in numbers)
     if out.suffix:
-        save_picture(grid(paint_all(painter, latents, labels, truncation), columns), out)
+        save_picture(grid(generate_all(generator, latents, labels, truncation), columns), out)
         say(f"{len(latents)} pictures in {out}")
         return 0
-    painted = chain.from_iterable(paint(painter, latents, labels, truncation))
+    painted = chain.from_iterable(generate(generator, latents, labels, truncation))
     for name, one in zip(names, painted, strict=True):
         save_picture(to_picture(one), out / f"{name}.png")
     say(f"{len(latents)} pictures in the folder {out}")
@@ -140,25 +140,25 @@ def interpolate(
             "--count takes 1 to 400, --stops 1 to 1000, --seconds up to 3600, --fps 1 to 120, --seed at least 0."
         )
     check_truncation(truncation)
-    out = out or _beside(run, "walk.mp4" if find_spec("imageio_ffmpeg") else "walk.gif")
+    out = out or beside(run, "walk.mp4" if find_spec("imageio_ffmpeg") else "walk.gif")
 
     from hasama.cli.terminal import say
     from hasama.pictures.video import check_ending, save_film
 
     check_ending(out)
-    painter = painter_of(run, device)
+    generator = open_generator(run, device)
 
     import torch
 
-    from hasama.generators.sampling import labels_for, paint_all, walk
+    from hasama.generators.sampling import generate_all, interpolate, labels_for
     from hasama.pictures.images import grid
 
     frames = max(2, round(seconds * fps))
-    walks = torch.stack([walk(seed + n, stops, frames, painter.latent_size) for n in range(count)], 1)
-    labels = labels_for(painter, count, label)
+    walks = torch.stack([interpolate(seed + n, stops, frames, generator.latent_size) for n in range(count)], 1)
+    labels = labels_for(generator, count, label)
 
     # walks: [frames, count, Z]
-    film = (grid(paint_all(painter, latents, labels, truncation), smallest=128) for latents in walks)
+    film = (grid(generate_all(generator, latents, labels, truncation), smallest=128) for latents in walks)
     save_film(film, out, fps)
     say(f"{frames} frames in {out}")
     return 0

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hasama.cli.arguments import painter_of
+from hasama.cli.arguments import open_generator
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def export(
     out = out or trained.file.parent / "export"
     check_folder(out)
     if onnx or both:
-        difference = save_onnx(trained.painter, out / ONNX, header_of(trained.file))
+        difference = save_onnx(trained.generator, out / ONNX, header_of(trained.file))
         say(f"{out / ONNX}: takes any batch; its pictures differ from torch's by at most {difference:.1e}")
     if safetensors or both:
         write_folder(trained, out, license, onnx=onnx or both)
@@ -108,5 +108,5 @@ def _trained(run: Path) -> "Trained":
     from hasama.runs.folder import Run
     from hasama.sharing.model_card import Trained
 
-    painter = painter_of(run, "cpu")
-    return Trained(Run(run).generator, painter, Run(run)) if run.is_dir() else Trained(run, painter)
+    generator = open_generator(run, "cpu")
+    return Trained(Run(run).generator, generator, Run(run)) if run.is_dir() else Trained(run, generator)

@@ -201,13 +201,15 @@ def _sample_jobs(job: "Job", count: int) -> list["Job"]:
 
     import numpy as np
 
-    from hasama.cli.arguments import painter_of
-    from hasama.generators.sampling import draw_latents, labels_for, paint_all
+    from hasama.cli.arguments import open_generator
+    from hasama.generators.sampling import draw_latents, generate_all, labels_for
     from hasama.pictures.images import grid
     from hasama.style.canvas.pictures import from_pixels
 
-    painter = painter_of(job.content, "cpu")
-    pixels = paint_all(painter, draw_latents(job.recipe.seed, count, painter.latent_size), labels_for(painter, count))
+    generator = open_generator(job.content, "cpu")
+    pixels = generate_all(
+        generator, draw_latents(job.recipe.seed, count, generator.latent_size), labels_for(generator, count)
+    )
     if job.out.suffix:
         together = np.asarray(grid(pixels, smallest=1, gap=0))
         return [job._replace(ready=from_pixels(together[..., None] if together.ndim == 2 else together))]

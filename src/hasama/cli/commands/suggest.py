@@ -1,26 +1,20 @@
 """hasama suggest: which recipe for these pictures on this machine?"""
 
 import shlex
-from collections import deque
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.commands.train import usual_place
+from hasama.cli.arguments import free_run_place, read_pictures
 from hasama.cli.flags import use_threads
 from hasama.errors import HasamaError
 from hasama.presets import train_command
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
-    from hasama.pictures.cache import Reading
     from hasama.pictures.dataset import Pictures
     from hasama.runs.pace import Pace
     from hasama.tuning.suggest import Reason
     from hasama.tuning.survey import Machine
-
-
-# --- suggest --------------------------------------------------------------------------------------
 
 
 def suggest(
@@ -70,7 +64,7 @@ def suggest(
     if headers is None:
         raise HasamaError(f"No file in {source} is a picture that can be read:  hasama images {shlex.quote(source)}")
     form, reasons = choose_form(headers, machine, size)
-    pictures = _read(Reading(source, Form.of(form)), quiet=json)
+    pictures = read_pictures(Reading(source, Form.of(form)), quiet=json)
     if not json:
         say(pictures.report.text())
     told = _propose(source, form, reasons, pictures, machine, hours)
@@ -81,16 +75,6 @@ def suggest(
     else:
         _show(told, hours)
     return 0
-
-
-def _read(reading: "Reading", quiet: bool) -> "Pictures":
-    from hasama.cli.progress import watch_scan
-
-    if quiet:
-        deque(reading.scan(), maxlen=0)
-    else:
-        watch_scan(reading.scan())
-    return reading.pictures()
 
 
 def _propose(
@@ -130,7 +114,7 @@ def _propose(
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
     """A recipe, its command, and what it takes."""
     return {
-        "command": train_command(source, recipe, preset, _free_place(source, preset)),
+        "command": train_command(source, recipe, preset, free_run_place(source, preset)),
         "preset": preset,
         "recipe": recipe.to_dict(),
         "images_per_second": round(pace.images_per_second, 2),
@@ -139,14 +123,6 @@ def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, A
         "memory_bytes": pace.memory,
         "timed_steps": pace.steps,
     }
-
-
-def _free_place(source: str, preset: str) -> Path | None:
-    """The run's folder, if another run has that which the command would choose."""
-    from hasama.runs.folder import free_name
-
-    usual = usual_place(source, preset)
-    return None if not usual.exists() else free_name(usual)
 
 
 def _show(told: dict[str, Any], hours: float) -> None:

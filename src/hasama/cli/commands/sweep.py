@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import name_of
+from hasama.cli.arguments import free_run_place, name_of, read_pictures
 from hasama.cli.commands.train import AnyChanges, TrainingFlags
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, use_threads
 from hasama.errors import HasamaError
@@ -16,15 +16,11 @@ from hasama.tuning.search_space import search_space
 if TYPE_CHECKING:
     from hasama.tuning.study import Outcome
     from hasama.tuning.sweep import Event, Sweep
-from hasama.cli.commands.suggest import _free_place, _read
 
 SWEEP_KIMG = 30.0  # of a trial: enough to tell a rate that is far too high or low, and half an hour less than a run
 
 
 TABLE_ROWS = 5
-
-
-# --- sweep ----------------------------------------------------------------------------------------
 
 
 def sweep(
@@ -111,7 +107,7 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     pick_device(device)
     reading = Reading(plan.source, Form.of(plan.recipe))  # before a folder is made for what cannot be
     check_place(plan.out / "best.json")
-    pictures = _read(reading, quiet=False)
+    pictures = read_pictures(reading, quiet=False)
     say(pictures.report.text())
     say(_told(plan, preset))
     with asked_to_stop() as stop:
@@ -122,7 +118,7 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     best = ranked(found)
     if best:
         _table(best[:TABLE_ROWS])
-        place = _free_place(plan.source, preset)
+        place = free_run_place(plan.source, preset)
         say(
             f"  plot         {plan.out / 'sweep.png'}\n"
             f"  best recipe  {plan.out / 'best.json'}\n"

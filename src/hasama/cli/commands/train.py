@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import name_of
+from hasama.cli.arguments import usual_run_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, flags_of, given, use_threads
 from hasama.errors import HasamaError
 from hasama.presets import recipe_named
@@ -69,14 +69,9 @@ def train(
     from hasama.runs.folder import Run
     from hasama.runs.session import Opening
 
-    run = Run(out or usual_place(source, recipe))
+    run = Run(out or usual_run_place(source, recipe))
     _check_machine(device, threads, tensorboard)
     return _train(Opening.of(source, chosen, run, asked)._replace(threads=threads), device, tensorboard)
-
-
-def usual_place(source: str, recipe: str) -> Path:
-    """Where a run is put that is given no other place."""
-    return Path("runs") / f"{name_of(source)}-{recipe}"
 
 
 def resume(
@@ -160,7 +155,9 @@ def _told(opening: Any, start: int) -> str:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
     report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
     told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
-    like = f"\nIt begins with the weights of {recipe.like} (see {run.inherited.name})." if recipe.like else ""
+    like = (
+        f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
+    )
     return f"{report}\n{told} Ctrl-C saves and stops.{like}"
 
 

@@ -52,12 +52,12 @@ class Generator(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.doublings = nn.Sequential(*map(doubling, inner, inner[1:]))
-        self.paint = nn.ConvTranspose2d(inner[-1], channels, 4, 2, 1, bias=False)
+        self.to_rgb = nn.ConvTranspose2d(inner[-1], channels, 4, 2, 1, bias=False)
         self.apply(small_normal)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         seed = self.conditioned(latents, labels)[:, :, None, None]  # [N, Z] -> [N, Z, 1, 1]
-        return torch.tanh(cut(self.paint(self.doublings(self.spread(seed))), self.resolution))
+        return torch.tanh(cut(self.to_rgb(self.doublings(self.spread(seed))), self.resolution))
 
 
 def doubling(before: int, after: int) -> nn.Sequential:
@@ -77,13 +77,13 @@ class Discriminator(nn.Module):
         last = (resolution[0] >> steps, resolution[1] >> steps)
         first = nn.Sequential(nn.Conv2d(channels, inner[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True))
         self.halvings = nn.Sequential(first, *(halving(a, b, batch_norm) for a, b in itertools.pairwise(inner)))
-        self.judge = nn.Conv2d(inner[-1], 1, last)
+        self.logit = nn.Conv2d(inner[-1], 1, last)
         self.projection = Projection(inner[-1], classes)
         self.apply(small_normal)
 
     def forward(self, images: Images, labels: Labels | None = None) -> torch.Tensor:
         features = self.halvings(images)
-        return self.judge(features).flatten() + self.projection(features.sum((2, 3)), labels)  # [N, F, h, w] -> [N]
+        return self.logit(features).flatten() + self.projection(features.sum((2, 3)), labels)  # [N, F, h, w] -> [N]
 
 
 def halving(before: int, after: int, batch_norm: bool) -> nn.Sequential:

@@ -64,9 +64,9 @@ class Discriminator(nn.Module):
             *(nn.Linear(4 * width, 2 * width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
             *(nn.Linear(2 * width, width), nn.LeakyReLU(0.2, inplace=True), Dropout(dropout)),
         )
-        self.judge = nn.Linear(width, 1)
+        self.logit = nn.Linear(width, 1)
         self.projection = Projection(width, classes)
 
     def forward(self, images: Images, labels: Labels | None = None) -> torch.Tensor:
         features = self.layers(images.flatten(1))  # [N, C, H, W] -> [N, C*H*W] -> [N, F]
-        return self.judge(features).flatten() + self.projection(features, labels)
+        return self.logit(features).flatten() + self.projection(features, labels)

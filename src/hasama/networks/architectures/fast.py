@@ -113,7 +113,7 @@ class Generator(nn.Module):
             {str(to): Excitation(widths[to - reach], widths[to], smallest) for to in range(reach, len(widths))}
         )
         self.reach = reach
-        self.paint = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.to_rgb = nn.Conv2d(widths[-1], channels, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.normal_(module.weight, 0.0, 0.02)
@@ -126,7 +126,7 @@ class Generator(nn.Module):
             if str(level) in self.excitations:
                 large = large * self.excitations[str(level)](maps[level - self.reach])
             maps.append(large)
-        return torch.tanh(self.paint(maps[-1]))
+        return torch.tanh(self.to_rgb(maps[-1]))
 
 
 class Halving(nn.Module):
@@ -148,12 +148,12 @@ class Discriminator(nn.Module):
 
     def __init__(self, smallest: tuple[int, int], channels: int, classes: int, widths: list[int]) -> None:
         super().__init__()
-        self.look = nn.Conv2d(channels, widths[-2], 4, 2, 1)
+        self.from_rgb = nn.Conv2d(channels, widths[-2], 4, 2, 1)
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(len(widths) - 2, 0, -1):
             self.stages[f"level{level}"] = Halving(widths[level], widths[level - 1])
         self.last = nn.Conv2d(widths[0], widths[0], 1)
-        self.judge = nn.Conv2d(widths[0], 1, smallest)
+        self.logit = nn.Conv2d(widths[0], 1, smallest)
         self.projection = Projection(widths[0], classes)
         drawn = len(widths) - 2  # level of what is drawn: half the picture's size
         kept = min(KEPT, drawn)
@@ -166,11 +166,11 @@ class Discriminator(nn.Module):
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
         maps = self.inwards(images, None)
         features = F.leaky_relu(self.last(maps), 0.2)
-        return self.judge(features).flatten() + self.projection(features.mean((2, 3)), labels)
+        return self.logit(features).flatten() + self.projection(features.mean((2, 3)), labels)
 
     def inwards(self, images: Images, until: str | None) -> Maps:
         """The maps before the stage `until`, or after all."""
-        maps = F.leaky_relu(self.look(images), 0.2)
+        maps = F.leaky_relu(self.from_rgb(images), 0.2)
         for name, stage in self.stages.items():
             if name == until:
                 break
@@ -195,7 +195,7 @@ class Drawing(nn.Module):
                 for a, b in zip([width, *sizes[1:]], sizes[1:], strict=False)
             )
         )
-        self.paint = nn.Conv2d(sizes[-1] if doublings else width, channels, 3, padding=1)
+        self.to_rgb = nn.Conv2d(sizes[-1] if doublings else width, channels, 3, padding=1)
 
     def forward(self, maps: Maps) -> Maps:
-        return torch.tanh(self.paint(self.doublings(maps)))
+        return torch.tanh(self.to_rgb(self.doublings(maps)))

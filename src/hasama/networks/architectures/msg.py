@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hasama.networks.architectures.progressive import ROOT2, Judge, Maps, Start, Up
+from hasama.networks.architectures.progressive import ROOT2, Head, Maps, Start, Up
 from hasama.networks.layers import channels_at, doublings, equalised
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Labels, Latents, Pyramid, Views
@@ -57,15 +57,15 @@ class Generator(nn.Module):
         super().__init__()
         self.start = Start(latent_size, classes, widths[0], smallest)
         self.stages = nn.ModuleList(Up(a, b) for a, b in itertools.pairwise(widths))
-        self.paints = nn.ModuleList(equalised(nn.Conv2d(width, channels, 1)) for width in widths)
+        self.to_rgbs = nn.ModuleList(equalised(nn.Conv2d(width, channels, 1)) for width in widths)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Views:
         maps = [self.start(latents, labels)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         if not self.training:
-            return self.paints[-1](maps[-1])
-        return tuple(paint(map_) for paint, map_ in zip(self.paints, maps, strict=True))[::-1]
+            return self.to_rgbs[-1](maps[-1])
+        return tuple(to_rgb(map_) for to_rgb, map_ in zip(self.to_rgbs, maps, strict=True))[::-1]
 
 
 class Join(nn.Module):
@@ -87,16 +87,16 @@ class Discriminator(nn.Module):
     def __init__(self, smallest: tuple[int, int], channels: int, classes: int, widths: list[int]) -> None:
         super().__init__()
         steps = len(widths) - 1
-        self.look = equalised(nn.Conv2d(channels, widths[-1], 1), ROOT2)
+        self.from_rgb = equalised(nn.Conv2d(channels, widths[-1], 1), ROOT2)
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(steps, 0, -1):
             self.stages[f"level{level}"] = Join(widths[level], channels, widths[level - 1])
         self.last = equalised(nn.Conv2d(widths[0] + channels, widths[0], 1), ROOT2)
-        self.judge = Judge(widths[0], smallest, classes)
+        self.head = Head(widths[0], smallest, classes)
 
     def forward(self, views: Pyramid, labels: Labels | None = None) -> Tensor:
-        maps = F.leaky_relu(self.look(views[0]), 0.2)
+        maps = F.leaky_relu(self.from_rgb(views[0]), 0.2)
         for stage, picture in zip(self.stages.values(), views, strict=False):
             maps = stage(maps, picture)
         joined = torch.cat([maps, views[-1].to(maps.dtype)], 1)
-        return self.judge(F.leaky_relu(self.last(joined), 0.2), labels)
+        return self.head(F.leaky_relu(self.last(joined), 0.2), labels)

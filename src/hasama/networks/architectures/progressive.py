@@ -171,16 +171,16 @@ class Generator(nn.Module):
         self.growth = Growth(len(widths) - 1, grow_images)
         self.start = Start(latent_size, classes, widths[0], smallest)
         self.stages = nn.ModuleList(Up(a, b) for a, b in itertools.pairwise(widths))
-        self.paints = nn.ModuleList(equalised(nn.Conv2d(width, channels, 1)) for width in widths)
+        self.to_rgbs = nn.ModuleList(equalised(nn.Conv2d(width, channels, 1)) for width in widths)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         level, share = self.growth.position()
         maps = before = self.start(latents, labels)
         for stage in self.stages[:level]:
             before, maps = maps, stage(maps)
-        picture = self.paints[level](maps).float()
+        picture = self.to_rgbs[level](maps).float()
         if share < 1:
-            picture = torch.lerp(twice(self.paints[level - 1](before).float()), picture, share)
+            picture = torch.lerp(twice(self.to_rgbs[level - 1](before).float()), picture, share)
         if not self.training:
             for _ in range(self.growth.steps - level):
                 picture = twice(picture)
@@ -198,11 +198,11 @@ class Discriminator(nn.Module):
         self.growth = Growth(steps, grow_images)
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(steps, -1, -1):
-            stage = nn.ModuleDict({"look": equalised(nn.Conv2d(channels, widths[level], 1), ROOT2)})
+            stage = nn.ModuleDict({"from_rgb": equalised(nn.Conv2d(channels, widths[level], 1), ROOT2)})
             if level:
                 stage["down"] = Down(widths[level], widths[level - 1])
             self.stages[f"level{level}"] = stage
-        self.judge = Judge(widths[0], smallest, classes)
+        self.head = Head(widths[0], smallest, classes)
 
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
         level, share = self.growth.position()
@@ -211,7 +211,7 @@ class Discriminator(nn.Module):
             maps = self._stage(now)["down"](maps)
             if now == level and share < 1:
                 maps = torch.lerp(self._seen(F.avg_pool2d(images, 2), level - 1), maps, share)
-        return self.judge(maps, labels)
+        return self.head(maps, labels)
 
     def _stage(self, level: int) -> nn.ModuleDict:
         stage = self.stages[f"level{level}"]
@@ -219,10 +219,10 @@ class Discriminator(nn.Module):
         return stage
 
     def _seen(self, images: Maps, level: int) -> Maps:
-        return F.leaky_relu(self._stage(level)["look"](images), 0.2)
+        return F.leaky_relu(self._stage(level)["from_rgb"](images), 0.2)
 
 
-class Judge(nn.Module):
+class Head(nn.Module):
     """The smallest maps [N, C, h, w] -> logits, knowing how much the pictures of the batch differ."""
 
     def __init__(self, width: int, smallest: tuple[int, int], classes: int) -> None:
@@ -230,10 +230,10 @@ class Judge(nn.Module):
         self.compare = MinibatchStd()
         self.conv = equalised(nn.Conv2d(width + 1, width, 3, padding=1), ROOT2)
         self.gather = equalised(nn.Conv2d(width, width, smallest), ROOT2)
-        self.judge = equalised(nn.Linear(width, 1))
+        self.logit = equalised(nn.Linear(width, 1))
         self.projection = Projection(width, classes)
 
     def forward(self, maps: Maps, labels: Labels | None) -> Tensor:
         maps = F.leaky_relu(self.conv(self.compare(maps)), 0.2)
         features = F.leaky_relu(self.gather(maps), 0.2).flatten(1)  # [N, C, h, w] -> [N, C]
-        return self.judge(features).flatten() + self.projection(features, labels)
+        return self.logit(features).flatten() + self.projection(features, labels)

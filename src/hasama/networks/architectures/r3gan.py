@@ -98,7 +98,7 @@ class Generator(nn.Module):
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
         self.stages = nn.ModuleList(nn.Sequential(*(Block(w, total) for _ in range(blocks))) for w in widths)
         self.narrow = nn.ModuleList(_scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
-        self.paint = _scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), 2 * (channels / widths[-1]) ** 0.5)
+        self.to_rgb = _scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), 2 * (channels / widths[-1]) ** 0.5)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         weights = self.weigh(self.conditioned(latents, labels))
@@ -106,7 +106,7 @@ class Generator(nn.Module):
         maps = self.stages[0](maps.contiguous(memory_format=torch.channels_last))
         for narrow, stage in zip(self.narrow, self.stages[1:], strict=True):
             maps = stage(F.interpolate(narrow(maps), scale_factor=2, mode="bilinear", align_corners=False))
-        return self.paint(maps)
+        return self.to_rgb(maps)
 
 
 class Discriminator(nn.Module):
@@ -117,7 +117,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         total = blocks * len(widths)
-        self.look = _scaled(nn.Conv2d(channels, widths[-1], 4, 2, 1))
+        self.from_rgb = _scaled(nn.Conv2d(channels, widths[-1], 4, 2, 1))
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(len(widths) - 1, -1, -1):
             inside = [Block(widths[level], total) for _ in range(blocks)]
@@ -125,12 +125,12 @@ class Discriminator(nn.Module):
                 inside += [nn.AvgPool2d(2), _scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
             self.stages[f"level{level}"] = nn.Sequential(*inside)
         self.gather = _scaled(nn.Conv2d(widths[0], widths[0], smallest, groups=widths[0], bias=False))
-        self.judge = _scaled(nn.Linear(widths[0], 1))
+        self.logit = _scaled(nn.Linear(widths[0], 1))
         self.projection = Projection(widths[0], classes)
 
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
-        maps = self.look(images)
+        maps = self.from_rgb(images)
         for stage in self.stages.values():
             maps = stage(maps)
         features = self.gather(maps).flatten(1)  # [N, C, 4, 4] -> [N, C]
-        return self.judge(features).flatten() + self.projection(features, labels)
+        return self.logit(features).flatten() + self.projection(features, labels)

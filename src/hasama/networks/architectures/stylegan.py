@@ -166,7 +166,7 @@ class StyledLayer(nn.Module):
         return F.leaky_relu(maps + added.to(maps.dtype), 0.2) * math.sqrt(2)
 
 
-class Paint(nn.Module):
+class ToRGB(nn.Module):
     """Colours from maps, added to the picture so far: the skip generator, figure 7b."""
 
     def __init__(self, before: int, channels: int, style_size: int) -> None:
@@ -198,13 +198,13 @@ class Generator(nn.Module):
         self.mapping = mapping
         self.style_layers, self.style_mixing = 2 * len(widths), style_mixing
         self.start = nn.Parameter(torch.randn(1, widths[0], *smallest))
-        self.layers, self.paints = nn.ModuleList(), nn.ModuleList()
+        self.layers, self.to_rgbs = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
             size = smallest[0] << level, smallest[1] << level
             if level:
                 self.layers.append(StyledLayer(widths[level - 1], width, style_size, size, doubles=True))
             self.layers.append(StyledLayer(width, width, style_size, size, doubles=False))
-            self.paints.append(Paint(width, channels, style_size))
+            self.to_rgbs.append(ToRGB(width, channels, style_size))
         self.register_buffer("mean_style", torch.zeros(style_size))
         self.register_buffer("mean_path", torch.zeros(()))
 
@@ -229,11 +229,11 @@ class Generator(nn.Module):
     def synthesis(self, styles: Styles) -> Images:
         maps = self.start.expand(styles.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         maps, picture = self.layers[0](maps, styles[:, 0]), None
-        for level, paint in enumerate(self.paints):
+        for level, to_rgb in enumerate(self.to_rgbs):
             if level:
                 maps = self.layers[2 * level - 1](maps, styles[:, 2 * level - 1])
                 maps = self.layers[2 * level](maps, styles[:, 2 * level])
-            picture = paint(maps, styles[:, 2 * level + 1], picture)
+            picture = to_rgb(maps, styles[:, 2 * level + 1], picture)
         assert picture is not None
         return picture
 
@@ -276,19 +276,19 @@ class Discriminator(nn.Module):
     def __init__(self, smallest: tuple[int, int], channels: int, classes: int, widths: list[int]) -> None:
         super().__init__()
         last, root2 = widths[0], math.sqrt(2)
-        self.look = equalised(nn.Conv2d(channels, widths[-1], 1), root2)
+        self.from_rgb = equalised(nn.Conv2d(channels, widths[-1], 1), root2)
         levels = range(len(widths) - 1, 0, -1)  # named by their size, so that larger networks have them too
         self.stages = nn.ModuleDict({f"level{k}": Residual(widths[k], widths[k - 1]) for k in levels})
         self.compare = MinibatchStd()
         self.last = equalised(nn.Conv2d(last + 1, last, 3, padding=1), root2)
         self.gather = equalised(nn.Linear(last * smallest[0] * smallest[1], last), root2)
-        self.judge = equalised(nn.Linear(last, 1))
+        self.logit = equalised(nn.Linear(last, 1))
         self.projection = Projection(last, classes)
 
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
-        maps = F.leaky_relu(self.look(images), 0.2)
+        maps = F.leaky_relu(self.from_rgb(images), 0.2)
         for stage in self.stages.values():
             maps = stage(maps)
         maps = F.leaky_relu(self.last(self.compare(maps)), 0.2)
         features = F.leaky_relu(self.gather(maps.flatten(1)), 0.2)  # [N, C, 4, 4] -> [N, C]
-        return self.judge(features).flatten() + self.projection(features, labels)
+        return self.logit(features).flatten() + self.projection(features, labels)

@@ -10,7 +10,7 @@ from hasama.shapes import Images, Weighting
 from hasama.style.canvas.tiles import Tile
 from hasama.style.methods.losses import Distance, squared_error, total_variation
 from hasama.style.methods.moments import Moments
-from hasama.style.methods.targets import Masks, _add_up, _tile_moments
+from hasama.style.methods.targets import Masks, add_moments, tile_moments
 
 Slope = tuple[Tensor | None, Tensor | None]
 """The derivatives of the style loss by a layer's moments: by the sum [C] and by the sum of outer products [C, C]."""
@@ -25,12 +25,12 @@ class Region(NamedTuple):
     """None: the whole canvas."""
 
 
-class Still(NamedTuple):
-    """What parts of a film's picture should keep still, and how still."""
+class TemporalTarget(NamedTuple):
+    """What parts of a film's picture should keep temporal_target, and how temporal_target."""
 
     weight: float
     wanted: Images
-    trust: Weighting
+    confidence: Weighting
     """Where `wanted` is known, 0 to 1."""
 
 
@@ -43,7 +43,7 @@ class Objective(NamedTuple):
     """{layer: (weight, wanted activations [1, C, h, w])}"""
     regions: list[Region]
     tv_weight: float
-    still: Still | None = None
+    temporal_target: TemporalTarget | None = None
 
     def weight_of(self, name: str) -> float:
         """What a layer's distance, such as 'style relu1_1', is multiplied by, in all regions together."""
@@ -53,7 +53,7 @@ class Objective(NamedTuple):
         return sum(region.distances[layer][0] for region in self.regions)
 
 
-class Judgement(NamedTuple):
+class LossAndGradient(NamedTuple):
     """One evaluation."""
 
     losses: dict[str, float]
@@ -70,36 +70,36 @@ class Judgement(NamedTuple):
         return sum(self.losses.values())
 
 
-def judge(objective: Objective, canvas: Images) -> Judgement:
+def loss_and_gradient(objective: Objective, canvas: Images) -> LossAndGradient:
     """The weighted sum of content, style, total variation (and temporal) loss, and its gradient.
 
     Gatys et al. 2016, equation 7. In one piece it reads like the lesson; in tiles the first pass adds up the
     moments without a gradient, the style loss is differentiated by the moments, and the second pass carries
     that slope and the losses that are sums over pixels back to the canvas. Both give the same numbers.
     """
-    book = _Book(objective)
+    tally = _LossTally(objective)
     if len(objective.tiles) == 1:
         leaf = canvas.detach().requires_grad_()
         seen = objective.network(leaf)
         tile = objective.tiles[0]
-        loss = _style(objective, _all_moments(objective, tile, seen), book)
-        loss = loss + _local(objective, canvas, tile, leaf, seen, book)
-        return book.judgement(_gradient(loss, leaf))
+        loss = _style(objective, _all_moments(objective, tile, seen), tally)
+        loss = loss + _local(objective, canvas, tile, leaf, seen, tally)
+        return tally.evaluated(_gradient(loss, leaf))
 
     with torch.no_grad():
         added = _moments_of_tiles(objective, canvas)
-    slopes = _slopes(objective, added, book)
+    slopes = _slopes(objective, added, tally)
     gradient = torch.zeros_like(canvas)
     for tile in objective.tiles:
         leaf = tile.cut(canvas).detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         seen = objective.network(leaf)
-        loss = _local(objective, canvas, tile, leaf, seen, book)
+        loss = _local(objective, canvas, tile, leaf, seen, tally)
         for slope, here in zip(slopes, _all_moments(objective, tile, seen), strict=True):
             for layer in slope:
                 loss = loss + _along(slope[layer], here[layer])
         del seen
         tile.cut(gradient).add_(_gradient(loss, leaf))
-    return book.judgement(gradient)
+    return tally.evaluated(gradient)
 
 
 def _gradient(loss: Tensor, leaf: Images) -> Images:
@@ -109,7 +109,7 @@ def _gradient(loss: Tensor, leaf: Images) -> Images:
     return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
-class _Book:
+class _LossTally:
     """Adds up what each loss contributes."""
 
     def __init__(self, objective: Objective) -> None:
@@ -120,7 +120,7 @@ class _Book:
         self.layers[name] = self.layers.get(name, 0.0) + value.item()
         return value
 
-    def judgement(self, gradient: Images) -> Judgement:
+    def evaluated(self, gradient: Images) -> LossAndGradient:
         losses: dict[str, float] = {}
         for name, value in self.layers.items():
             kind = name.partition(" ")[0]
@@ -130,22 +130,22 @@ class _Book:
             for name, value in self.layers.items()
             if " " in name
         }
-        return Judgement(losses, self.layers, distances, gradient)
+        return LossAndGradient(losses, self.layers, distances, gradient)
 
 
-def _style(objective: Objective, found: list[dict[str, Moments]], book: _Book) -> Tensor:
+def _style(objective: Objective, found: list[dict[str, Moments]], tally: _LossTally) -> Tensor:
     """The style loss of the canvas's moments, region by region and layer by layer."""
     loss = torch.zeros(())
     for region, here in zip(objective.regions, found, strict=True):
         for layer, (weight, distance) in region.distances.items():
-            loss = loss + book.note(f"style {layer}", weight * distance(here[layer]))
+            loss = loss + tally.note(f"style {layer}", weight * distance(here[layer]))
     return loss
 
 
-def _slopes(objective: Objective, added: list[dict[str, Moments]], book: _Book) -> list[dict[str, Slope]]:
+def _slopes(objective: Objective, added: list[dict[str, Moments]], tally: _LossTally) -> list[dict[str, Slope]]:
     """For each region and layer d(style loss) / d(sum) and d(style loss) / d(sum of outer products)."""
     leaves = [{layer: _leaf(found) for layer, found in here.items()} for here in added]
-    loss = _style(objective, leaves, book)
+    loss = _style(objective, leaves, tally)
     if loss.requires_grad:
         loss.backward()
     return [{layer: (leaf.total.grad, leaf.outer.grad) for layer, leaf in here.items()} for here in leaves]
@@ -167,7 +167,7 @@ def _along(slope: Slope, here: Moments) -> Tensor:
 def _all_moments(objective: Objective, tile: Tile, seen: Features) -> list[dict[str, Moments]]:
     """For each region the moments of a tile's own activations."""
     return [
-        {layer: _tile_moments(tile, seen[layer], layer, region.masks) for layer in region.distances}
+        {layer: tile_moments(tile, seen[layer], layer, region.masks) for layer in region.distances}
         for region in objective.regions
     ]
 
@@ -178,29 +178,31 @@ def _moments_of_tiles(objective: Objective, canvas: Images) -> list[dict[str, Mo
     for tile in objective.tiles:
         here = _all_moments(objective, tile, objective.network(tile.cut(canvas)))
         for region, more in zip(added, here, strict=True):
-            _add_up(region, more)
+            add_moments(region, more)
     return added
 
 
-def _local(objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, seen: Features, book: _Book) -> Tensor:
+def _local(
+    objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, seen: Features, tally: _LossTally
+) -> Tensor:
     """The losses that are sums over places: this tile's part of content, total variation and stillness."""
     loss = leaf.new_zeros(())
     for layer, (weight, wanted) in objective.content.items():
         down, across = tile.place(layer, *wanted.shape[2:])
         error = squared_error(tile.part(seen[layer], layer), wanted[:, :, down, across])
-        loss = loss + book.note(f"content {layer}", weight / wanted.numel() * error)
+        loss = loss + tally.note(f"content {layer}", weight / wanted.numel() * error)
     if objective.tv_weight:
         variation = total_variation(leaf, tile.inner())
-        loss = loss + book.note("tv", objective.tv_weight / canvas.numel() * variation)
-    if objective.still:
-        loss = loss + book.note("temporal", _moved(objective.still, tile, leaf) / canvas.numel())
+        loss = loss + tally.note("tv", objective.tv_weight / canvas.numel() * variation)
+    if objective.temporal_target:
+        loss = loss + tally.note("temporal", _moved(objective.temporal_target, tile, leaf) / canvas.numel())
     return loss
 
 
-def _moved(still: Still, tile: Tile, leaf: Images) -> Tensor:
+def _moved(temporal_target: TemporalTarget, tile: Tile, leaf: Images) -> Tensor:
     """How far the canvas is from the last picture of the film, carried along (Ruder et al. 2016, eq. 7)."""
     inner, own = tile.inner(), tile.own
     here = leaf[:, :, inner.top : inner.bottom, inner.left : inner.right]
-    wanted = still.wanted[:, :, own.top : own.bottom, own.left : own.right]
-    trust = still.trust[own.top : own.bottom, own.left : own.right]
-    return still.weight * (trust * (here - wanted).square()).sum()
+    wanted = temporal_target.wanted[:, :, own.top : own.bottom, own.left : own.right]
+    confidence = temporal_target.confidence[own.top : own.bottom, own.left : own.right]
+    return temporal_target.weight * (confidence * (here - wanted).square()).sum()

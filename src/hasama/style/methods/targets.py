@@ -13,14 +13,14 @@ Masks = dict[str, Tensor]
 """{layer: how much each of its places counts}"""
 
 
-def _tile_moments(tile: Tile, activations: Tensor, layer: str, masks: Masks | None) -> Moments:
+def tile_moments(tile: Tile, activations: Tensor, layer: str, masks: Masks | None) -> Moments:
     own = tile.part(activations, layer)
     if masks is None:
         return moments(own)
     return moments(own, masks[layer][tile.place(layer, *masks[layer].shape)])
 
 
-def _add_up(whole: dict[str, Moments], part: dict[str, Moments]) -> None:
+def add_moments(whole: dict[str, Moments], part: dict[str, Moments]) -> None:
     """Add a tile's moments to those of the tiles before it."""
     for layer, found in part.items():
         whole[layer] = whole[layer].plus(found) if layer in whole else found
@@ -62,7 +62,7 @@ def style_moments(
     with torch.no_grad():
         for tile in tiles:
             seen = network(tile.cut(picture))
-            _add_up(added, {layer: _tile_moments(tile, seen[layer], layer, masks) for layer in layers})
+            add_moments(added, {layer: tile_moments(tile, seen[layer], layer, masks) for layer in layers})
     return added
 
 

@@ -110,8 +110,3 @@ AUGMENTS: dict[str, Augment | None] = {
     "diffaugment": Augment(draw_changes, change),
     "ada": Augment(draw_transforms, transform, target=0.6),
 }
-
-
-def bare(discriminator: nn.Module) -> nn.Module:
-    """The discriminator without what it looks through."""
-    return discriminator.discriminator if isinstance(discriminator, Augmented) else discriminator

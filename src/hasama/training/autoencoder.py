@@ -1,0 +1,56 @@
+"""The loop and the losses of the variational autoencoder (Kingma and Welling 2014).
+
+To be read beside `turns.play`: there is no opponent, and so nothing rewards a sharp picture.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from hasama.pictures.dataset import Batch
+from hasama.shapes import Images, Latents, PerImage, Scalar, largest
+from hasama.training.game import Game
+from hasama.training.turns import as_batch, begin, descend, finish
+
+
+class Reconstruction(NamedTuple):
+    """One step of `autoencode`; both losses in nats per image."""
+
+    images_seen: int
+    shown: int
+    reconstruction: Scalar
+    divergence: Scalar
+
+    def figures(self) -> dict[str, float]:
+        """What goes into the log."""
+        return {"loss_reconstruction": self.reconstruction.item(), "loss_divergence": self.divergence.item()}
+
+
+def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Reconstruction]:
+    """Auto-encoding variational Bayes: Kingma and Welling 2014, algorithm 1, on mini-batches."""
+    for images, _ in map(as_batch, batches):
+        begin(game)
+        mean, log_variance = game.discriminate(images).chunk(2, dim=1)
+        latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)  # the reparametrisation trick
+        reconstruction = gaussian_loss(images, largest(game.generate(latents))).mean()
+        divergence = kl_divergence(mean, log_variance).mean()
+        descend([game.optimizers.generator, game.optimizers.discriminator], reconstruction + divergence)
+        finish(game, len(images))
+        yield Reconstruction(game.images_seen, len(images), reconstruction.detach(), divergence.detach())
+
+
+def gaussian_loss(images: Images, again: Images) -> PerImage:
+    """-log p(x|z) up to a constant, for a Gaussian whose variance is the batch's own mean squared error.
+
+    Rybkin et al. 2021 (sigma-VAE), section 3.2: the variance that maximises the likelihood needs no tuning. The
+    paper of 1312.6114 leaves the variance to a network or fixes it.
+    """
+    error = (images - again).square().flatten(1)
+    variance = error.detach().mean().clamp_min(1e-6)
+    return (error / variance + variance.log()).sum(1) / 2
+
+
+def kl_divergence(mean: Latents, log_variance: Latents) -> PerImage:
+    """KL(N(mean, variance) || N(0, 1)): Kingma and Welling 2014, appendix B."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2

@@ -1,0 +1,362 @@
+"""What the command says and leaves: real processes, good input and bad."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+
+from command import HASAMA, TINY, hasama, make_pictures, refused
+from hasama.cli.app import _understood
+from hasama.cli.progress import watch_training
+from hasama.presets import RECIPES
+from hasama.runs.folder import Run
+from hasama.training.game import Step, Turn
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with classes."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    done = hasama("train", pictures, *TINY, "--kimg", 0.5, "--labels", "--out", out, HASAMA_CACHE=str(out.parent))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_help_and_errors_do_not_wait_for_torch():
+    code = "import sys; sys.argv = ['hasama', '--help']\nfrom hasama.cli.app import main\ntry: main()\n"
+    code += "except SystemExit: pass\nassert 'hasama.recipe' in sys.modules\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    code = "import hasama, sys; assert 'torch' not in sys.modules; hasama.train; assert 'torch' in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_train_tells_what_it_made(trained: Path, pictures: Path):
+    for name in ("recipe.json", "images.json", "log.jsonl", "game.pt", "generator.safetensors", "loss.png"):
+        assert (trained / name).stat().st_size > 0
+    grids = sorted(file.name for file in (trained / "samples").iterdir())
+    assert grids[0] == "000000000.png"
+    assert grids[-1] == "000000512.png"
+    assert Image.open(trained / "samples" / grids[-1]).size == (2 * 66 + 2, 8 * 66 + 2)  # a column per class
+    images = json.loads((trained / "images.json").read_text())
+    assert images["name"] == str(pictures)
+    assert images["classes"] == {"dark": 20, "light": 20}
+    log = Run(trained).log()
+    assert [line["images_seen"] for line in log] == [160, 320, 480, 512]
+    assert {"loss_discriminator", "loss_generator", "accuracy_real", "accuracy_fake", "seconds"} <= set(log[0])
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_every_recipe_trains_and_samples(recipe: str, pictures: Path, tmp_path: Path):
+    out, size = tmp_path / "run", ["--size", 16, "--width", 4, "--latent-size", 8, "--batch", 8]
+    done = hasama("train", pictures, recipe, *size, "--steps", 6, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "Done: 0.048 kimg" in done.stdout
+    assert Run(out).images_seen() == 48
+    done = hasama("sample", out, "--count", 3, "--out", tmp_path / "three.png")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "three.png").mode == "RGB"
+
+
+@pytest.mark.parametrize(("colour", "mode"), [("grey", "L"), ("rgb", "RGB"), ("rgba", "RGBA")])
+def test_sizes_and_colours(colour: str, mode: str, pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    flags = ["--size", "16x24", "--colour", colour, "--width", 4, "--batch", 8, "--steps", 2]
+    assert hasama("train", pictures, *flags, "--out", out).returncode == 0
+    assert hasama("sample", out, "--count", 2, "--out", tmp_path / "single").returncode == 0
+    files = sorted((tmp_path / "single").iterdir())
+    assert len(files) == 2
+    picture = Image.open(files[0])
+    assert (picture.size, picture.mode) == ((16, 24), mode)  # WIDTHxHEIGHT
+
+
+def test_the_same_seed_gives_the_same_pictures(trained: Path, tmp_path: Path):
+    for name, count, seed in (("a", 4, 1), ("b", 6, 1), ("c", 4, 2)):
+        done = hasama("sample", trained, "--count", count, "--seed", seed, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    a, b, c = ([file.read_bytes() for file in sorted((tmp_path / name).iterdir())] for name in "abc")
+    assert a == b[:4]
+    assert a[0] != c[0]
+
+
+def test_a_generator_alone_is_enough(trained: Path, tmp_path: Path):
+    alone = tmp_path / "elsewhere" / "cats.safetensors"
+    alone.parent.mkdir()
+    alone.write_bytes((trained / "generator.safetensors").read_bytes())
+    for source, name in ((trained, "a.png"), (alone, "b.png")):
+        done = hasama("sample", source, "--count", 9, "--columns", 3, "--label", "dark", "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert hasama("sample", alone).returncode == 0
+    assert (alone.parent / "samples-0.png").exists()
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp", ".mp4"])
+def test_interpolate_writes_a_film(ending: str, trained: Path, tmp_path: Path):
+    film = tmp_path / f"walk{ending}"
+    done = hasama("interpolate", trained, "--seconds", 1, "--fps", 10, "--count", 4, "--stops", 3, "--out", film)
+    assert done.returncode == 0, done.stderr
+    if ending == ".mp4":
+        imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+        assert imageio_ffmpeg.count_frames_and_secs(str(film))[0] == 10
+    else:
+        opened = Image.open(film)
+        assert opened.size == (2 * 130 + 2, 2 * 130 + 2)
+
+
+def test_images_reports_and_previews(pictures: Path, tmp_path: Path):
+    mixed = tmp_path / "mixed"
+    make_pictures(mixed, 6)
+    (mixed / "dark" / "notes.txt").write_text("no picture")
+    (mixed / "light" / "000.png").write_bytes((mixed / "light" / "002.png").read_bytes())
+    done = hasama("images", mixed, "--size", 32, "--labels", "--out", tmp_path / "preview.png")
+    assert done.returncode == 0, done.stderr
+    for words in ("7 files, 6 pictures, 1 skipped", "not a picture: dark/notes.txt", "duplicates  1", "dark (3)"):
+        assert words in done.stdout
+    assert Image.open(tmp_path / "preview.png").size[0] > 64
+
+
+def test_other_sources(tmp_path: Path):
+    folder = make_pictures(tmp_path / "folder", 8)
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for file in sorted(folder.rglob("*.png")):
+            archive.write(file, file.relative_to(tmp_path))
+    arrays = np.random.default_rng(0).integers(0, 255, (9, 3, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "arrays.npz", images=arrays)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)).save(tmp_path / "one.jpg")
+    for source, words in {
+        "pictures.zip": "8 pictures",
+        "arrays.npz": "9 pictures",
+        "one.jpg": "random crops",
+    }.items():
+        done = hasama("train", tmp_path / source, *TINY, "--steps", 2, "--out", tmp_path / f"run-{source}")
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+
+
+def test_tensorboard_logs(pictures: Path, tmp_path: Path):
+    pytest.importorskip("tensorboardX")
+    out = tmp_path / "run"
+    done = hasama("train", pictures, *TINY, "--kimg", 0.4, "--tensorboard", "--out", out)
+    assert done.returncode == 0, done.stderr
+    (events,) = (out / "tensorboard").iterdir()
+    written = events.read_bytes()
+    for tag in (b"loss_generator", b"accuracy_real", b"samples"):
+        assert tag in written
+
+
+def test_runs_lists_all_and_survives_damage(trained: Path, tmp_path: Path):
+    (tmp_path / "good").symlink_to(trained)
+    assert "finished" in hasama("runs", trained.parent, COLUMNS="200").stdout
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "recipe.json").write_text("{")
+    done = hasama("runs", tmp_path, COLUMNS="200")
+    assert done.returncode == 0
+    assert "damaged" in done.stdout
+    assert "no runs" in hasama("runs", tmp_path / "good" / "samples").stdout
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+BAD_FLAGS = {
+    "--size 60": ["multiples of 8", "--size 64x64"],
+    "--size 0": ["between 1 and 4096"],
+    "--size 64y96": ["WIDTHxHEIGHT"],
+    "--width 0": ["--width", "between 1 and 1024"],
+    "--width many": ["--width"],
+    "--batch 1": ["--batch"],
+    "--kimg nan": ["--kimg"],
+    "--kimg -1": ["--kimg"],
+    "--kimg 1 --steps 3": ["not both"],
+    "--steps 0": ["--steps"],
+    "--objective hings": ["--objective"],
+    "--penalty r1": ["--discriminator-norm none"],
+    "--generator-betas 0.5 1": ["--generator-betas"],
+    "--label-smoothing 0.1 --objective hinge": ["--label-smoothing", "hinge"],
+    "--threads 0": ["--threads"],
+    "--device nonsense": ["--device cpu"],
+    "--no-such-flag": ["--no-such-flag"],
+    "--seed -1": ["--seed"],
+}
+
+
+@pytest.mark.parametrize("flags", BAD_FLAGS)
+def test_bad_flags_are_refused_before_any_work(flags: str, pictures: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    refused(hasama("train", pictures, "dcgan", *flags.split(), "--out", out), *BAD_FLAGS[flags])
+    assert not (out / "recipe.json").exists()
+
+
+def test_bad_sources_and_places(pictures: Path, trained: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    (tmp_path / "file").write_text("a")
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 nothing more")
+    (tmp_path / "other.npz").write_bytes(b"nothing")
+    out = tmp_path / "run"
+    for source, words in {
+        "nowhere": "no pictures at",
+        "empty": "holds no files",
+        "texts": "not a picture: a.txt",
+        "file": "not a picture",
+        "bad.zip": "not a zip file",
+        "other.npz": "Cannot read the arrays",
+    }.items():
+        refused(hasama("train", tmp_path / source, *TINY, "--out", out), words)
+    refused(hasama("train", pictures, "dcgna", "--out", out), "Did you mean dcgan?")
+    refused(hasama("train", pictures, "vae", "--objective", "hinge", "--out", out), "A vae plays no game")
+    refused(hasama("train", pictures, *TINY, "--out", tmp_path / "file"), "is a file")
+    refused(hasama("train", pictures, *TINY, "--out", tmp_path), "holds other files")
+    refused(hasama("train", pictures, *TINY, "--out", "/proc/nowhere/run"), "Cannot write")
+    refused(hasama("train", tmp_path / "texts" / "..", *TINY, "--labels", "--out", out), "No picture")
+    refused(hasama("resume", tmp_path), "no run at")
+    refused(hasama("resume", trained, "--kimg", "0"), "--kimg")
+    refused(hasama("stop", trained), "Nobody is training")
+    refused(hasama("runs", tmp_path / "nowhere"), "no folder")
+    refused(hasama("images", tmp_path / "texts"), "not a picture: a.txt")
+    refused(hasama("images", pictures, "--out", tmp_path / "preview"), ".png")
+
+
+def test_bad_models(trained: Path, tmp_path: Path):
+    refused(hasama("sample", tmp_path), "no run at")
+    refused(hasama("sample", tmp_path / "nothing"), "no generator")
+    refused(hasama("sample", trained, "--label", "drak"), "Did you mean dark?")
+    refused(hasama("sample", trained, "--count", 0), "--count")
+    refused(hasama("sample", trained, "--out", tmp_path / "a.xyz"), ".png")
+    refused(hasama("interpolate", trained, "--out", tmp_path / "a.avi"), ".mp4")
+    whole = (trained / "generator.safetensors").read_bytes()
+    strange = {"cut": whole[:-100], "empty": b"", "pickle": b"\x80\x04]\x94.", "noise": bytes(range(256)) * 40}
+    for name, content in strange.items():
+        (tmp_path / f"{name}.safetensors").write_bytes(content)
+        refused(hasama("sample", tmp_path / f"{name}.safetensors"), "not a readable safetensors file")
+    save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    refused(hasama("sample", tmp_path / "other.safetensors"), "not a generator that Hasama saved")
+    huge = {
+        "architecture": "dcgan",
+        "width": 1024,
+        "latent_size": 4096,
+        "size": "4096",
+        "discriminator_norm": "batch",
+    }
+    header = json.dumps({**huge, "channels": 3, "classes": []})
+    save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "huge.safetensors", {"hasama": header})
+    refused(hasama("sample", tmp_path / "huge.safetensors"), "do not fit")
+
+
+def test_a_missing_extra_explains_itself(trained: Path, pictures: Path, tmp_path: Path):
+    """The packages of the extras are hidden by a module finder that knows nothing of them."""
+    hide = (
+        "import sys, importlib.util as u; real = u.find_spec\n"
+        "hidden = ('tensorboardX', 'imageio_ffmpeg', 'sklearn')\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name.split('.')[0] in hidden: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Hide())\n"
+        "u.find_spec = lambda name, *rest: None if name in hidden else real(name, *rest)\n"
+        "from hasama.cli.app import main; main()"
+    )
+    for arguments, extra in (
+        (["train", pictures, "--tensorboard", "--out", tmp_path / "run"], "hasama[tensorboard]"),
+        (["train", "digits", "--out", tmp_path / "run"], "hasama[demo]"),
+        (["interpolate", trained, "--out", tmp_path / "a.mp4"], "hasama[video]"),
+    ):
+        command = [sys.executable, "-c", hide, *map(str, arguments)]
+        refused(subprocess.run(command, capture_output=True, text=True, check=False), extra)
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_the_bar_shows_rate_time_left_and_both_losses(pictures: Path, tmp_path: Path):
+    """In a terminal of 80 columns, which `script` provides."""
+    if not shutil.which("script"):
+        pytest.skip("no `script` to make a terminal")
+    command = shlex.join([*HASAMA, "train", str(pictures), *TINY, "--kimg", "8", "--out", str(tmp_path / "run")])
+    done = subprocess.run(
+        ["script", "-qec", command, "/dev/null"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", done.stdout).splitlines()
+    whole = [line for line in drawn if re.search(r"\d % \S+/8 kimg +[\d,]+ images/s +[\d:]+ left D \S+ +G \S+", line)]
+    assert whole
+    assert all(len(line) <= 80 for line in whole)
+    assert "500 steps of 16" in done.stdout
+
+
+def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):
+    pictures = make_pictures(tmp_path / "photos", 6)
+    command = [*HASAMA, "train", ".", *TINY, "--steps", "2"]
+    done = subprocess.run(command, cwd=pictures, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Run(pictures / "runs" / "photos-r3gan").images_seen() == 32
+    done = subprocess.run([*HASAMA, "images", "."], cwd=pictures, capture_output=True, text=True, check=False)
+    assert "6 files, 6 pictures" in done.stdout
+    assert (tmp_path / "photos-preview.png").exists()
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work(pictures: Path, tmp_path: Path):
+    command = [*HASAMA, "train", str(pictures), *TINY, "--steps", "20", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert Run(tmp_path / "run").images_seen() == 320
+
+
+def test_the_home_folder_is_meant_in_flags_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    words = ["~/runs/x", "--out=~/runs/x", "--out", "a~b", "~", "--name=x=~/y", "--no-mirror", "-h"]
+    assert [_understood(word) for word in words] == [
+        "/home/somebody/runs/x", "--out=/home/somebody/runs/x", "--out", "a~b", "/home/somebody", "--name=x=~/y",
+        "--no-mirror", "-h",
+    ]  # fmt: skip
+
+
+def test_a_reader_of_json_may_go_away(tmp_path: Path):
+    command = [*HASAMA, "coverage", "ring", "--kimg", "0.2", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path: Path):
+    pytest.importorskip("tensorboardX")
+    kill = (
+        "import tensorboardX.event_file_writer as w\n"
+        "real, told = w.EventsWriter.write_event, []\n"
+        "def write(*a, **k):\n"
+        "    told.append(1)\n"
+        "    if len(told) > 2: raise OSError(28, 'No space left on device')\n"
+        "    return real(*a, **k)\n"
+        "w.EventsWriter.write_event = write\n"
+        "from hasama.cli.app import main; main()"
+    )
+    flags = ["train", str(pictures), *TINY, "--steps", "40", "--tensorboard", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", kill, *flags], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert Run(tmp_path / "run").images_seen() == 640
+
+
+def test_rate_and_time_left_after_the_autopilot_went_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("hasama.cli.terminal.LINE_SECONDS", 0.0)
+    recipe = RECIPES["vae"].but(kimg=1.0, batch=20)
+    seen = [*range(620, 801, 20), *range(20, 1001, 20)]  # resumed at 600, at 800 back to 0
+    records = (Step(number, 20, Turn(torch.zeros(()), True, {}), Turn(torch.zeros(()), True, {})) for number in seen)
+    assert [record.images_seen for record in watch_training(iter(records), recipe, 600)] == seen
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= len(seen) - 1
+    assert not any("-" in line for line in lines)

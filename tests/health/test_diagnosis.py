@@ -1,0 +1,235 @@
+"""The real command on real runs, and reports on logs in which the truth is known."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_health import CASES, late, story
+
+import hasama as package
+from command import TINY, hasama, refused
+from hasama.cli.app import app
+from hasama.cli.flags import given
+from hasama.errors import HasamaError
+from hasama.runs.autopilot import Intervention
+from hasama.runs.diagnosis import as_text, diagnose
+from hasama.runs.diagnosis_page import save_page
+from hasama.runs.folder import Run
+from hasama.runs.plot import health_plot
+
+
+def planted(folder: Path, log: list[dict[str, Any]], **images: Any) -> Run:
+    """A run folder with this log, and these values in images.json."""
+    run = Run(folder)
+    folder.mkdir(exist_ok=True)
+    run.save_recipe(package.RECIPES["dcgan"].but(kimg=200.0))
+    about = {"name": "x", "key": "k", "digest": "d", "channels": 3, "used": 5000, "duplicates": []}
+    (folder / "images.json").write_text(json.dumps(about | images))
+    run.log_file.write_text("".join(json.dumps(line) + "\n" for line in log))
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A run that the command trained for a second, looked at every tenth of a kimg."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    cache = str(tmp_path_factory.mktemp("cache"))
+    done = hasama(
+        "train", pictures, "dcgan", *TINY, "--kimg", 0.64, "--health-kimg", 0.1, "--out", out, HASAMA_CACHE=cache
+    )
+    assert done.returncode == 0, done.stderr
+    assert "too-few at" in done.stdout  # 40 pictures: told while training
+    return out
+
+
+def test_the_signals_are_in_the_log(trained: Path):
+    looks = [line for line in Run(trained).log() if "diversity" in line]
+    assert [line["images_seen"] for line in looks] == [112, 208, 304, 400, 512, 608]
+    for name in ("gradient_generator", "weights_discriminator", "update_generator", "diversity_features", "repeats",
+                 "nearest", "distance", "accuracy_real", "logit_real", "covered"):  # fmt: skip
+        assert all(isinstance(line[name], float) for line in looks), name
+
+
+def test_the_command_tells_and_writes_a_page(trained: Path, tmp_path: Path):
+    done = hasama("doctor", trained, "--html", tmp_path / "report.html")
+    assert done.returncode == 0
+    assert "[warning] too few pictures" in done.stdout
+    assert "--augment diffaugment" in done.stdout
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3  # the plot, the latest samples, those of the finding
+    assert "too few pictures" in page
+    assert "Traceback" not in done.stderr
+
+
+def test_json_is_nothing_but_json(trained: Path):
+    told = json.loads(hasama("doctor", trained, "--json").stdout)
+    assert told["healthy"] is True
+    assert told["judged"] is False  # 40 steps
+    assert told["images_seen"] == 640
+    (finding,) = [f for f in told["findings"] if f["name"] == "too-few"]
+    assert finding["holds"]
+    assert finding["remedies"][0]["changes"] == {"augment": "diffaugment"}
+
+
+def test_what_it_refuses(trained: Path, tmp_path: Path):
+    refused(hasama("doctor", tmp_path), "There is no run")
+    refused(hasama("doctor", trained, "--html", tmp_path / "x.png"), "report.html")
+
+
+def test_a_collapse_is_told_with_its_beginning_and_what_to_do(tmp_path: Path):
+    run = planted(tmp_path / "run", story(late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5})))
+    diagnosis = diagnose(run)
+    assert not diagnosis.healthy
+    assert "mode collapse" in diagnosis.verdict
+    (seen,) = [one for one in diagnosis.seen if one.finding.name == "mode-collapse"]
+    assert seen.holds
+    assert 100_000 < seen.first <= 125_000  # three looks after it began
+    assert "--objective relativistic --penalty r1+r2" in as_text(diagnosis)
+
+
+def test_the_remedy_is_a_whole_command(tmp_path: Path):
+    run = planted(tmp_path / "run", story(late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5})))
+    run.save_recipe(package.RECIPES["dcgan"].but(kimg=200.0, generator_lr=0.3))
+    diagnosis = diagnose(run)
+    assert diagnosis.command is not None
+    assert f"\n  {diagnosis.command}" in as_text(diagnosis)
+    name, *typed = shlex.split(diagnosis.command)
+    assert (name, typed[:3]) == ("hasama", ["train", "x", "stable"])
+    assert typed.count("--generator-lr") <= 1
+    _, bound, *_ = app.parse_args(typed)
+    wanted = run.recipe().but(**diagnosis.seen[0].finding.remedies[0].changes)
+    assert package.RECIPES["stable"].but(**given(bound.kwargs["changes"])) == wanted
+    assert typed[-2:] == ["--out", str(tmp_path / "run-2")]  # in its own place the old run would be in the way
+    (tmp_path / "run-2").mkdir()
+    assert shlex.split(diagnose(run).command or "")[-1] == str(tmp_path / "run-3")
+    assert diagnose(planted(tmp_path / "fine", story())).command is None
+
+
+def test_since_is_when_it_began_and_found_is_when_it_was_seen(tmp_path: Path):
+    run = planted(tmp_path / "run", story(late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5})))
+    (seen,) = [one for one in diagnose(run).seen if one.finding.name == "mode-collapse"]
+    assert seen.begun == seen.finding.since == 105_000
+    assert f"mode collapse, since 105 kimg, found at {seen.first / 1000:g} kimg" in as_text(diagnose(run))
+    dead = {"contrast": 0.1, "diversity": 0.05, "distance": 2.0, "repeats": 1.0}
+    assert "a dead start, since the beginning, found at 25 kimg" in as_text(
+        diagnose(planted(tmp_path / "dead", story(lambda done: dead)))
+    )
+
+
+def test_of_a_long_log_only_what_matters_is_read_with_the_same_findings(tmp_path: Path, monkeypatch: Any):
+    log = story(lambda done: CASES["discriminator-wins"][0](1.0) if 0.3 < done < 0.6 else {}, looks=80)
+    run = planted(tmp_path / "run", log)
+    short = diagnose(run).seen
+    assert {one.finding.name for one in short} >= {"discriminator-wins"}
+    monkeypatch.setattr("hasama.runs.diagnosis.FULL", 10**9)
+    assert diagnose(run).seen == short
+
+
+def test_a_page_of_a_run_whose_name_is_no_unicode_and_whose_numbers_broke_down(tmp_path: Path):
+    broken = {
+        "images_seen": 205_000,
+        "loss_generator": float("nan"),
+        "diversity": float("inf"),
+        "loss_discriminator": 1,
+    }
+    run = planted(tmp_path / "run\udcff", [*story(), broken])
+    save_page(diagnose(run), tmp_path / "page.html")
+    assert "run\\udcff" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_what_the_autopilot_did_is_told_and_what_was_before_is_not_judged(tmp_path: Path):
+    ill = {"logit_real": 1e4, "logit_fake": -1e4}
+    run = planted(tmp_path / "run", story(lambda done: ill if done < 0.5 else {}))
+    assert "divergence" in [one.finding.name for one in diagnose(run).seen]
+    done = Intervention("divergence", 150_000, 100_000, {}, "--generator-lr 0.0001", "slower", True)
+    run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": [done._asdict()]}))
+    diagnosis = diagnose(run)
+    assert "divergence" not in [one.finding.name for one in diagnosis.seen]
+    assert "At 150 kimg the autopilot found the training runs away, and went back to 100 kimg" in as_text(diagnosis)
+    assert diagnosis.to_dict()["autopilot"][0]["flags"] == "--generator-lr 0.0001"
+    save_page(diagnosis, tmp_path / "page.html")
+    assert "went back to 100 kimg" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("duplicates", [5, [5], {"a": 1}])
+def test_a_damaged_list_of_images_is_an_error(tmp_path: Path, duplicates: Any):
+    run = planted(tmp_path / "run", story())
+    images = run.images() | {"duplicates": duplicates}
+    (run.folder / "images.json").write_text(json.dumps(images))
+    with pytest.raises(HasamaError, match="is damaged"):
+        diagnose(run)
+
+
+def test_what_is_over_is_told_as_over(tmp_path: Path):
+    for_a_while = story(lambda done: {"overfit": 0.8} if 0.3 < done < 0.6 else {})
+    diagnosis = diagnose(planted(tmp_path / "run", for_a_while))
+    (seen,) = diagnosis.seen
+    assert (seen.finding.name, seen.holds) == ("overfitting", False)
+    assert diagnosis.verdict == "This training is healthy."
+    assert "(over)" in as_text(diagnosis)
+
+
+def test_a_healthy_run_is_called_healthy(tmp_path: Path):
+    assert diagnose(planted(tmp_path / "run", story())).verdict == "This training is healthy."
+
+
+@pytest.mark.parametrize(
+    ("looks", "apart", "verdict"),
+    [(14, 2560, "too early"), (15, 2560, "healthy."), (7, 6400, "too early"), (8, 6400, "healthy.")],
+)
+def test_a_short_run_is_not_called_healthy(tmp_path: Path, looks: int, apart: int, verdict: str):
+    """600 steps of 64 pictures and 8 looks are wanted."""
+    diagnosis = diagnose(planted(tmp_path / "run", story(looks=looks, apart=apart)))
+    assert diagnosis.judged == (verdict == "healthy.")
+    assert verdict in diagnosis.verdict
+    assert (f"step {looks * apart // 64} and {looks} looks" in diagnosis.verdict) != diagnosis.judged
+
+
+@pytest.mark.parametrize("log", [[], [{"images_seen": 640, "loss_generator": 1.0}]])
+def test_too_little_to_judge(tmp_path: Path, log: list[dict[str, Any]]):
+    diagnosis = diagnose(planted(tmp_path / "run", log))
+    assert diagnosis.verdict.startswith("Nothing can be said")
+    assert diagnosis.to_dict()["healthy"] is None
+    save_page(diagnosis, tmp_path / "page.html")
+    assert "Nothing can be said" in (tmp_path / "page.html").read_text()
+
+
+def test_names_with_markup_are_escaped(tmp_path: Path):
+    run = planted(tmp_path / "<b>run", story())
+    save_page(diagnose(run), tmp_path / "page.html")
+    assert "<b>run" not in (tmp_path / "page.html").read_text()
+
+
+def test_the_plot_shows_every_signal_that_there_is():
+    assert health_plot([], []) is None
+    some = health_plot(story()[:20], [("x", 0, 1000)])
+    assert some is not None
+    assert some.startswith(b"\x89PNG")
+
+
+def test_a_damaged_log_is_read_as_far_as_it_goes(tmp_path: Path):
+    run = planted(tmp_path / "run", story())
+    text = run.log_file.read_text()
+    run.log_file.write_text("garbage\n" + text[: len(text) // 2])
+    assert diagnose(run).history.looks
+
+
+def test_a_damaged_recipe_is_an_error(tmp_path: Path):
+    run = planted(tmp_path / "run", story())
+    (run.folder / "recipe.json").write_text("{}")
+    with pytest.raises(HasamaError, match="recipe"):
+        diagnose(run)
+
+
+def test_a_vae_is_looked_at_too(tmp_path: Path, pictures: Path):
+    recipe = package.RECIPES["vae"].but(
+        size="16", width=4, latent_size=8, batch=16, precision="fp32", kimg=0.32, health_kimg=0.1
+    )
+    for _ in package.train(str(pictures), recipe, tmp_path / "vae"):
+        pass
+    looks = [line for line in Run(tmp_path / "vae").log() if "diversity" in line]
+    assert len(looks) == 3
+    assert "logit_real" not in looks[0]
+    assert diagnose(Run(tmp_path / "vae")).history.looks

@@ -1,0 +1,134 @@
+"""--init-from and --freeze-d: which weights pass on to another run, and which stay as they were."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from command import TINY, hasama, refused
+from hasama.errors import HasamaError
+from hasama.networks.registry import build
+from hasama.presets import RECIPES
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.runs.transfer import check_init_from, inherit
+from hasama.training.setup import freeze_first, new_game
+from hasama.training.turns import play
+
+GROWING = ["progressive", "msg", "stylegan", "r3gan", "fast"]
+
+
+def recipe_of(name: str, size: str, **changes) -> Recipe:
+    return RECIPES[name].but(size=size, width=4, latent_size=4, batch=4, precision="fp32", **changes)
+
+
+def trained(tmp_path: Path, name: str, size: str = "8", **changes) -> Run:
+    """A run folder with what `inherit` reads: a recipe and a checkpoint after two steps."""
+    recipe = recipe_of(name, size, **changes)
+    game = new_game(build(recipe, 3), recipe)
+    side = recipe.resolution[0]
+    list(play(game, iter([torch.rand(4, 3, side, side)] * 2)))
+    run = Run(tmp_path / name)
+    run.folder.mkdir()
+    run.save_recipe(recipe)
+    run.save_game(game)
+    return run
+
+
+@pytest.mark.parametrize("name", [*GROWING, "dcgan", "dense"])
+def test_the_same_size_takes_everything(tmp_path: Path, name: str):
+    run = trained(tmp_path, name)
+    recipe = recipe_of(name, "8", seed=5)
+    game = new_game(build(recipe, 3), recipe)
+    report = inherit(game, run.folder)
+    assert report.fresh == []
+    theirs = torch.load(run.checkpoint, weights_only=True)["game"]
+    for key, tensor in game.pair.generator.state_dict().items():
+        assert torch.equal(tensor, theirs["generator"][key]) or key in ("growth.images_seen", "mean_path"), key
+    assert game.images_seen == 0
+    assert not game.optimizers.generator.state_dict()["state"]  # the optimizers begin anew
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_larger_size_takes_all_the_layers_that_both_have(tmp_path: Path, name: str):
+    run = trained(tmp_path, name)
+    recipe = recipe_of(name, "16", seed=5)
+    game = new_game(build(recipe, 3), recipe)
+    report = inherit(game, run.folder)
+    assert report.fresh  # the layers next to the larger picture
+    stages = [key for key in report.taken if "discriminator.stages.level" in key or "generator.s" in key]
+    assert stages
+    list(play(game, iter([torch.rand(4, 3, 16, 16)])))
+
+
+def test_augmentation_and_spectral_norm_do_not_hide_the_names(tmp_path: Path):
+    run = trained(tmp_path, "r3gan", augment="ada", spectral_norm=True)
+    recipe = recipe_of("r3gan", "8", seed=5)
+    game = new_game(build(recipe, 3), recipe)
+    assert inherit(game, run.folder).fresh == []
+    wrapped = recipe_of("r3gan", "8", seed=6, augment="diffaugment", spectral_norm=True)
+    other = new_game(build(wrapped, 3), wrapped)
+    inherit(other, run.folder)
+    theirs = torch.load(run.checkpoint, weights_only=True)["game"]["discriminator"]
+    key = "look.parametrizations.weight.original"
+    assert torch.equal(other.bare_discriminator.state_dict()[key], theirs[f"discriminator.{key}"])
+
+
+@pytest.mark.parametrize("name", ["dcgan", *GROWING])
+def test_frozen_layers_do_not_move_and_the_others_do(name: str):
+    recipe = recipe_of(name, "8", freeze_d=1, **({"grow_kimg": 0.0} if name == "progressive" else {}))
+    game = new_game(build(recipe, 3), recipe)
+    network = game.bare_discriminator
+    frozen = [key for key, p in network.named_parameters() if not p.requires_grad]
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    list(play(game, iter([torch.rand(4, 3, 8, 8)] * 2)))
+    moved = [key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])]
+    assert frozen
+    assert not set(frozen) & set(moved)
+    assert moved
+    assert all(not network.get_parameter(key).requires_grad for key in frozen)  # the generator's turn thaws nothing
+
+
+def test_freezing_all_is_refused():
+    with pytest.raises(HasamaError, match=r"--freeze-d 99: .* one must learn"):
+        freeze_first(build(recipe_of("dcgan", "8"), 3).discriminator, 99)
+
+
+def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path):
+    run = trained(tmp_path, "msg", "16")
+    with pytest.raises(HasamaError, match="trains msg, not r3gan"):
+        check_init_from(recipe_of("r3gan", "16", init_from=str(run.folder)))
+    with pytest.raises(HasamaError, match="makes 16, and this one would make 8"):
+        check_init_from(recipe_of("msg", "8", init_from=str(run.folder)))
+    with pytest.raises(HasamaError, match="There is no run at"):
+        check_init_from(recipe_of("msg", "8", init_from=str(tmp_path / "nothing")))
+    run.checkpoint.write_bytes(b"nonsense")
+    recipe = recipe_of("msg", "16", init_from=str(run.folder))
+    with pytest.raises(HasamaError, match="damaged"):
+        inherit(new_game(build(recipe, 3), recipe), run.folder)
+    run.checkpoint.unlink()
+    with pytest.raises(HasamaError, match=r"no checkpoint \(game.pt\) yet"):
+        check_init_from(recipe_of("msg", "16", init_from=str(run.folder)))
+
+
+def test_the_command_begins_with_another_runs_weights(pictures: Path, tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    done = hasama("train", pictures, "r3gan", *TINY, "--kimg", "0.1", "--out", first)
+    assert done.returncode == 0, done.stderr
+    more = ["--init-from", first, "--freeze-d", 2, "--augment", "ada", "--kimg", "0.1", "--out", second]
+    command = ["train", pictures, "r3gan", "--size", "32", *TINY[2:], *more]
+    done = hasama(*command)
+    assert done.returncode == 0, done.stderr
+    assert "begins with the weights of" in done.stdout
+    told = json.loads((second / "inherited.json").read_text())
+    assert told["taken"]
+    assert told["fresh"]
+    again = hasama(*command)  # the same command again goes on with it
+    assert "already has its" in again.stdout, again.stderr
+    refused(
+        hasama("train", pictures, "msg", *TINY, "--init-from", first, "--out", tmp_path / "no"),
+        "r3gan",
+        "--init-from",
+    )
+    assert not (tmp_path / "no").exists()

@@ -1,0 +1,294 @@
+"""How much memory a painting takes, and how large a window a budget allows."""
+
+import re
+import subprocess
+import sys
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hasama.errors import HasamaError
+from hasama.style import memory
+from hasama.style.canvas.pictures import Picture
+from hasama.style.memory import (
+    default_budget,
+    fixed_bytes,
+    free_bytes,
+    in_words,
+    parse_memory,
+    peak_bytes,
+    pick_window,
+    process_bytes,
+    window_bytes,
+)
+from hasama.style.painting import Machine, plan
+from hasama.style.recipe import StyleRecipe
+from hasama.style.subject import Style
+
+BEST = StyleRecipe(optimizer="adam")
+QUICK = StyleRecipe(style_layers="relu1_1,relu2_1", content_layers="relu2_1")  # lbfgs, adam beyond a megapixel
+LBFGS = StyleRecipe(optimizer="lbfgs")
+
+recipes = st.sampled_from([BEST, QUICK, LBFGS, StyleRecipe(optimizer="gradient-descent", average=0.0)])
+sides = st.integers(1, 2000)
+bytes_per_number = st.sampled_from([2, 4])
+budgets = st.integers(500_000_000, 12_000_000_000)
+SMALLEST = 3 * 160  # a halo of 148 pixels for relu5_1, rounded up to its stride, on both sides of as much
+
+
+def steady():
+    """The process's own size changes while the test runs; here it stands temporal_target."""
+    return patch.object(memory, "process_bytes", lambda: 400_000_000)
+
+
+def estimate(height: int, width: int, side: int, recipe: StyleRecipe, number: int) -> int:
+    return fixed_bytes(height, width, recipe, number) + window_bytes(height, width, side, number)
+
+
+def window(height: int, width: int, recipe: StyleRecipe, number: int, budget: int) -> int | None:
+    """None where nothing fits."""
+    try:
+        return pick_window(height, width, recipe, number, "vgg19", budget)
+    except HasamaError:
+        return None
+
+
+# --- words and numbers ----------------------------------------------------------------------------
+
+UNITS = {
+    "": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4,
+    "ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4,
+}  # fmt: skip
+
+
+@given(
+    st.integers(1, 10**6), st.sampled_from(list(UNITS)), st.sampled_from(["", "b", "B"]), st.sampled_from(["", " "])
+)
+@settings(max_examples=25)
+def test_amounts_of_memory_are_read_in_every_unit(number: int, unit: str, byte: str, space: str):
+    for text in (f"{number}{space}{unit}{byte}", f" {number}{unit.upper()}{byte} "):
+        assert parse_memory(text) == number * UNITS[unit]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("2GB", 2 * 10**9), ("1.5GiB", 3 * 2**29), ("800MB", 8 * 10**8), ("0.5 gb", 5 * 10**8)]
+)
+def test_these_amounts_are_so_many_bytes(text: str, wanted: int):
+    assert parse_memory(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "GB",
+        "-2GB",
+        "0",
+        "0.0GB",
+        "2 giga",
+        "2GBB",
+        "1e9",
+        "nan",
+        "inf",
+        "2,5GB",
+        "2..5GB",
+        ".GB",
+        "2 G B",
+        "٣GB½",
+    ],
+)
+def test_other_texts_are_refused_with_the_flag_and_themselves(text: str):
+    with pytest.raises(HasamaError, match="--memory") as caught:
+        parse_memory(text)
+    assert repr(text) in str(caught.value)
+
+
+@given(st.text(max_size=8))
+@settings(max_examples=25)
+def test_any_text_is_an_amount_or_a_refusal(text: str):
+    try:
+        assert parse_memory(text) >= 0
+    except HasamaError as error:
+        assert "--memory" in str(error)  # noqa: PT017 (either way is right)
+
+
+def test_bytes_are_told_in_words():
+    assert in_words(1.84e9) == "1.8 GB"
+    assert in_words(999.4e6) == "999 MB"
+    assert in_words(800e6) == "800 MB"
+
+
+# --- windows --------------------------------------------------------------------------------------
+
+
+@given(sides, sides, recipes, bytes_per_number, budgets)
+@settings(max_examples=25)
+def test_a_window_keeps_to_the_budget(height: int, width: int, recipe: StyleRecipe, number: int, budget: int):
+    with steady():
+        side = window(height, width, recipe, number, budget)
+        if side is None:
+            return
+        assert 1 <= side <= memory.LARGEST_WINDOW
+        assert estimate(height, width, side, recipe, number) <= budget
+
+
+@given(sides, sides, recipes, bytes_per_number, budgets, st.integers(0, 4_000_000_000))
+@settings(max_examples=25)
+def test_more_memory_never_makes_the_window_smaller(
+    height: int, width: int, recipe: StyleRecipe, number: int, budget: int, more: int
+):
+    with steady():
+        little, much = (window(height, width, recipe, number, one) for one in (budget, budget + more))
+    assert little is None or (much is not None and much >= little)
+
+
+@given(sides, sides, bytes_per_number)
+@settings(max_examples=20)
+def test_with_enough_memory_a_small_picture_goes_through_in_one_piece(height: int, width: int, number: int):
+    side = pick_window(height, width, BEST, number, "vgg19", 10**12)
+    assert side == min(max(height, width), memory.LARGEST_WINDOW)
+
+
+@given(st.integers(200, 3000), st.integers(200, 3000), recipes, bytes_per_number)
+@settings(max_examples=25)
+def test_one_step_more_would_not_fit(height: int, width: int, recipe: StyleRecipe, number: int):
+    with steady():
+        budget = estimate(height, width, 700, recipe, number)
+        side = pick_window(height, width, recipe, number, "vgg19", budget)
+        larger = side + 16
+        fits_more = estimate(height, width, larger, recipe, number) <= budget
+        assert not fits_more or larger > min(max(height, width), memory.LARGEST_WINDOW)
+
+
+@given(st.integers(200, 1500), st.integers(200, 1500), recipes, bytes_per_number, st.floats(0.05, 0.99))
+@example(200, 1018, BEST, 4, 0.515625)
+@settings(max_examples=15)
+def test_what_does_not_fit_is_refused_with_an_estimate_and_a_size_that_fits(
+    height: int, width: int, recipe: StyleRecipe, number: int, share: float
+):
+    with steady():
+        nothing = fixed_bytes(1, 1, recipe, number)
+        whole = estimate(height, width, SMALLEST, recipe, number)
+        budget = round(nothing + share * (whole - nothing))
+        try:
+            pick_window(height, width, recipe, number, "vgg19", budget)
+        except HasamaError as error:
+            message = str(error)
+        else:
+            return
+        told = re.search(r"needs about ([\d.]+) (GB|MB)", message)
+        assert told, message
+        needs = parse_memory(told[1] + told[2])
+        assert budget < needs * 1.1
+        assert pick_window(height, width, recipe, number, "vgg19", round(needs * 1.1)) > 0
+        assert in_words(budget) in message
+        assert "--memory" in message
+        offered = re.search(r"--size (\d+) would fit", message)
+        if offered:
+            size = int(offered[1])
+            assert size <= max(height, width)
+            longer = max(height, width)  # as the canvas is measured, see transfer.Subject.sizes
+            high, wide = max(1, round(height * size / longer)), max(1, round(width * size / longer))
+            assert pick_window(high, wide, recipe, number, "vgg19", budget) > 0
+
+
+@given(st.integers(64, 600), st.integers(300, 600))
+@example(64, 560)
+@settings(max_examples=10)
+def test_the_size_that_is_offered_fits_even_where_there_is_nothing_to_spare(height: int, size: int):
+    """The canvas's shorter side is rounded, not cut; half a row more must not make the offer a lie."""
+    recipe, number, width = QUICK.but(optimizer="adam"), 4, 1200
+    size -= (size - width) % 16  # the sides that are tried
+    halo = 3 * 8
+    with steady():
+        floor = max(1, height * size // width)
+        budget = estimate(floor, size, halo, recipe, number)
+        with pytest.raises(HasamaError) as caught:
+            pick_window(height, width, recipe, number, "vgg19", budget)
+        offered = re.search(r"--size (\d+) would fit", str(caught.value))
+        assert offered, str(caught.value)
+        side = int(offered[1])
+        assert pick_window(max(1, round(height * side / width)), side, recipe, number, "vgg19", budget) > 0
+
+
+def test_nothing_fits_into_nothing():
+    with pytest.raises(HasamaError, match="--memory") as caught:
+        pick_window(512, 512, BEST, 4, "vgg19", 1)
+    assert "--size" not in str(caught.value)
+
+
+def test_lbfgs_is_told_that_adam_takes_less():
+    with steady():
+        budget = estimate(2000, 2000, SMALLEST, BEST, 4)  # what Adam would take
+        with pytest.raises(HasamaError, match="--optimizer adam"):
+            pick_window(2000, 2000, LBFGS, 4, "vgg19", budget)
+        with pytest.raises(HasamaError) as caught:
+            pick_window(4000, 4000, BEST, 4, "vgg19", budget)
+    assert "--optimizer" not in str(caught.value)
+
+
+def test_what_takes_more_is_estimated_to_take_more():
+    with steady():
+        plain = fixed_bytes(800, 600, BEST, 4)
+        assert fixed_bytes(800, 600, LBFGS, 4) > plain
+        assert fixed_bytes(800, 600, BEST.but(average=0.0), 4) == plain - 800 * 600 * 12
+        assert fixed_bytes(800, 600, BEST, 2) < plain  # the wanted content in bfloat16
+        assert fixed_bytes(800, 600, BEST.but(content_weight=0.0), 4) == plain - 800 * 600 * 512 * 4 // 64
+        assert window_bytes(800, 600, 100, 4) > window_bytes(800, 600, 100, 2)
+
+
+def test_large_strokes_are_counted():
+    """A style picture is made `style_scale` times as large as the canvas: 12 bytes for each of its pixels."""
+    with steady():
+        more = fixed_bytes(800, 600, BEST.but(style_scale=10.0), 4) - fixed_bytes(800, 600, BEST, 4)
+    assert more >= 0.9 * (10.0**2 - 1) * 800 * 600 * 12
+
+
+def test_the_budget_holds_at_every_scale():
+    """Left to itself, a recipe paints with L-BFGS up to a megapixel, and the last scale may well need less."""
+    content, style = (Picture(np.zeros((side, side, 3), np.uint8)) for side in (1100, 64))
+    recipe = QUICK.but(size=0, precision="fp32")
+    with steady():
+        budget = 1_500_000_000
+        subject = plan(content, [Style(style)], recipe, Machine("cpu", budget))
+        sizes = subject.sizes()
+        assert {recipe.optimizer_at(*size) for size in sizes} == {"lbfgs", "adam"}
+        for height, width in sizes:
+            assert estimate(height, width, subject.side, recipe, 4) <= budget
+
+
+# --- the machine ----------------------------------------------------------------------------------
+
+
+def test_this_process_takes_what_the_system_says():
+    assert process_bytes() == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)
+    assert process_bytes() <= 1.1 * peak_bytes()
+
+
+def test_the_peak_remembers_what_was_given_back():
+    code = (
+        "from hasama.style.memory import peak_bytes, process_bytes\n"
+        "block = bytearray(b'1') * 500_000_000; most = process_bytes(); del block\n"
+        "print(peak_bytes() - most, most - process_bytes())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    above, given_back = map(int, done.stdout.split())
+    assert above > -1_000_000  # the kernel counts in batches of pages
+    assert given_back > 400_000_000
+
+
+def test_free_memory_is_part_of_what_there_is():
+    free = free_bytes()
+    assert free is not None
+    assert 0 < free <= psutil.virtual_memory().total
+
+
+def test_the_default_budget_leaves_something_to_others():
+    budget, free, own = default_budget(torch.device("cpu")), free_bytes(), process_bytes()
+    assert free is not None
+    assert own < budget < own + 0.9 * free
