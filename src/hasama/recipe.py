@@ -170,11 +170,7 @@ class Recipe:
             raise HasamaError("--schedule-kimg means nothing without --lr-final or --gamma-final below 1.")
 
     def _check_vae(self) -> None:
-        game_only = (
-            *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
-            *("spectral_norm", "augment", "init_from", "freeze_d"),
-        )
-        for name in game_only:
+        for name in GANS_ONLY:
             if getattr(self, name) != DEFAULTS[name]:
                 raise HasamaError(f"A vae plays no game and has no classes: {flag(name)} does not apply to it.")
 
@@ -284,6 +280,34 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that only do something together with a value of another: silence would be a lie."""
 
+
+GANS_ONLY = (
+    *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
+    *("spectral_norm", "augment", "init_from", "freeze_d"),
+)
+"""Fields that do nothing without a discriminator, and so cannot be set for a vae."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Most used": (
+        *("size", "kimg", "batch", "mirror", "labels", "augment", "width", "init_from", "autopilot", "seed"),
+    ),
+    "Pictures": ("fit", "colour", "held_out"),
+    "Networks": (
+        *("architecture", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers", "grow_kimg"),
+        *("freeze_d", "ema_kimg"),
+    ),
+    "Objective": (
+        *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every"),
+        *("path_length", "style_mixing", "reconstruction"),
+    ),
+    "Learning rates": (
+        *("generator_lr", "discriminator_lr", "lr_final", "schedule_kimg", "generator_betas", "discriminator_betas"),
+    ),
+    "Balance": ("balance", "skip_above", "critic_steps"),
+    "Augmentation": ("ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),
+    "Length, arithmetic, records": ("precision", "sample_kimg", "checkpoint_minutes", "health_kimg"),
+}
+"""All fields by what they are about, those that people need first at the top: for the help, and for forms."""
 
 RENAMED: dict[str, str] = {
     "held_back": "held_out",

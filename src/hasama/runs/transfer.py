@@ -41,8 +41,9 @@ def check_init_from(recipe: Recipe) -> None:
         raise HasamaError(f"--init-from {run.folder}: that run has no checkpoint (game.pt) yet.")
     if other.architecture != recipe.architecture:
         raise HasamaError(
-            f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights pass "
-            f"on only within an architecture. Try  hasama train ... {other.architecture} --init-from {run.folder}"
+            f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; "
+            "weights pass on only within an architecture. Try  "
+            f"hasama train ... {other.architecture} --init-from {run.folder}"
         )
     if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
         raise HasamaError(
