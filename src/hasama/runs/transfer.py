@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
+from hasama.networks.old_names import with_new_names
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.game import Game
@@ -36,6 +37,8 @@ def check_init_from(recipe: Recipe) -> None:
     if not recipe.init_from:
         return
     run = Run(recipe.init_from)
+    if not run.exists():
+        raise HasamaError(f"--init-from {run.folder}: there is no run (no recipe.json).")
     other = run.recipe()
     if not run.checkpoint.exists():
         raise HasamaError(f"--init-from {run.folder}: that run has no checkpoint (game.pt) yet.")
@@ -64,11 +67,12 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
         "discriminator": game.bare_discriminator,
     }
     if game.ema is not None:
-        networks["average"] = game.ema
+        networks["ema"] = game.ema
     taken, fresh = [], []
     for which, network in networks.items():
-        theirs = _by_name(state.get(which) or state["generator"])
-        for name, tensor in _by_name(network.state_dict()).items():
+        ours = _by_name(network.state_dict())
+        theirs = with_new_names(_by_name(_state_of(which, state)), ours)
+        for name, tensor in ours.items():
             if name in OWN:
                 continue
             other = theirs.get(name)
@@ -82,6 +86,11 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
             f"--init-from {folder}: none of its weights has a place in these networks; is --width the same?"
         )
     return Inheritance(taken, fresh)
+
+
+def _state_of(which: str, state: dict[str, Any]) -> dict[str, Any]:
+    """A network's weights in a checkpoint; where there is no EMA generator, the generator's."""
+    return state.get(which) or (which == "ema" and state.get("average")) or state["generator"]  # version 0.1.0
 
 
 def _saved(run: Run) -> dict[str, Any]:
