@@ -21,14 +21,8 @@ NARROW = 0.55
 
 
 SURE, NO_LOSS = 0.97, 0.005  # right answers; a loss of the discriminator from which nothing can be learnt
-
-
 FOOLED, CHANCE = 0.2, 0.6
-
-
 BAD, FAR, BETTER = 0.3, 0.5, 0.9
-
-
 WINNING_LOOKS, LOST = 6, 0.01
 
 
@@ -85,14 +79,8 @@ def overfitting(history: History) -> Finding | None:
 
 
 SWINGS_LOOKS = 12
-
-
 RELAPSE, AT_MOST = 1.5, 4.0  # the least factor of a relapse, and the most that counts: it may be one bad look
-
-
 SWINGING = 4.5  # all relapses together
-
-
 CLOSE = 0.4  # distances below it come and go in healthy trainings, too
 
 

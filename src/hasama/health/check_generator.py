@@ -17,23 +17,11 @@ from hasama.health.remedies import (
 
 
 PATIENCE = 5  # looks that any generator is given to begin to paint
-
-
 ENOUGH = PATIENCE + RECENT
-
-
 EARLY = 600  # steps in which healthy generators, too, paint much the same for every latent
-
-
 MOVED = 0.05
-
-
 POOR, FALLEN = 0.3, 0.5
-
-
 PAINTS = 0.5  # of the reals' contrast; what has less was never painted, and is alike for that
-
-
 REPEATED, STUCK = 0.15, 0.95
 
 

@@ -10,8 +10,6 @@ from hasama.errors import HasamaError
 from hasama.metrics.distances import Fakes, Reals
 
 DISTANCES_AT_ONCE = 2**22
-
-
 TIE = 1e-12
 """Squared distances that differ by this share of the largest square of a feature vector's length are equal."""
 

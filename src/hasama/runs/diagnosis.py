@@ -12,8 +12,6 @@ from hasama.runs.autopilot import Intervention, interventions, judged_from
 from hasama.runs.folder import Run, free_name
 
 VISITS = 200  # at most so many times on the way a long log is looked at
-
-
 FULL = 20  # looks of which the lines between them are read, too; `History.recent` goes back seven
 
 

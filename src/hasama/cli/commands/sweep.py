@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from hasama.tuning.sweep import Event, Sweep
 
 SWEEP_KIMG = 30.0  # of a trial: enough to tell a rate that is far too high or low, and half an hour less than a run
-
-
 TABLE_ROWS = 5
 
 SweepFlags = training_flags(kimg=SWEEP_KIMG)
