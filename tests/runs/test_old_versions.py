@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 wrote are still read: recipes, checkpoints, generators and logs, under the names they had."""
+"""Files that version 0.1.0 wrote are still read: recipes, checkpoints, generators and logs, by their old names."""
 
 import json
 import shutil
