@@ -80,10 +80,10 @@ LONG = {"first_iterations": 40, "iterations": 10, "plateau": 0.0}
 SLOWLY = """
 import time
 import hasama.style.painting, hasama.style.transfer as transfer
-judge = transfer.judge
-transfer.judge = lambda *all: (time.sleep(0.04), loss_and_gradient(*all))[1]
+loss_and_gradient = transfer.loss_and_gradient
+transfer.loss_and_gradient = lambda *all: (time.sleep(0.04), loss_and_gradient(*all))[1]
 {also}
-from hasama.cli import main
+from hasama.cli.app import main
 main()
 """
 
