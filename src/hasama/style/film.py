@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, write_json
+from hasama.files import check_place, fitting_name, write_json
 from hasama.pictures.images import save_picture
 from hasama.pictures.video import check_ending, save_film
 from hasama.shapes import Images, Weighting
@@ -109,7 +109,7 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
     check_ending(job.out)
     check_place(job.out)
     film = open_film(job.content)
-    folder = job.out.with_name(job.out.name + ".frames")
+    folder = job.out.with_name(fitting_name(job.out.name, ".frames"))
     styles = open_styles(job.styles)
     subject: Subject | None = None
     mark = film_fingerprint(job)

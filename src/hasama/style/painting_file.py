@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hasama.errors import HasamaError
-from hasama.files import check_place, replacing, write_json
+from hasama.files import check_place, fitting_name, replacing, write_json
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.pictures import Picture, read_mask, read_picture, write_picture
 from hasama.style.memory import peak_bytes
@@ -60,17 +60,17 @@ class Job(NamedTuple):
     @property
     def part(self) -> Path:
         """Where the work stands until it is done."""
-        return self.out.with_name(self.out.name + ".part")
+        return self.out.with_name(fitting_name(self.out.name, ".part"))
 
     @property
     def report(self) -> Path:
         """What became of it."""
-        return self.out.with_name(self.out.name + ".json")
+        return self.out.with_name(fitting_name(self.out.name, ".json"))
 
     @property
     def preview_file(self) -> Path:
         """The picture so far."""
-        return self.out.with_name(f"{self.out.stem}-preview.png")
+        return self.out.with_name(fitting_name(self.out.stem, "-preview.png"))
 
 
 def open_styles(sources: Sequence[StyleSource]) -> list[Style]:
@@ -153,7 +153,7 @@ class _Keeper:
         if state is None:
             return None
         if (state["mark"], state["hasama"]) != (self.mark, __version__):
-            kept = self.job.part.with_name(self.job.part.name + ".old")
+            kept = self.job.part.with_name(fitting_name(self.job.part.name, ".old"))
             self.job.part.replace(kept)
             self.notices.append(f"Another painting was under way here; it is kept as {kept}.")
             return None

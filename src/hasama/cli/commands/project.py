@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
     from hasama.generators.projection import ProjectionStep
     from hasama.shapes import Images
-from hasama.cli.arguments import picture_place
+from hasama.cli.arguments import picture_place, tensors_beside
 
 # --- projection -----------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ def _keep(
     save_picture(grid(np.stack([photo, projected, difference]), 3, smallest=128), out)
     label = None if best.label is None else generator.classes[best.label]
     about = {"space": space, "step": best.step, "steps": best.steps, "label": label, "losses": best.losses}
-    file = out.with_suffix(".safetensors")
+    file = tensors_beside(out)
     from hasama.generators.generator_file import save_tensors
 
     save_tensors(file, {"w": best.w}, about)
