@@ -12,6 +12,10 @@ from cyclopts import Group, Parameter
 from hasama.errors import HasamaError
 
 INTERRUPTED = 130
+"""Exit code: stopped by Ctrl-C."""
+
+PARTLY = 1
+"""Exit code: a part of the work could not be done."""
 
 
 def flags_of(recipe: type, name: str) -> Any:

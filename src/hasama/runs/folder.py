@@ -243,8 +243,8 @@ class Run:
             return torch.load(self.checkpoint, map_location="cpu", weights_only=True)["game"]
         except Exception as error:  # a damaged zip or pickle raises nearly everything
             raise HasamaError(
-                f"The checkpoint {self.checkpoint} is damaged and cannot be read. The generator in {self.generator.name} may "
-                "still be good; to train on, start a new run."
+                f"The checkpoint {self.checkpoint} is damaged and cannot be read. The generator in "
+                f"{self.generator.name} may still be good; to train on, start a new run."
             ) from error
 
     def images_seen(self) -> int:

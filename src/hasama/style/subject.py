@@ -36,6 +36,8 @@ class Style(NamedTuple):
     """Which part of this picture is learnt from: [H, W] of any size, 0 to 1."""
     where: Weighting | None = None
     """Where on the canvas it is painted."""
+    name: str = ""
+    """What messages call it."""
 
 
 class Subject(NamedTuple):
