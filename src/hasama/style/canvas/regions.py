@@ -155,7 +155,7 @@ def _colours(pixels: np.ndarray) -> list[tuple[int, int, int]]:
     codes, counts = codes[order], counts[order]
     values = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1)
     found: list[tuple[int, int, int]] = []
-    least = max(4, LEAST_SHARE * len(pixels))
+    least = LEAST_SHARE * len(pixels)
     while len(codes):
         near = np.abs(values - values[0]).max(-1) < APART
         if counts[near].sum() >= least:
