@@ -35,7 +35,7 @@ ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 """Of the files that are films by their name. Animations are films by their content."""
 
 NOTE = "painting.json"
-"""Says whose pictures stand in a folder."""
+"""The file that says of which painting the pictures in a folder are."""
 
 
 class Film(NamedTuple):
@@ -77,7 +77,7 @@ def is_film(path: Path) -> bool:
 
 
 def open_film(path: Path) -> Film:
-    """Look at a film or an animation.
+    """The form of a film or an animation.
 
     Raises:
         HasamaError: it is missing or broken, or the extra `video` is not installed.

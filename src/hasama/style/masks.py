@@ -13,7 +13,7 @@ DARK = 0.1
 """Brightness up to which a mask counts as black."""
 
 LEAST_PIXELS = 4
-"""Of the painted picture that a mask must cover, or no feature can be told there."""
+"""Of the painted picture that a mask must cover, or it counts as black."""
 
 LITTLE = 0.01
 """Of the picture that all masks cover together: what is less is worth a warning."""

@@ -1,4 +1,4 @@
-"""The motion between two pictures of a film, and the last painting carried along by it."""
+"""The motion between two pictures of a film (optical flow), and the last painting carried along by it."""
 
 import numpy as np
 import torch
@@ -9,13 +9,13 @@ SMALLEST_FLOW = 32
 """Pixels of the shorter side that the motion's pyramid needs."""
 
 ALIKE = 0.1
-"""Difference of brightness, of the 2 between black and white, from which a film picture shows something else."""
+"""Difference of brightness, of the 2 between black and white, from which two places do not show the same thing."""
 
 
 def carried_along(
     before: np.ndarray, now: np.ndarray, painted: np.ndarray, height: int, width: int
 ) -> tuple[Images, Weighting]:
-    """The last painting moved as the film moved, and where that can be trusted.
+    """The last painting moved as the film moved, and the confidence in that motion.
 
     Args:
         before: the last film picture, uint8 [H, W, 3].
@@ -26,7 +26,7 @@ def carried_along(
 
     Returns:
         [1, 3, height, width] in [-1, 1], and [height, width]: 1 where a place comes from where its motion says,
-        there and back (Sundaram et al. 2010, equation 5), and looks the same; 0 elsewhere.
+        there and back (Sundaram et al. 2010, equation 5), and has the same brightness; 0 elsewhere.
     """
     import cv2
 
@@ -49,6 +49,6 @@ def carried_along(
     length = (back**2).sum(-1) + (fetch(forth) ** 2).sum(-1)
     inside = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
     alike = np.abs(fetch(old).astype(np.float32) - new) < ALIKE * 127.5
-    trusted = inside & alike & ((around**2).sum(-1) <= 0.01 * length + 0.5)
+    confidence = inside & alike & ((around**2).sum(-1) <= 0.01 * length + 0.5)
     carried = torch.from_numpy(fetch(painted)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    return carried, torch.from_numpy(trusted.astype(np.float32))
+    return carried, torch.from_numpy(confidence.astype(np.float32))

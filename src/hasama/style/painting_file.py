@@ -74,7 +74,7 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
 
 
 class _Keeper:
-    """The hand that writes a painting's files."""
+    """Writes a painting's files: the state to go on from, the preview, the picture and its report."""
 
     def __init__(self, job: Job, mark: str) -> None:
         self.job, self.mark = job, mark

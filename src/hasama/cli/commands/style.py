@@ -42,7 +42,7 @@ def style(
 ) -> int:
     """Repaint a picture in the style of others; or, with the same command again, go on where it stands.
 
-    Ctrl-C saves and stops.
+    Ctrl-C saves and stops. Exit code 1: some of several pictures, or a part of a film, could not be painted.
 
     Parameters
     ----------
