@@ -54,7 +54,8 @@ def _masks(flag: str, masks: list[str] | None, count: int) -> Sequence[Path | No
 
 def _places(where: list[str] | None, styles: Sequence[Path]) -> Sequence[tuple[Path | None, int | None]]:
     """For each style its mask, or the map and the number of its colour there."""
-    if where and where[0] != NONE and len(set(where)) == 1 and len(where) in (1, len(styles)):
+    one = bool(where) and len(set(where)) == 1 and len(where) in (1, len(styles))
+    if where and one and where[0] != NONE and not any(path.is_dir() for path in styles):
         from hasama.style.canvas.regions import read_regions
         from hasama.style.masks import regions_of_styles
 

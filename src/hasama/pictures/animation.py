@@ -48,10 +48,19 @@ def pictures_in_file(path: Path) -> tuple[int, bool]:
     """
     try:
         with Image.open(path) as opened:
-            count = getattr(opened, "n_frames", 1) - getattr(opened, "default_image", False)
+            count = _count(opened) - getattr(opened, "default_image", False)
             return (1, False) if opened.format in ONE else (count, count > 1 and opened.format in ANIMATED)
     except Exception:  # no picture, or a broken one: whoever reads it will say so
         return 1, False
+
+
+def _count(opened: Image.Image) -> int:
+    """How many pictures there are; of a broken file at least two if it goes on after the first."""
+    try:
+        return getattr(opened, "n_frames", 1)
+    except Exception:  # as for all broken files
+        opened.seek(1)
+        return 2
 
 
 def is_animation(path: Path) -> bool:
