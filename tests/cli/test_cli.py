@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from command import HASAMA, TINY, hasama, make_pictures, refused
-from hasama.cli.app import _understood
 from hasama.cli.progress import watch_training
+from hasama.cli.words import _understood
 from hasama.presets import RECIPES
 from hasama.runs.folder import Run
 from hasama.training.game import Step, Turn
