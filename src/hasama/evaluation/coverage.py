@@ -21,13 +21,13 @@ from hasama.metrics.modes import (
     CHANNELS,
     FAR,
     MIXTURES,
-    POINTS_JUDGED,
+    POINT_SAMPLES,
     Coverage,
     Mixture,
     as_images,
     as_points,
     draw_points,
-    judge_points,
+    coverage_of_points,
     over_the_length,
 )
 from hasama.networks.architectures.points import PointNetworks
@@ -221,13 +221,13 @@ class Plane:
         """2,500 of the generator's points."""
         device = next(generator.network.parameters()).device
         with generator.at_rest():
-            images = generator.network(draw_latents(seed, POINTS_JUDGED, generator.latent_size).to(device))
+            images = generator.network(draw_latents(seed, POINT_SAMPLES, generator.latent_size).to(device))
         points = as_points(images, self.mixture)
-        return judge_points(points, self.mixture), points
+        return coverage_of_points(points, self.mixture), points
 
     def floor(self, seed: int) -> Coverage:
         """2,500 real points."""
-        return judge_points(draw_points(self.mixture, seed, POINTS_JUDGED, FAR), self.mixture)
+        return coverage_of_points(draw_points(self.mixture, seed, POINT_SAMPLES, FAR), self.mixture)
 
 
 RULES = (

@@ -23,12 +23,12 @@ from hasama.generators.sampling import draw_latents, generate_all
 from hasama.metrics.modes import (
     CHANNELS,
     FAR,
-    STACKS_JUDGED,
+    STACK_SAMPLES,
     Coverage,
     Digits,
     Read,
     draw_stacks,
-    judge_stacks,
+    coverage_of_stacks,
     over_the_length,
     stack,
 )
@@ -218,10 +218,10 @@ class Stacks:
 
     def judge(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
         """26,000 of the generator's pictures."""
-        pixels = generate_all(generator, draw_latents(seed, STACKS_JUDGED, generator.latent_size))
-        return judge_stacks(read_stacks(self.reader, pixels)), pixels[:64]
+        pixels = generate_all(generator, draw_latents(seed, STACK_SAMPLES, generator.latent_size))
+        return coverage_of_stacks(read_stacks(self.reader, pixels)), pixels[:64]
 
     def floor(self, seed: int) -> Coverage:
         """26,000 stacks of real digits, read by the same reader; each digit is read but once."""
         read = read_digits(self.reader, self.digits.pixels)
-        return judge_stacks(read[draw_stacks(len(read), seed, STACKS_JUDGED, FAR)])
+        return coverage_of_stacks(read[draw_stacks(len(read), seed, STACK_SAMPLES, FAR)])
