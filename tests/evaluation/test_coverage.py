@@ -302,10 +302,10 @@ def end_of(what: str, seed: int = 0, recipe: str = "r3gan", kimg: float = 1.0) -
 
 def test_the_records_go_from_playing_to_judging():
     every = list(cover("ring", RECIPES["r3gan"].but(seed=3), 1.0))
-    playing = [record for record in every if record.stage == "playing"]
+    playing = [record for record in every if record.stage == "training"]
     assert [record.done for record in playing] == [min(1.0, 100 * n / 1000) for n in range(1, 11)]
     assert set(playing[0].losses) == {"discriminator", "generator"}
-    assert every[-2] == CoverageProgress("judging", 0.0)
+    assert every[-2] == CoverageProgress("counting modes", 0.0)
     assert every[-2].losses == {}
     end = ended(every[-1])
     assert (end.sample.shape, end.found.of, end.floor.modes) == ((2500, 2), 8, 8)
@@ -356,7 +356,7 @@ def test_a_collapsed_and_a_perfect_generator_are_told_apart():
             return as_images(np.repeat(points[:1], len(points), 0) if self.collapsed else points, MIXTURES["grid"])
 
     found = [
-        plane.judge(covering.TrainedGenerator(Painting(collapsed), None, 2, 3), 0)[0] for collapsed in (True, False)
+        plane.measure(covering.TrainedGenerator(Painting(collapsed), None, 2, 3), 0)[0] for collapsed in (True, False)
     ]
     assert found[0].modes <= 1
     assert found[0].kl == pytest.approx(math.log(25))
@@ -433,7 +433,7 @@ def test_a_game_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path):
     assert round(rest[0].done, 3) == 0.333
     assert kept.images_seen() == 1200
     again = list(cover("grid", recipe, 1.2, kept=kept))  # stopped while it was judged
-    assert [record.stage for record in again] == ["judging", "judging"]
+    assert [record.stage for record in again] == ["counting modes", "counting modes"]
     whole = end_of("grid", 5, kimg=1.2).sample
     assert np.array_equal(ended(rest[-1]).sample, whole)
     assert np.array_equal(ended(again[-1]).sample, whole)

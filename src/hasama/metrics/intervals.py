@@ -113,7 +113,7 @@ def _mean(values: Tensor) -> float:
 
 
 def floor_of_fid(one: Reals, other: Fakes, reals: int, fakes: int) -> float:
-    """What FID would be of so many pictures of both kinds, if they were as alike as these.
+    """The FID that so many real and generated pictures would have if they were as alike as these two sets.
 
     For equal distributions FID is its bias alone, which is proportional to one over the number of pictures of each kind
     (Chong & Forsyth 2020, section 3; Binkowski et al. 2018, appendix D).

@@ -111,8 +111,8 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     say(pictures.report.text())
     say(_told(plan, preset))
     with asked_to_stop() as stop:
-        judge = by_kid(pictures, fakes, plan.out, device)
-        events = deque(_watch(sweep(plan, pictures, judge, device, stop), plan), maxlen=1)
+        score = by_kid(pictures, fakes, plan.out, device)
+        events = deque(_watch(sweep(plan, pictures, score, device, stop), plan), maxlen=1)
         interrupted = stop()
     found = events[0].found
     best = ranked(found)
@@ -176,7 +176,7 @@ def _line(kind: str, one: "Outcome", kimg: float) -> str:
         return f"trial {one.number}{again}: {_parameters(one)}"
     figure = "-" if one.figure is None else f"{1000 * one.figure:,.1f}"
     words = {
-        "judged": f"KID x 1000 = {figure} at {RUNGS[max(one.figures, default=1) - 1] * kimg:g} kimg",
+        "scored": f"KID x 1000 = {figure} at {RUNGS[max(one.figures, default=1) - 1] * kimg:g} kimg",
         "complete": f"complete, KID x 1000 = {figure}",
         "pruned": f"pruned: {one.reason}",
         "interrupted": "saved, to be taken up again",
