@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
+from hasama.networks.old_names import with_new_names
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.game import Game
@@ -63,11 +64,12 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
         "discriminator": game.bare_discriminator,
     }
     if game.ema is not None:
-        networks["average"] = game.ema
+        networks["ema"] = game.ema
     taken, fresh = [], []
     for which, network in networks.items():
-        theirs = _by_name(state.get(which) or state["generator"])
-        for name, tensor in _by_name(network.state_dict()).items():
+        ours = _by_name(network.state_dict())
+        theirs = with_new_names(_by_name(state.get(which) or state["generator"]), ours)
+        for name, tensor in ours.items():
             if name in OWN:
                 continue
             other = theirs.get(name)
@@ -89,7 +91,7 @@ def _saved(run: Run) -> dict[str, Any]:
     if isinstance(state, dict) and all(
         isinstance(state.get(which), dict) for which in ("generator", "discriminator")
     ):
-        return state
+        return state | {"ema": state.get("ema", state.get("average"))}  # called average in version 0.1.0
     raise HasamaError(f"--init-from {run.folder}: its checkpoint {run.checkpoint} is damaged (no networks in it).")
 
 

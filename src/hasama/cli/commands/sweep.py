@@ -56,14 +56,14 @@ def sweep(
     out
         The folder for the runs, sweep.png and best.json. Default: runs/sweep-SOURCE-RECIPE.
     storage
-        Where the processes meet: a file for SQLite, or the URL of a database such as postgresql://user@host/base.
+        The database that the processes share: a file for SQLite, or the URL of a database such as postgresql://user@host/base.
         Default: sweep.db in the folder.
     name
         The sweep's name in the database. Default: the folder's.
     search
-        What to vary, such as generator_lr,gamma. Default: all that decides most with this recipe.
+        What to vary, such as generator_lr,gamma. Default: the fields that matter most with this recipe.
     fakes
-        Pictures that each figure (KID in VGG19 features) is of.
+        Generated pictures for each score (KID in VGG19 features).
     patience
         Seconds of silence after which a process counts as dead.
     device
