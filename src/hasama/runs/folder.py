@@ -165,7 +165,11 @@ class Run:
         return f"hasama resume {shlex.quote(str(self.folder))}"
 
     def images(self) -> dict[str, Any]:
-        """What `images.json` says: the scan's report, and the source's name as it was given."""
+        """What `images.json` says: the scan's report, and the source's name as it was given.
+
+        Raises:
+            HasamaError: it is missing or damaged.
+        """
         images = read_json(self._images_file, "list of images")
         kinds = {"name": str, "key": str, "digest": str, "channels": int, "used": int}
         sound = isinstance(images, dict) and all(isinstance(images.get(k), kind) for k, kind in kinds.items())
@@ -181,7 +185,11 @@ class Run:
     # --- the log and the findings
 
     def append_log(self, figures: dict[str, Any]) -> None:
-        """Add one line to the log."""
+        """Add one line to the log.
+
+        Raises:
+            HasamaError: the folder cannot be written to.
+        """
         _append(self.log_file, figures)
 
     def log(self) -> list[dict[str, Any]]:
@@ -189,7 +197,11 @@ class Run:
         return _lines(self.log_file)
 
     def append_finding(self, finding: dict[str, Any]) -> None:
-        """Add one finding to health.jsonl."""
+        """Add one finding to health.jsonl.
+
+        Raises:
+            HasamaError: the folder cannot be written to.
+        """
         _append(self.health_file, finding)
 
     def findings(self) -> list[dict[str, Any]]:
@@ -197,7 +209,11 @@ class Run:
         return [line for line in _lines(self.health_file) if isinstance(line.get("name"), str)]
 
     def cut_log(self, images_seen: int) -> None:
-        """Delete what was logged and found after the checkpoint that a run resumes from: it will be logged again."""
+        """Delete what was logged and found after the checkpoint that a run resumes from: it will be logged again.
+
+        Raises:
+            HasamaError: the folder cannot be written to.
+        """
         for file in (self.log_file, self.health_file):
             kept = [line for line in _lines(file) if line["images_seen"] <= images_seen]
             if file.exists() or file is self.log_file:
@@ -276,7 +292,11 @@ class Run:
         self.stop_file.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Ask the process that trains this run to save and stop at its next step."""
+        """Ask the process that trains this run to save and stop at its next step.
+
+        Raises:
+            HasamaError: the folder cannot be written to.
+        """
         try:
             self.stop_file.touch()
         except OSError as error:

@@ -93,12 +93,12 @@ class Game:
     steps: int = 0
 
     def generate(self, latents: Latents, labels: Labels | None = None) -> Views:
-        """The generator's fakes, in float32."""
+        """The generator's fakes for latents [N, Z] and perhaps labels [N]: images [N, C, H, W] or a pyramid, in float32."""
         with self.arithmetic():
             return each(torch.Tensor.float, call(self.pair.generator, latents, labels))
 
     def discriminate(self, images: Views, labels: Labels | None = None) -> torch.Tensor:
-        """The discriminator's output, in float32: logits [N] or [N, 1]."""
+        """The discriminator's output for images (and labels), in float32: logits [N] or [N, 1]."""
         with self.arithmetic():
             return call(self.pair.discriminator, images, labels).float()
 

@@ -67,7 +67,7 @@ def relativistic_discriminator(real: Logits, fake: Logits) -> PerImage:
 
 
 def relativistic_generator(real: Logits, fake: Logits) -> PerImage:
-    """-log s(D(G(z)) - D(x)): the same comparison, with real and fake exchanged."""
+    """-log s(D(G(z)) - D(x)): real and fake exchanged. Huang et al. 2024, eq. 2."""
     return F.softplus(real - fake)
 
 
