@@ -40,11 +40,11 @@ from hasama.metrics.modes import (
     Mixture,
     as_images,
     as_points,
+    coverage_of_points,
+    coverage_of_stacks,
     divergence,
     draw_points,
     draw_stacks,
-    coverage_of_points,
-    coverage_of_stacks,
     mean_coverage,
     modes_of,
     stack,
@@ -118,7 +118,9 @@ def test_real_points_find_all_modes_and_are_good(name: str, seed: int):
 def test_a_collapsed_sample_finds_one_mode(name: str, seed: int, data: st.DataObject):
     mixture = MIXTURES[name]
     mode = mixture.centres[data.draw(st.integers(0, len(mixture.centres) - 1))]
-    found = coverage_of_points(mode + 0.5 * mixture.sigma * np.random.default_rng(seed).uniform(-1, 1, (100, 2)), mixture)
+    found = coverage_of_points(
+        mode + 0.5 * mixture.sigma * np.random.default_rng(seed).uniform(-1, 1, (100, 2)), mixture
+    )
     assert (found.modes, found.quality) == (1, 1.0)
     assert found.kl == pytest.approx(math.log(found.of), rel=1e-12)
 

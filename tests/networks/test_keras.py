@@ -24,9 +24,9 @@ from hasama.generators.generator_file import TrainedGenerator, load_generator, s
 from hasama.networks.pair import KerasNetwork, Pair, as_torch  # noqa: E402
 from hasama.pictures.dataset import Batch  # noqa: E402
 from hasama.recipe import Recipe  # noqa: E402
-from hasama.training.game import Game
-from hasama.training.setup import mixes_images, new_game
-from hasama.training.turns import begin, discriminator_turn, draw_fakes, generator_turn, play, update_ema
+from hasama.training.game import Game  # noqa: E402
+from hasama.training.setup import mixes_images, new_game  # noqa: E402
+from hasama.training.turns import begin, discriminator_turn, draw_fakes, generator_turn, play, update_ema  # noqa: E402
 
 FIRST: dict[str, Any] = {"data_format": "channels_first"}
 

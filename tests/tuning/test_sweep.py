@@ -22,15 +22,15 @@ from command import refused  # noqa: E402
 from hasama.cli.commands.sweep import sweep as command  # noqa: E402
 from hasama.cli.commands.train import TrainingFlags  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
-from hasama.pictures.cache import open_pictures
+from hasama.pictures.cache import open_pictures  # noqa: E402
 from hasama.pictures.dataset import Pictures  # noqa: E402
-from hasama.presets import RECIPES, flags_of_difference, train_command
+from hasama.presets import RECIPES, flags_of_difference, train_command  # noqa: E402
 from hasama.recipe import DEFAULTS, Recipe  # noqa: E402
 from hasama.runs.folder import Run  # noqa: E402
 from hasama.runs.session import train  # noqa: E402
-from hasama.training.game import Step
+from hasama.training.game import Step  # noqa: E402
 from hasama.training.turns import EMA_WARM_UP  # noqa: E402
-from hasama.tuning.search_space import (  # fmt: skip
+from hasama.tuning.search_space import (  # noqa: E402
     EMA_SHARE,
     MORE,
     SENSITIVE,
@@ -41,7 +41,7 @@ from hasama.tuning.search_space import (  # fmt: skip
     vary,
 )
 from hasama.tuning.storage import url_of  # noqa: E402
-from hasama.tuning.study import (  # fmt: skip
+from hasama.tuning.study import (  # noqa: E402
     DEATHS_MOST,
     Memory,
     Outcome,

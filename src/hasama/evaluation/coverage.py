@@ -26,8 +26,8 @@ from hasama.metrics.modes import (
     Mixture,
     as_images,
     as_points,
-    draw_points,
     coverage_of_points,
+    draw_points,
     over_the_length,
 )
 from hasama.networks.architectures.points import PointNetworks
@@ -66,7 +66,8 @@ class CoverageProgress(NamedTuple):
         step: the record of the training step.
         found: what the generator covers; in the last record only, like the next two.
         floor: what as many real samples cover.
-        sample: what was generated: points [n, 2] in the protocol's units, or the first 64 pictures, uint8 [64, H, W, 3].
+        sample: what was generated: points [n, 2] in the protocol's units, or the first 64 pictures,
+            uint8 [64, H, W, 3].
     """
 
     stage: str

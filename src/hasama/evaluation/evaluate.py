@@ -66,7 +66,9 @@ def evaluate(
     pictures = yield from subject.pictures(source)
     order = stream(0).permutation(len(pictures))[:MOST_REALS]
     if len(order) < FEWEST:
-        raise HasamaError(f"{pictures.report.source} holds {len(order)} pictures; evaluating takes at least {FEWEST}.")
+        raise HasamaError(
+            f"{pictures.report.source} holds {len(order)} pictures; evaluating takes at least {FEWEST}."
+        )
     extractor = extractor_named(features, place)
     count = count or max(FEWEST, min(USUAL, len(order)))
     reals = yield from _real_features(extractor, pictures, order)
@@ -136,7 +138,7 @@ def _labels(generator: TrainedGenerator, pictures: Pictures, order: np.ndarray, 
 
 
 def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) -> Working:
-    """Features of the real pictures, in an order that is random but always the same: the first are a sample of all."""
+    """Features of the real pictures in a random order that is always the same: the first are a sample of all."""
     report = pictures.report
     form = (report.digest, report.resolution, report.channels, report.crops, len(order))
     batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))

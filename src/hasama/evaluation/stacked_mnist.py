@@ -27,8 +27,8 @@ from hasama.metrics.modes import (
     Coverage,
     Digits,
     Read,
-    draw_stacks,
     coverage_of_stacks,
+    draw_stacks,
     over_the_length,
     stack,
 )

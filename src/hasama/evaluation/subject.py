@@ -108,7 +108,7 @@ class Subject(NamedTuple):
 
 
 def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
-    """A generator and the checksum of its file, which belong together although a training may replace it meanwhile."""
+    """A generator and the checksum of the file that it was read from, which a training may replace meanwhile."""
 
     def stands() -> tuple[str, int]:
         return sha256_of(file), run.images_seen() if run else 0
@@ -120,7 +120,7 @@ def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
 
 
 def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
-    """What a report in metrics.json says about its 'generator' or its 'pictures'; empty if Hasama did not write it."""
+    """What a report in metrics.json says about its 'generator' or 'pictures'; empty if Hasama did not write it."""
     origin = report.get("origin")
     told = origin.get(what) if isinstance(origin, dict) else None
     return told if isinstance(told, dict) else {}

@@ -36,7 +36,7 @@ def find_directions(generator: TrainedGenerator, count: int, label: str | None =
     Args:
         generator: whose directions are wanted.
         count: how many; no more than the length of w.
-        label: only this class. Without it w of all classes is taken; for z the first class, as z means the same in all.
+        label: only this class. Without it w of all classes is used; for z the first class, for z is the same in all.
         seed: of the sampled latents, and of the decomposition.
 
     Raises:

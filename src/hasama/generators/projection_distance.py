@@ -15,7 +15,7 @@ from hasama.perception.vgg_weights import load_weights
 from hasama.shapes import Images, Labels, PerImage
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-"""Those of Zhang et al. 2018 without the deepest, whose receptive field covers nearly the whole of a small picture."""
+"""Those of Zhang et al. 2018 without the deepest, whose receptive field covers nearly all of a small picture."""
 
 
 LARGEST_SIDE = 256

@@ -20,7 +20,10 @@ NARROW = 0.55
 # --- the balance between generator and discriminator ----------------------------------------------
 
 
-SURE, NO_LOSS = 0.97, 0.005  # share of right answers; a discriminator's loss whose gradient is too small to learn from
+SURE, NO_LOSS = (
+    0.97,
+    0.005,
+)  # share of right answers; a discriminator's loss whose gradient is too small to learn from
 
 
 FOOLED, CHANCE = 0.2, 0.6
@@ -45,7 +48,9 @@ def discriminator_wins(history: History) -> Finding | None:
     )
     variety = history.at_look("diversity", WINNING_LOOKS)
     improves = now < BETTER * before or variety[-RECENT:].mean() > variety[:RECENT].mean() / BETTER
-    if history.at_look("covered", WINNING_LOOKS).max(initial=0) < LOST:  # ruined: its distance swings, and falls by chance
+    if (
+        history.at_look("covered", WINNING_LOOKS).max(initial=0) < LOST
+    ):  # ruined: its distance swings, and falls by chance
         improves = distance[-RECENT:].max() < distance[:-RECENT].min()
     if sure < SURE or now < (BAD if loss < NO_LOSS else FAR) or (improves and not 0 <= loss < NO_LOSS):
         return None
@@ -87,7 +92,10 @@ def overfitting(history: History) -> Finding | None:
 SWINGS_LOOKS = 12
 
 
-RELAPSE, AT_MOST = 1.5, 4.0  # the least factor that is a relapse, and the most that is counted: a single look may be far off
+RELAPSE, AT_MOST = (
+    1.5,
+    4.0,
+)  # the least factor that is a relapse, and the most that is counted: a single look may be far off
 
 
 SWINGING = 4.5  # all relapses together
@@ -109,7 +117,7 @@ def oscillation(history: History) -> Finding | None:
 
 
 def relapses(values: np.ndarray, factor: float) -> list[float]:
-    """By what factor a figure [k] grew, for each time that it grew at least by `factor`; between two it fell as much."""
+    """By what factor a figure [k] grew, each time that it grew by `factor` or more after having fallen as much."""
     rises: list[float] = []
     low, high = math.inf, None
     for value in values:

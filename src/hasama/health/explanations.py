@@ -30,7 +30,7 @@ TITLES = {
 
 
 EXPLANATIONS = {
-    "not-finite": "A loss is no longer a number: the weights have become too large. What was saved before is untouched.",
+    "not-finite": "A loss is no longer a number: the weights are too large. What was saved before is untouched.",
     "divergence": "Losses (about {loss}), the discriminator's logits (about {logit}) or the pictures' contrast "
     "({contrast}; between black and white it is 1 at most) grow without bound. The pictures will become noise.",
     "too-few": "There are {pictures} different pictures. A GAN learns so few by heart; hundreds are enough with "
@@ -39,10 +39,10 @@ EXPLANATIONS = {
     "one picture to learn. Look at the source with `hasama images`.",
     "one-colour": "The real pictures are plain surfaces (contrast {contrast}; black to white is 2): is this the "
     "right folder, the right colour mode? Look at the source with `hasama images`.",
-    "dead-start": "Since the beginning the generator's pictures have hardly changed (by a share of {change}): it does "
-    "not learn.",
-    "mode-collapse": "The generator makes nearly the same picture for every latent: its pictures differ from each other "
-    "by {diversity} of what the real ones differ by (at its best {best}).",
+    "dead-start": "Since the beginning the generator's pictures have hardly changed (by a share of {change}): it "
+    "does not learn.",
+    "mode-collapse": "The generator makes nearly the same picture for every latent: its pictures differ from each "
+    "other by {diversity} of what the real ones differ by (at its best {best}).",
     "partial-collapse": "Of 128 generated pictures a share of {repeats} has a twin among the others; real pictures "
     "have none. Only a share of {covered} of the real pictures has a generated one near it.",
     "discriminator-wins": "The discriminator is right about {accuracy} of all pictures and its loss is {loss}: its "
@@ -53,9 +53,9 @@ EXPLANATIONS = {
     "discriminator that does not tell real from fake.",
     "memorisation": "The generator's pictures are nearer to the training pictures than other real pictures are: at "
     "{nearest} of their distance. They are copies.",
-    "overfitting": "The discriminator tells its training pictures from real pictures that were held out: their logits "
-    "lie {overfit} of the way to those of the fakes. It learns by heart; soon the generator will, too, or it will get "
-    "worse.",
+    "overfitting": "The discriminator tells its training pictures from real pictures that were held out: their "
+    "logits lie {overfit} of the way to those of the fakes. It learns by heart; soon the generator will, too, or it "
+    "will get worse.",
     "oscillation": "The pictures become better and worse in turn: {relapses} times lately their distance to the real "
     "ones grew again, by a factor of {swing} or more in all. Each network only answers the last change of the other, "
     "and neither settles.",

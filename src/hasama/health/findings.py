@@ -132,7 +132,7 @@ class History:
         evidence: dict[str, float],
         remedies: Iterable[Remedy] = (),
     ) -> Finding:
-        """A finding with the explanation of that name, its figures filled in, and the remedies that change something."""
+        """A finding with the explanation of that name, figures filled in, and the remedies that change something."""
         useful = [kept for remedy in remedies if (kept := _changing(remedy, self.recipe)) is not None]
         rounded = {key: float(f"{value:.4g}") for key, value in evidence.items() if math.isfinite(value)}
         text = EXPLANATIONS[name].format_map({key: number(value) for key, value in evidence.items()})

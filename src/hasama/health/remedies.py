@@ -68,9 +68,15 @@ def slower(recipe: Recipe, times: float) -> Remedy:
 def against_collapse(recipe: Recipe) -> list[Remedy]:
     """Mode collapse: the generator makes one picture, the one that the discriminator finds most real just now."""
     if recipe.architecture == "vae":
-        return [usual_rates(recipe), Remedy({"latent_size": 100}, "a latent large enough for what the pictures differ in")]
+        return [
+            usual_rates(recipe),
+            Remedy({"latent_size": 100}, "a latent large enough for what the pictures differ in"),
+        ]
     slow = {"generator_lr": min(recipe.generator_lr, rates_of(recipe)["generator_lr"]) / 2}
-    return [steady(recipe), Remedy(slow, "a slower generator, which does not follow every small change of the discriminator")]
+    return [
+        steady(recipe),
+        Remedy(slow, "a slower generator, which does not follow every small change of the discriminator"),
+    ]
 
 
 def against_discriminator(recipe: Recipe) -> list[Remedy]:
@@ -83,7 +89,12 @@ def against_discriminator(recipe: Recipe) -> list[Remedy]:
     first = usual_rates(recipe) if lopsided else steady(recipe)
     saturates = {"objective": "non-saturating"} if recipe.objective == "minimax" else {}
     first = first._replace(changes=first.changes | saturates) if lopsided else first
-    return [first, Remedy(skip | saturates, "the discriminator waits while it is too strong, and noise is added to what it is shown")]
+    return [
+        first,
+        Remedy(
+            skip | saturates, "the discriminator waits while it is too strong, and noise is added to what it is shown"
+        ),
+    ]
 
 
 def against_generator(recipe: Recipe) -> list[Remedy]:

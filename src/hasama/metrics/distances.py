@@ -52,7 +52,7 @@ def fid(real: Reals, fake: Fakes) -> float:
 
 
 def in_their_span(real: Reals, fake: Fakes) -> tuple[Tensor, Tensor]:
-    """The features in fewer dimensions if there are fewer pictures than features; distances, and so FID, stay the same."""
+    """The same features in fewer dimensions, if there are fewer pictures than features; FID stays the same."""
     if len(real) + len(fake) >= real.shape[1]:
         return real, fake
     basis, _ = torch.linalg.qr(torch.cat([real, fake]).double().T)
@@ -76,8 +76,8 @@ def moments(features: Features, times: Int[Tensor, " n"] | None = None) -> Momen
 def frechet(one: Moments, other: Moments) -> float:
     """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of two Gaussians: Dowson & Landau 1982.
 
-    The matrix root is never computed: its trace is the sum of the roots of the eigenvalues of C^(1/2) C' C^(1/2), which
-    are those of C C'. So covariances may be singular, as they are of fewer pictures than features.
+    The matrix root is never computed: its trace is the sum of the roots of the eigenvalues of C^(1/2) C' C^(1/2),
+    which are those of C C'. So covariances may be singular, as they are of fewer pictures than features.
     """
     values, vectors = torch.linalg.eigh(one.covariance)
     root = vectors * _nothing_below_zero(values).sqrt()
@@ -87,7 +87,7 @@ def frechet(one: Moments, other: Moments) -> float:
 
 
 def _nothing_below_zero(values: Tensor) -> Tensor:
-    """Eigenvalues that differ from 0 by rounding only are set to 0: the root of 1e-16 is 1e-8, and there may be thousands."""
+    """Set to 0 what is not 0 by rounding only: the root of 1e-16 is 1e-8, and there may be thousands."""
     return values.where(values > len(values) * torch.finfo(values.dtype).eps * values.abs().max(), 0.0)
 
 

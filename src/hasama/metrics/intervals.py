@@ -51,8 +51,8 @@ class Figure(NamedTuple):
 def figures_of(reals: Reals, fakes: Fakes, seed: int = 0) -> Generator[int, None, dict[str, Figure]]:
     """FID and KID of all, and precision, recall, density and coverage of equal numbers.
 
-    The floor compares one half of the real pictures with the other; the half that stands for the generated pictures has
-    no more pictures than there are generated ones.
+    The floor compares one half of the real pictures with the other; the half that stands for the generated pictures
+    has no more pictures than there are generated ones.
 
     Args:
         reals: features of real pictures in random order.
@@ -115,8 +115,8 @@ def _mean(values: Tensor) -> float:
 def floor_of_fid(one: Reals, other: Fakes, reals: int, fakes: int) -> float:
     """The FID that so many real and generated pictures would have if they were as alike as these two sets.
 
-    For equal distributions FID is its bias alone, which is proportional to one over the number of pictures of each kind
-    (Chong & Forsyth 2020, section 3; Binkowski et al. 2018, appendix D).
+    For equal distributions FID is its bias alone, which is proportional to one over the number of pictures of each
+    kind (Chong & Forsyth 2020, section 3; Binkowski et al. 2018, appendix D).
     """
     return fid(one, other) * (1 / reals + 1 / fakes) / (1 / len(one) + 1 / len(other))
 
@@ -130,7 +130,7 @@ def stream(seed: int, *place: int) -> np.random.Generator:
 
 
 def _size(count: int) -> int:
-    """Real pictures, and as many generated ones, in a subset: half of them, or a number for which neighbours are quick."""
+    """Real pictures, and as many generated ones, in a subset: half of them, at most `SUBSET`."""
     return min(count // 2, SUBSET)
 
 

@@ -138,7 +138,7 @@ def draw_points(mixture: Mixture, seed: int, count: int, first: int = 0) -> Poin
 
 
 def coverage_of_points(points: Points, mixture: Mixture) -> Coverage:
-    """Count the modes of a mixture that points cover, as the authors of PacGAN do (Lin et al. 2018, and their `MetricLogger`).
+    """Count the modes of a mixture that points cover, as PacGAN's authors do (Lin et al. 2018, their `MetricLogger`).
 
     A point belongs to the nearest mode, and is of high quality less than 3 sigma from it: of real points
     1 - exp(-9/2) = 98.9 % are. A mode is found if one point or more of high quality belongs to it. The divergence

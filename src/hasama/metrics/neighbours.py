@@ -45,7 +45,7 @@ def coverage(real: Reals, fake: Fakes, k: int = 5) -> float:
 
 
 def density(real: Reals, fake: Fakes, k: int = 5) -> float:
-    """The mean number of reals' neighbourhoods that a fake lies in, divided by k: Naeem et al. 2020, eq. 7; 1 is good.
+    """The mean number of reals' neighbourhoods that a fake lies in, over k: Naeem et al. 2020, eq. 7; 1 is good.
 
     Errors as in `neighbourhoods`.
     """

@@ -17,7 +17,7 @@ def call(network: nn.Module, given: Any, labels: Labels | None) -> Any:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Inside, the network is in evaluation mode, so that running statistics do not change; afterwards in its own mode."""
+    """Inside, the network is in evaluation mode, so that running statistics stay; afterwards in its own mode."""
     training = network.training
     network.eval()
     try:

@@ -130,8 +130,8 @@ def pixel_norm(features: Tensor) -> Tensor:
 class MinibatchStd(nn.Module):
     """One more channel: how much the pictures of a group differ. Karras et al. 2018, section 3.
 
-    The discriminator recognises a collapsed generator by it. Groups of at most four, as in Karras et al. 2020; a batch that cannot be
-    divided by four has larger or smaller ones.
+    The discriminator recognises a collapsed generator by it. Groups of at most four, as in Karras et al. 2020; a
+    batch that cannot be divided by four has larger or smaller ones.
     """
 
     GROUP = 4

@@ -60,7 +60,7 @@ class Pair(NamedTuple):
 
 @runtime_checkable
 class Styled(Protocol):
-    """A style-based generator, with the intermediate latents w of Karras et al. 2019. Its forward is, without truncation,
+    """A style-based generator, with the intermediate latents w of Karras et al. 2019. Untruncated, its forward is
 
     synthesis(mapping(latents, labels)[:, None].expand(-1, style_layers, -1)).
 

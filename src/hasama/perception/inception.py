@@ -6,9 +6,9 @@ the very last block.
 
 Not verified: figures with the original weights against published ones, which needs those weights. Verified: every
 layer, by the same random weights in an independent implementation (Keras's, in the tests), but for that last maximum
-pooling; and that each tensor of a state dict goes to its layer. Pictures are enlarged by plain bilinear interpolation as
-in pytorch-fid; clean-fid (Parmar et al. 2022) and the original TensorFlow code resize otherwise, which alone moves an
-FID.
+pooling; and that each tensor of a state dict goes to its layer. Pictures are enlarged by plain bilinear interpolation
+as in pytorch-fid; clean-fid (Parmar et al. 2022) and the original TensorFlow code resize otherwise, which alone moves
+an FID.
 """
 
 from pathlib import Path

@@ -118,8 +118,8 @@ def chosen(remedies: Sequence[Remedy], before: list[Intervention]) -> Remedy:
 def trusted(states: list[int], finding: Finding, before: list[Intervention], early: int) -> int:
     """The healthy state to return to, in images seen; 0 for none.
 
-    Not one from the first `early` images, when there are hardly any findings yet; nor one after which the same finding
-    came again, which therefore was not healthy.
+    Not one from the first `early` images, when there are hardly any findings yet; nor one after which the same
+    finding came again, which therefore was not healthy.
     """
     failed = min((one.back_to for one in before if one.finding == finding.name), default=math.inf)
     return max((state for state in states if early <= state <= finding.since and state < failed), default=0)

@@ -61,9 +61,7 @@ class Diagnosis:
         """The result in one sentence."""
         now = [one.finding for one in self.seen if one.holds]
         if not self.history.looks:
-            few = (
-                "has logged too little" if not self.history.log else "was not looked at yet (--health-kimg)"
-            )
+            few = "has logged too little" if not self.history.log else "was not looked at yet (--health-kimg)"
             return f"Nothing can be said about this run: it {few}."
         if serious := [finding.title for finding in now if finding.severity == "serious"]:
             return f"This training is not healthy: {', '.join(serious)}."
@@ -166,8 +164,8 @@ def as_text(diagnosis: Diagnosis) -> str:
 def what_autopilot_did(diagnosis: Diagnosis) -> list[str]:
     """What the autopilot did."""
     return [
-        f"At {one.found_at / 1000:g} kimg the autopilot found: {TITLES.get(one.finding, one.finding)}. It went back to "
-        f"{one.back_to / 1000:g} kimg with  {one.flags}"
+        f"At {one.found_at / 1000:g} kimg the autopilot found: {TITLES.get(one.finding, one.finding)}. It went back "
+        f"to {one.back_to / 1000:g} kimg with  {one.flags}"
         for one in diagnosis.interventions
     ]
 

@@ -164,14 +164,16 @@ class _Keeper:
         return examine(up_to_last_look(self.log, self.start), self.recipe, self.images)
 
     def examine(self) -> None:
-        """Write down the findings that are new; with the autopilot, also those that were not there at the last look."""
+        """Write down new findings; with the autopilot, also old ones that were not there at the last look."""
         found = self.found()
         for finding in found:
             if (finding.name, finding.severity) not in self.known:
                 self.run.append_finding(finding.to_dict())
         self.known = _kinds(found) if self.recipe.autopilot else self.known | _kinds(found)
         step, apart = self.last, health_interval(self.recipe)
-        due = apart * math.ceil(self.recipe.images / SHARES / apart)  # a multiple of the looks, for it is only checked at a look
+        due = apart * math.ceil(
+            self.recipe.images / SHARES / apart
+        )  # a multiple of the looks, for it is only checked at a look
         ill = any(finding.severity == "serious" for finding in found)
         if self.recipe.autopilot and not ill and step is not None and crossed(step, due):
             self.save()

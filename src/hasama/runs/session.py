@@ -192,8 +192,8 @@ def check_buildable(recipe: Recipe) -> None:
     """Refuse what cannot work before any work: build the networks without memory.
 
     Raises:
-        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the weights
-            of --init-from do not fit.
+        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the
+            weights of --init-from do not fit.
     """
     with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)

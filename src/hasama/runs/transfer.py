@@ -43,7 +43,8 @@ def check_init_from(recipe: Recipe) -> None:
     if other.architecture != recipe.architecture:
         raise HasamaError(
             f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights can "
-            f"only be taken over within an architecture. Try  hasama train ... {other.architecture} --init-from {run.folder}"
+            "only be taken over within an architecture. Try  hasama train ... "
+            f"{other.architecture} --init-from {run.folder}"
         )
     if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
         raise HasamaError(
@@ -79,9 +80,7 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
             else:
                 fresh.append(f"{which}.{name}")
     if not any(name.endswith("weight") for name in taken):
-        raise HasamaError(
-            f"--init-from {folder}: none of its weights fits these networks; is --width the same?"
-        )
+        raise HasamaError(f"--init-from {folder}: none of its weights fits these networks; is --width the same?")
     return Inheritance(taken, fresh)
 
 

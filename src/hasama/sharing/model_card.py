@@ -178,7 +178,7 @@ def _quality(trained: Trained) -> str:
 
 
 def _reserve(report: dict[str, Any], own: str) -> str:
-    """A note where figures are not of this generator (whose file has the checksum `own`) and its training pictures."""
+    """A note if figures are not of this generator, whose file has the checksum `own`, or not of its pictures."""
     told, generator = "", origin_of(report, "generator")
     if origin_of(report, "pictures").get("of the training") is False:
         told += ", against other pictures than those of the training"

@@ -72,7 +72,8 @@ def save_onnx(generator: TrainedGenerator, path: str | Path, header: str = "") -
         The largest difference between onnxruntime's pictures and torch's, for batches other than the one traced.
 
     Raises:
-        HasamaError: the exporter cannot do it, or the pictures differ by more than `TOLERANCE`; then no file is written.
+        HasamaError: the exporter cannot do it, or the pictures differ by more than `TOLERANCE`; then no file is
+            written.
     """
     check_onnx()
     path = Path(path)

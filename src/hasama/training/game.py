@@ -72,8 +72,8 @@ class Game:
     Attributes:
         pair: the two networks.
         optimizers: theirs.
-        ema: the EMA generator (exponential moving average of the weights), which makes the pictures that people see; or
-            None.
+        ema: the EMA generator (exponential moving average of the weights), which makes the pictures that people see;
+            or None.
         rules: what stays the same during training.
         arithmetic: the context in which the networks run.
         mixes: whether the discriminator's logit for one image depends on the others in its batch.
@@ -93,7 +93,7 @@ class Game:
     steps: int = 0
 
     def generate(self, latents: Latents, labels: Labels | None = None) -> Views:
-        """The generator's fakes for latents [N, Z] and perhaps labels [N]: images [N, C, H, W] or a pyramid, in float32."""
+        """The generator's fakes for latents [N, Z] (and labels [N]): images [N, C, H, W] or a pyramid, in float32."""
         with self.arithmetic():
             return each(torch.Tensor.float, call(self.pair.generator, latents, labels))
 

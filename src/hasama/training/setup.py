@@ -24,16 +24,16 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
         device: where to train.
 
     Raises:
-        HasamaError: the recipe has a penalty, and the discriminator has batch normalisation; or `freeze_d` would leave
-            it no layer that learns.
+        HasamaError: the recipe has a penalty, and the discriminator has batch normalisation; or `freeze_d` would
+            leave it no layer that learns.
     """
     device = torch.device(device)
     pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
     mixes = mixes_images(pair.discriminator)
     if has_batch_norm(pair.discriminator) and recipe.penalty != "none":
         raise HasamaError(
-            f"The penalty {recipe.penalty} is computed for each picture alone, but this discriminator's BatchNorm mixes "
-            "the pictures of a batch: build it without (--discriminator-norm none)."
+            f"The penalty {recipe.penalty} is computed for each picture alone, but this discriminator's BatchNorm "
+            "mixes the pictures of a batch: build it without (--discriminator-norm none)."
         )
     freeze_first(pair.discriminator, recipe.freeze_d)
     watched = augmented(pair.discriminator, recipe.augment, recipe.ada_target, recipe.ada_kimg * 1000)

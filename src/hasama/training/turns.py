@@ -150,7 +150,7 @@ def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *giv
 
 
 ImagesAndLogits = dict[str, tuple[Views, Logits]]
-"""Images that went into the discriminator, with their logits, by name: real, fake, both (reals, then fakes), between."""
+"""Images that went into the discriminator, and their logits, by name: real, fake, both (reals first), between."""
 
 
 def real_and_fake_logits(game: Game, real: Views, fake: Views, labels: Labels | None) -> ImagesAndLogits:

@@ -228,7 +228,7 @@ def conclude(memory: Memory, trial: "Trial", figure: float | None, reason: str =
 
 
 def mine(memory: Memory, trial: "Trial") -> bool:
-    """Whether nobody has taken this trial over, as happens to one that was silent too long (such as a laptop asleep)."""
+    """Whether nobody has taken this trial over, as happens to one that was silent too long (a sleeping laptop)."""
     states = {t.number: t.state.name for t in memory.study.get_trials(deepcopy=False)}
     return states[trial.number] == "RUNNING"
 

@@ -18,7 +18,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "the doctor": {"marker": "^", "color": "tab:red"},
     "broke down": {"marker": "s", "color": "tab:orange"},
 }
-"""How a trial is drawn, by how it ended: 'complete', or how the reason for pruning begins. Others count as broken down."""
+"""How a trial is drawn, by how it ended: 'complete', or how the reason for pruning begins; others count as broken."""
 
 
 def plot_sweep(

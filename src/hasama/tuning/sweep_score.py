@@ -37,7 +37,7 @@ def generator_at_checkpoint(run: Run, recipe: Recipe, pictures: Pictures, device
 
 
 def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> Score:
-    """KID in VGG19 features (`hasama.perception.extractors.EXTRACTOR`), of `fakes` pictures that come from the same latents each time.
+    """KID in VGG19 features (`hasama.perception.extractors.EXTRACTOR`) of pictures from the same latents each time.
 
     The features of the reals, at most `REALS_MOST`, are computed once, and kept in `out` for all processes.
 

@@ -38,9 +38,10 @@ def coverage(
 ) -> int:
     """Count the modes that a recipe's generator covers, on data whose modes are known.
 
-    ring: 8 Gaussians; grid: 25 Gaussians; both use the recipe's rules, but not its networks. stacked-mnist: 1,000 modes,
-    three digits as red, green and blue, with the recipe's own networks. The first row is the floor: what as many real
-    samples cover. Ctrl-C stops and shows the seeds that are done; with --out the same command goes on from there.
+    ring: 8 Gaussians; grid: 25 Gaussians; both use the recipe's rules, but not its networks. stacked-mnist: 1,000
+    modes, three digits as red, green and blue, with the recipe's own networks. The first row is the floor: what as
+    many real samples cover. Ctrl-C stops and shows the seeds that are done; with --out the same command goes on from
+    there.
 
     Parameters
     ----------

@@ -37,8 +37,9 @@ def evaluate(
         Real pictures to compare with: a folder, a zip, an .npz, or a built-in name. Default: those that the run was
         trained on.
     features
-        The network that extracts the features: vgg19 (offline), inception (FID's own weights, downloaded the first time:
-        91 MiB), or a file of InceptionV3's weights, .pth or .safetensors. Figures of different networks cannot be compared.
+        The network that extracts the features: vgg19 (offline), inception (FID's own weights, downloaded the first
+        time: 91 MiB), or a file of InceptionV3's weights, .pth or .safetensors. Figures of different networks cannot
+        be compared.
     count
         Generated pictures. Default: as many as there are real ones, at most 5000.
     seed
@@ -99,8 +100,8 @@ def _notes(result: "Evaluation") -> Iterator[str]:
     fewer = min(result.real, result.generated)
     if fewer <= result.width:
         yield (
-            f"FID means little here: it needs more pictures ({fewer}) than the network has features ({result.width}). "
-            "KID does not."
+            f"FID means little here: it needs more pictures ({fewer}) than the network has features "
+            f"({result.width}). KID does not."
         )
     if result.extractor != INCEPTION_EXTRACTOR:
         yield f"Comparable only with other figures of {result.extractor}, not with published ones (Inception's)."

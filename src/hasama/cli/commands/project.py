@@ -43,9 +43,9 @@ def project(
     steps
         Steps of the search.
     space
-        Where to search: w (one style for all layers) or w+ (a style for each layer: nearer to the picture, but further
-        from what the generator has learnt), both for style-based generators only; or z, the latents. Default: w, or z
-        where there is no w.
+        Where to search: w (one style for all layers) or w+ (a style for each layer: nearer to the picture, but
+        further from what the generator has learnt), both for style-based generators only; or z, the latents. Default:
+        w, or z where there is no w.
     fit
         How the picture is brought to the generator's size: crop, pad or stretch.
     label

@@ -2,7 +2,8 @@
 
 Skip-layer excitation: small maps of the generator, early in its depth, decide how much each channel of much larger
 ones counts, which gives the gradient a shorter way (section 3.1). The discriminator also reconstructs the reals from
-its own small maps, so that it learns what is in a picture instead of learning the few pictures by heart (section 3.2). It is meant for DiffAugment: the recipe `fast`.
+its own small maps, so that it learns what is in a picture instead of learning the few pictures by heart (section
+3.2). It is meant for DiffAugment: the recipe `fast`.
 
 Departures: gated linear units follow batch normalisation as in the paper, but maps are convolved before they are
 doubled, by linear interpolation, which leaves no grain; the discriminator has no normalisation but begins

@@ -3,8 +3,8 @@
 A point is a "picture" of two channels and one pixel, [N, 2, 1, 1], so that they are trained like pictures.
 
 The protocol's networks (Lin et al. 2018, section 4.1, and the authors' code) are a generator of four layers of 400
-ReLUs with BatchNorm, from two normal numbers, and a discriminator of three layers of 200 maxout units of five
-pieces; they are trained for 400,000 steps. The latent and the discriminator's depth here are theirs. Departures, all for the
+ReLUs with BatchNorm, from two normal numbers, and a discriminator of three layers of 200 maxout units of five pieces;
+they are trained for 400,000 steps. The latent and the discriminator's depth here are theirs. Departures, all for the
 time of one CPU core, in which there are a twentieth as many steps, or fewer:
 
 - layers of 128 units, and no normalisation;

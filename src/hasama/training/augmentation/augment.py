@@ -1,8 +1,8 @@
 """Augmentation of all images that go into the discriminator: DiffAugment and adaptive augmentation (ADA).
 
 With few pictures a discriminator learns them by heart. It cannot if they are shifted, recoloured and cut; and as the
-fakes go through the same transforms, the generator does not learn the transforms. Zhao et al. 2020, section 3.2, eq. 4
-and 5; Karras et al. 2020 ('Training generative adversarial networks with limited data'), section 2.1.
+fakes go through the same transforms, the generator does not learn the transforms. Zhao et al. 2020, section 3.2, eq.
+4 and 5; Karras et al. 2020 ('Training generative adversarial networks with limited data'), section 2.1.
 """
 
 from collections.abc import Callable
