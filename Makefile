@@ -34,6 +34,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp  ## what the README claims about speed and memory, measured here
 	$(BIN)/python benchmarks/startup.py

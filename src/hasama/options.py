@@ -30,16 +30,16 @@ def flags_of(changes: Mapping[str, Any]) -> list[str]:
 
     None is a field's way of saying that nothing was given: it cannot be typed, and is left out.
     """
-    typed: list[str] = []
+    words: list[str] = []
     for name, value in changes.items():
         if isinstance(value, bool):
-            typed.append(flag(name) if value else "--no-" + flag(name)[2:])
+            words.append(flag(name) if value else "--no-" + flag(name)[2:])
         elif value is not None:
-            typed += [flag(name), *map(_typed, value if isinstance(value, (tuple, list)) else (value,))]
-    return typed
+            words += [flag(name), *map(typed, value if isinstance(value, (tuple, list)) else (value,))]
+    return words
 
 
-def _typed(value: object) -> str:
+def typed(value: object) -> str:
     """1000.0 -> '1000'; what six digits cannot tell is written out."""
     short = f"{value:g}" if isinstance(value, float) else str(value)
     return short if not isinstance(value, float) or float(short) == value else repr(value)

@@ -13,32 +13,18 @@ from hasama.errors import HasamaError
 from hasama.options import check_fields, flag, option, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
-
-
 Objective = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
-
-
 Penalty = Literal["none", "r1", "r2", "r1+r2", "wgan-gp"]
-
-
 BalanceName = Literal["always", "skip-strong", "critic-steps"]
-
-
 Augmentation = Literal["none", "diffaugment", "ada"]
-
-
 Fit = Literal["crop", "pad", "stretch"]
-
-
 Colour = Literal["auto", "grey", "rgb", "rgba"]
-
-
 LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: the pictures' form, the two networks, the rules of the game, the length.
+    """How to train: the pictures' form, the two networks, the objective, the length.
 
     Lengths are counted in kimg, thousands of real images shown to the discriminator.
 
@@ -54,21 +40,21 @@ class Recipe:
     labels: bool = option(False, "Learn the classes: the sub-folders' names, or an .npz file's labels.")
     held_out: float = option(
         0.02,
-        "Share of the pictures that is never trained on, to see whether the discriminator learns by heart; at most "
+        "Share of the pictures that is held out of the training, to see whether the discriminator overfits; at most "
         "256 pictures, and none where that would be fewer than 20.",
         0,
         0.5,
     )
     # --- networks
-    architecture: Architecture = option("dcgan", "The two networks.")
+    architecture: Architecture = option("dcgan", "The architecture of the two networks.")
     width: int = option(
         64,
-        "Channels of the layer next to the picture (dcgan, vae) or at 64x64 (the later ones); units of the narrowest "
-        "layer (dense).",
+        "Channels of the layer next to the picture (dcgan, vae) or of the maps at 64x64 (the others); units of the "
+        "narrowest layer (dense).",
         1,
         1024,
     )
-    latent_size: int = option(100, "Length of the random vector that a picture is made from.", 1, 4096)
+    latent_size: int = option(100, "Length of the latent z, the random vector that a picture is made from.", 1, 4096)
     discriminator_norm: Literal["batch", "none"] = option(
         "batch", "Normalisation in dcgan's discriminator; the penalties need none."
     )
@@ -79,10 +65,10 @@ class Recipe:
     )
     init_from: str = option("", "Begin with the weights of this run, of the same or a smaller size.")
     freeze_d: int = option(
-        0, "FreezeD: so many layers of the discriminator, from the picture on, do not learn.", 0, 1000
+        0, "FreezeD: the first so many layers of the discriminator, counted from the picture, do not learn.", 0, 1000
     )
     # --- rules
-    objective: Objective = option("non-saturating", "What the two players try to reach.")
+    objective: Objective = option("non-saturating", "The losses that discriminator and generator minimise.")
     penalty: Penalty = option("none", "Penalty on the discriminator's gradient at the pictures.")
     gamma: float | None = option(
         None,
@@ -90,39 +76,47 @@ class Recipe:
         "r1+r2 up to 64x64.",
         0,
     )
-    penalty_every: int = option(1, "Steps between two penalties, each for so many times as much.", 1, 1000)
-    gamma_final: float = option(1.0, "gamma falls to this share of itself over --schedule-kimg.", 0, 1)
+    penalty_every: int = option(
+        1, "Lazy regularisation: the penalty at only at every n-th step, with n times the weight.", 1, 1000
+    )
+    gamma_final: float = option(1.0, "gamma falls to this share of its value over --schedule-kimg.", 0, 1)
     path_length: float = option(0.0, "stylegan: weight of the path length penalty on the generator.", 0)
-    style_mixing: float = option(0.9, "stylegan: share of pictures made from two latents.", 0, 1)
+    style_mixing: float = option(
+        0.9, "stylegan: share of the training pictures that mix the styles of two latents.", 0, 1
+    )
     reconstruction: float = option(1.0, "fast: weight of the discriminator's reconstruction of reals.", 0)
     augment: Augmentation = option(
-        "none", "What the discriminator sees everything through: ada adapts to its overfitting."
+        "none",
+        "Random transforms of all that the discriminator sees; ada sets their strength by how far it overfits.",
     )
-    ada_target: float = option(0.6, "ada: the share of reals it is right about, less that it is wrong about.", 0, 1)
-    ada_kimg: float = option(100.0, "ada: the probability can rise from 0 to 1 in so many kimg.", 0.001)
+    ada_target: float = option(0.6, "ada: the target r_t, the mean sign of the logits of reals.", 0, 1)
+    ada_kimg: float = option(100.0, "ada: the transforms' probability can rise from 0 to 1 in so many kimg.", 0.001)
     generator_lr: float = option(2e-4, "Adam's learning rate for the generator.", 0, 1)
     discriminator_lr: float = option(2e-4, "Adam's learning rate for the discriminator.", 0, 1)
-    lr_final: float = option(1.0, "Both rates fall to this share of themselves over --schedule-kimg.", 0, 1)
+    lr_final: float = option(1.0, "Both learning rates fall to this share of their value over --schedule-kimg.", 0, 1)
     schedule_kimg: float = option(
-        1000.0, "Length of the half cosine by which the rates and gamma fall; they then stay.", 0.001
+        1000.0, "Length of the cosine schedule by which learning rates and gamma fall; after it they stay.", 0.001
     )
     generator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the generator.")
     discriminator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the discriminator.")
     balance: BalanceName = option(
         "always",
-        "Who learns at each step: always both; skip-strong: not the discriminator while it is too strong; "
-        "critic-steps: the generator only at every n-th.",
+        "Who learns at each step. always: both; skip-strong: not the discriminator while it is too strong; "
+        "critic-steps: the generator only at every n-th step.",
     )
-    skip_above: float = option(0.9, "skip-strong: the share of right answers from which it is too strong.", 0.5, 1)
-    critic_steps: int = option(5, "critic-steps: discriminator steps for each one of the generator.", 1, 1000)
+    skip_above: float = option(0.9, "skip-strong: the discriminator's accuracy from which it skips its turn.", 0.5, 1)
+    critic_steps: int = option(5, "critic-steps: steps of the discriminator for each step of the generator.", 1, 1000)
     label_smoothing: float = option(
-        0.0, "One-sided label smoothing: the discriminator's target for reals is 1 less this.", 0, 0.5
+        0.0, "One-sided label smoothing: the discriminator's target for reals is 1 minus this.", 0, 0.5
     )
     instance_noise: float = option(
-        0.0, "Standard deviation of the noise on what the discriminator sees, at the start.", 0, 2
+        0.0,
+        "Instance noise: standard deviation, at the start, of the noise added to what the discriminator sees.",
+        0,
+        2,
     )
-    instance_noise_kimg: float = option(100.0, "The noise falls to nothing over this many kimg.", 0)
-    ema_kimg: float = option(5.0, "Half-life of the averaged generator in kimg; 0: no averaging.", 0)
+    instance_noise_kimg: float = option(100.0, "Instance noise: it falls to nothing over this many kimg.", 0)
+    ema_kimg: float = option(5.0, "EMA: half-life in kimg of the generator's exponential moving average; 0: none.", 0)
     # --- length and arithmetic
     batch: int = option(64, "Pictures per step, in all processes together.", 2, 65536)
     kimg: float = option(1000.0, "Length in thousands of pictures shown.", 0.001)
@@ -132,10 +126,10 @@ class Recipe:
     )
     # --- record keeping
     sample_kimg: float | None = option(None, "A sample grid every so many kimg. Default: 25 in all.", 0.001)
-    checkpoint_minutes: float = option(2.0, "Save everything that resuming needs every so often.", 0)
+    checkpoint_minutes: float = option(2.0, "Minutes between two checkpoints.", 0)
     health_kimg: float | None = option(
         None,
-        "Look at the health of the training every so many kimg (see `hasama doctor`); 0: never. Default: 5, or 3 in "
+        "Measure the health of the training every so many kimg (see `hasama doctor`); 0: never. Default: 5, or 3 in "
         "runs of less than 100 kimg, but not more often than every 36 steps.",
         0,
     )
@@ -165,18 +159,16 @@ class Recipe:
             if getattr(self, name) != DEFAULTS[name] and getattr(self, needed) not in values:
                 raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
         if self.autopilot and self.health_kimg == 0:
-            raise HasamaError("--autopilot goes by looks at the health: it needs --health-kimg above 0.")
+            raise HasamaError("--autopilot goes by the measured health: it needs --health-kimg above 0.")
         if self.schedule_kimg != DEFAULTS["schedule_kimg"] and self.lr_final == self.gamma_final == 1:
             raise HasamaError("--schedule-kimg means nothing without --lr-final or --gamma-final below 1.")
 
     def _check_vae(self) -> None:
-        game_only = (
-            *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
-            *("spectral_norm", "augment", "init_from", "freeze_d"),
-        )
-        for name in game_only:
+        for name in GANS_ONLY:
             if getattr(self, name) != DEFAULTS[name]:
-                raise HasamaError(f"A vae plays no game and has no classes: {flag(name)} does not apply to it.")
+                raise HasamaError(
+                    f"A vae has neither a discriminator nor classes: {flag(name)} does not apply to it."
+                )
 
     @property
     def resolution(self) -> tuple[int, int]:
@@ -291,6 +283,34 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that only do something together with a value of another: silence would be a lie."""
 
+
+GANS_ONLY = (
+    *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
+    *("spectral_norm", "augment", "init_from", "freeze_d"),
+)
+"""Fields that do nothing without a discriminator, and so cannot be set for a vae."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Most used": (
+        *("size", "kimg", "batch", "mirror", "labels", "augment", "width", "init_from", "autopilot", "seed"),
+    ),
+    "Pictures": ("fit", "colour", "held_out"),
+    "Networks": (
+        *("architecture", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers", "grow_kimg"),
+        *("freeze_d", "ema_kimg"),
+    ),
+    "Objective": (
+        *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every"),
+        *("path_length", "style_mixing", "reconstruction"),
+    ),
+    "Learning rates": (
+        *("generator_lr", "discriminator_lr", "lr_final", "schedule_kimg", "generator_betas", "discriminator_betas"),
+    ),
+    "Balance": ("balance", "skip_above", "critic_steps"),
+    "Augmentation": ("ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),
+    "Length, arithmetic, records": ("precision", "sample_kimg", "checkpoint_minutes", "health_kimg"),
+}
+"""All fields by what they are about, those that people need first at the top: for the help, and for forms."""
 
 RENAMED: dict[str, str] = {
     "held_back": "held_out",

@@ -446,8 +446,8 @@ def test_the_command_goes_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.Mo
     kept, whole = tmp_path / "kept", tmp_path / "whole"
     words = ["coverage", "ring", "dcgan", "--kimg", "2", "--seeds", "3-4", "--threads", "1", "--out"]
     code = f"""
-import hasama.covering, hasama.run, os, sys
-from hasama.cli import main
+import hasama.evaluation.coverage, hasama.runs.folder, os, sys
+from hasama.cli.app import main
 hasama.evaluation.coverage.SAVE_SECONDS = 0.0
 save = hasama.runs.folder.Run.save_game
 def saves(run, game):

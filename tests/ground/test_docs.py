@@ -187,8 +187,7 @@ def test_every_arrow_runs_down_and_is_an_import():
 
 def test_every_import_is_drawn_or_follows_from_what_is_drawn():
     _, arrows = drawing()
-    known = {("pictures", "cli")}  # the download's progress bar; it is to yield records instead
-    assert sorted(imports() - reached(arrows) - known) == []
+    assert sorted(imports() - reached(arrows)) == []
 
 
 def test_no_arrow_follows_from_others():

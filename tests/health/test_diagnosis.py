@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_checks import CASES, late, story
 
 import hasama as package
 from command import TINY, hasama, refused
@@ -18,17 +17,7 @@ from hasama.runs.diagnosis import as_text, diagnose
 from hasama.runs.diagnosis_page import save_page
 from hasama.runs.folder import Run
 from hasama.runs.plot import health_plot
-
-
-def planted(folder: Path, log: list[dict[str, Any]], **images: Any) -> Run:
-    """A run folder with this log, and these values in images.json."""
-    run = Run(folder)
-    folder.mkdir(exist_ok=True)
-    run.save_recipe(package.RECIPES["dcgan"].but(kimg=200.0))
-    about = {"name": "x", "key": "k", "digest": "d", "channels": 3, "used": 5000, "duplicates": []}
-    (folder / "images.json").write_text(json.dumps(about | images))
-    run.log_file.write_text("".join(json.dumps(line) + "\n" for line in log))
-    return run
+from histories import CASES, late, planted, story
 
 
 @pytest.fixture(scope="module")

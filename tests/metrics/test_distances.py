@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import hasama.metrics.distances as metrics
+import hasama.metrics.neighbours as neighbours
 from hasama.errors import HasamaError
 from hasama.metrics.distances import Moments, fid, frechet, in_their_span, kid, moments, squared_mmd
 from hasama.metrics.neighbours import coverage, density, neighbourhoods, precision, recall
@@ -76,7 +77,7 @@ def test_coverage_and_density_are_the_papers_with_ties_and_copies(sets: tuple[to
 
 @pytest.mark.parametrize("at_once", [1, 700, 2**22])
 def test_a_few_rows_at_a_time_give_the_same(at_once: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("hasama.metrics.neighbours.DISTANCES_AT_ONCE", at_once)
+    monkeypatch.setattr(neighbours, "DISTANCES_AT_ONCE", at_once)
     real, fake = normal(90, 512, 1, 5.0), normal(70, 512, 2, 5.1)  # far from 0, where products lose digits
     inside = inside_as_defined(real, fake, 5)
     assert 0.3 < inside.any(1).mean() < 1

@@ -90,8 +90,8 @@ def test_unopened_layers_do_not_move():
     before = {name: tensor.clone() for name, tensor in pair.generator.state_dict().items()}
     list(play(game, iter([torch.zeros(4, 3, 16, 16)] * 2)))
     moved = {name for name, tensor in pair.generator.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert any(name.startswith("paints.0") for name in moved)
-    assert not any(name.startswith(("stages", "paints.1", "paints.2")) for name in moved)
+    assert any(name.startswith("to_rgbs.0") for name in moved)
+    assert not any(name.startswith(("stages", "to_rgbs.1", "to_rgbs.2")) for name in moved)
 
 
 def test_the_step_grows_with_the_level():

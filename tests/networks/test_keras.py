@@ -101,19 +101,19 @@ def test_each_stage_moves_one_player():
     list(play(ours, pictures(1)))
     begin(ours)
     (real,) = pictures(1)
-    generator, discriminator = ours.pair[:2]
-    before_g, before_d = values(generator), values(discriminator)
+    generator, its_discriminator = ours.pair[:2]
+    was_generator, was_discriminator = values(generator), values(its_discriminator)
     fake = draw_fakes(ours, 6, real.device)
-    assert moved(before_g, generator) == STATISTICS | {"seed_generator_state"}  # of Dropout, in Keras
-    before_g = values(generator)
+    assert moved(was_generator, generator) == STATISTICS | {"seed_generator_state"}  # of Dropout, in Keras
+    was_generator = values(generator)
     generator_turn(ours, real, fake)
-    assert moved(before_g, generator) == {"kernel", "bias", "gamma", "beta"}
-    assert moved(before_d, discriminator) == set()
-    before_g = values(generator)
+    assert moved(was_generator, generator) == {"kernel", "bias", "gamma", "beta"}
+    assert moved(was_discriminator, its_discriminator) == set()
+    was_generator = values(generator)
     discriminator_turn(ours, real, fake)
-    assert moved(before_g, generator) == set()
-    assert moved(before_d, discriminator) == {"kernel", "bias", "gamma", "beta"} | STATISTICS
-    assert [p.requires_grad for p in discriminator.parameters()].count(False) == 2  # as before: the statistics
+    assert moved(was_generator, generator) == set()
+    assert moved(was_discriminator, its_discriminator) == {"kernel", "bias", "gamma", "beta"} | STATISTICS
+    assert [p.requires_grad for p in its_discriminator.parameters()].count(False) == 2  # as before: the statistics
 
 
 def test_training_mode_is_torchs():
@@ -196,7 +196,7 @@ def test_a_copys_weights_stand_in_the_same_order():
         torch.testing.assert_close(twin.eval()(latents), network.eval()(latents))
 
 
-def test_the_average_follows_a_keras_generator():
+def test_the_ema_follows_a_keras_generator():
     ours = game(ema_kimg=0.001)  # a half-life of one image: nearly the generator itself
     list(play(ours, pictures(4)))
     assert ours.ema is not None

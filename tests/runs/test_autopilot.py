@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_doctor import planted
 
 import hasama
 from hasama.errors import HasamaError
@@ -27,6 +26,7 @@ from hasama.runs.autopilot import (
     unanswered,
 )
 from hasama.runs.folder import Run
+from histories import planted
 
 # A generator that is far too fast for its judge collapses within a few thousand pictures.
 ILL = hasama.Recipe(

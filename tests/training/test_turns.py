@@ -306,7 +306,7 @@ class Scalars(nn.Module):
         self.register_buffer("count", torch.tensor(int(value)))
 
 
-def test_the_ema_is_the_closed_form_of_an_exponential_moving_average():
+def test_the_ema_is_its_closed_form():
     ema, network = Scalars(7.0), Scalars(0.0)
     for value in (1.0, 2.0, 4.0):
         network.load_state_dict(Scalars(value).state_dict())
@@ -338,7 +338,7 @@ def test_at_first_the_half_life_is_a_share_of_the_images_seen():
     assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.25] * 3)
 
 
-def test_the_ema_generator_is_the_sampling_generator_and_learns_by_no_gradient():
+def test_the_ema_generator_makes_the_samples_and_learns_by_no_gradient():
     game = warmed_up()
     assert game.sampling_generator is game.ema
     assert not any(p.requires_grad for p in game.sampling_generator.parameters())
@@ -502,19 +502,19 @@ class Plain(nn.Module):
         return torch.tanh(self.layer(latents)).view(-1, 3, 1, 1).expand(-1, 3, 8, 8)
 
 
-def judge_with(*shape: int) -> nn.Module:
+def discriminator_with(*shape: int) -> nn.Module:
     layers = [nn.Flatten(), nn.Linear(3 * 64, max(1, shape[-1] if shape else 1)), nn.Unflatten(1, shape or (1,))]
     return nn.Sequential(*layers)
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 1, 1)])
 def test_any_two_modules_play(shape: tuple[int, ...]):
-    game = new_game(Pair(Plain(), judge_with(*shape), 4), Recipe(**TINY))
+    game = new_game(Pair(Plain(), discriminator_with(*shape), 4), Recipe(**TINY))
     assert [step.images_seen for step in play(game, pictures(2))] == [4, 8]
 
 
 def test_a_discriminator_with_more_than_one_logit_per_image_is_refused():
-    game = new_game(Pair(Plain(), judge_with(2), 4), Recipe(**TINY))  # pyright: ignore[reportArgumentType]
+    game = new_game(Pair(Plain(), discriminator_with(2), 4), Recipe(**TINY))  # pyright: ignore[reportArgumentType]
     with pytest.raises(HasamaError, match=r"one logit per image \[N\] or \[N, 1\]; this one \[8, 2\]"):
         list(play(game, pictures(1)))
 
@@ -522,7 +522,7 @@ def test_a_discriminator_with_more_than_one_logit_per_image_is_refused():
 def test_view_and_grow_are_asked_at_every_step():
     told: list[int] = []
     seen: list[torch.Tensor] = []
-    pair = Pair(Plain(), judge_with(1), 4, view=lambda real: real * 0 + 0.125, grow=told.append)
+    pair = Pair(Plain(), discriminator_with(1), 4, view=lambda real: real * 0 + 0.125, grow=told.append)
     pair.discriminator.register_forward_pre_hook(lambda module, given: seen.append(given[0].clone()))
     list(play(new_game(pair, Recipe(**TINY)), pictures(3)))  # pyright: ignore[reportArgumentType]
     assert told == [0, 4, 8]

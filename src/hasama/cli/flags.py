@@ -3,40 +3,80 @@
 import dataclasses
 import os
 import signal
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from hasama.errors import HasamaError
+from hasama.options import typed
 
 INTERRUPTED = 130
 
+SHOWN_FIRST = "Most used"
+"""The group of flags that people need first; it tells of which recipe the defaults are."""
 
-def flags_of(recipe: type, name: str) -> Any:
-    """A dataclass of a recipe's fields, all of them None unless the user gives them."""
-    group = Group("Recipe", help="What differs from the preset.", sort_key=9)
-    fields = []
-    for field in dataclasses.fields(recipe):
-        default = "" if field.default is None else f" [default: {plain(field.default)}]"
-        parameter = Parameter(
-            help=field.metadata["help"] + default,
-            group=group,
-            show_default=False,
-            negative_iterable=(),
-            negative_none=(),
-        )
-        kind: Any = field.type
-        fields.append((field.name, Annotated[kind | None, parameter], dataclasses.field(default=None)))
+
+def flags_of(
+    recipe: Any, name: str, groups: Mapping[str, Sequence[str]], shown: Callable[[str, Any], str], told: str
+) -> Any:
+    """A dataclass of a recipe's fields, all of them None unless the user gives them.
+
+    Args:
+        recipe: whose values the help shows as defaults.
+        name: of the dataclass.
+        groups: the headings of the help, in order, and the fields under each.
+        shown: (field's name, recipe) -> what the help says of its default.
+        told: what stands under the first heading.
+    """
+    places = {
+        field: Group(heading, help=told if heading == SHOWN_FIRST else "", sort_key=order)
+        for order, (heading, fields) in enumerate(groups.items(), 10)
+        for field in fields
+    }
+    by_name = {field.name: field for field in dataclasses.fields(recipe)}
+    fields = [_optional(by_name[field], group, shown(field, recipe)) for field, group in places.items()]
     made = dataclasses.make_dataclass(name, fields, frozen=True)
     made.__module__ = __name__  # cyclopts looks into classes only if they are not from the standard library
     return made
 
 
+def _optional(field: dataclasses.Field, group: Group, default: str) -> tuple[str, Any, Any]:
+    """A field that is None unless it is given."""
+    parameter = Parameter(
+        help=field.metadata["help"] + (f" [{default}]" if default else ""),
+        group=group,
+        show_default=False,
+        negative_iterable=(),
+        negative_none=(),
+    )
+    kind: Any = field.type
+    return field.name, Annotated[kind | None, parameter], dataclasses.field(default=None)
+
+
+def with_flags(command: Callable[..., int], flags: Any) -> Callable[..., int]:
+    """A command with other flags for its parameter `changes`, so that its help shows another recipe's defaults."""
+    assert isinstance(command, types.FunctionType)
+    copy = types.FunctionType(
+        command.__code__, command.__globals__, command.__name__, command.__defaults__, command.__closure__
+    )
+    copy.__kwdefaults__ = (command.__kwdefaults__ or {}) | {"changes": flags()}
+    copy.__annotations__ = command.__annotations__ | {"changes": Annotated[flags, Parameter(name="*")]}
+    copy.__doc__, copy.__module__ = command.__doc__, command.__module__
+    return copy
+
+
+def default_of(field: str, recipe: Any) -> str:
+    """'default: 64'; nothing for None and for an empty text, which the help itself explains."""
+    value = getattr(recipe, field)
+    return "" if value is None or value == "" else f"default: {plain(value)}"
+
+
 def plain(value: Any) -> str:
-    """A value as it is typed."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """A value as it is typed: 1000.0 -> '1000', (0.0, 0.99) -> '0 0.99'."""
+    return " ".join(map(typed, value if isinstance(value, tuple) else (value,)))
 
 
 def given(changes: Any) -> dict[str, Any]:
@@ -56,6 +96,23 @@ def use_threads(threads: int | None) -> None:
         if not 1 <= threads <= 1024:
             raise HasamaError(f"--threads must be between 1 and 1024; got {threads}.")
         torch.set_num_threads(threads)
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, with what is true of the work now, for the person at the keyboard."""
+
+
+@contextmanager
+def telling_what_is_saved(tell: Callable[[], str]) -> Iterator[None]:
+    """While the block runs, Ctrl-C ends with what `tell` then says.
+
+    Raises:
+        Stopped: Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Stopped(tell()) from error
 
 
 @contextmanager

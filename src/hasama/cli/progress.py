@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -13,12 +22,13 @@ if TYPE_CHECKING:
     from hasama.evaluation.subject import EvaluationProgress
     from hasama.generators.projection import ProjectionStep
     from hasama.pictures.decoding import Scan
+    from hasama.pictures.download import DownloadProgress
     from hasama.recipe import Recipe
     from hasama.runs.folder import Run
     from hasama.style.film import Painted
     from hasama.style.transfer import Frame
     from hasama.training.game import Record
-from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, say
+from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, errors, say
 
 Stage = TypeVar("Stage", bound="Scan | EvaluationProgress")
 
@@ -27,6 +37,17 @@ def watch_scan(scans: Iterable["Scan"]) -> None:
     """Show progress while a source is read into the cache."""
     for _ in watch_stages(scans):
         pass
+
+
+def watch_download(records: Iterable["DownloadProgress"]) -> None:
+    """A bar over bytes while something is downloaded, on standard error; nothing if there is nothing to download."""
+    columns = (TextColumn("Downloading {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+        for record in records:
+            if record.name not in tasks:
+                tasks[record.name] = progress.add_task(record.name, total=record.total or None)
+            progress.update(tasks[record.name], completed=record.done)
 
 
 def watch_stages(records: Iterable[Stage]) -> Iterator[Stage]:

@@ -19,17 +19,9 @@ class _Terminal(Console):
 
 
 console = _Terminal(highlight=False, soft_wrap=True)
-
-
 errors = _Terminal(stderr=True, highlight=False, soft_wrap=True)
-
-
 LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
-
-
 REFRESH_SECONDS = 0.25
-
-
 WIDE = 120  # columns from which the bar spells everything out
 
 

@@ -34,6 +34,7 @@ from hasama.networks.architectures.points import PointNetworks
 from hasama.networks.pair import Pair
 from hasama.options import unknown_name
 from hasama.pictures.dataset import Batch
+from hasama.pictures.sources import download_first
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.game import Game, Record
@@ -248,6 +249,8 @@ RULES = (
 
 def _open_stacks(source: str, device: torch.device) -> Generator[CoverageProgress, None, Stacks]:
     """The digits and their reader, as a generator that returns the ground."""
+    for one in download_first(source):
+        yield CoverageProgress(f"downloading {one.name}", one.done / max(1, one.done, one.total))
     yield CoverageProgress("reading the digits", 0.0)
     digits = open_digits(source)
     reader = None

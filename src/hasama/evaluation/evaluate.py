@@ -15,12 +15,12 @@ import torch
 from hasama.device import pick_device
 from hasama.errors import HasamaError
 from hasama.evaluation.feature_cache import Working, cached_features
-from hasama.evaluation.subject import Evaluation, EvaluationProgress, Subject, origin_of
+from hasama.evaluation.subject import Evaluation, EvaluationProgress, Subject, downloading, origin_of
 from hasama.files import read_json, write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate, labels_for
 from hasama.metrics.intervals import NEAR, RESAMPLES, Figure, figures_of, stream
-from hasama.perception.extractors import Extractor, check_features, extractor_named
+from hasama.perception.extractors import Extractor, check_features, download_weights, extractor_named
 from hasama.pictures.dataset import Pictures
 from hasama.runs.folder import Run
 from hasama.shapes import Labels, Pixels
@@ -69,6 +69,7 @@ def evaluate(
         raise HasamaError(
             f"{pictures.report.source} holds {len(order)} pictures; evaluating takes at least {FEWEST}."
         )
+    yield from downloading(download_weights(features))
     extractor = extractor_named(features, place)
     count = count or max(FEWEST, min(USUAL, len(order)))
     reals = yield from _real_features(extractor, pictures, order)

@@ -1,6 +1,6 @@
 """What is evaluated: a generator, and the real pictures that it is compared with."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ from hasama.metrics.intervals import Figure
 from hasama.pictures.cache import Reading, open_cached
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form
+from hasama.pictures.download import DownloadProgress
+from hasama.pictures.sources import download_first
 from hasama.recipe import Colour
 from hasama.runs.folder import Run
 
@@ -70,6 +72,7 @@ class Subject(NamedTuple):
             HasamaError: there are none, or they are others now.
         """
         if source is not None:
+            yield from downloading(download_first(source))
             return (yield from _read(self._reading(source)))
         if self.run is None:
             raise HasamaError(
@@ -124,6 +127,12 @@ def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
     origin = report.get("origin")
     told = origin.get(what) if isinstance(origin, dict) else None
     return told if isinstance(told, dict) else {}
+
+
+def downloading(progress: Iterable[DownloadProgress]) -> Iterator[EvaluationProgress]:
+    """A download's progress as ours, in kilobytes."""
+    for one in progress:
+        yield EvaluationProgress(f"downloading {one.name} (KB)", one.done // 1000, max(one.done, one.total) // 1000)
 
 
 def _read(reading: Reading) -> Generator[EvaluationProgress, None, Pictures]:

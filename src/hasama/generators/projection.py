@@ -29,18 +29,12 @@ from hasama.perception.vgg import Weights
 from hasama.shapes import Images, Labels, PerImage
 
 Space = Literal["w", "w+", "z"]
-
-
 RANDOM_STARTS, COMPARED = 512, 32
 """Latents that are tried first, and how many of them, the nearest by pixels, are compared by features, too."""
 
 
 RATE = 0.1
-
-
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
-
-
 NOISE, NOISE_ENDS = 0.05, 0.75
 """The learning rate, the shares of the steps in which it rises and falls, the noise: Karras et al. 2020, app. D."""
 

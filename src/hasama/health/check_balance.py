@@ -20,18 +20,9 @@ NARROW = 0.55
 # --- the balance between generator and discriminator ----------------------------------------------
 
 
-SURE, NO_LOSS = (
-    0.97,
-    0.005,
-)  # share of right answers; a discriminator's loss whose gradient is too small to learn from
-
-
+SURE, NO_LOSS = 0.97, 0.005  # share of right answers; a discriminator's loss too small to learn from
 FOOLED, CHANCE = 0.2, 0.6
-
-
 BAD, FAR, BETTER = 0.3, 0.5, 0.9
-
-
 WINNING_LOOKS, LOST = 6, 0.01
 
 
@@ -90,17 +81,8 @@ def overfitting(history: History) -> Finding | None:
 
 
 SWINGS_LOOKS = 12
-
-
-RELAPSE, AT_MOST = (
-    1.5,
-    4.0,
-)  # the least factor that is a relapse, and the most that is counted: a single look may be far off
-
-
+RELAPSE, AT_MOST = 1.5, 4.0  # the least factor of a relapse, and the most that counts: one look may be far off
 SWINGING = 4.5  # all relapses together
-
-
 CLOSE = 0.4  # distances below it come and go in healthy trainings, too
 
 

@@ -9,8 +9,6 @@ from hasama.health.remedies import few_pictures, slower, steady
 
 
 FEW, VERY_FEW = 200, 16
-
-
 ALIKE, FLAT = 0.06, 0.04  # of the range -1 to 1
 
 
@@ -47,11 +45,7 @@ def one_colour(history: History) -> Finding | None:
 
 
 ENORMOUS_LOSS, ENORMOUS_LOGIT = 100.0, 300.0
-
-
 BEYOND_WHITE = 1.5  # of pictures between -1 and 1 the standard deviation is 1 at most
-
-
 LOGITS = ("logit_real", "logit_fake")
 
 

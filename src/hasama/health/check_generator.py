@@ -17,23 +17,11 @@ from hasama.health.remedies import (
 
 
 PATIENCE = 5  # looks at the health in which a generator need not have learnt anything yet
-
-
 ENOUGH = PATIENCE + RECENT
-
-
 EARLY = 600  # steps in which healthy generators, too, make nearly the same picture for every latent
-
-
 MOVED = 0.05
-
-
 POOR, FALLEN = 0.3, 0.5
-
-
 VISIBLE = 0.5  # of the reals' contrast; pictures with less are alike because hardly anything is in them yet
-
-
 REPEATED, STUCK = 0.15, 0.95
 
 

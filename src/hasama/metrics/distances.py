@@ -15,11 +15,7 @@ from torch import Tensor
 from hasama.errors import HasamaError
 
 Features = Float[Tensor, "n f"]
-
-
 Reals = Float[Tensor, "reals f"]
-
-
 Fakes = Float[Tensor, "fakes f"]
 """Features of pictures, a row each; any number of pictures, in any order."""
 

@@ -10,8 +10,6 @@ from hasama.errors import HasamaError
 from hasama.metrics.distances import Fakes, Reals
 
 DISTANCES_AT_ONCE = 2**22
-
-
 TIE = 1e-12
 """Squared distances count as equal if they differ by less than this share of the largest squared length of a feature
 vector."""

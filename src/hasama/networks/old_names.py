@@ -10,12 +10,14 @@ RENAMED = {"judge": ("logit", "head", "moments"), "paint": ("to_rgb",), "paints"
 """Old part of a weight's name -> what it may be called now."""
 
 
-def with_new_names(state: Mapping[str, V], known: Collection[str]) -> dict[str, V]:
+def with_new_names(state: Mapping[str, V], known: Collection[str]) -> Mapping[str, V]:
     """A state dict in the names that a network has today, in the same order; what it does not know stays.
 
     >>> with_new_names({"judge.weight": 0, "look.bias": 1}, known=["logit.weight", "look.bias"])
     {'logit.weight': 0, 'look.bias': 1}
     """
+    if all(name in known for name in state):
+        return state
     return {name if name in known else _new(name, known): value for name, value in state.items()}
 
 

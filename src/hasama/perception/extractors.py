@@ -5,6 +5,7 @@ inception-v3-pool3   InceptionV3 with the weights that published FIDs were measu
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from hasama.options import unknown_name
 from hasama.perception.inception import SIDE, WIDTH, inception_of
 from hasama.perception.vgg import VGG
 from hasama.perception.vgg_weights import load_weights, read_state
-from hasama.pictures.download import cache_folder, download_file
+from hasama.pictures.download import DownloadProgress, cache_folder, download_file
 from hasama.pictures.images import to_images
 from hasama.shapes import Images, Pixels
 
@@ -178,7 +179,9 @@ def inception(device: torch.device, file: Path | None = None) -> Extractor:
     Raises:
         HasamaError: the weights are damaged, another network's, or cannot be had.
     """
-    weights = file or _downloaded()
+    if file is None:
+        deque(download_weights("inception"), maxlen=0)
+    weights = file or _inception_file()
     digest = sha256_of(weights)
     if file is None and digest != INCEPTION_SHA256:
         raise HasamaError(f"{weights} is not the file it should be: delete it, and it is downloaded again.")
@@ -193,14 +196,24 @@ def _pooled(network: nn.Module, images: Images) -> Features:
     return network(as_photographs(images)).cpu()
 
 
-def _downloaded() -> Path:
-    """The file in the cache. HASAMA_MIRROR names another server that has it."""
-    path = cache_folder() / "downloads" / "inception" / INCEPTION_FILE
-    if not path.exists():
-        address = os.environ.get("HASAMA_MIRROR") or INCEPTION_ADDRESS
-        instead = "evaluate with --features vgg19, give the file as --features PATH, or"
-        download_file(f"{address.rstrip('/')}/{INCEPTION_FILE}", path, f"sha256:{INCEPTION_SHA256}", instead)
-    return path
+def download_weights(features: str) -> Iterator[DownloadProgress]:
+    """Download the weights that these features need, if they are not in the cache yet.
+
+    `HASAMA_MIRROR` names another server that has them.
+
+    Raises:
+        HasamaError: no connection, another file, or no room.
+    """
+    path = _inception_file()
+    if features != "inception" or path.exists():
+        return
+    address = os.environ.get("HASAMA_MIRROR") or INCEPTION_ADDRESS
+    instead = "evaluate with --features vgg19, give the file as --features PATH, or"
+    yield from download_file(f"{address.rstrip('/')}/{INCEPTION_FILE}", path, f"sha256:{INCEPTION_SHA256}", instead)
+
+
+def _inception_file() -> Path:
+    return cache_folder() / "downloads" / "inception" / INCEPTION_FILE
 
 
 EXTRACTORS: dict[str, Callable[[torch.device], Extractor]] = {"vgg19": vgg19, "inception": inception}

@@ -16,8 +16,6 @@ from hasama.options import unknown_name
 from hasama.shapes import Images
 
 Pooling = Literal["max", "average"]
-
-
 Features = dict[str, Tensor]
 """{layer's name: activations [N, C, H, W]}"""
 

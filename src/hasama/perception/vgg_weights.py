@@ -17,8 +17,6 @@ from hasama.perception.vgg import BLOCKS, Weights, places_of
 from hasama.pictures.images import why
 
 PACKAGED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
-
-
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 """Of red, green and blue, 0 to 255: what the original networks subtract."""
 

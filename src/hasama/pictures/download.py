@@ -10,7 +10,8 @@ import io
 import os
 import tarfile
 import urllib.request
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -44,31 +45,45 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("hasama")
 
 
+class DownloadProgress(NamedTuple):
+    """How far a download is: the file's name, the bytes so far and in all (0: the server did not say)."""
+
+    name: str
+    done: int
+    total: int
+
+
 def fetch(name: str) -> tuple[np.ndarray, np.ndarray]:
     """The images and labels of one of `DOWNLOADS`, downloaded the first time.
 
     Raises:
         HasamaError: no connection, or the files are not what they should be.
     """
-    download = DOWNLOADS[name]
-    address = os.environ.get("HASAMA_MIRROR") or download.address
-    folder = cache_folder() / "downloads" / name
-    paths = []
-    for file, checksum in download.files.items():
-        path = folder / file
-        if not path.exists():
-            download_file(f"{address.rstrip('/')}/{file}", path, checksum)
-        paths.append(path)
+    deque(download_missing(name), maxlen=0)
+    download, folder = DOWNLOADS[name], _folder(name)
     try:
-        return download.read(paths)
+        return download.read([folder / file for file in download.files])
     except Exception as error:  # gzip, tar and numpy raise nearly everything
         raise HasamaError(
             f"The files in {folder} are damaged ({error}): delete that folder and try again."
         ) from error
 
 
-def download_file(url: str, path: Path, checksum: str, instead: str = INSTEAD) -> None:
-    """Fetch one file, check it, and only then give it its name.
+def download_missing(name: str) -> Iterator[DownloadProgress]:
+    """Download those files of one of `DOWNLOADS` that are not in the cache yet; errors as in `fetch`."""
+    download, folder = DOWNLOADS[name], _folder(name)
+    address = os.environ.get("HASAMA_MIRROR") or download.address
+    for file, checksum in download.files.items():
+        if not (folder / file).exists():
+            yield from download_file(f"{address.rstrip('/')}/{file}", folder / file, checksum)
+
+
+def _folder(name: str) -> Path:
+    return cache_folder() / "downloads" / name
+
+
+def download_file(url: str, path: Path, checksum: str, instead: str = INSTEAD) -> Iterator[DownloadProgress]:
+    """Download one file, check it, and only then give it its name.
 
     Args:
         url: where it is.
@@ -76,25 +91,23 @@ def download_file(url: str, path: Path, checksum: str, instead: str = INSTEAD) -
         checksum: its MD5, or "sha256:" and its SHA256 or the beginning of that.
         instead: for the message: what can be done without a connection.
 
+    Yields:
+        How far it is, after every block. Nothing is kept if this is not consumed to its end.
+
     Raises:
         HasamaError: no connection, another file, or no room.
     """
-    from rich.progress import wrap_file
-
-    from hasama.cli.terminal import errors
-
     kind, _, wanted = checksum.rpartition(":")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply, replacing(path) as temporary:
-            total = int(reply.headers.get("Content-Length") or 0)
+            total, done = int(reply.headers.get("Content-Length") or 0), 0
             digest = hashlib.new(kind or "md5", usedforsecurity=False)
-            with (
-                wrap_file(reply, total=total, description=f"Downloading {path.name}", console=errors) as body,
-                temporary.open("wb") as file,
-            ):
-                while block := _received(body, url, path, instead):
+            with temporary.open("wb") as file:
+                while block := _received(reply, url, path, instead):
                     digest.update(block)
                     file.write(block)
+                    done += len(block)
+                    yield DownloadProgress(path.name, done, total)
             if not digest.hexdigest().startswith(wanted):
                 raise HasamaError(
                     f"{url} is not the file it should be ({digest.name.upper()} {digest.hexdigest()}, wanted {wanted}"

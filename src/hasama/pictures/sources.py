@@ -14,7 +14,7 @@ import numpy as np
 from hasama.errors import HasamaError, missing_extra
 from hasama.pictures.archives import zip_entries
 from hasama.pictures.arrays import array_entries, as_pixels, npz_entries
-from hasama.pictures.download import DOWNLOADS, fetch
+from hasama.pictures.download import DOWNLOADS, DownloadProgress, download_missing, fetch
 from hasama.pictures.entries import Entry, Source, folder_labels, peek, printable, stamp_of
 from hasama.pictures.images import open_picture
 
@@ -43,6 +43,16 @@ def open_source(name: str) -> Source:
     if not source.entries:
         raise HasamaError(f"{source.description} holds no files.")
     return source
+
+
+def download_first(name: str) -> Iterator[DownloadProgress]:
+    """Download what a built-in source still lacks, so that `open_source` need not; nothing for other sources.
+
+    Raises:
+        HasamaError: see `download.fetch`.
+    """
+    if name in DOWNLOADS and not Path(name).exists():
+        yield from download_missing(name)
 
 
 def _open_path(path: Path) -> Source:

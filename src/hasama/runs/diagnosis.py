@@ -12,8 +12,6 @@ from hasama.runs.autopilot import Intervention, interventions, judged_from
 from hasama.runs.folder import Run, free_name
 
 VISITS = 200  # the checks are run at most at so many places of a long log
-
-
 FULL = 20  # looks between which all lines of the log are read, too; `History.recent` goes back seven
 
 

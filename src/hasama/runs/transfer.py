@@ -37,14 +37,16 @@ def check_init_from(recipe: Recipe) -> None:
     if not recipe.init_from:
         return
     run = Run(recipe.init_from)
+    if not run.exists():
+        raise HasamaError(f"--init-from {run.folder}: there is no run (no recipe.json).")
     other = run.recipe()
     if not run.checkpoint.exists():
         raise HasamaError(f"--init-from {run.folder}: that run has no checkpoint (game.pt) yet.")
     if other.architecture != recipe.architecture:
         raise HasamaError(
-            f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; weights can "
-            "only be taken over within an architecture. Try  hasama train ... "
-            f"{other.architecture} --init-from {run.folder}"
+            f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; "
+            "weights can only be taken over within an architecture. Try  "
+            f"hasama train ... {other.architecture} --init-from {run.folder}"
         )
     if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
         raise HasamaError(
@@ -69,7 +71,7 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     taken, fresh = [], []
     for which, network in networks.items():
         ours = _by_name(network.state_dict())
-        theirs = with_new_names(_by_name(state.get(which) or state["generator"]), ours)
+        theirs = with_new_names(_by_name(_state_of(which, state)), ours)
         for name, tensor in ours.items():
             if name in OWN:
                 continue
@@ -84,13 +86,18 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     return Inheritance(taken, fresh)
 
 
+def _state_of(which: str, state: dict[str, Any]) -> dict[str, Any]:
+    """A network's weights in a checkpoint; where there is no EMA generator, the generator's."""
+    return state.get(which) or (which == "ema" and state.get("average")) or state["generator"]  # version 0.1.0
+
+
 def _saved(run: Run) -> dict[str, Any]:
     """The checkpoint's game, if there are networks in it."""
     state = run.saved_game()
     if isinstance(state, dict) and all(
         isinstance(state.get(which), dict) for which in ("generator", "discriminator")
     ):
-        return state | {"ema": state.get("ema", state.get("average"))}  # called average in version 0.1.0
+        return state
     raise HasamaError(f"--init-from {run.folder}: its checkpoint {run.checkpoint} is damaged (no networks in it).")
 
 

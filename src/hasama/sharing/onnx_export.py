@@ -27,20 +27,10 @@ from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, labels_for
 
 OPSET = 18  # the least that torch's exporter writes, and so the one that most runtimes read
-
-
 INPUTS = ("latents", "labels")
-
-
 TRACED = 2  # pictures in the batch that is exported; the check uses other numbers
-
-
 CHECKED = (1, 3)
-
-
 TOLERANCE = 1e-3  # between onnxruntime's pictures and torch's, of a range of 2
-
-
 LARGEST_FILE = 2_000_000_000  # bytes of weights; protobuf, of which ONNX is made, ends at 2 GiB
 
 

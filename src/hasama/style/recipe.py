@@ -161,6 +161,17 @@ def scale_sides(smallest: int, largest: int) -> list[int]:
     return [round(smallest * (largest / smallest) ** (step / steps)) for step in range(steps + 1)]
 
 
+STYLE_GROUPS: dict[str, tuple[str, ...]] = {
+    "Most used": (
+        *("size", "start", "keep_colour", "content_weight", "style_weight", "tv_weight", "style_scale"),
+        *("iterations", "first_iterations", "seed"),
+    ),
+    "Losses": ("style_loss", "content_layers", "style_layers", "balance", "pooling", "border"),
+    "Optimizer": ("optimizer", "learning_rate", "smallest", "plateau", "average", "precision"),
+    "Films": ("temporal_weight", "frame_iterations"),
+}
+"""All fields by what they are about, those that people need first at the top."""
+
 STYLE_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(StyleRecipe)}
 
 # What each preset changes, and nothing else.

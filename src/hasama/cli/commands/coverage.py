@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hasama.cli.arguments import numbers_of
-from hasama.cli.flags import INTERRUPTED, asked_to_stop, use_threads
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.presets import recipe_named
 from hasama.recipe import Recipe, new_names
@@ -83,8 +83,11 @@ def coverage(
     place, length = pick_device(device), KIMG[what] if kimg is None else kimg
     asked = _Asked(what, recipe, length, (source or "mnist") if what == STACKED else None, json)
     if out is None:
-        return _all(asked, chosen, numbers, place)
-    return _all_kept(asked, chosen, numbers, place, out)
+        with telling_what_is_saved(lambda: "Nothing was saved: give a folder by --out to go on later."):
+            return _all(asked, chosen, numbers, place)
+    kept = f"What was saved stands in {out}; the same command goes on from there."
+    with telling_what_is_saved(lambda: kept):
+        return _all_kept(asked, chosen, numbers, place, out)
 
 
 class _Asked(NamedTuple):

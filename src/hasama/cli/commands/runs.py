@@ -39,7 +39,7 @@ def images(
     out
         The preview grid. Default: SOURCE-preview.png here.
     """
-    from hasama.cli.progress import watch_scan
+    from hasama.cli.progress import watch_download, watch_scan
     from hasama.cli.terminal import say
 
     form = Recipe(size=size, fit=fit, colour=colour, labels=labels)  # pyright: ignore[reportArgumentType]
@@ -50,8 +50,10 @@ def images(
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
     from hasama.pictures.images import grid, picture_format, save_picture
+    from hasama.pictures.sources import download_first
 
     picture_format(out)
+    watch_download(download_first(source))
     reading = Reading(source, Form.of(form))
     watch_scan(reading.scan())
     pictures = reading.pictures()

@@ -6,16 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hasama.cli.flags import INTERRUPTED, asked_to_stop, flags_of, given, use_threads
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.errors import HasamaError
-from hasama.style.recipe import StyleRecipe, style_recipe_named
+from hasama.style.recipe import STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 if TYPE_CHECKING:
     from hasama.style.painting_file import Job
 
     AnyChanges = Any  # the flags of `StyleRecipe`, each of them optional
 
-StyleFlags = flags_of(StyleRecipe, "StyleFlags")
+
+def style_flags(preset: str = "best") -> Any:
+    """The flags of `StyleRecipe`, each of them optional; the help shows a preset's values as defaults."""
+    told = f"What differs from the recipe. The defaults, here and below, are those of {preset}."
+    return flags_of(STYLE_RECIPES[preset], "StyleFlags", STYLE_GROUPS, default_of, told)
+
+
+StyleFlags = style_flags()
 if not TYPE_CHECKING:
     AnyChanges = Annotated[StyleFlags, Parameter(name="*")]
 

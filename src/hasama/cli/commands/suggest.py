@@ -52,14 +52,16 @@ def suggest(
     place = pick_device(device)
     use_threads(threads)
 
+    from hasama.cli.progress import watch_download
     from hasama.cli.terminal import say
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
-    from hasama.pictures.sources import open_source
+    from hasama.pictures.sources import download_first, open_source
     from hasama.tuning.suggest import choose_form
     from hasama.tuning.survey import read_headers, survey_machine
 
     machine = survey_machine(place)
+    watch_download(download_first(source))
     headers = read_headers(open_source(source))
     if headers is None:
         raise HasamaError(f"No file in {source} is a picture that can be read:  hasama images {shlex.quote(source)}")

@@ -4,11 +4,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from hasama.cli.arguments import free_run_place, name_of, read_pictures
-from hasama.cli.commands.train import AnyChanges, TrainingFlags
-from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, use_threads
+from hasama.cli.commands.train import training_flags
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.presets import RECIPES, recipe_named, train_command
 from hasama.tuning.search_space import search_space
@@ -18,9 +20,13 @@ if TYPE_CHECKING:
     from hasama.tuning.sweep import Event, Sweep
 
 SWEEP_KIMG = 30.0  # of a trial: enough to tell a rate that is far too high or low, and half an hour less than a run
-
-
 TABLE_ROWS = 5
+
+SweepFlags = training_flags(kimg=SWEEP_KIMG)
+if TYPE_CHECKING:
+    AnyChanges = Any  # the flags of `Recipe`, each of them optional
+else:
+    AnyChanges = Annotated[SweepFlags, Parameter(name="*")]
 
 
 def sweep(
@@ -37,7 +43,7 @@ def sweep(
     patience: int = 120,
     device: str = "auto",
     threads: int | None = None,
-    changes: AnyChanges = TrainingFlags(),  # noqa: B008 (frozen)
+    changes: AnyChanges = SweepFlags(),  # noqa: B008 (frozen)
 ) -> int:
     """Search for better rates, penalty, batch and so on with many short runs; the same command again goes on.
 
@@ -92,19 +98,24 @@ def sweep(
 
     url = url_of(storage or str(folder / "sweep.db"))
     plan = Sweep(source, trial, space, folder, url, name or folder.name, trials, patience, final)
-    return _sweep(plan, recipe, fakes, device)
+    kept = f"Trials that are done are kept in {folder}; the same command goes on."
+    with telling_what_is_saved(lambda: kept if (folder / "sweep.db").exists() or storage else "Nothing was saved."):
+        return _sweep(plan, recipe, fakes, device)
 
 
 def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
+    from hasama.cli.progress import watch_download
     from hasama.cli.terminal import say
     from hasama.device import pick_device
     from hasama.files import check_place
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
+    from hasama.pictures.sources import download_first
     from hasama.tuning.sweep import best_recipe, ranked, sweep
     from hasama.tuning.sweep_score import by_kid
 
     pick_device(device)
+    watch_download(download_first(plan.source))
     reading = Reading(plan.source, Form.of(plan.recipe))  # before a folder is made for what cannot be
     check_place(plan.out / "best.json")
     pictures = read_pictures(reading, quiet=False)

@@ -8,12 +8,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hasama.cli.arguments import usual_run_place
-from hasama.cli.flags import INTERRUPTED, asked_to_stop, flags_of, given, use_threads
+from hasama.cli.flags import (
+    INTERRUPTED,
+    asked_to_stop,
+    default_of,
+    flags_of,
+    given,
+    telling_what_is_saved,
+    use_threads,
+)
 from hasama.errors import HasamaError
-from hasama.presets import recipe_named
-from hasama.recipe import Recipe
+from hasama.options import flag
+from hasama.presets import RECIPES, recipe_named
+from hasama.recipe import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, Recipe, counts
 
-TrainingFlags = flags_of(Recipe, "TrainingFlags")
+
+def training_flags(preset: str = "r3gan", **changes: Any) -> Any:
+    """The flags of `Recipe`, each of them optional; the help shows a preset's values, so changed, as defaults."""
+    told = f"What differs from the recipe. The defaults, here and below, are those of {preset}."
+    return flags_of(RECIPES[preset].but(**changes), "TrainingFlags", GROUPS, _shown_default, told)
+
+
+def _shown_default(field: str, recipe: Recipe) -> str:
+    """What the help says of a field: its default, or beside which others it does something."""
+    if recipe.architecture == "vae" and field in GANS_ONLY:
+        return "not for a vae"
+    if not counts(field, recipe):
+        needed, values = MEANS_NOTHING_WITHOUT[field]
+        return f"only with {flag(needed)} {' or '.join(values)}"
+    if field == "schedule_kimg" and recipe.lr_final == recipe.gamma_final == 1:
+        return "only with --lr-final or --gamma-final below 1"
+    return f"default: {recipe.penalty_weight:g}" if field == "gamma" else default_of(field, recipe)
+
+
+TrainingFlags = training_flags()
 if TYPE_CHECKING:
     AnyChanges = Any  # the flags of `Recipe`, each of them optional
 else:
@@ -66,12 +94,23 @@ def train(
         asked["kimg"] = steps * chosen.batch / 1000
         chosen = chosen.but(kimg=asked["kimg"])
 
+    from hasama.cli.progress import watch_download
+    from hasama.pictures.sources import download_first
     from hasama.runs.folder import Run
     from hasama.runs.session import Opening
 
     run = Run(out or usual_run_place(source, recipe))
     _check_machine(device, threads, tensorboard)
-    return _train(Opening.of(source, chosen, run, asked)._replace(threads=threads), device, tensorboard)
+    with telling_what_is_saved(lambda: _standing(run)):
+        watch_download(download_first(source))
+        return _train(Opening.of(source, chosen, run, asked)._replace(threads=threads), device, tensorboard)
+
+
+def _standing(run: Any) -> str:
+    """What is left of a training that was stopped at once."""
+    if not (seen := run.images_seen()):
+        return "Nothing was saved yet: the same command begins anew."
+    return f"The run stands at {seen / 1000:g} kimg, where it was last saved. To go on:  {run.how_to_go_on()}"
 
 
 def resume(
@@ -106,7 +145,8 @@ def resume(
     if kimg is not None and recipe.images < place.images_seen():
         raise HasamaError(f"{run} already has {place.images_seen() / 1000:g} kimg: --kimg takes a larger length.")
     _check_machine(device, threads, tensorboard)
-    return _train(Opening.resumed(place, recipe)._replace(threads=threads), device, tensorboard)
+    with telling_what_is_saved(lambda: _standing(place)):
+        return _train(Opening.resumed(place, recipe)._replace(threads=threads), device, tensorboard)
 
 
 def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
