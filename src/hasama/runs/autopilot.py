@@ -3,7 +3,7 @@
 `healthy/000120000.pt` are copies of the checkpoint from looks at which nothing serious was found. `autopilot.json`
 lists what was done, `autopilot/` keeps what was given up; recipe.json is always the recipe that is used now. An
 intervention is written down before it is carried out, and carrying it out twice does no harm: so a run that is killed
-in the middle of one goes on as if it had not been.
+in the middle of one goes on as if it had not been killed.
 """
 
 import math
