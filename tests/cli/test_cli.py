@@ -215,7 +215,9 @@ def test_bad_sources_and_places(pictures: Path, trained: Path, tmp_path: Path):
     }.items():
         refused(hasama("train", tmp_path / source, *TINY, "--out", out), words)
     refused(hasama("train", pictures, "dcgna", "--out", out), "Did you mean dcgan?")
-    refused(hasama("train", pictures, "vae", "--objective", "hinge", "--out", out), "A vae plays no game")
+    refused(
+        hasama("train", pictures, "vae", "--objective", "hinge", "--out", out), "neither a discriminator nor classes"
+    )
     refused(hasama("train", pictures, *TINY, "--out", tmp_path / "file"), "is a file")
     refused(hasama("train", pictures, *TINY, "--out", tmp_path), "holds other files")
     refused(hasama("train", pictures, *TINY, "--out", "/proc/nowhere/run"), "Cannot write")

@@ -1,4 +1,4 @@
-"""Files of version 0.1.0 are still read: recipes, checkpoints, generators and logs, under their old names."""
+"""Files that version 0.1.0 wrote are still read: recipes, checkpoints, generators and logs, by their old names."""
 
 import json
 import shutil

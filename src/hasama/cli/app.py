@@ -66,8 +66,8 @@ def asked_recipe(words: Sequence[str]) -> str | None:
         named = [word for before, word in itertools.pairwise(words) if before == "--recipe"]
         named += [word.partition("=")[2] for word in words if word.startswith("--recipe=")]
         return named[-1] if named else None
-    plain = [word for word in _positional(words[1:]) if word in RECIPES]
-    return plain[0] if words[0] in ("train", "sweep") and plain else None
+    given = list(_positional(words[1:]))[:2] if words[0] in ("train", "sweep") else []
+    return given[-1] if given and given[-1] in RECIPES else None  # alone, it is hardly meant as a source
 
 
 def _positional(words: Sequence[str]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Flags made from the fields of a recipe, each of them optional: None means, as the preset has it."""
 
 import dataclasses
+import inspect
 import os
 import signal
 import types
@@ -58,6 +59,7 @@ def _optional(field: dataclasses.Field, group: Group, default: str) -> tuple[str
 
 def with_flags(command: Callable[..., int], flags: Any) -> Callable[..., int]:
     """A command with other flags for its parameter `changes`, so that its help shows another recipe's defaults."""
+    command = inspect.unwrap(command)  # a checker may stand around it
     assert isinstance(command, types.FunctionType)
     copy = types.FunctionType(
         command.__code__, command.__globals__, command.__name__, command.__defaults__, command.__closure__

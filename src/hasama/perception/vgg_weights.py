@@ -72,7 +72,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load_file  # start-up time
 
             return load_file(path)
         with warnings.catch_warnings(action="ignore"):  # torch warns of files that it did not write

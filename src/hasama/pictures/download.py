@@ -40,7 +40,7 @@ def cache_folder() -> Path:
     """Where downloads and decoded pictures are kept: $HASAMA_CACHE, or the user's cache folder."""
     if os.environ.get("HASAMA_CACHE"):
         return Path(os.environ["HASAMA_CACHE"]).expanduser()
-    import platformdirs
+    import platformdirs  # start-up time
 
     return platformdirs.user_cache_path("hasama")
 

@@ -122,7 +122,7 @@ def _file_entry(path: Path, name: str, label: str | None) -> Entry:
 def _digits() -> Source:
     """1,797 handwritten digits of 8x8 pixels (Alpaydin and Kaynak 1998), as scikit-learn ships them."""
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # an extra
     except ImportError:
         raise missing_extra("scikit-learn", "demo", "The built-in source `digits`") from None
     images, labels = load_digits(return_X_y=True)

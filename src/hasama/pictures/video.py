@@ -59,7 +59,7 @@ def _pillow(frames: list[Image.Image], path: Path, fps: float) -> None:
 
 
 def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | None) -> None:
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # an extra
 
     arrays = (_even(np.asarray(as_channels(frame, 3))) for frame in frames)
     first = next(arrays)
@@ -83,7 +83,7 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
 
 def _has_sound(film: Path) -> bool:
     """Ffmpeg lists a film's streams on standard error when it is given nothing to do."""
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # an extra
 
     asked = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(film)]
     told = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False).stderr

@@ -228,7 +228,7 @@ class Run:
         Raises:
             HasamaError: no room; the last checkpoint is untouched.
         """
-        import torch
+        import torch  # start-up time: `hasama runs` needs no torch
 
         saved = {"version": __version__, "threads": torch.get_num_threads(), "game": game.state_dict()}
         with replacing(self.checkpoint) as temporary:
@@ -252,7 +252,7 @@ class Run:
         Raises:
             HasamaError: the checkpoint is damaged. It is never executed as code.
         """
-        import torch
+        import torch  # start-up time: `hasama runs` needs no torch
 
         try:
             return torch.load(self.checkpoint, map_location="cpu", weights_only=True)["game"]
@@ -273,7 +273,7 @@ class Run:
 
     def _peek(self) -> dict[str, Any]:
         """The checkpoint, without reading its tensors; empty if it cannot be read, which `load_game` explains."""
-        import torch
+        import torch  # start-up time: `hasama runs` needs no torch
 
         try:
             saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)

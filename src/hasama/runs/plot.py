@@ -8,6 +8,7 @@ import numpy as np
 
 from hasama.files import replacing
 from hasama.health.findings import is_number
+from hasama.metrics.modes import NEAR
 
 if TYPE_CHECKING:
     from hasama.metrics.modes import Mixture, Points
@@ -33,7 +34,7 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     log = _finite(log)
     if len(log) < 2:
         return
-    from matplotlib.figure import Figure  # 0.3 s that `hasama --help` should not pay
+    from matplotlib.figure import Figure  # start-up time: 0.3 s
 
     panels = [
         (title, names)
@@ -86,10 +87,8 @@ def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:
         mixture: its modes are drawn as circles, within which a point is of high quality.
         path: a PNG, written atomically.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Circle
-
-    from hasama.metrics.modes import NEAR
+    from matplotlib.figure import Figure  # start-up time
+    from matplotlib.patches import Circle  # start-up time
 
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes, edge = figure.subplots(), 1.35 * mixture.reach
@@ -130,7 +129,7 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
     panels = [(title, [n for n in names if n in there]) for title, names in SIGNALS.items() if there & {*names}]
     if len(log) < 2 or not panels:
         return None
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # start-up time
 
     figure = Figure(figsize=(9, 2.3 * len(panels)), layout="constrained")
     for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):

@@ -30,7 +30,7 @@ def to_tensorboard(records: Iterator[Record], run: Run, recipe: Recipe) -> Itera
 
     If that folder can no longer be written to, training goes on without: a log is not worth a run.
     """
-    from tensorboardX import SummaryWriter
+    from tensorboardX import SummaryWriter  # an extra
 
     folder, writer = run.folder / "tensorboard", None
     try:

@@ -57,7 +57,7 @@ def open_hub(token: str | None = None) -> Hub:
         raise missing_extra("huggingface_hub", "hub", "Pushing")
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain LFS: one commit, and other servers speak it, too
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it would ask the server one thing more
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import constants, get_token  # an extra
 
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     _check_endpoint(endpoint)
@@ -105,7 +105,7 @@ def push_folder(folder: Path, repository: str, hub: Hub, private: bool = False, 
     Raises:
         HasamaError: no network, not allowed, or refused. The commit comes last: before it, nothing has changed.
     """
-    import huggingface_hub as library
+    import huggingface_hub as library  # an extra
 
     library.utils.logging.set_verbosity_error()
     if not sys.stderr.isatty():
@@ -125,7 +125,7 @@ def push_folder(folder: Path, repository: str, hub: Hub, private: bool = False, 
 
 def _refused(error: Exception, repository: str, hub: Hub) -> HasamaError:
     """What went wrong, for the person at the keyboard."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # an extra
 
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # a thread's

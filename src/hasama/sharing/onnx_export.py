@@ -154,7 +154,7 @@ def _arguments(generator: TrainedGenerator, count: int) -> tuple[torch.Tensor, .
 @torch.no_grad()
 def _difference(generator: TrainedGenerator, path: Path) -> float:
     """How far the pictures of the file are from the network's at most; infinite if they have another shape."""
-    import onnxruntime
+    import onnxruntime  # an extra
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -24,7 +24,7 @@ def load_optuna() -> Any:
         HasamaError: it is not installed.
     """
     try:
-        import optuna
+        import optuna  # an extra
     except ImportError:
         raise missing_extra("optuna", "sweep", "hasama sweep") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -33,7 +33,7 @@ def load_optuna() -> Any:
 
 def url_of(storage: str) -> str:
     """A file's name as the URL of a SQLite database; a URL as it is."""
-    from sqlalchemy.engine import URL
+    from sqlalchemy.engine import URL  # an extra
 
     if "://" in storage:
         return storage
