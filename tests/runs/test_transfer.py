@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path):
         check_init_from(recipe_of("r3gan", "16", init_from=str(run.folder)))
     with pytest.raises(HasamaError, match="makes 16, and this one would make 8"):
         check_init_from(recipe_of("msg", "8", init_from=str(run.folder)))
-    with pytest.raises(HasamaError, match="--init-from .*: there is no run"):
+    with pytest.raises(HasamaError, match=r"--init-from .*: there is no run"):
         check_init_from(recipe_of("msg", "8", init_from=str(tmp_path / "nothing")))
     run.checkpoint.write_bytes(b"nonsense")
     recipe = recipe_of("msg", "16", init_from=str(run.folder))

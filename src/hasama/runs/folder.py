@@ -185,11 +185,7 @@ class Run:
     # --- the log and the findings
 
     def append_log(self, figures: dict[str, Any]) -> None:
-        """Add one line to the log.
-
-        Raises:
-            HasamaError: the folder cannot be written to.
-        """
+        """Add one line to the log. Raises HasamaError if that is impossible."""
         _append(self.log_file, figures)
 
     def log(self) -> list[dict[str, Any]]:
@@ -197,11 +193,7 @@ class Run:
         return _lines(self.log_file)
 
     def append_finding(self, finding: dict[str, Any]) -> None:
-        """Add one finding to health.jsonl.
-
-        Raises:
-            HasamaError: the folder cannot be written to.
-        """
+        """Add one finding to health.jsonl. Raises HasamaError if that is impossible."""
         _append(self.health_file, finding)
 
     def findings(self) -> list[dict[str, Any]]:
@@ -209,11 +201,7 @@ class Run:
         return [line for line in _lines(self.health_file) if isinstance(line.get("name"), str)]
 
     def cut_log(self, images_seen: int) -> None:
-        """Delete what was logged and found after the checkpoint that a run resumes from: it will be logged again.
-
-        Raises:
-            HasamaError: the folder cannot be written to.
-        """
+        """Delete what was logged and found after the checkpoint to resume from. Raises HasamaError if it cannot."""
         for file in (self.log_file, self.health_file):
             kept = [line for line in _lines(file) if line["images_seen"] <= images_seen]
             if file.exists() or file is self.log_file:
@@ -292,11 +280,7 @@ class Run:
         self.stop_file.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Ask the process that trains this run to save and stop at its next step.
-
-        Raises:
-            HasamaError: the folder cannot be written to.
-        """
+        """Ask the process that trains this run to save and stop at its next step. Raises HasamaError if it cannot."""
         try:
             self.stop_file.touch()
         except OSError as error:
