@@ -22,7 +22,7 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt
 demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write pictures
 	@$(BIN)/hasama train digits demo --out runs/demo
 	@$(BIN)/hasama sample runs/demo --count 64 --seed 1 --out runs/demo/digits.png
-	@$(BIN)/hasama interpolate runs/demo --out runs/demo/walk.gif
+	@$(BIN)/hasama interpolate runs/demo --out runs/demo/interpolation.gif
 
 test: $(VENV)/dev.stamp  ## everything but the slow tests
 	$(BIN)/python -m pytest -n 2

@@ -197,7 +197,11 @@ class Recipe:
         return 10.0 if self.penalty == "wgan-gp" else 0.0002 * height * width / self.batch
 
     def but(self, **changes: Any) -> "Recipe":
-        """A copy with some fields changed, checked anew."""
+        """A copy with some fields changed, checked anew.
+
+        Raises:
+            HasamaError: there is no such field, or a value is refused.
+        """
         changes = new_names(changes)
         unknown = set(changes) - set(DEFAULTS)
         if unknown:
@@ -213,6 +217,9 @@ class Recipe:
         """The inverse of `to_dict`; fields that are absent take their defaults.
 
         So do those that mean nothing beside the others: they may hold the default of the version that wrote them.
+
+        Raises:
+            HasamaError: there is no such field, or a value is refused.
         """
         fields = new_names(fields)
         full = DEFAULTS | _known(fields)

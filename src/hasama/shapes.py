@@ -14,7 +14,7 @@ Pyramid = tuple[Float[Tensor, "n c _ _"], ...]
 """The same pictures at several sizes, the largest first."""
 
 Views = Float[Tensor, "n c _ _"] | Pyramid
-"""What a discriminator is shown: pictures, or a pyramid of them."""
+"""What a discriminator takes: pictures, or a pyramid of them."""
 
 Pixels = UInt8[ndarray, "n h w c"]
 """Pictures on disk, 0 to 255."""
@@ -23,10 +23,10 @@ Latents = Float[Tensor, "n z"]
 """Standard normal vectors that the generator makes pictures from."""
 
 Styles = Float[Tensor, "n layers style"]
-"""What a style-based generator paints from: a vector w for each of its layers."""
+"""What a style-based generator makes pictures from: a vector w for each of its layers."""
 
 Logits = Float[Tensor, " n"]
-"""The discriminator's opinion of each picture: large is real."""
+"""The discriminator's output for each picture: large for real, small for fake."""
 
 Labels = Int[Tensor, " n"]
 """The class of each picture, counted from 0."""
@@ -37,7 +37,7 @@ PerImage = Float[Tensor, " n"]
 Scalar = Float[Tensor, ""]
 
 Activations = Float[Tensor, "1 c h w"]
-"""What one layer of a network makes of one picture."""
+"""The output of one layer of a network for one picture."""
 
 Weighting = Float[Tensor, "h w"]
 """How much each place of a picture or of a layer counts, 0 to 1."""

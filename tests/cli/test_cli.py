@@ -354,7 +354,7 @@ def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path
 def test_rate_and_time_left_after_the_autopilot_went_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("hasama.cli.terminal.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("hasama.cli.progress.LINE_SECONDS", 0.0)
     recipe = RECIPES["vae"].but(kimg=1.0, batch=20)
     seen = [*range(620, 801, 20), *range(20, 1001, 20)]  # resumed at 600, at 800 back to 0
     records = (Step(number, 20, Turn(torch.zeros(()), True, {}), Turn(torch.zeros(()), True, {})) for number in seen)

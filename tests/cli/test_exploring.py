@@ -214,11 +214,11 @@ def test_an_interrupt_keeps_the_best_so_far(
 ):
     watch = hasama.cli.progress.watch_projecting
 
-    def interrupted(steps_made: Iterator) -> Iterator:
-        for step_made in watch(steps_made):
-            if step_made.step == 3:
+    def interrupted(steps: Iterator) -> Iterator:
+        for step in watch(steps):
+            if step.step == 3:
                 os.kill(os.getpid(), signal.SIGINT)
-            yield step_made
+            yield step
 
     monkeypatch.setattr(hasama.cli.progress, "watch_projecting", interrupted)
     out = tmp_path / "out.png"

@@ -37,7 +37,7 @@ def test_every_recipe_is_told():
 def test_the_loop_shown_is_the_loop():
     shown = re.search(r"```text\n(for images.*?)```", README, flags=re.DOTALL)
     assert shown
-    source = (ROOT / "src/hasama/game.py").read_text(encoding="utf-8")
+    source = (ROOT / "src/hasama/training/turns.py").read_text(encoding="utf-8")
     assert "".join(f"    {line}\n" for line in shown[1].splitlines()) in source
 
 

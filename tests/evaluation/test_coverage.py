@@ -40,11 +40,11 @@ from hasama.metrics.modes import (
     Mixture,
     as_images,
     as_points,
+    coverage_of_points,
+    coverage_of_stacks,
     divergence,
     draw_points,
     draw_stacks,
-    judge_points,
-    judge_stacks,
     mean_coverage,
     modes_of,
     stack,
@@ -72,23 +72,23 @@ def test_the_mixtures_are_the_published_ones():
 def test_by_hand():
     """Three of four near a mode, all four nearest to it: KL is log 2. Then a fifth, near the other."""
     points = np.array([[0.0, 0.0], [0.29, 0.0], [0.0, -0.2], [0.31, 0.0]])
-    found = judge_points(points, TWO)
+    found = coverage_of_points(points, TWO)
     assert (found.modes, found.of, found.quality, found.samples) == (1, 2, 3 / 4, 4)
     assert found.kl == pytest.approx(math.log(2), rel=1e-15)
-    both = judge_points(np.concatenate([points, [[2.1, 0.1]]]), TWO)
+    both = coverage_of_points(np.concatenate([points, [[2.1, 0.1]]]), TWO)
     assert (both.modes, both.quality) == (2, 4 / 5)
     assert both.kl == pytest.approx(0.8 * math.log(1.6) + 0.2 * math.log(0.4), rel=1e-15)
 
 
 def test_a_far_sample_counts_for_the_divergence_but_finds_no_mode():
-    found = judge_points(np.array([[0.0, 0.0], [9.0, 0.0]]), TWO)
+    found = coverage_of_points(np.array([[0.0, 0.0], [9.0, 0.0]]), TWO)
     assert (found.modes, found.quality, found.kl) == (1, 0.5, 0.0)
 
 
 def test_what_is_no_number_is_of_low_quality():
-    found = judge_points(np.array([[0.0, 0.0], [np.nan, 0.0], [0.0, np.inf], [2.0, 0.0]]), TWO)
+    found = coverage_of_points(np.array([[0.0, 0.0], [np.nan, 0.0], [0.0, np.inf], [2.0, 0.0]]), TWO)
     assert (found.modes, found.quality, found.kl) == (2, 0.5, 0.0)
-    lost = judge_points(np.full((5, 2), np.nan), TWO)
+    lost = coverage_of_points(np.full((5, 2), np.nan), TWO)
     assert (lost.modes, lost.quality, lost.kl) == (0, 0.0, math.inf)
     assert lost.to_dict()["kl"] is None
 
@@ -107,7 +107,7 @@ def test_the_divergence_is_the_definitions(counts: np.ndarray):
 @given(names, seeds)
 @settings(max_examples=25)
 def test_real_points_find_all_modes_and_are_good(name: str, seed: int):
-    found = judge_points(draw_points(MIXTURES[name], seed, 2500), MIXTURES[name])
+    found = coverage_of_points(draw_points(MIXTURES[name], seed, 2500), MIXTURES[name])
     assert found.modes == found.of == len(MIXTURES[name].centres)
     assert found.quality == pytest.approx(1 - math.exp(-9 / 2), abs=0.012)  # five standard deviations
     assert found.kl < 0.02
@@ -118,7 +118,9 @@ def test_real_points_find_all_modes_and_are_good(name: str, seed: int):
 def test_a_collapsed_sample_finds_one_mode(name: str, seed: int, data: st.DataObject):
     mixture = MIXTURES[name]
     mode = mixture.centres[data.draw(st.integers(0, len(mixture.centres) - 1))]
-    found = judge_points(mode + 0.5 * mixture.sigma * np.random.default_rng(seed).uniform(-1, 1, (100, 2)), mixture)
+    found = coverage_of_points(
+        mode + 0.5 * mixture.sigma * np.random.default_rng(seed).uniform(-1, 1, (100, 2)), mixture
+    )
     assert (found.modes, found.quality) == (1, 1.0)
     assert found.kl == pytest.approx(math.log(found.of), rel=1e-12)
 
@@ -148,23 +150,23 @@ def test_the_mean_of_runs():
 def test_stacks_by_hand():
     read = np.array([[0, 0, 0], [9, 9, 9], [2, 0, 7], [2, 0, 7]])
     assert modes_of(read).tolist() == [0, 999, 207, 207]
-    found = judge_stacks(read)
+    found = coverage_of_stacks(read)
     assert (found.modes, found.of, found.quality, found.samples) == (3, 1000, None, 4)
     assert found.kl == pytest.approx(0.5 * math.log(250) + 0.5 * math.log(500), rel=1e-12)
 
 
 def test_all_modes_equally_often_are_no_divergence_and_one_alone_is_the_largest():
     every = np.array([[a, b, c] for a in range(10) for b in range(10) for c in range(10)])
-    assert judge_stacks(every).modes == 1000
-    assert judge_stacks(every).kl == pytest.approx(0, abs=1e-12)
-    assert judge_stacks(np.full((50, 3), 4)).kl == pytest.approx(math.log(1000))
+    assert coverage_of_stacks(every).modes == 1000
+    assert coverage_of_stacks(every).kl == pytest.approx(0, abs=1e-12)
+    assert coverage_of_stacks(np.full((50, 3), 4)).kl == pytest.approx(math.log(1000))
 
 
 def test_real_stacks_have_the_published_floor():
     """MNIST's own counts of each digit."""
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     labels = np.repeat(np.arange(10), counts)
-    floors = [judge_stacks(labels[draw_stacks(len(labels), seed, 26_000)]) for seed in range(3)]
+    floors = [coverage_of_stacks(labels[draw_stacks(len(labels), seed, 26_000)]) for seed in range(3)]
     assert np.mean([floor.kl for floor in floors]) == pytest.approx(0.0235, abs=0.001)
     assert all(floor.modes == 1000 for floor in floors)
 
@@ -302,10 +304,10 @@ def end_of(what: str, seed: int = 0, recipe: str = "r3gan", kimg: float = 1.0) -
 
 def test_the_records_go_from_playing_to_judging():
     every = list(cover("ring", RECIPES["r3gan"].but(seed=3), 1.0))
-    playing = [record for record in every if record.stage == "playing"]
+    playing = [record for record in every if record.stage == "training"]
     assert [record.done for record in playing] == [min(1.0, 100 * n / 1000) for n in range(1, 11)]
     assert set(playing[0].losses) == {"discriminator", "generator"}
-    assert every[-2] == CoverageProgress("judging", 0.0)
+    assert every[-2] == CoverageProgress("counting modes", 0.0)
     assert every[-2].losses == {}
     end = ended(every[-1])
     assert (end.sample.shape, end.found.of, end.floor.modes) == ((2500, 2), 8, 8)
@@ -356,7 +358,7 @@ def test_a_collapsed_and_a_perfect_generator_are_told_apart():
             return as_images(np.repeat(points[:1], len(points), 0) if self.collapsed else points, MIXTURES["grid"])
 
     found = [
-        plane.judge(covering.TrainedGenerator(Painting(collapsed), None, 2, 3), 0)[0] for collapsed in (True, False)
+        plane.measure(covering.TrainedGenerator(Painting(collapsed), None, 2, 3), 0)[0] for collapsed in (True, False)
     ]
     assert found[0].modes <= 1
     assert found[0].kl == pytest.approx(math.log(25))
@@ -386,7 +388,7 @@ def test_the_table_has_the_floor_each_seed_and_the_mean(capsys: pytest.CaptureFi
 
 def test_stacks_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(stacked, "BATCH", 32)
-    monkeypatch.setattr(stacked, "STACKS_JUDGED", 70)
+    monkeypatch.setattr(stacked, "STACK_SAMPLES", 70)
     source, out = save_digits(tmp_path / "digits.npz"), tmp_path / "stacked"
     assert run(STACKED, "demo", "--source", source, "--kimg", "0.1", "--out", out) == 0
     told = json.loads((out / "coverage.json").read_text())
@@ -433,7 +435,7 @@ def test_a_game_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path):
     assert round(rest[0].done, 3) == 0.333
     assert kept.images_seen() == 1200
     again = list(cover("grid", recipe, 1.2, kept=kept))  # stopped while it was judged
-    assert [record.stage for record in again] == ["judging", "judging"]
+    assert [record.stage for record in again] == ["counting modes", "counting modes"]
     whole = end_of("grid", 5, kimg=1.2).sample
     assert np.array_equal(ended(rest[-1]).sample, whole)
     assert np.array_equal(ended(again[-1]).sample, whole)

@@ -1,4 +1,4 @@
-"""`hasama evaluate`: what is judged, what the cache spares, what is written and said, and what is refused."""
+"""`hasama evaluate`: what is evaluated, what the cache spares, what is written and said, and what is refused."""
 
 import json
 import shutil
@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_and_another_seed_does_not(run: Path):
     assert judged(run, seed=0, count=30).generated == 30
 
 
-def test_a_generator_that_paints_the_real_pictures_is_as_good_as_they_are(
+def test_a_generator_that_makes_the_real_pictures_is_as_good_as_they_are(
     run: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ):
     pictures = open_pictures(str(source), Run(run).recipe())
@@ -135,7 +135,7 @@ def test_a_generator_that_paints_the_real_pictures_is_as_good_as_they_are(
     def real_ones(*_: Any) -> Iterator[np.ndarray]:
         yield pictures.take(np.arange(len(pictures)))
 
-    monkeypatch.setattr(evaluation, "paint", real_ones)
+    monkeypatch.setattr(evaluation, "generate", real_ones)
     figures_found = judged(run).figures
     assert figures_found["fid"].value == pytest.approx(0, abs=1e-4)
     assert [figures_found[name].value for name in ("precision", "recall", "coverage")] == [1, 1, 1]
@@ -183,7 +183,7 @@ def labels_of(run: Path, count: int, source: str | None = None) -> list[int]:
     return found.tolist()
 
 
-def test_classes_are_painted_in_the_real_pictures_proportions(source: Path, tmp_path: Path):
+def test_classes_are_generated_in_the_real_pictures_proportions(source: Path, tmp_path: Path):
     for file in sorted((source / "dark").iterdir())[:15]:
         file.unlink()  # 5 dark ones are left beside 20 light ones
     run = make_run(source, tmp_path / "run", labels=True)
@@ -193,7 +193,7 @@ def test_classes_are_painted_in_the_real_pictures_proportions(source: Path, tmp_
     assert judged(run).generated == 25
 
 
-def test_where_the_proportions_are_not_known_the_classes_are_painted_in_turn(source: Path, tmp_path: Path):
+def test_where_the_proportions_are_not_known_the_classes_are_generated_in_turn(source: Path, tmp_path: Path):
     run = make_run(source, tmp_path / "run", labels=True)
     (source / "dark").rename(source / "gloomy")
     generator = load_generator(run / "generator.safetensors")
@@ -250,7 +250,7 @@ def test_the_command_prints_a_table_that_names_extractor_numbers_and_size(
     assert "vgg19-relu5_1-mean: 30 generated against 40 real pictures, 16x16" in said
     assert all(name in said for name in [*NAMES, "95 % interval", "real"])
     assert "not with published ones" in said
-    assert "FID says little" not in said  # 30 pictures, 8 features
+    assert "FID means little" not in said  # 30 pictures, 8 features
     assert str(run / "metrics.json") in said
 
 
@@ -300,7 +300,7 @@ def test_a_generator_that_is_replaced_while_it_is_judged_is_told_by_its_own_sum(
 def test_without_a_terminal_a_line_is_told_now_and_then(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("hasama.cli.terminal.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("hasama.cli.progress.LINE_SECONDS", 0.0)
     ask(run)
     assert "generated pictures 40/40\nfigures 0/40" in capsys.readouterr().out
 

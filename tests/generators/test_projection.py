@@ -1,4 +1,4 @@
-"""Projection: what a generator painted itself is found again; the nearest step_made is kept; the distance is one."""
+"""Projection: what a generator made itself is found again; the nearest step is kept; the distance is one."""
 
 import itertools
 import math
@@ -53,11 +53,11 @@ def test_a_picture_of_its_own_is_found_again(kind: str, space: Space):
     """Ten times nearer than the best of 512 random pictures, measured on what is painted from the w."""
     generator = dense() if kind == "dense" else styled()
     wanted = own_picture(generator)
-    steps_made = list(project(generator, wanted, 60, space, weights=NARROW))
-    best = best_of(steps_made)
-    assert [step_made.step for step_made in steps_made] == list(range(61))
-    assert best.losses["pixels"] < steps_made[0].losses["pixels"] / 10
-    assert best.losses["features"] < steps_made[0].losses["features"] / 10
+    steps = list(project(generator, wanted, 60, space, weights=NARROW))
+    best = best_of(steps)
+    assert [step.step for step in steps] == list(range(61))
+    assert best.losses["pixels"] < steps[0].losses["pixels"] / 10
+    assert best.losses["features"] < steps[0].losses["features"] / 10
     w = to_w(generator, best.w) if space == "z" else best.w
     with torch.no_grad():
         torch.testing.assert_close(synthesize(generator, w), best.image)
@@ -102,20 +102,20 @@ def test_stopping_early_keeps_the_best_so_far():
     everything = list(project(generator, wanted, 40, weights=NARROW))
     told = itertools.count()
     best = best_of(project(generator, wanted, 40, weights=NARROW), lambda: next(told) == 11)
-    assert next(told) == 12  # twelve steps_made were made, and no more
-    expected = min(everything[:12], key=lambda step_made: step_made.distance)
+    assert next(told) == 12  # twelve steps were made, and no more
+    expected = min(everything[:12], key=lambda step: step.distance)
     assert best.step == expected.step
     assert torch.equal(best.w, expected.w)
-    assert best.distance > min(step_made.distance for step_made in everything)
+    assert best.distance > min(step.distance for step in everything)
 
 
 def test_the_best_is_not_the_last():
     image = torch.zeros(1, 1, 2, 2)
-    steps_made = [
+    steps = [
         ProjectionStep(step, 3, {"pixels": far}, torch.zeros(1, 2), image, None) for step, far in enumerate((3, 1, 2))
     ]
-    assert best_of(steps_made).step == 1
-    with pytest.raises(HasamaError, match="no step_made"):
+    assert best_of(steps).step == 1
+    with pytest.raises(HasamaError, match="no step"):
         best_of([])
 
 
@@ -152,8 +152,8 @@ def test_latents_stay_where_random_ones_are():
     torch.testing.assert_close(moved[2], far[2])
     assert moved.isfinite().all()
     white = torch.full((1, 3, 16, 16), 1.0)
-    for step_made in project(dense(), white, 30, weights=NARROW):
-        assert abs(step_made.w.norm().item() - math.sqrt(8)) < SHELL + 1e-4
+    for step in project(dense(), white, 30, weights=NARROW):
+        assert abs(step.w.norm().item() - math.sqrt(8)) < SHELL + 1e-4
 
 
 def test_the_rate_rises_stays_and_falls():
@@ -224,6 +224,6 @@ def test_a_picture_of_one_colour_has_a_gradient():
             return (latents.mean(1)[:, None, None, None] * self.scale).expand(-1, 3, 8, 8)
 
     silent = NARROW._replace(convolutions={name: (w * 0, b * 0) for name, (w, b) in NARROW.convolutions.items()})
-    steps_made = list(project(TrainedGenerator(Flat(), None, 4, 3), torch.full((1, 3, 8, 8), 0.5), 5, weights=silent))
-    assert all(step_made.w.isfinite().all() for step_made in steps_made)
-    assert all(step_made.losses["features"] == 0 for step_made in steps_made)
+    steps = list(project(TrainedGenerator(Flat(), None, 4, 3), torch.full((1, 3, 8, 8), 0.5), 5, weights=silent))
+    assert all(step.w.isfinite().all() for step in steps)
+    assert all(step.losses["features"] == 0 for step in steps)

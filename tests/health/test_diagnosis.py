@@ -136,7 +136,7 @@ def test_what_the_autopilot_did_is_told_and_what_was_before_is_not_judged(tmp_pa
     run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": [done._asdict()]}))
     diagnosis = diagnose(run)
     assert "divergence" not in [one.finding.name for one in diagnosis.seen]
-    assert "At 150 kimg the autopilot found the training runs away, and went back to 100 kimg" in as_text(diagnosis)
+    assert "At 150 kimg the autopilot found: the training diverges. It went back to 100 kimg" in as_text(diagnosis)
     assert diagnosis.to_dict()["autopilot"][0]["flags"] == "--generator-lr 0.0001"
     save_page(diagnosis, tmp_path / "page.html")
     assert "went back to 100 kimg" in (tmp_path / "page.html").read_text()

@@ -50,6 +50,25 @@ def test_the_same_size_takes_everything(tmp_path: Path, name: str):
     assert not game.optimizers.generator.state_dict()["state"]  # the optimizers begin anew
 
 
+def test_the_ema_generator_begins_with_the_other_runs_ema_generator(tmp_path: Path):
+    run = trained(tmp_path, "dcgan")
+    theirs = torch.load(run.checkpoint, weights_only=True)["game"]
+    old = {  # a checkpoint of version 0.1.0
+        "game": {("average" if name == "ema" else name): part for name, part in theirs.items()},
+    }
+    old["game"]["generator"] = {name.replace("to_rgb", "paint"): w for name, w in theirs["generator"].items()}
+    for checkpoint in (None, old):
+        if checkpoint is not None:
+            torch.save(checkpoint, run.checkpoint)
+        game = new_game(build(recipe_of("dcgan", "8", seed=5), 3), recipe_of("dcgan", "8", seed=5))
+        assert inherit(game, run.folder).fresh == []
+        assert game.ema is not None
+        key = "to_rgb.weight"
+        assert torch.equal(game.ema.state_dict()[key], theirs["ema"][key])
+        assert torch.equal(game.pair.generator.state_dict()[key], theirs["generator"][key])
+        assert not torch.equal(theirs["ema"][key], theirs["generator"][key])
+
+
 @pytest.mark.parametrize("name", GROWING)
 def test_a_larger_size_takes_all_the_layers_that_both_have(tmp_path: Path, name: str):
     run = trained(tmp_path, name)
@@ -71,7 +90,7 @@ def test_augmentation_and_spectral_norm_do_not_hide_the_names(tmp_path: Path):
     other = new_game(build(wrapped, 3), wrapped)
     inherit(other, run.folder)
     theirs = torch.load(run.checkpoint, weights_only=True)["game"]["discriminator"]
-    key = "look.parametrizations.weight.original"
+    key = "from_rgb.parametrizations.weight.original"
     assert torch.equal(other.bare_discriminator.state_dict()[key], theirs[f"discriminator.{key}"])
 
 
@@ -101,7 +120,7 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path: Path):
         check_init_from(recipe_of("r3gan", "16", init_from=str(run.folder)))
     with pytest.raises(HasamaError, match="makes 16, and this one would make 8"):
         check_init_from(recipe_of("msg", "8", init_from=str(run.folder)))
-    with pytest.raises(HasamaError, match="There is no run at"):
+    with pytest.raises(HasamaError, match=r"--init-from .*: there is no run"):
         check_init_from(recipe_of("msg", "8", init_from=str(tmp_path / "nothing")))
     run.checkpoint.write_bytes(b"nonsense")
     recipe = recipe_of("msg", "16", init_from=str(run.folder))

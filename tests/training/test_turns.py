@@ -307,14 +307,14 @@ class Scalars(nn.Module):
 
 
 def test_the_ema_is_its_closed_form():
-    average, network = Scalars(7.0), Scalars(0.0)
+    ema, network = Scalars(7.0), Scalars(0.0)
     for value in (1.0, 2.0, 4.0):
         network.load_state_dict(Scalars(value).state_dict())
-        update_ema(average, network, 0.75)
+        update_ema(ema, network, 0.75)
     wanted = 0.75**3 * 7 + 0.25 * (0.75**2 * 1 + 0.75 * 2 + 4)
-    assert average.weight.tolist() == pytest.approx([wanted] * 3)
-    assert average.get_buffer("mean").tolist() == pytest.approx([wanted] * 2)
-    assert average.get_buffer("count") == 4  # counters are copied
+    assert ema.weight.tolist() == pytest.approx([wanted] * 3)
+    assert ema.get_buffer("mean").tolist() == pytest.approx([wanted] * 2)
+    assert ema.get_buffer("count") == 4  # counters are copied
     assert torch.equal(network.weight, torch.full((3,), 4.0))
 
 

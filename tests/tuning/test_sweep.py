@@ -95,7 +95,7 @@ def test_bad_input_is_refused(pictures: Path, tmp_path: Path):
     for words, source, flags in (
         ("--trials", pictures, {"trials": 0}),
         ("Did you mean generator_lr", pictures, {"search": "generatorlr"}),
-        ("decides nothing", pictures, {"search": "gamma"}),
+        ("has no effect", pictures, {"search": "gamma"}),
         ("multiples of 8", pictures, {"changes": TrainingFlags(size="17")}),
         ("5 pictures are too few", few, {"changes": TrainingFlags(size="16")}),
         ("Cannot write", pictures, {"out": tmp_path / "file" / "sweep"}),
@@ -239,7 +239,7 @@ def test_every_trial_is_judged_at_every_rung(plan: Sweep, small: Pictures):
     assert found[0].parameters == {"generator_lr": 2e-4, "beta1": 0.5}  # the preset itself comes first
     assert len({one.parameters["generator_lr"] for one in found}) == 3
     assert [event.kind for event in events if event.kind != "step"] == [
-        *(["begun", *["judged"] * len(RUNGS), "complete"] * 3), "over",
+        *(["begun", *["scored"] * len(RUNGS), "complete"] * 3), "over",
     ]  # fmt: skip
     assert sum(event.kind == "step" for event in events) == 3 * 8
     assert all(Run(plan.out / f"trial-{n:04d}").images_seen() == 64 for n in range(3))
@@ -255,7 +255,7 @@ def test_what_is_worse_than_the_median_is_pruned(plan: Sweep, small: Pictures):
 
 
 def test_the_doctor_prunes(plan: Sweep, small: Pictures):
-    def judge(generator: object) -> float:
+    def score(generator: object) -> float:
         newest = sorted(plan.out.glob("trial-*"))[-1]
         if newest.name == "trial-0001":
             finding = {"name": "collapse", "severity": "serious", "images_seen": 8, "explanation": "All alike."}
@@ -265,7 +265,7 @@ def test_the_doctor_prunes(plan: Sweep, small: Pictures):
             (newest / "health.jsonl").write_text(json.dumps(finding) + "\n")
         return 1.0
 
-    found = ended(list(sweep(plan, small, judge, "cpu")))
+    found = ended(list(sweep(plan, small, score, "cpu")))
     assert [one.state for one in found] == ["complete", "pruned", "complete"]
     assert found[1].reason == "the doctor: collapse at 0.008 kimg"
     assert look(found[1]) == "the doctor"
@@ -308,7 +308,7 @@ def test_what_was_drawn_and_cannot_be_is_pruned(plan: Sweep, small: Pictures):
 def test_breaking_off_gives_the_trial_back(plan: Sweep, small: Pictures):
     events = sweep(plan, small, lambda generator: 1.0, "cpu")
     for event in events:
-        if event.kind == "judged":
+        if event.kind == "scored":
             break
     events.close()  # pyright: ignore[reportAttributeAccessIssue]
     (one,) = [one for one in outcomes(memory_of(plan)) if one.number == 0]
@@ -318,14 +318,14 @@ def test_breaking_off_gives_the_trial_back(plan: Sweep, small: Pictures):
 def test_stopping_saves_and_the_same_sweep_goes_on(plan: Sweep, small: Pictures):
     judged: list[int] = []
 
-    def judge(generator: object) -> float:
+    def score(generator: object) -> float:
         judged.append(Run(plan.out / "trial-0000").images_seen())
         return 1.0
 
-    events = list(sweep(plan._replace(trials=1), small, judge, "cpu", stop=lambda: len(judged) == 2))
+    events = list(sweep(plan._replace(trials=1), small, score, "cpu", stop=lambda: len(judged) == 2))
     assert [event.kind for event in events][-2:] == ["interrupted", "over"]
     assert [one.state for one in ended(events)] == ["waiting"]
-    found = ended(list(sweep(plan._replace(trials=1), small, judge, "cpu")))
+    found = ended(list(sweep(plan._replace(trials=1), small, score, "cpu")))
     assert [one.state for one in found] == ["complete"]
     assert judged == [8, 16, 32, 64]  # nothing is judged twice
 
@@ -463,7 +463,7 @@ def test_parameters_that_are_asked_for():
     assert isinstance(search_space(RECIPES["dcgan"], ["ema_kimg"])["ema_kimg"], Span)
     assert "ema_kimg" in search_space(RECIPES["dcgan"])
     for recipe, name in (("vae", "augment"), ("dcgan", "gamma"), ("dcgan", "critic_steps"), ("r3gan", "path_length")):
-        with pytest.raises(HasamaError, match="decides nothing"):
+        with pytest.raises(HasamaError, match="has no effect"):
             search_space(RECIPES[recipe], [name])
     with pytest.raises(HasamaError, match="label-smoothing"):
         search_space(RECIPES["r3gan"], ["label_smoothing"])

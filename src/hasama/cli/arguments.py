@@ -1,4 +1,4 @@
-"""What several commands take: seeds, a truncation, a trained generator, a place for a picture."""
+"""Arguments that several commands share: seeds, a truncation, a trained generator, a place for a picture."""
 
 from collections import deque
 from pathlib import Path
@@ -47,7 +47,11 @@ def check_truncation(truncation: float) -> None:
 
 
 def open_generator(run: Path, device: str) -> Any:
-    """The generator of a run folder or of a file."""
+    """The generator of a run folder or of a file.
+
+    Raises:
+        HasamaError: there is none, it is damaged, or there is no such device.
+    """
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
     from hasama.runs.folder import Run
@@ -110,7 +114,7 @@ def usual_run_place(source: str, recipe: str) -> Path:
 
 
 def free_run_place(source: str, preset: str) -> Path | None:
-    """The run's folder, if another run has that which the command would choose."""
+    """Another folder for the run, if the one that the command would choose is taken; else None."""
     from hasama.runs.folder import free_name
 
     usual = usual_run_place(source, preset)

@@ -1,4 +1,4 @@
-"""What the terminal shows of long work: bars, or plain lines. Consumers of records, and nothing else."""
+"""Progress of long work in the terminal: bars, or plain lines. Everything here only consumes records."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +34,7 @@ Stage = TypeVar("Stage", bound="Scan | EvaluationProgress")
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:
-    """What `watch_stages` shows while a source is read; nothing if there is nothing to read."""
+    """Show progress while a source is read into the cache."""
     for _ in watch_stages(scans):
         pass
 
@@ -51,7 +51,7 @@ def watch_download(records: Iterable["DownloadProgress"]) -> None:
 
 
 def watch_stages(records: Iterable[Stage]) -> Iterator[Stage]:
-    """Pass records of stages on, under a bar for each stage; without a terminal now and then a line."""
+    """Pass the records on, with a bar for each stage; without a terminal a line now and then."""
     if not console.is_terminal:
         told = time.monotonic()
         for record in records:
@@ -90,7 +90,7 @@ def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) ->
 
 
 def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
-    """Pass the records on, telling findings, and what the autopilot does about them, as they are written down."""
+    """Pass the records on, and print new findings and what the autopilot does about them."""
     from hasama.files import size_of
     from hasama.runs.autopilot import ATTEMPTS, interventions
 
@@ -115,7 +115,7 @@ def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
 
 
 def _tell(finding: dict[str, Any]) -> None:
-    """A finding in the terminal: what, why, and the first remedy."""
+    """Print a finding: what, why, and the first remedy."""
     colours = {"serious": "bold red", "warning": "yellow"}
     say(
         f"[{finding.get('severity')}] {finding['name']} at {finding['images_seen'] / 1000:g} kimg: "
@@ -213,17 +213,17 @@ def watch_film(steps: Iterator["Painted"]) -> Iterator["Painted"]:
     yield from _watch(steps, progress, told, lambda step: step.frame)
 
 
-def watch_projecting(guesses: Iterator["ProjectionStep"]) -> Iterator["ProjectionStep"]:
-    """The same for the search of a picture's codes."""
+def watch_projecting(steps: Iterator["ProjectionStep"]) -> Iterator["ProjectionStep"]:
+    """The same for a projection: the search for a picture's latent."""
 
-    def progress(guess: "ProjectionStep") -> float:
-        return guess.step / max(1, guess.steps)
+    def progress(step: "ProjectionStep") -> float:
+        return step.step / max(1, step.steps)
 
-    yield from _watch(guesses, progress, lambda guess: f"step {guess.step}/{guess.steps}", lambda guess: guess)
+    yield from _watch(steps, progress, lambda step: f"step {step.step}/{step.steps}", lambda step: step)
 
 
 def watch_covering(records: Iterator["CoverageProgress"], name: str) -> Iterator["CoverageProgress"]:
-    """The same for a run whose modes are counted."""
+    """The same for a run of `hasama coverage`."""
 
     def told(record: "CoverageProgress") -> str:
         return f"{name}: {record.stage}"
@@ -237,7 +237,7 @@ def _watch(
     told: Callable[[Any], str],
     frame_of: Callable[[Any], "Frame | ProjectionStep | CoverageProgress"],
 ) -> Iterator[Any]:
-    """A bar over any records whose progress can be told; without a terminal now and then a line."""
+    """A bar over any records that have a progress; without a terminal a line now and then."""
     began = shown = time.monotonic()
     first: float | None = None
     columns = (
@@ -265,6 +265,6 @@ def _watch(
 
 
 def _terms(losses: dict[str, float]) -> str:
-    """The weighted sum, and what it is the sum of."""
+    """The weighted sum of losses, and its terms."""
     terms = " + ".join(f"{name} {value:.4g}" for name, value in losses.items())
     return f"loss {sum(losses.values()):.4g} = {terms}"

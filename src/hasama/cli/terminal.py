@@ -1,4 +1,4 @@
-"""The terminal: what is written to it, and where."""
+"""Writing to the terminal: lines, errors, durations."""
 
 import os
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class _Terminal(Console):
-    """A console whose reader may go away (`hasama train ... | head`): the work goes on, unseen."""
+    """A console whose reader may go away (`hasama train ... | head`): the work goes on without output."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -1,6 +1,6 @@
-"""Play on data whose modes are known, then count the modes: the published protocols with any recipe's rules.
+"""Train on data whose modes are known, then count the modes: the published protocols with any recipe's rules.
 
-`cover` is the loop `play` on another ground: it yields a record after every step, the last one holds what was found.
+`cover` runs the loop `play` on other data: it yields a record after every step, the last one holds the result.
 """
 
 import itertools
@@ -21,13 +21,13 @@ from hasama.metrics.modes import (
     CHANNELS,
     FAR,
     MIXTURES,
-    POINTS_JUDGED,
+    POINT_SAMPLES,
     Coverage,
     Mixture,
     as_images,
     as_points,
+    coverage_of_points,
     draw_points,
-    judge_points,
     over_the_length,
 )
 from hasama.networks.architectures.points import PointNetworks
@@ -62,12 +62,13 @@ class CoverageProgress(NamedTuple):
     """How far `cover` is.
 
     Attributes:
-        stage: what is being done: reading, playing or judging.
+        stage: what is being done: reading, training or counting modes.
         done: how much of that stage is, 0 to 1.
-        step: of the game, while it is played.
-        found: what the generator covers; in the last record only, as the next two.
+        step: the record of the training step.
+        found: what the generator covers; in the last record only, like the next two.
         floor: what as many real samples cover.
-        sample: what was judged: points [n, 2] in the protocol's units, or the first 64 pictures, uint8 [64, H, W, 3].
+        sample: what was generated: points [n, 2] in the protocol's units, or the first 64 pictures,
+            uint8 [64, H, W, 3].
     """
 
     stage: str
@@ -79,16 +80,16 @@ class CoverageProgress(NamedTuple):
 
     @property
     def losses(self) -> dict[str, float]:
-        """The players' losses at this step; asking for them waits for the device."""
+        """Both networks' losses at this step; asking for them waits for the device."""
         figures = {} if self.step is None else self.step.figures()
         return {name.removeprefix("loss_"): value for name, value in figures.items() if name.startswith("loss_")}
 
 
 class Ground(Protocol):
-    """What is played on: how a recipe is fitted to it, the networks, the real samples, the judgement."""
+    """What is trained on: how a recipe is adapted to it, the networks, the real samples, the count of modes."""
 
     def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
-        """The recipe as it is played here."""
+        """The recipe as it is used here."""
         ...
 
     def pair(self, recipe: Recipe) -> Pair:
@@ -99,12 +100,12 @@ class Ground(Protocol):
         """Real samples without end, each batch a function of (seed, images seen)."""
         ...
 
-    def judge(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
-        """What a generator covers, and the sample by which it was judged."""
+    def measure(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
+        """What a generator covers, and the sample in which it was counted."""
         ...
 
     def floor(self, seed: int) -> Coverage:
-        """What as many real samples cover, none of which was played with."""
+        """What as many real samples cover, none of which was trained on."""
         ...
 
 
@@ -119,19 +120,19 @@ def cover(
     device: torch.device | str = "cpu",
     kept: Run | None = None,
 ) -> Generator[CoverageProgress, None, None]:
-    """Play on `what` by a recipe's rules, and judge the averaged generator at the end.
+    """Train on `what` by a recipe's rules, and count what the EMA generator covers at the end.
 
     Args:
         what: ring, grid or stacked-mnist.
-        recipe: its rules, rates, averaging and seed count everywhere; see `Plane` and `Stacks` for the rest.
+        recipe: its rules, learning rates, EMA and seed count everywhere; see `Plane` and `Stacks` for the rest.
         kimg: the length. Default: see `KIMG`. The recipe's schedules, if it has any, run over all of it.
         source: stacked-mnist: the digits; see `open_digits`.
-        device: where to play.
+        device: where to train.
         kept: a folder in which the game is saved, every two minutes and when this generator is closed, and from
-            which it goes on; the caller sees to it that it is a game of the same arguments.
+            which it goes on; the caller makes sure that it is a game of the same arguments.
 
     Raises:
-        HasamaError: there is no such ground or source, or the recipe cannot be played there.
+        HasamaError: there is no such protocol or source, or the recipe cannot be used for it.
     """
     device = torch.device(device)
     check_ground(what)
@@ -143,12 +144,12 @@ def cover(
     loop = loop_for(recipe.architecture)(game, ground.batches(recipe, device, game.images_seen))
     with closing(_saved(loop, game, recipe.images, kept)) as steps:
         for step in steps:
-            yield CoverageProgress("playing", min(1.0, step.images_seen / recipe.images), step)
-    yield CoverageProgress("judging", 0.0)
-    found, sample = ground.judge(
+            yield CoverageProgress("training", min(1.0, step.images_seen / recipe.images), step)
+    yield CoverageProgress("counting modes", 0.0)
+    found, sample = ground.measure(
         TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, CHANNELS), recipe.seed
     )
-    yield CoverageProgress("judging", 1.0, None, found, ground.floor(recipe.seed), sample)
+    yield CoverageProgress("counting modes", 1.0, None, found, ground.floor(recipe.seed), sample)
 
 
 def _saved(steps: Iterator[Record], game: Game, images: int, kept: Run | None) -> Generator[Record, None, None]:
@@ -160,7 +161,7 @@ def _saved(steps: Iterator[Record], game: Game, images: int, kept: Run | None) -
             if kept is not None and time.monotonic() - saved > SAVE_SECONDS:
                 kept.save_game(game)
                 saved = time.monotonic()
-    except GeneratorExit:  # between two steps: in the middle of one the players are out of step
+    except GeneratorExit:  # it is between two steps, so that both networks are at the same step
         if kept is not None:
             kept.save_game(game)
         raise
@@ -183,10 +184,10 @@ def check_ground(what: str) -> None:
 
 @dataclass(frozen=True)
 class Plane:
-    """A mixture of Gaussians, played on by two small networks of its own (see `PointNetworks`).
+    """A mixture of Gaussians, learnt by two small networks of its own (see `PointNetworks`).
 
     Of the recipe count: objective, penalty and its weight (`POINT_GAMMA` if it gives none), learning rates, betas,
-    schedules, averaging, balance, label smoothing, instance noise and seed. What is about pictures or their networks
+    schedules, EMA, balance, label smoothing, instance noise and seed. What is about pictures or their networks
     (architecture, size, width, latent_size, augment, spectral_norm, ...) does not; nor do batch, which is the
     protocol's 100, and precision, for bfloat16 cannot tell apart points less than a 256th of their distance from the
     origin: it is always fp32.
@@ -195,7 +196,11 @@ class Plane:
     mixture: Mixture
 
     def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
-        """The rules alone."""
+        """A recipe for points that keeps the rules of this one.
+
+        Raises:
+            HasamaError: it is the recipe of a vae.
+        """
         if recipe.architecture == "vae":
             raise HasamaError("A vae plays no game: choose another recipe for points.")
         kept = {name: getattr(recipe, name) for name in RULES}
@@ -218,17 +223,17 @@ class Plane:
             yield Batch(as_images(points, self.mixture).to(device))
 
     @torch.no_grad()
-    def judge(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
+    def measure(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
         """2,500 of the generator's points."""
         device = next(generator.network.parameters()).device
         with generator.at_rest():
-            images = generator.network(draw_latents(seed, POINTS_JUDGED, generator.latent_size).to(device))
+            images = generator.network(draw_latents(seed, POINT_SAMPLES, generator.latent_size).to(device))
         points = as_points(images, self.mixture)
-        return judge_points(points, self.mixture), points
+        return coverage_of_points(points, self.mixture), points
 
     def floor(self, seed: int) -> Coverage:
         """2,500 real points."""
-        return judge_points(draw_points(self.mixture, seed, POINTS_JUDGED, FAR), self.mixture)
+        return coverage_of_points(draw_points(self.mixture, seed, POINT_SAMPLES, FAR), self.mixture)
 
 
 RULES = (
@@ -236,7 +241,7 @@ RULES = (
     *("generator_betas", "discriminator_betas", "balance", "skip_above", "critic_steps", "label_smoothing"),
     *("instance_noise", "instance_noise_kimg", "ema_kimg", "seed"),
 )
-"""The fields of a recipe that decide how points are played."""
+"""The fields of a recipe that decide how points are learnt."""
 
 
 # --- stacked digits -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""How good a generator is: its pictures beside the real ones, through a frozen network.
+"""How good a generator is: the features of its pictures are compared with those of real pictures.
 
-`evaluate` yields how far it is; its last record holds the result. What the network makes of pictures is kept in the
-cache, so that the same generator is judged again at once, and another one without a look at the real pictures.
+`evaluate` yields records of progress; the last one holds the result. Features are kept in the cache, so that the same
+generator is evaluated again at once, and another one without extracting the features of the real pictures again.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from hasama.runs.folder import Run
 from hasama.shapes import Labels, Pixels
 
 FEWEST, MOST_FAKES, MOST_REALS = 2 * (NEAR + 1), 1_000_000, 50_000
-"""Pictures of a kind: in a half of the fewest each still has `NEAR` neighbours."""
+"""Limits for the numbers of pictures: in one half of the fewest, each picture still has `NEAR` neighbours."""
 
 
 USUAL = 5000
@@ -40,10 +40,10 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
 ) -> Iterator[EvaluationProgress]:
-    """Judge a generator by FID, KID, precision, recall, density and coverage, with intervals and a floor.
+    """Evaluate a generator by FID, KID, precision, recall, density and coverage, with intervals and a floor.
 
-    FID and KID are of all real pictures (of 50,000 at most), the others of equal numbers. Classes are painted in the
-    real pictures' proportions where these are known, else in turn.
+    FID and KID are of all real pictures (of 50,000 at most), the others of equal numbers. Classes are generated in
+    the real pictures' proportions where these are known, else in turn.
 
     Args:
         run: a run's folder, or a generator.safetensors.
@@ -66,7 +66,9 @@ def evaluate(
     pictures = yield from subject.pictures(source)
     order = stream(0).permutation(len(pictures))[:MOST_REALS]
     if len(order) < FEWEST:
-        raise HasamaError(f"{pictures.report.source} holds {len(order)} pictures; judging takes at least {FEWEST}.")
+        raise HasamaError(
+            f"{pictures.report.source} holds {len(order)} pictures; evaluating takes at least {FEWEST}."
+        )
     yield from downloading(download_weights(features))
     extractor = extractor_named(features, place)
     count = count or max(FEWEST, min(USUAL, len(order)))
@@ -116,7 +118,7 @@ def save_report(run: Run, result: Evaluation) -> Path:
 
 
 def _asked(report: dict[str, Any]) -> tuple[Any, Any]:
-    """What a report answers: the extractor, and which pictures the generated ones are compared with."""
+    """What a report is about: the extractor, and the pictures that the generated ones are compared with."""
     return report.get("extractor"), origin_of(report, "pictures").get("digest")
 
 
@@ -125,7 +127,7 @@ def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:
 
 
 def _labels(generator: TrainedGenerator, pictures: Pictures, order: np.ndarray, count: int) -> Labels | None:
-    """Of `count` fakes: in the real pictures' proportions, or of all classes in turn; None without classes."""
+    """Labels of `count` fakes: in the real pictures' proportions, or of all classes in turn; None without classes."""
     if pictures.labels is None or not set(pictures.classes) <= set(generator.classes):
         return labels_for(generator, count)
     own = np.asarray([generator.classes.index(name) for name in pictures.classes], np.int64)
@@ -133,11 +135,11 @@ def _labels(generator: TrainedGenerator, pictures: Pictures, order: np.ndarray, 
     return torch.from_numpy(ranked[(np.arange(count) * len(ranked) + len(ranked) // 2) // count])
 
 
-# --- what the network sees ------------------------------------------------------------------------
+# --- features -------------------------------------------------------------------------------------
 
 
 def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) -> Working:
-    """In an order that is random, but always the same: the first ones are a sample of all."""
+    """Features of the real pictures in a random order that is always the same: the first are a sample of all."""
     report = pictures.report
     form = (report.digest, report.resolution, report.channels, report.crops, len(order))
     batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
@@ -147,8 +149,8 @@ def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) 
 def _fake_features(extractor: Extractor, subject: Subject, seed: int, labels: Labels | None, count: int) -> Working:
     told = None if labels is None else hashlib.sha256(labels.numpy().tobytes()).hexdigest()
 
-    def painted() -> Iterator[Pixels]:
+    def generated() -> Iterator[Pixels]:
         yield from generate(subject.generator, draw_latents(seed, count, subject.generator.latent_size), labels)
 
     what = ("fake", subject.sha256, seed, count, told)
-    return (yield from cached_features(extractor, what, painted(), count, "generated pictures"))
+    return (yield from cached_features(extractor, what, generated(), count, "generated pictures"))

@@ -19,8 +19,8 @@ from hasama.perception.extractors import Extractor, extract_features
 from hasama.pictures.download import cache_folder
 from hasama.shapes import Pixels
 
-LOOKS = 1
-"""Version of what extractors do; part of every key, so that older features are simply not found."""
+VERSION = 1
+"""Raised when the extractors change; it is part of every key, so that older features are not found."""
 
 
 Working = Generator[EvaluationProgress, None, Features]
@@ -30,8 +30,12 @@ Working = Generator[EvaluationProgress, None, Features]
 def cached_features(
     extractor: Extractor, what: tuple[Any, ...], batches: Iterable[Pixels], count: int, stage: str
 ) -> Working:
-    """Features from the cache, or made of the batches and put there."""
-    told = json.dumps([LOOKS, extractor.key, what])
+    """Features from the cache, or extracted from the batches and put there.
+
+    Raises:
+        HasamaError: features are not finite, or the cache cannot be written to.
+    """
+    told = json.dumps([VERSION, extractor.key, what])
     file = cache_folder() / "features" / f"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}.safetensors"
     known = _stored(file, (count, extractor.width))
     if known is not None:
@@ -44,7 +48,7 @@ def cached_features(
         yield EvaluationProgress(stage, done, count)
     found = torch.cat(rows)
     if not found.isfinite().all():
-        raise HasamaError(f"What the network sees in the {stage} are no finite numbers: its weights are damaged.")
+        raise HasamaError(f"The features of the {stage} are not finite numbers: the network's weights are damaged.")
     try:
         with replacing(file) as temporary:
             save_file({"features": found}, temporary)

@@ -1,4 +1,4 @@
-"""Handwritten digits, and a small network that reads them: what stacked MNIST is made of and judged by."""
+"""Stacked MNIST: pictures of three handwritten digits, and a small network that reads them to count the modes."""
 
 import hashlib
 import itertools
@@ -23,12 +23,12 @@ from hasama.generators.sampling import draw_latents, generate_all
 from hasama.metrics.modes import (
     CHANNELS,
     FAR,
-    STACKS_JUDGED,
+    STACK_SAMPLES,
     Coverage,
     Digits,
     Read,
+    coverage_of_stacks,
     draw_stacks,
-    judge_stacks,
     over_the_length,
     stack,
 )
@@ -46,7 +46,7 @@ SIDE, EDGE = 28, 2
 
 HELD_OUT = 0.1
 ENOUGH = 0.985
-"""The share of held-back digits that a reader must get right before anything is judged by it."""
+"""The share of held-out digits that a reader must get right before modes are counted with it."""
 
 EPOCHS, BATCH, RATE = 3, 128, 2e-3
 READ_AT_ONCE = 500
@@ -110,7 +110,7 @@ class Learning(NamedTuple):
 
 
 def learn_to_read(digits: DigitSet, device: torch.device | str = "cpu") -> Iterator[Learning]:
-    """A reader of these digits: from the cache, or trained on nine tenths of them and tried on the others.
+    """A reader of these digits: from the cache, or trained on nine tenths of them and tested on the held-out tenth.
 
     The same digits on the same machine give the same reader; torch's global generator is left as it was.
 
@@ -118,7 +118,7 @@ def learn_to_read(digits: DigitSet, device: torch.device | str = "cpu") -> Itera
         A record after each step, and a last one with the reader on the device.
 
     Raises:
-        HasamaError: it gets fewer than 98.5 % of the others right.
+        HasamaError: it gets fewer than 98.5 % of the held-out ones right.
     """
     device = torch.device(device)
     place = cache_folder() / "readers" / f"{digits.digest()}-{LAYOUT}.safetensors"
@@ -133,7 +133,7 @@ def learn_to_read(digits: DigitSet, device: torch.device | str = "cpu") -> Itera
         if right < ENOUGH:
             raise HasamaError(
                 f"A network that learnt {len(learnt)} of these digits reads only {right:.1%} of {len(tried)} others "
-                f"right; {ENOUGH:.1%} are needed to judge by it. Give more, or cleaner, digits by --source."
+                f"right; {ENOUGH:.1%} are needed to count modes with it. Give more, or cleaner, digits by --source."
             )
         _keep(reader, place)
     yield Learning(1.0, reader.eval())
@@ -160,7 +160,7 @@ def _train(reader: Reader, digits: DigitSet, learnt: np.ndarray, device: torch.d
 
 @torch.no_grad()
 def read_digits(reader: Reader, pixels: Digits) -> Int[np.ndarray, " digits"]:
-    """What each digit is taken for, 0 to 9."""
+    """The class of each digit, 0 to 9."""
     device = next(reader.parameters()).device
     reader.eval()
     some = (pixels[first : first + READ_AT_ONCE, ..., None] for first in range(0, len(pixels), READ_AT_ONCE))
@@ -168,7 +168,7 @@ def read_digits(reader: Reader, pixels: Digits) -> Int[np.ndarray, " digits"]:
 
 
 def read_stacks(reader: Reader, pixels: Pixels) -> Read:
-    """What each channel of each picture [n, 32, 32, 3] is taken for."""
+    """The class of each channel of each picture [n, 32, 32, 3]."""
     channels = pixels.transpose(0, 3, 1, 2).reshape(-1, *pixels.shape[1:3])  # [n, h, w, 3] -> [3 n, h, w]
     return read_digits(reader, channels).reshape(-1, CHANNELS)
 
@@ -188,26 +188,26 @@ def _keep(reader: Reader, place: Path) -> None:
         temporary.write_bytes(save(tensors))
 
 
-# --- playing --------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Stacks:
-    """Digits in three channels, played on by the recipe's own networks at 32x32.
+    """Digits in three channels, learnt by the recipe's own networks at 32x32.
 
-    All of the recipe counts but what is about pictures: size, fit, colour, mirror and labels.
+    The whole recipe counts, except what is about pictures: size, fit, colour, mirror and labels.
     """
 
     digits: DigitSet
     reader: Reader
 
     def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
-        """In the stacks' form: 32x32, colour, no mirroring and no classes."""
+        """The recipe in the form of the stacks: 32x32, colour, no mirroring and no classes."""
         form = {"size": str(self.digits.pixels.shape[1]), "colour": "rgb", "mirror": False, "labels": False}
         return recipe.but(**form, **over_the_length(recipe, kimg))
 
     def pair(self, recipe: Recipe) -> Pair:
-        """The recipe's own."""
+        """The recipe's own networks."""
         return build(recipe, CHANNELS)
 
     def batches(self, recipe: Recipe, device: torch.device, start: int = 0) -> Iterator[Batch]:
@@ -216,12 +216,12 @@ class Stacks:
             chosen = draw_stacks(len(self.digits.labels), recipe.seed, recipe.batch, first)
             yield Batch(to_images(stack(self.digits.pixels, chosen), device))
 
-    def judge(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
-        """26,000 of the generator's pictures."""
-        pixels = generate_all(generator, draw_latents(seed, STACKS_JUDGED, generator.latent_size))
-        return judge_stacks(read_stacks(self.reader, pixels)), pixels[:64]
+    def measure(self, generator: TrainedGenerator, seed: int) -> tuple[Coverage, np.ndarray]:
+        """Count the modes of 26,000 generated pictures; the sample is the first 64 of them."""
+        pixels = generate_all(generator, draw_latents(seed, STACK_SAMPLES, generator.latent_size))
+        return coverage_of_stacks(read_stacks(self.reader, pixels)), pixels[:64]
 
     def floor(self, seed: int) -> Coverage:
-        """26,000 stacks of real digits, read by the same reader; each digit is read but once."""
+        """26,000 stacks of real digits, read by the same reader; each digit is read only once."""
         read = read_digits(self.reader, self.digits.pixels)
-        return judge_stacks(read[draw_stacks(len(read), seed, STACKS_JUDGED, FAR)])
+        return coverage_of_stacks(read[draw_stacks(len(read), seed, STACK_SAMPLES, FAR)])

@@ -1,4 +1,4 @@
-"""What is judged: a generator, and the real pictures that it is compared with."""
+"""What is evaluated: a generator, and the real pictures that it is compared with."""
 
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
 
 
 class EvaluationProgress(NamedTuple):
-    """How far it is: what is being done, how many of how many; the last one holds the result."""
+    """How far the evaluation is: what is being done, how many of how many; the last one holds the result."""
 
     stage: str
     done: int
@@ -34,11 +34,11 @@ class Subject(NamedTuple):
     """A generator, and the run that it is of; None for a file alone.
 
     Attributes:
-        file: which may hold a later generator by now, if the run is being trained.
+        file: the generator's file; it may hold a later generator by now, if the run is being trained.
         generator: what was read from it.
-        run: of which it is.
+        run: the run that it belongs to.
         sha256: of the file as it was read.
-        images_seen: of the run then.
+        images_seen: images that the run had seen then.
     """
 
     file: Path
@@ -93,10 +93,10 @@ class Subject(NamedTuple):
         return pictures
 
     def _reading(self, source: str) -> Reading:
-        """As the generator paints; with classes if all of theirs are its own."""
+        """The source in the form of the generated pictures; with classes if the generator knows all of them."""
         recipe = self.run.recipe() if self.run else self.generator.recipe
         if recipe is None:
-            raise HasamaError(f"{self.file} does not tell how large its pictures are.")
+            raise HasamaError(f"{self.file} does not say how large its pictures are.")
         form = Form(recipe.resolution, recipe.fit, COLOURS[self.generator.channels])
         reading = Reading(source, form)
         names = {entry.label for entry in reading.source.entries if entry.label is not None}
@@ -111,7 +111,7 @@ class Subject(NamedTuple):
 
 
 def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
-    """A generator with the sum of its file, though a training may put another in its place at any moment."""
+    """A generator and the checksum of the file that it was read from, which a training may replace meanwhile."""
 
     def stands() -> tuple[str, int]:
         return sha256_of(file), run.images_seen() if run else 0
@@ -123,7 +123,7 @@ def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
 
 
 def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
-    """What a report in metrics.json tells of its 'generator' or its 'pictures'; nothing, if it is not ours."""
+    """What a report in metrics.json says about its 'generator' or 'pictures'; empty if Hasama did not write it."""
     origin = report.get("origin")
     told = origin.get(what) if isinstance(origin, dict) else None
     return told if isinstance(told, dict) else {}
@@ -145,7 +145,7 @@ class Evaluation(NamedTuple):
     """The result.
 
     Attributes:
-        extractor: the name of the network that the pictures were seen through.
+        extractor: the name of the network that extracted the features.
         size: of the pictures, WIDTHxHEIGHT.
         width: of the features.
         figures: by name.

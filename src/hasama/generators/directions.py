@@ -14,33 +14,33 @@ from hasama.generators.sampling import draw_latents, generate_from_w, in_batches
 from hasama.shapes import Labels, Latents
 
 SAMPLES = 10_000
-"""Of w, that directions are found from. Of z, four times its numbers are enough: see `_evenly_spread`."""
+"""How many w the directions are found from. Of z, four times its length is enough: see `_evenly_spread`."""
 
 
 class Directions(NamedTuple):
-    """Ways to go from any code, the one along which pictures differ most first."""
+    """Directions to move any w in; first the one along which pictures differ most."""
 
     steps: Float[Tensor, "count w"]
-    """Each as long as the w' standard deviation along it."""
+    """Each as long as the standard deviation of w along it."""
     shares: Float[Tensor, " count"]
-    """Of the variance of w; or, where there is none, of what the generator's first layer makes of z."""
+    """Of the variance of w; without a mapping network, of the activations of the generator's first layer."""
 
 
 @torch.no_grad()
 def find_directions(generator: TrainedGenerator, count: int, label: str | None = None, seed: int = 0) -> Directions:
     """Principal directions of the w: GANSpace, Härkönen et al. 2020, sections 3.1 and 3.2.
 
-    Of w the principal components themselves. The latents z vary alike in all directions, so there the components
-    of the first layer's activations are carried back to z by linear regression.
+    For w these are its principal components. The latents z vary alike in all directions, so for them the principal
+    components of the first layer's activations are carried back to z by linear regression.
 
     Args:
-        generator: of whose w.
-        count: how many; no more than a code has numbers.
-        label: of one class. Without it w of all classes is taken; of z the first, for z means the same in all.
+        generator: whose directions are wanted.
+        count: how many; no more than the length of w.
+        label: only this class. Without it w of all classes is used; for z the first class, for z is the same in all.
         seed: of the sampled latents, and of the decomposition.
 
     Raises:
-        HasamaError: there is no such class, or no layer that could tell.
+        HasamaError: there is no such class, or no layer whose activations could be used.
     """
     if is_styled(generator.network):
         labels = labels_for(generator, SAMPLES, label)
@@ -49,9 +49,9 @@ def find_directions(generator: TrainedGenerator, count: int, label: str | None =
         return Directions(axes * sigmas[:, None], shares)
     latents = _evenly_spread(draw_latents(seed, 4 * generator.latent_size + 64, generator.latent_size))
     labels = labels_for(generator, len(latents), label or next(iter(generator.classes), None))
-    seen = first_activations(generator, latents, labels)
-    axes, sigmas, shares = _principal(seen, generator.latent_size, seed)
-    places = (seen - seen.mean(0)) @ axes.T  # [N, axes]
+    activations = first_activations(generator, latents, labels)
+    axes, sigmas, shares = _principal(activations, generator.latent_size, seed)
+    places = (activations - activations.mean(0)) @ axes.T  # [N, axes]
     back = torch.linalg.lstsq(places, latents, driver="gelsd").solution  # [axes, Z]: z per unit along each axis
     return Directions((back * sigmas[:, None])[:count], shares[:count])
 
@@ -71,7 +71,7 @@ def _principal(rows: Float[Tensor, "n f"], count: int, seed: int) -> tuple[Tenso
 def _evenly_spread(latents: Latents) -> Latents:
     """Shifted and turned a little, so that they vary by exactly 1 in every direction.
 
-    What a linear layer makes of them then has exactly the principal directions that endless samples would have.
+    The output of a linear layer then has exactly the principal directions that it would have with endless samples.
     """
     centred = latents - latents.mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
@@ -85,7 +85,7 @@ class _Enough(Exception):  # noqa: N818 (no error)
 def first_activations(
     generator: TrainedGenerator, latents: Latents, labels: Labels | None = None
 ) -> Float[torch.Tensor, "n f"]:
-    """What the first layer whose output depends on z makes of the latents.
+    """The activations of the first layer whose output depends on z.
 
     Raises:
         HasamaError: there is no such layer, as in networks that are not torch's.
@@ -121,8 +121,8 @@ def _first_layer(generator: TrainedGenerator, two: Latents, labels: Labels | Non
     finally:
         for hook in hooks:
             hook.remove()
-    if not fired:  # it does not look at them, or is not made of torch's modules
-        raise HasamaError("No layer of this generator shows what it makes of the latents: it has no directions.")
+    if not fired:  # it does not use the latents, or is not made of torch's modules
+        raise HasamaError("The output of no layer of this generator depends on the latents: it has no directions.")
     return fired[0]
 
 

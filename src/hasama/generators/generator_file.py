@@ -1,4 +1,4 @@
-"""The averaged generator as a file: what people share. Loading it executes nothing.
+"""The EMA generator as a file: what people share. Loading it executes nothing.
 
 `generator.safetensors` holds the weights, and in its header, under the key `hasama`, a JSON of what is needed
 to build the network: architecture, width, latent_size, size, channels, classes.
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
 
 FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm")
 OWN_FIELDS: dict[str, tuple[str, ...]] = {"stylegan": ("mapping_layers",), "progressive": ("grow_kimg",)}
-"""More fields that decide what an architecture's generator is."""
+"""More fields that are needed to build an architecture's generator."""
 MOST_CLASSES = 100_000  # that a header may claim
 
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator that is ready to paint.
+    """A generator that is ready to generate pictures.
 
     Attributes:
-        network: the generator, put into evaluation mode while it paints.
+        network: the generator, put into evaluation mode while it generates.
         recipe: what it was built from; None for networks that Hasama did not build.
+        latent_size: length Z of its latents.
         channels: of the pictures.
         classes: the classes' names; empty if it has none.
     """
@@ -55,7 +56,15 @@ class TrainedGenerator:
 
     @torch.no_grad()
     def generate(self, latents: Latents, labels: Labels | None = None) -> Pixels:
-        """Pictures for these latents, uint8 [n, H, W, C]; labels are needed if there are classes."""
+        """Pictures for these latents, all at once.
+
+        Args:
+            latents: [n, Z], as `draw_latents` makes them.
+            labels: the class of each picture [n]; needed if there are classes.
+
+        Returns:
+            uint8 [n, H, W, C].
+        """
         with self.at_rest():
             return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
 
@@ -67,7 +76,15 @@ class TrainedGenerator:
 
 
 def save_generator(generator: TrainedGenerator, path: str | Path) -> None:
-    """Write the weights and the header, atomically."""
+    """Write the weights and the header, atomically.
+
+    Args:
+        generator: what to write.
+        path: usually a `generator.safetensors`.
+
+    Raises:
+        HasamaError: it cannot be written; a file that was there before is untouched.
+    """
     about: dict[str, Any] = {
         "version": __version__,
         "latent_size": generator.latent_size,
@@ -85,7 +102,7 @@ def save_generator(generator: TrainedGenerator, path: str | Path) -> None:
 
 
 def _fields(architecture: str) -> tuple[str, ...]:
-    """What the header tells of the recipe."""
+    """The recipe's fields that the header holds."""
     return FIELDS + OWN_FIELDS.get(architecture, ())
 
 
@@ -94,6 +111,10 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
 
     The network is first built without memory and compared with the file, so that neither a wrong nor a hostile
     header can do more than cause a clear error.
+
+    Args:
+        path: the file.
+        device: where to put the network.
 
     Raises:
         HasamaError: the file is missing, damaged, not a generator of ours, or of a network built in Python.
@@ -148,7 +169,7 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
 
 
 def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any]) -> None:
-    """Atomically, with a header under the key `hasama`."""
+    """Write tensors atomically, with a header under the key `hasama`."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(file) as temporary:
         temporary.write_bytes(save(whole, {"hasama": json.dumps(about, ensure_ascii=False)}))

@@ -1,4 +1,4 @@
-"""Find the w of a real picture: what a generator would have to be given to paint it.
+"""Projection: find the latent, or the style w, from which a generator makes a given real picture.
 
 `project` yields a `ProjectionStep` after every step, and its consumer may stop at any: `best_of` keeps the nearest.
 """
@@ -29,7 +29,7 @@ from hasama.perception.vgg import Weights
 from hasama.shapes import Images, Labels, PerImage
 
 Space = Literal["w", "w+", "z"]
-RANDOM_STARTS, LOOKED_AT = 512, 32
+RANDOM_STARTS, COMPARED = 512, 32
 """Latents that are tried first, and how many of them, the nearest by pixels, are compared by features, too."""
 
 
@@ -44,14 +44,14 @@ SHELL = 2.0
 
 
 class ProjectionStep(NamedTuple):
-    """W, and how far their picture is from the one that is wanted.
+    """One step of the search: a w, and how far its picture is from the one that is wanted.
 
     Attributes:
-        step: 0 is the best of the random starts.
-        steps: of all.
+        step: its number; 0 is the best of the random starts.
+        steps: how many there will be.
         losses: the distance's terms by name.
-        w: [1, Z], or in the spaces w and w+ [1, W] or [1, layers, W].
-        image: [1, C, H, W], painted from these w.
+        w: in the space z a latent [1, Z], in w a style [1, W], in w+ a style for each layer [1, layers, W].
+        image: [1, C, H, W], generated from this w.
         label: the class; None without classes.
     """
 
@@ -77,21 +77,24 @@ def project(
     seed: int = 0,
     weights: Weights | None = None,
 ) -> Iterator[ProjectionStep]:
-    """Descend to a picture, from the nearest of many random ones, by Adam.
+    """Search for a picture by Adam, beginning with the nearest of many random ones.
 
     As Karras et al. 2020, appendix D, but: from the nearest random picture, not from the mean w; by the pixels, too,
-    with features that nobody has calibrated; with a rate in units of the w' standard deviation; and the
-    generator's own noise is left as it is.
+    with features that nobody has calibrated; with a learning rate in units of the standard deviation of w; and the
+    generator's own noise is not optimised.
 
     Args:
         generator: the generator.
-        wanted: [1, C, H, W], of the form that it paints.
+        wanted: [1, C, H, W] in [-1, 1], of the form of the generator's pictures.
         steps: of Adam.
         space: 'w' (one for all layers) or 'w+' (one for each: Abdal et al. 2019), of style-based generators; 'z'.
             None: w where there is one.
         label: the class's name; without it all are tried first, and the nearest picture's is taken.
         seed: of the random starts and of the noise.
         weights: of the network that compares features; None: the packaged VGG19.
+
+    Yields:
+        A `ProjectionStep` for the start, and one after each step.
 
     Raises:
         HasamaError: there is no such space or class, or the picture has another form.
@@ -102,16 +105,20 @@ def project(
     return _descend(_Search(generator, target, space, chosen, sigma, steps, seed), start)
 
 
-def best_of(steps_made: Iterable[ProjectionStep], stop: Callable[[], bool] = lambda: False) -> ProjectionStep:
-    """The nearest step_made of all until `stop` says so."""
+def best_of(steps: Iterable[ProjectionStep], stop: Callable[[], bool] = lambda: False) -> ProjectionStep:
+    """The step nearest to the wanted picture, of all steps until `stop()` is true.
+
+    Raises:
+        HasamaError: there is no step.
+    """
     best: ProjectionStep | None = None
-    for step_made in steps_made:
-        if best is None or step_made.distance < best.distance:
-            best = step_made
+    for step in steps:
+        if best is None or step.distance < best.distance:
+            best = step
         if stop():
             break
     if best is None:
-        raise HasamaError("There was no step_made to choose from.")
+        raise HasamaError("There was no step to choose from.")
     return best
 
 
@@ -143,22 +150,22 @@ class _Start(NamedTuple):
 def _best_random_start(
     generator: TrainedGenerator, target: Target, label: str | None, seed: int
 ) -> tuple[_Start, Labels | None, float]:
-    """The nearest of RANDOM_STARTS latents, its label, and the w' standard deviation."""
+    """The nearest of RANDOM_STARTS latents, its label, and the standard deviation of w."""
     latents = draw_latents(seed, RANDOM_STARTS, generator.latent_size)
     labels = labels_for(generator, RANDOM_STARTS, label)
     w = to_w(generator, latents, labels)
     sigma = (w - mean_w(generator)).square().mean().sqrt().item()
 
-    def far(chosen: Tensor, judge: Callable[[Images], dict[str, PerImage]]) -> PerImage:
+    def far(chosen: Tensor, distance: Callable[[Images], dict[str, PerImage]]) -> PerImage:
         found, device = [], device_of(generator)
         for some in chosen.split(GENERATED_AT_ONCE):
             given = None if labels is None else labels[some].to(device)
-            terms = judge(synthesize(generator, w[some].to(device), given))
+            terms = distance(synthesize(generator, w[some].to(device), given))
             found.append(torch.stack(list(terms.values())).sum(0).cpu())
         return torch.cat(found)
 
     everyone = torch.arange(RANDOM_STARTS)
-    near = far(everyone, lambda images: pixel_distances(images, target.image)).topk(LOOKED_AT, largest=False).indices
+    near = far(everyone, lambda images: pixel_distances(images, target.image)).topk(COMPARED, largest=False).indices
     best = near[far(near, lambda images: distances(target, images)).argmin()][None]
     return _Start(latents[best], w[best]), None if labels is None else labels[best], sigma
 
@@ -180,38 +187,38 @@ class _Search(NamedTuple):
                 w = network.mapping(w, labels)
         return synthesize(self.generator, w, labels)
 
-    def step_made(self, step: int, w: W) -> tuple[ProjectionStep, Tensor]:
-        """The step_made, and its distance as a tensor that can be differentiated."""
+    def evaluate(self, number: int, w: W) -> tuple[ProjectionStep, Tensor]:
+        """The step with this w, and its distance as a tensor that can be differentiated."""
         image = self.generate(w)
         terms = distances(self.target, image)
         label = None if self.labels is None else int(self.labels[0])
         losses = {name: term.item() for name, term in terms.items()}
-        step_made = ProjectionStep(step, self.steps, losses, w.detach().clone(), image.detach(), label)
-        return step_made, torch.stack(list(terms.values())).sum()
+        step = ProjectionStep(number, self.steps, losses, w.detach().clone(), image.detach(), label)
+        return step, torch.stack(list(terms.values())).sum()
 
 
 def _descend(search: _Search, start: _Start) -> Iterator[ProjectionStep]:
-    """First the start itself, then a step_made for each step of Adam."""
+    """First the start itself, then one record for each step of Adam."""
     device, network = device_of(search.generator), search.generator.network
     w = (start.latents if search.space == "z" else start.w).to(device)
     if search.space == "w+" and is_styled(network):
         w = w[:, None].repeat(1, network.style_layers, 1)
     with torch.no_grad():
-        yield search.step_made(0, w)[0]
+        yield search.evaluate(0, w)[0]
     scale = 1.0 if search.space == "z" else search.sigma
     w = w.clone().requires_grad_()
     adam = torch.optim.Adam([w])
     random = torch.Generator().manual_seed(search.seed)
-    for step in range(1, search.steps + 1):
-        adam.param_groups[0]["lr"] = RATE * scale * ramp(step / search.steps)
-        noise = torch.randn(w.shape, generator=random) * _noise(search, w, step / search.steps)
-        step_made, distance = search.step_made(step, w + noise.to(device))
+    for number in range(1, search.steps + 1):
+        adam.param_groups[0]["lr"] = RATE * scale * ramp(number / search.steps)
+        noise = torch.randn(w.shape, generator=random) * _noise(search, w, number / search.steps)
+        step, distance = search.evaluate(number, w + noise.to(device))
         (w.grad,) = torch.autograd.grad(distance, w)
         adam.step()
         if search.space == "z":
             with torch.no_grad():
                 w.copy_(into_shell(w))
-        yield step_made
+        yield step
 
 
 def ramp(done: float) -> float:
@@ -220,7 +227,7 @@ def ramp(done: float) -> float:
 
 
 def _noise(search: _Search, w: W, done: float) -> float:
-    """The deviation of what is added to each number of w, to explore at first. A z gets none."""
+    """The standard deviation of the noise on each number of w, which explores at first. A z gets none."""
     if search.space == "z":
         return 0.0
     whole = search.sigma * math.sqrt(w.shape[-1])  # the deviation of w as one vector: the paper's sigma_w

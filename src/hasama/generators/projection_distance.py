@@ -1,4 +1,4 @@
-"""How far pictures are from the one that is wanted: by pixels and by features."""
+"""How far generated pictures are from the wanted one: by pixels and by features."""
 
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ from hasama.perception.vgg_weights import load_weights
 from hasama.shapes import Images, Labels, PerImage
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-"""Those of Zhang et al. 2018, but the deepest, which sees nearly the whole of a small picture at once."""
+"""Those of Zhang et al. 2018 without the deepest, whose receptive field covers nearly all of a small picture."""
 
 
-LARGEST_SEEN = 256
+LARGEST_SIDE = 256
 """Pixels of the longer side that the features are taken from at most: Karras et al. 2020, appendix D."""
 
 
@@ -26,14 +26,19 @@ LARGEST_SEEN = 256
 
 
 class Target(NamedTuple):
-    """The picture that is wanted, and what the network sees in it."""
+    """The picture that is wanted, and its features."""
 
     network: VGG
     image: Images
-    seen: list[Tensor]
+    features: list[Tensor]
 
 
 def target_of(generator: TrainedGenerator, wanted: Images, weights: Weights | None) -> Target:
+    """The wanted picture [1, C, H, W] with its features, on the generator's device.
+
+    Raises:
+        HasamaError: the generator's pictures have another form.
+    """
     device = device_of(generator)
     latents, labels = draw_latents(0, 1, generator.latent_size), labels_for(generator, 1)
     with torch.no_grad():
@@ -49,14 +54,14 @@ def target_of(generator: TrainedGenerator, wanted: Images, weights: Weights | No
 def _extract_features(network: VGG, colours: Images) -> list[Float[Tensor, "n _c _h _w"]]:
     """Each layer's activations, brought to length 1 at every place: Zhang et al. 2018, section 3, before eq. 1."""
     longer = max(colours.shape[2:])
-    if longer > LARGEST_SEEN:
-        height, width = (max(1, round(side * LARGEST_SEEN / longer)) for side in colours.shape[2:])
+    if longer > LARGEST_SIDE:
+        height, width = (max(1, round(side * LARGEST_SIDE / longer)) for side in colours.shape[2:])
         colours = F.interpolate(colours, (height, width), mode="area")
     return [F.normalize(activations, dim=1, eps=1e-6) for activations in network(colours).values()]
 
 
 def on_white(images: Images) -> Float[Tensor, "n 3 h w"]:
-    """As seen: greys in three channels, transparent parts white."""
+    """In colour on white: grey in three equal channels, transparent parts white."""
     if images.shape[1] == 1:
         return images.expand(-1, 3, -1, -1)
     if images.shape[1] == 4:
@@ -66,7 +71,7 @@ def on_white(images: Images) -> Float[Tensor, "n 3 h w"]:
 
 
 def pixel_distances(images: Images, wanted: Float[Tensor, "1 c h w"]) -> dict[str, PerImage]:
-    """Mean squared errors; of RGBA as seen on white, and of alpha."""
+    """Mean squared errors: of the colours on white, and of alpha where there is one."""
     losses = {"pixels": (on_white(images) - on_white(wanted)).square().mean((1, 2, 3))}
     if images.shape[1] == 4:
         losses["alpha"] = (images[:, 3] - wanted[:, 3]).square().mean((1, 2))
@@ -78,10 +83,11 @@ def distances(target: Target, images: Images) -> dict[str, PerImage]:
 
     Features as Zhang et al. 2018, eq. 1, without its learned weights, and the mean of the layers, not the sum.
     """
-    seen = _extract_features(target.network, on_white(images))
-    apart = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(seen, target.seen, strict=True)]
+    found = _extract_features(target.network, on_white(images))
+    apart = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(found, target.features, strict=True)]
     return pixel_distances(images, target.image) | {"features": torch.stack(apart).mean(0)}
 
 
 def moved(labels: Labels | None, device: torch.device) -> Labels | None:
+    """Labels, if there are any, on a device."""
     return None if labels is None else labels.to(device)

@@ -1,8 +1,8 @@
-"""The space of latents: draw from it, paint from it, walk through it, cross two of its points.
+"""Latents and what is done with them: draw them, generate pictures from them, interpolate, mix two of them.
 
-A style-based generator (`models.pair.Styled`) first maps a latent z to an intermediate w, in which like lies near
-like. The *w* of a picture are its w where there is one, and its z where there is none; everything below that
-takes w takes either. The w of a style-based generator may also be a w for each layer.
+A style-based generator (`hasama.networks.pair.Styled`) first maps a latent z to an intermediate latent w, in which
+similar pictures lie near each other. Other generators have no w: for them, every function below that takes w takes
+the latent z in its place. For a style-based generator w may be one vector, or one vector for each layer.
 """
 
 import math
@@ -24,7 +24,7 @@ from hasama.shapes import Images, Labels, Latents, Pixels, Styles
 GENERATED_AT_ONCE = 64
 
 COARSE, MIDDLE = 4, 8
-"""The layers that begin pictures of 16x16 and of 64x64, two for each size: Karras et al. 2019, figure 3."""
+"""The first layers for maps of 16x16 and of 64x64; each size has two layers: Karras et al. 2019, figure 3."""
 
 W = Latents | Styles
 Centre = Float[Tensor, " w"]
@@ -34,6 +34,12 @@ def draw_latents(seed: int, count: int, size: int, first: int = 0) -> Latents:
     """Standard normal latents [count, size]; the k-th depends on (seed, first + k) only.
 
     So the first 16 of 64 pictures are the 16 pictures of the same seed.
+
+    Args:
+        seed: at least 0.
+        count: how many.
+        size: length of each latent, the generator's `latent_size`.
+        first: number of the first one.
     """
     rows = [
         np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, index)))).standard_normal(size, np.float32)
@@ -50,7 +56,17 @@ def latents_of_seeds(seeds: Sequence[int], size: int) -> Latents:
 def generate(
     generator: TrainedGenerator, latents: Latents, labels: Labels | None = None, truncation: float = 1.0
 ) -> Iterator[Pixels]:
-    """Pictures [n, H, W, C] for the latents, a batch at a time; see `truncate`."""
+    """Pictures for latents, a batch at a time.
+
+    Args:
+        generator: what makes them.
+        latents: [n, Z], as `draw_latents` makes them.
+        labels: the class of each picture [n]; needed if the generator has classes.
+        truncation: less than 1: more typical pictures, but less various; see `truncate`.
+
+    Yields:
+        uint8 arrays [some, H, W, C].
+    """
     mean = mean_w(generator)
     for some in in_batches(len(latents)):
         given = None if labels is None else labels[some]
@@ -62,7 +78,14 @@ def generate(
 def generate_all(
     generator: TrainedGenerator, latents: Latents, labels: Labels | None = None, truncation: float = 1.0
 ) -> Pixels:
-    """`paint`, all in one array."""
+    """Pictures for latents, all in one array uint8 [n, H, W, C].
+
+    Args:
+        generator: what makes them.
+        latents: [n, Z], as `draw_latents` makes them.
+        labels: the class of each picture [n]; needed if the generator has classes.
+        truncation: less than 1: more typical pictures, but less various; see `truncate`.
+    """
     return np.concatenate(list(generate(generator, latents, labels, truncation)))
 
 
@@ -70,13 +93,13 @@ def generate_all(
 
 
 def is_styled(network: nn.Module) -> TypeGuard[Styled]:
-    """Whether it has the intermediate space. Not by isinstance, which from Python 3.12 on overlooks buffers."""
+    """Whether a generator is style-based. Not by isinstance, which from Python 3.12 on overlooks buffers."""
     return all(hasattr(network, name) for name in ("style_layers", "mean_style", "mapping", "synthesis"))
 
 
 @torch.no_grad()
 def to_w(generator: TrainedGenerator, latents: Latents, labels: Labels | None = None) -> Latents:
-    """The w [N, W] of latents where the generator is style-based; of others the latents themselves."""
+    """The w [N, W] of latents if the generator is style-based; else the latents themselves."""
     network = generator.network
     if not is_styled(network):
         return latents
@@ -89,7 +112,7 @@ def to_w(generator: TrainedGenerator, latents: Latents, labels: Labels | None = 
 
 
 def mean_w(generator: TrainedGenerator) -> Centre:
-    """The middle of the w: the mean w over training, or the zero that latents are drawn around."""
+    """The mean w over training; without a mapping network zero, the mean of the latents."""
     network = generator.network
     return network.mean_style.detach().cpu() if is_styled(network) else torch.zeros(generator.latent_size)
 
@@ -97,9 +120,9 @@ def mean_w(generator: TrainedGenerator) -> Centre:
 def truncate(w: W, mean: Centre, psi: float) -> W:
     """The truncation trick, mean + psi (w - mean): Karras et al. 2019, appendix B.
 
-    Less than 1: more typical, less various. The mean is one for all classes. Where the w are z, this scales
-    it; Brock et al. 2019, section 3.1, rather draw every number of it again that is too large, and so stay where the
-    generator was trained. Here the same seed is to remain the same picture, only more or less so.
+    Less than 1: more typical, less various. The mean is one for all classes. Without a mapping network this scales z;
+    Brock et al. 2019, section 3.1, instead draw every number of z again that is too large, so that z stays likely.
+    Here the same seed shall remain the same picture, only more or less typical.
     """
     return torch.lerp(mean.expand_as(w), w, psi)
 
@@ -116,7 +139,7 @@ def synthesize(generator: TrainedGenerator, w: W, labels: Labels | None = None) 
 
 @torch.no_grad()
 def generate_from_w(generator: TrainedGenerator, w: W, labels: Labels | None = None) -> Iterator[Pixels]:
-    """Pictures [n, H, W, C] for the w, a batch at a time. Labels count where the w are z."""
+    """Pictures [n, H, W, C] for w, a batch at a time. Labels count only without a mapping network."""
     device = device_of(generator)
     for some in in_batches(len(w)):
         given = None if labels is None else labels[some].to(device)
@@ -129,7 +152,7 @@ def device_of(generator: TrainedGenerator) -> torch.device:
 
 
 def in_batches(count: int) -> list[slice]:
-    """The places of so many things, as many at a time as are painted at once."""
+    """Slices of so many latents, each as long as what is generated at once."""
     return [slice(first, first + GENERATED_AT_ONCE) for first in range(0, count, GENERATED_AT_ONCE)]
 
 
@@ -160,7 +183,7 @@ def crossed(
 
 
 def midway(rows: Float[Tensor, "rows z"], columns: Float[Tensor, "columns z"]) -> Float[Tensor, "cells z"]:
-    """For every row, for every column: the middle of the great arc between them."""
+    """For every row, for every column: the latent in the middle of the great arc between them."""
     return torch.stack([slerp(row, column, 0.5) for row in rows for column in columns])
 
 
@@ -190,13 +213,19 @@ def labels_of_seeds(generator: TrainedGenerator, seeds: Sequence[int], name: str
     return labels if labels is None or name is not None else torch.tensor(seeds) % len(generator.classes)
 
 
-# --- walking --------------------------------------------------------------------------------------
+# --- interpolating --------------------------------------------------------------------------------
 
 
 def interpolate(seed: int, stops: int, frames: int, size: int) -> Latents:
-    """A closed walk through `stops` random latents with `frames` in all: [frames, size].
+    """Latents [frames, size] that go through `stops` random latents and back to the first.
 
     Spherical interpolation, for nearly all latents lie near a sphere: White 2016, section 2.1.
+
+    Args:
+        seed: of the random latents.
+        stops: how many of them.
+        frames: latents in all.
+        size: length of each latent, the generator's `latent_size`.
     """
     points = draw_latents(seed, stops, size)
     places = torch.arange(frames, dtype=torch.float32) * (stops / frames)

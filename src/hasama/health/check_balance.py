@@ -17,17 +17,17 @@ from hasama.health.remedies import (
 NARROW = 0.55
 
 
-# --- the balance between the players --------------------------------------------------------------
+# --- the balance between generator and discriminator ----------------------------------------------
 
 
-SURE, NO_LOSS = 0.97, 0.005  # right answers; a loss of the discriminator from which nothing can be learnt
+SURE, NO_LOSS = 0.97, 0.005  # share of right answers; a discriminator's loss too small to learn from
 FOOLED, CHANCE = 0.2, 0.6
 BAD, FAR, BETTER = 0.3, 0.5, 0.9
 WINNING_LOOKS, LOST = 6, 0.01
 
 
 def discriminator_wins(history: History) -> Finding | None:
-    """It is right about everything, and the generator learns nothing from it."""
+    """The discriminator is right about everything, and the generator learns nothing from it."""
     right = [history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake")]
     distance = history.at_look("distance")
     if too_soon(history) or min(len(one) for one in right) < 5:
@@ -39,7 +39,9 @@ def discriminator_wins(history: History) -> Finding | None:
     )
     variety = history.at_look("diversity", WINNING_LOOKS)
     improves = now < BETTER * before or variety[-RECENT:].mean() > variety[:RECENT].mean() / BETTER
-    if history.at_look("covered", WINNING_LOOKS).max(initial=0) < LOST:  # ruined: it swings, and is nearer by chance
+    if (
+        history.at_look("covered", WINNING_LOOKS).max(initial=0) < LOST
+    ):  # ruined: its distance swings, and falls by chance
         improves = distance[-RECENT:].max() < distance[:-RECENT].min()
     if sure < SURE or now < (BAD if loss < NO_LOSS else FAR) or (improves and not 0 <= loss < NO_LOSS):
         return None
@@ -50,7 +52,7 @@ def discriminator_wins(history: History) -> Finding | None:
 
 
 def generator_wins(history: History) -> Finding | None:
-    """The discriminator is fooled by pictures that are nothing like the reals, or no better than a coin."""
+    """The discriminator takes bad fakes for real, or is no better than chance."""
     real, fake = (history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake"))
     distance = history.at_look("distance", RECENT)
     if too_soon(history) or min(len(real), len(fake)) < 5 or distance.min() < FAR or dead_start(history):
@@ -68,7 +70,7 @@ OVERFIT = 0.35
 
 
 def overfitting(history: History) -> Finding | None:
-    """The discriminator tells reals that it was trained on from reals that it was not."""
+    """The discriminator gives held-out reals lower logits than the reals that it was trained on."""
     overfit = history.at_look("overfit", 2 * RECENT)
     if len(overfit) < 2 * RECENT or float(np.median(overfit)) < OVERFIT:
         return None
@@ -79,13 +81,13 @@ def overfitting(history: History) -> Finding | None:
 
 
 SWINGS_LOOKS = 12
-RELAPSE, AT_MOST = 1.5, 4.0  # the least factor of a relapse, and the most that counts: it may be one bad look
+RELAPSE, AT_MOST = 1.5, 4.0  # the least factor of a relapse, and the most that counts: one look may be far off
 SWINGING = 4.5  # all relapses together
 CLOSE = 0.4  # distances below it come and go in healthy trainings, too
 
 
 def oscillation(history: History) -> Finding | None:
-    """The players chase each other: the pictures become better and worse in turn."""
+    """Generator and discriminator chase each other: the pictures become better and worse in turn."""
     distances = np.maximum(history.at_look("distance")[RECENT:][-SWINGS_LOOKS:], CLOSE)
     rises = np.minimum(relapses(distances, RELAPSE), AT_MOST)
     swing = float(np.prod(rises))
@@ -97,7 +99,7 @@ def oscillation(history: History) -> Finding | None:
 
 
 def relapses(values: np.ndarray, factor: float) -> list[float]:
-    """By how much a figure [k] grew each time that it grew, and between them fell, at least by a factor."""
+    """By what factor a figure [k] grew, each time that it grew by `factor` or more after having fallen as much."""
     rises: list[float] = []
     low, high = math.inf, None
     for value in values:
@@ -116,7 +118,7 @@ PLATEAU_LOOKS, GAINED = 24, 0.05
 
 
 def plateau(history: History) -> Finding | None:
-    """The pictures have not become nearer to the reals for a third of the run."""
+    """For a third of the run the distance to the reals has not become smaller."""
     distance, diversity = history.at_look("distance"), history.at_look("diversity")
     if len(distance) < PLATEAU_LOOKS or diversity[-RECENT:].min() < NARROW:
         return None

@@ -13,7 +13,7 @@ ALIKE, FLAT = 0.06, 0.04  # of the range -1 to 1
 
 
 def too_few(history: History) -> Finding | None:
-    """So few pictures that a GAN can only learn them by heart."""
+    """There are so few pictures that a GAN can only learn them by heart."""
     used = history.images.get("used")
     if not isinstance(used, int) or history.images.get("crops"):
         return None
@@ -58,14 +58,14 @@ def not_finite(history: History) -> Finding | None:
 
 
 def divergence(history: History) -> Finding | None:
-    """Losses or opinions grow without bound."""
+    """Losses, logits or the contrast of the fakes grow without bound."""
     losses = np.abs(np.concatenate([history.recent("loss_discriminator"), history.recent("loss_generator")]))
     logits = np.abs(np.concatenate([history.at_look(name, RECENT) for name in LOGITS]))
     if len(logits) < 4:
         return None
     loss, logit = float(np.median(losses)) if len(losses) else 0.0, float(np.median(logits))
-    painted = history.at_look("contrast", RECENT) * history.at_look("contrast_real", RECENT)
-    contrast = float(np.median(painted))
+    contrasts = history.at_look("contrast", RECENT) * history.at_look("contrast_real", RECENT)
+    contrast = float(np.median(contrasts))
     if loss < ENORMOUS_LOSS and logit < ENORMOUS_LOGIT and contrast < BEYOND_WHITE:
         return None
     since = min(history.since(name, lambda value: abs(value) > ENORMOUS_LOGIT / 10) for name in LOGITS)

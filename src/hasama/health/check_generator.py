@@ -16,22 +16,22 @@ from hasama.health.remedies import (
 # --- the generator's pictures ---------------------------------------------------------------------
 
 
-PATIENCE = 5  # looks that any generator is given to begin to paint
+PATIENCE = 5  # looks at the health in which a generator need not have learnt anything yet
 ENOUGH = PATIENCE + RECENT
-EARLY = 600  # steps in which healthy generators, too, paint much the same for every latent
+EARLY = 600  # steps in which healthy generators, too, make nearly the same picture for every latent
 MOVED = 0.05
 POOR, FALLEN = 0.3, 0.5
-PAINTS = 0.5  # of the reals' contrast; what has less was never painted, and is alike for that
+VISIBLE = 0.5  # of the reals' contrast; pictures with less are alike because hardly anything is in them yet
 REPEATED, STUCK = 0.15, 0.95
 
 
 def too_soon(history: History) -> bool:
-    """Whether there are too few looks to tell anything but a dead start."""
+    """Whether there are too few looks at the health to find anything but a dead start."""
     return len(history.looks) < ENOUGH
 
 
 def in_time(history: History, finding: Finding) -> Finding:
-    """The same finding; in the first steps, when it may pass by itself, only as a warning."""
+    """The same finding; in the first steps, when it may go away by itself, only as a warning."""
     if history.steps >= EARLY:
         return finding
     hint = f"It is early (step {history.steps}): healthy trainings may look so, too, in their first {EARLY} steps."
@@ -39,7 +39,7 @@ def in_time(history: History, finding: Finding) -> Finding:
 
 
 def dead_start(history: History) -> Finding | None:
-    """From the beginning on the pictures have not changed."""
+    """The fakes have not changed since the beginning."""
     spans = [_span(history.at_look(name)) for name in ("contrast", "diversity", "distance")]
     if len(history.looks) < PATIENCE or max(spans) > MOVED:
         return None
@@ -47,14 +47,14 @@ def dead_start(history: History) -> Finding | None:
 
 
 def _span(values: np.ndarray) -> float:
-    """From the smallest to the largest, as a share of the largest."""
+    """The largest value minus the smallest, as a share of the largest."""
     return float(np.ptp(values) / max(np.abs(values).max(), 1e-9)) if len(values) else 0.0
 
 
 def mode_collapse(history: History) -> Finding | None:
     """The fakes are nearly all alike, and do not become more various."""
     values = history.at_look("diversity")
-    if too_soon(history) or (dead_start(history) and _last(history, "contrast") < PAINTS):
+    if too_soon(history) or (dead_start(history) and _last(history, "contrast") < VISIBLE):
         return None
     before = values[-ENOUGH:-PATIENCE].mean()
     now, best = values[-RECENT:].max(), min(1.0, values.max())  # more than the reals have is noise, not variety
@@ -69,7 +69,7 @@ def mode_collapse(history: History) -> Finding | None:
 
 
 def partial_collapse(history: History) -> Finding | None:
-    """Some pictures are painted again and again."""
+    """Many fakes are nearly the same picture."""
     repeats, values = history.at_look("repeats", RECENT), history.at_look("diversity")
     if too_soon(history) or len(repeats) < RECENT or mode_collapse(history) or dead_start(history):
         return None

@@ -1,8 +1,9 @@
 """Is this training healthy, and if not, what is to be done? Pure checks over what a run has logged.
 
 A check is a function of a `History` that gives a `Finding` or None. It knows nothing of files and of networks: so it
-can be tested on histories in which the truth is known, and run again over a log that somebody sent by mail. All
-thresholds stand here; they were set on induced failures and healthy trainings (benchmarks/doctor.py).
+can be tested on logs in which the truth is known, and run again over a log that somebody sent by mail. The thresholds
+stand beside the checks (`check_data`, `check_generator`, `check_balance`); they were set on induced failures and on
+healthy trainings (benchmarks/doctor.py).
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ def examine(log: list[dict[str, Any]], recipe: Recipe, images: dict[str, Any] | 
     """All findings at the end of a log, the most serious first.
 
     Args:
-        log: `Run.log()`, or its beginning, to see what was to be seen then.
+        log: `Run.log()`, or its beginning, to find what could be found at that time.
         recipe: `Run.recipe()`.
         images: `Run.images()`.
     """

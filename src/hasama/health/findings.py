@@ -1,4 +1,4 @@
-"""What a run has logged, as the doctor reads it, and what he finds in it."""
+"""A run's log as the checks read it (`History`), and what they find in it (`Finding`)."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -14,25 +14,26 @@ from hasama.health.remedies import Remedy
 from hasama.recipe import Recipe
 
 Severity = Literal["serious", "warning", "note"]
-"""serious: the run will come to nothing unless something is changed; note: good to know."""
+"""serious: the run will fail unless something is changed; warning: it may; note: good to know."""
 
 LOOK_STEPS = 36
-"""Looks that follow each other faster than this are skipped, so that every window below means so much training."""
+"""Fewest steps between two looks at the health. Looks that come sooner are skipped, so that a number of looks always
+means a certain length of training."""
 
 RECENT = 3
-"""Looks over which a state must hold before it is called one: a single one may be chance."""
+"""Looks over which a state must hold before it is a finding: a single look may be chance."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that the doctor sees.
+    """Something that a check has found.
 
     Attributes:
         name: a name for programs: mode-collapse, discriminator-wins, ...
         severity: how bad it is.
         images_seen: when it was found.
-        since: since when it has been so, in images seen; what was before may be trusted.
-        evidence: the figures it rests on.
+        since: since when it has been so, in images seen; before that the training was healthy.
+        evidence: the figures that it is based on.
         explanation: for people.
         remedies: one or two; the autopilot tries them in this order.
     """
@@ -57,12 +58,12 @@ class Finding:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a log can be reckoned with."""
+    """Whether a value of a log is a finite number."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def up_to_last_look(log: list[dict[str, Any]], start: int = 0) -> list[dict[str, Any]]:
-    """The log after `start` images as it stood when the health was last looked at, or when the numbers broke down."""
+    """The log after `start` images, up to the last look at the health or the line where the numbers broke down."""
     kept = [line for line in log if line["images_seen"] > start]
     while kept and "diversity" not in kept[-1] and "not_finite" not in kept[-1]:
         kept.pop()
@@ -104,18 +105,18 @@ class History:
         return self.seen // self.recipe.batch
 
     def at_look(self, name: str, last: int | None = None) -> np.ndarray:
-        """A signal at the last few looks (default: all): [k], without those that lack it."""
+        """A signal at the last few looks (default: at all): [k], without the looks that lack it."""
         lines = self.looks if last is None else self.looks[-last:]
         return np.array([line[name] for line in lines if is_number(line.get(name))], dtype=float)
 
     def recent(self, name: str, looks: int = RECENT) -> np.ndarray:
-        """A figure at all lines since the look before the last few."""
+        """A figure at all lines after the look that comes before the last few."""
         start = self.looks[-looks - 1]["images_seen"] if len(self.looks) > looks else -1
         lines = (line for line in self.log if line["images_seen"] > start)
         return np.array([line[name] for line in lines if is_number(line.get(name))], dtype=float)
 
     def since(self, name: str, holds: Callable[[float], bool]) -> int:
-        """Images seen at the first of the unbroken row of looks, up to the last, of which something holds."""
+        """Images seen at the first of the last looks without a gap for which a condition holds."""
         first = self.seen
         for line in reversed(self.looks):
             if not (is_number(line.get(name)) and holds(line[name])):
@@ -131,7 +132,7 @@ class History:
         evidence: dict[str, float],
         remedies: Iterable[Remedy] = (),
     ) -> Finding:
-        """With the explanation of that name, its figures filled in, and such remedies as change something."""
+        """A finding with the explanation of that name, figures filled in, and the remedies that change something."""
         useful = [kept for remedy in remedies if (kept := _changing(remedy, self.recipe)) is not None]
         rounded = {key: float(f"{value:.4g}") for key, value in evidence.items() if math.isfinite(value)}
         text = EXPLANATIONS[name].format_map({key: number(value) for key, value in evidence.items()})
@@ -139,7 +140,7 @@ class History:
 
 
 def _changing(remedy: Remedy, recipe: Recipe) -> Remedy | None:
-    """What of a remedy is new to the recipe; None if nothing is, or the recipe cannot be so."""
+    """The part of a remedy that changes the recipe; None if nothing does, or the recipe would contradict itself."""
     changes = {name: value for name, value in remedy.changes.items() if getattr(recipe, name) != value}
     try:
         recipe.but(**changes)

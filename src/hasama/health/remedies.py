@@ -33,9 +33,9 @@ STEADY: dict[str, Any] = {
 
 
 def steady(recipe: Recipe) -> Remedy:
-    """Relativistic, R1 and R2, no momentum, and rates that suit the networks."""
+    """The relativistic objective, R1 and R2, no momentum, and learning rates that suit the networks."""
     changes = dict(STEADY)
-    if recipe.gamma is not None:  # it may be too little, or the weight of another penalty
+    if recipe.gamma is not None:  # it may be too small, or meant for another penalty
         own = RECIPES[recipe.architecture]
         rules = own if own.penalty == "r1+r2" else RECIPES["stable"]
         changes["gamma"] = rules.but(size=recipe.size).penalty_weight
@@ -45,32 +45,38 @@ def steady(recipe: Recipe) -> Remedy:
         changes |= rates_of(recipe)
     if recipe.latent_size < 16:
         changes["latent_size"] = 64
-    return Remedy(changes, "the rules of the recipe `stable`, which cannot run away (Huang et al. 2024)")
+    return Remedy(changes, "the rules of the recipe `stable`, which do not diverge (Huang et al. 2024)")
 
 
 def rates_of(recipe: Recipe) -> dict[str, float]:
-    """The rates that the architecture's own preset has."""
+    """The learning rates of the architecture's own preset."""
     usual = RECIPES[recipe.architecture]
     return {"generator_lr": usual.generator_lr, "discriminator_lr": usual.discriminator_lr}
 
 
 def usual_rates(recipe: Recipe) -> Remedy:
-    """The architecture's own."""
+    """The architecture's own learning rates."""
     return Remedy(rates_of(recipe), f"the learning rates with which {recipe.architecture} works")
 
 
 def slower(recipe: Recipe, times: float) -> Remedy:
-    """Both rates lower."""
+    """Both learning rates lower."""
     changes = {"generator_lr": recipe.generator_lr / times, "discriminator_lr": recipe.discriminator_lr / times}
-    return Remedy(changes, "smaller steps for both players")
+    return Remedy(changes, "smaller steps for both networks")
 
 
 def against_collapse(recipe: Recipe) -> list[Remedy]:
-    """Mode collapse: a generator that paints one picture, whichever the discriminator dislikes least."""
+    """Mode collapse: the generator makes one picture, the one that the discriminator finds most real just now."""
     if recipe.architecture == "vae":
-        return [usual_rates(recipe), Remedy({"latent_size": 100}, "room for what the pictures differ in")]
+        return [
+            usual_rates(recipe),
+            Remedy({"latent_size": 100}, "a latent large enough for what the pictures differ in"),
+        ]
     slow = {"generator_lr": min(recipe.generator_lr, rates_of(recipe)["generator_lr"]) / 2}
-    return [steady(recipe), Remedy(slow, "a slower generator, which cannot run after each whim of its judge")]
+    return [
+        steady(recipe),
+        Remedy(slow, "a slower generator, which does not follow every small change of the discriminator"),
+    ]
 
 
 def against_discriminator(recipe: Recipe) -> list[Remedy]:
@@ -83,7 +89,12 @@ def against_discriminator(recipe: Recipe) -> list[Remedy]:
     first = usual_rates(recipe) if lopsided else steady(recipe)
     saturates = {"objective": "non-saturating"} if recipe.objective == "minimax" else {}
     first = first._replace(changes=first.changes | saturates) if lopsided else first
-    return [first, Remedy(skip | saturates, "it waits while it is too strong, and sees through noise")]
+    return [
+        first,
+        Remedy(
+            skip | saturates, "the discriminator waits while it is too strong, and noise is added to what it is shown"
+        ),
+    ]
 
 
 def against_generator(recipe: Recipe) -> list[Remedy]:
@@ -95,19 +106,19 @@ def against_generator(recipe: Recipe) -> list[Remedy]:
 def against_standstill(recipe: Recipe) -> list[Remedy]:
     """Nothing has moved since the beginning."""
     usual = usual_rates(recipe)
-    again = Remedy({"seed": recipe.seed + 1}, "other first weights: these have led nowhere")
+    again = Remedy({"seed": recipe.seed + 1}, "other first weights: with these it does not learn")
     return [usual, again] if recipe.architecture == "vae" else [usual, steady(recipe), again]
 
 
 def against_swings(recipe: Recipe) -> list[Remedy]:
-    """The players chase each other."""
+    """Generator and discriminator chase each other."""
     return [steady(recipe), slower(recipe, 2)]
 
 
 def few_pictures(recipe: Recipe) -> list[Remedy]:
-    """Too little to learn from."""
+    """There are too few pictures to learn from."""
     augment = "ada" if recipe.augment == "diffaugment" else "diffaugment"
-    ways = [Remedy({"augment": augment}, "the discriminator sees everything shifted, recoloured and cut")]
+    ways = [Remedy({"augment": augment}, "the discriminator is shown everything shifted, recoloured and cut")]
     if not recipe.mirror:
         ways.append(Remedy({"mirror": True}, "twice as many pictures, if left and right do not matter"))
     if recipe.penalty in ("r1", "r1+r2"):
@@ -116,6 +127,6 @@ def few_pictures(recipe: Recipe) -> list[Remedy]:
 
 
 def finer(recipe: Recipe) -> list[Remedy]:
-    """Nothing more comes of it as it is."""
+    """The training makes no more progress as it is."""
     slower_now = {"generator_lr": recipe.generator_lr / 4, "discriminator_lr": recipe.discriminator_lr / 4}
     return [Remedy({"width": 2 * recipe.width}, "larger networks"), Remedy(slower_now, "smaller steps at the end")]

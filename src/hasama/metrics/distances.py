@@ -1,7 +1,8 @@
-"""How near generated pictures are to real ones: pure functions of what a frozen network makes of both.
+"""How near generated pictures are to real ones: pure functions of their features.
 
-A figure means nothing without the network that saw the pictures, their number and their size: never show one
-without its extractor's name (see `extractors`). Figures of different extractors are not comparable.
+A figure depends on the network that extracted the features, on the number of pictures and on their size: never show
+one without the extractor's name (see `hasama.perception.extractors`). Figures of different extractors are not
+comparable.
 """
 
 from typing import NamedTuple
@@ -26,7 +27,7 @@ ROWS_AT_ONCE = 4096
 
 
 class Moments(NamedTuple):
-    """What a Gaussian is told by: the mean [F] and the covariance [F, F], in float64."""
+    """A Gaussian: its mean [F] and its covariance [F, F], in float64."""
 
     mean: Tensor
     covariance: Tensor
@@ -39,7 +40,7 @@ def fid(real: Reals, fake: Fakes) -> float:
     al. 2018, appendix D), so that figures of other numbers are not comparable. From 0 up; in float64.
 
     Raises:
-        HasamaError: fewer than two pictures of a kind.
+        HasamaError: there are fewer than two real or two generated pictures.
     """
     if min(len(real), len(fake)) < 2:
         raise HasamaError(f"FID compares at least two pictures of each kind; here are {len(real)} and {len(fake)}.")
@@ -47,7 +48,7 @@ def fid(real: Reals, fake: Fakes) -> float:
 
 
 def in_their_span(real: Reals, fake: Fakes) -> tuple[Tensor, Tensor]:
-    """Fewer pictures than features in fewer dimensions, in which distances, and so FID, are the same."""
+    """The same features in fewer dimensions, if there are fewer pictures than features; FID stays the same."""
     if len(real) + len(fake) >= real.shape[1]:
         return real, fake
     basis, _ = torch.linalg.qr(torch.cat([real, fake]).double().T)
@@ -71,8 +72,8 @@ def moments(features: Features, times: Int[Tensor, " n"] | None = None) -> Momen
 def frechet(one: Moments, other: Moments) -> float:
     """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of two Gaussians: Dowson & Landau 1982.
 
-    The root itself is never made: its trace is the sum of the roots of the eigenvalues of C^(1/2) C' C^(1/2), which
-    are those of C C'. So covariances may be singular, as they are of fewer pictures than features.
+    The matrix root is never computed: its trace is the sum of the roots of the eigenvalues of C^(1/2) C' C^(1/2),
+    which are those of C C'. So covariances may be singular, as they are of fewer pictures than features.
     """
     values, vectors = torch.linalg.eigh(one.covariance)
     root = vectors * _nothing_below_zero(values).sqrt()
@@ -82,7 +83,7 @@ def frechet(one: Moments, other: Moments) -> float:
 
 
 def _nothing_below_zero(values: Tensor) -> Tensor:
-    """Eigenvalues that are 0 but for rounding, as 0: the root of 1e-16 would be 1e-8, and there may be thousands."""
+    """Set to 0 what is not 0 by rounding only: the root of 1e-16 is 1e-8, and there may be thousands."""
     return values.where(values > len(values) * torch.finfo(values.dtype).eps * values.abs().max(), 0.0)
 
 
@@ -99,14 +100,14 @@ def kid(real: Reals, fake: Fakes, subsets: int = 100, size: int = 1000, seed: in
         real: features of real pictures.
         fake: features of generated ones.
         subsets: how many are drawn, each without repetition.
-        size: pictures in each, of either kind; at most half of the fewer, so that subsets differ.
+        size: real pictures, and as many generated ones, in each; at most half of the fewer, so that subsets differ.
         seed: of the draw.
 
     Returns:
         The mean over the subsets, and the standard deviation of *one* subset's figure (not of the mean).
 
     Raises:
-        HasamaError: fewer than two pictures of a kind.
+        HasamaError: there are fewer than two real or two generated pictures.
     """
     fewer = min(len(real), len(fake))
     if fewer < 2:

@@ -1,7 +1,7 @@
-"""All figures of two sets of features, how sure each is, and where a perfect generator would stand.
+"""All figures of two sets of features, each with an interval and with the floor that a perfect generator would reach.
 
-The intervals (95 %) tell the chance of which pictures were drawn, of either kind, and nothing else: neither that of
-another training, nor what a figure is biased by.
+The intervals (95 %) cover the chance of which real and generated pictures were drawn, and nothing else: neither what
+another training would give, nor the bias of a figure.
 """
 
 import math
@@ -32,11 +32,11 @@ class Figure(NamedTuple):
 
     Attributes:
         value: of the generated pictures.
-        low: where its interval begins.
-        high: where that ends.
-        floor: of one half of the real pictures against the other: about what a perfect generator would get. That of
-            FID is of as many pictures as the figure (see `floor_of_fid`).
-        real: how many real pictures it is of.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        floor: the same figure for one half of the real pictures against the other: about what a perfect generator
+            would get. FID's is brought to the number of pictures of the figure (see `floor_of_fid`).
+        real: how many real pictures were compared.
         generated: how many generated ones.
     """
 
@@ -51,7 +51,8 @@ class Figure(NamedTuple):
 def figures_of(reals: Reals, fakes: Fakes, seed: int = 0) -> Generator[int, None, dict[str, Figure]]:
     """FID and KID of all, and precision, recall, density and coverage of equal numbers.
 
-    The floor has half the real pictures on each side, and on the generated ones' side no more than there are of them.
+    The floor compares one half of the real pictures with the other; the half that stands for the generated pictures
+    has no more pictures than there are generated ones.
 
     Args:
         reals: features of real pictures in random order.
@@ -87,14 +88,14 @@ def figures_of(reals: Reals, fakes: Fakes, seed: int = 0) -> Generator[int, None
 
 
 def _equal(reals: Reals, fakes: Fakes, seed: int) -> tuple[Features, Features]:
-    """As many of the one as of the other."""
+    """Equal numbers of both."""
     fewer = min(len(reals), len(fakes))
     chosen = torch.from_numpy(stream(seed).permutation(len(fakes))[:fewer])  # the fakes may be sorted by class
     return reals[:fewer], fakes[chosen]
 
 
 def by_neighbours(reals: Reals, fakes: Fakes) -> dict[str, float]:
-    """The figures that neighbours decide; see `metrics` for the equations."""
+    """The figures that neighbours decide; see `hasama.metrics.neighbours` for the equations."""
     covered, crowd = neighbourhoods(reals, fakes, NEAR)
     return {
         "precision": _mean(neighbourhoods(reals, fakes, NEAR_OF_PRECISION)[1] > 0),
@@ -112,15 +113,15 @@ def _mean(values: Tensor) -> float:
 
 
 def floor_of_fid(one: Reals, other: Fakes, reals: int, fakes: int) -> float:
-    """What FID would be of so many pictures of both kinds, if they were as alike as these.
+    """The FID that so many real and generated pictures would have if they were as alike as these two sets.
 
-    Of equal distributions FID is nothing but its bias, which goes by one over the number (Chong & Forsyth 2020,
-    section 3; Binkowski et al. 2018, appendix D): 1/n of either kind.
+    For equal distributions FID is its bias alone, which is proportional to one over the number of pictures of each
+    kind (Chong & Forsyth 2020, section 3; Binkowski et al. 2018, appendix D).
     """
     return fid(one, other) * (1 / reals + 1 / fakes) / (1 / len(one) + 1 / len(other))
 
 
-# --- how sure they are ----------------------------------------------------------------------------
+# --- intervals ------------------------------------------------------------------------------------
 
 
 def stream(seed: int, *place: int) -> np.random.Generator:
@@ -129,34 +130,34 @@ def stream(seed: int, *place: int) -> np.random.Generator:
 
 
 def _size(count: int) -> int:
-    """Pictures of either kind in a subset: half of them, or so many that neighbours are soon found."""
+    """Real pictures, and as many generated ones, in a subset: half of them, at most `SUBSET`."""
     return min(count // 2, SUBSET)
 
 
 def _subset(reals: Reals, fakes: Fakes, seed: int, number: int) -> tuple[Features, Features]:
-    """Some of either, of equal numbers, without repetition: what is there twice would be its own neighbour."""
+    """Equal numbers of both, drawn without repetition: a picture that is there twice would be its own neighbour."""
     rng, size = stream(seed, number, 1), _size(len(reals))
     one, other = (torch.from_numpy(rng.permutation(len(rows))[:size]) for rows in (reals, fakes))
     return reals[one], fakes[other]
 
 
 def jackknife_interval(value: float, fewer: list[float], size: int, count: int) -> Interval:
-    """Around a figure of no less than 0, from those of random subsets: the delete-d jackknife (Shao & Wu 1989).
+    """The interval of a figure that is at least 0, from random subsets: the delete-d jackknife (Shao & Wu 1989).
 
     Subsets of b of n pictures scatter by (n - b) / b times the variance of the figure of all n.
 
     Args:
         value: of all pictures.
         fewer: of subsets.
-        size: pictures of either kind in each.
-        count: pictures of either kind in all.
+        size: real pictures, and as many generated ones, in each.
+        count: the same in all.
     """
     aside = NORMAL_95 * float(np.std(fewer, ddof=1)) * math.sqrt(size / (count - size))
     return max(0.0, value - aside), value + aside
 
 
 def share_interval(share: float, count: int) -> Interval:
-    """Of a share of so many pictures that are drawn one by one: Wilson 1927. It has a width at 0 and at 1, too."""
+    """The interval of a share of so many independent pictures: Wilson 1927. It has a width at 0 and at 1, too."""
     square = NORMAL_95**2
     middle = (share + square / (2 * count)) / (1 + square / count)
     aside = NORMAL_95 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
@@ -164,12 +165,12 @@ def share_interval(share: float, count: int) -> Interval:
 
 
 def wider(one: Interval, other: Interval) -> Interval:
-    """What holds both, between 0 and 1."""
+    """The smallest interval that holds both, between 0 and 1."""
     return max(0.0, min(one[0], other[0])), min(1.0, max(one[1], other[1]))
 
 
 def resampled_fid(real: Reals, fake: Fakes, seed: int, number: int) -> float:
-    """FID of as many pictures of either kind, drawn from these with repetition, for the `number`-th time."""
+    """The FID of as many real and generated pictures, drawn from these with repetition: the `number`-th draw."""
     rng = stream(seed, number)
     return frechet(*(moments(rows, _times(rng, len(rows))) for rows in (real, fake)))
 
@@ -180,26 +181,26 @@ def _times(rng: np.random.Generator, count: int) -> Tensor:
 
 
 def fid_interval(value: float, resampled: list[float]) -> Interval:
-    """Around a FID, by the standard deviation of resampled ones (Efron & Tibshirani 1993, section 13.2).
+    """The interval of a FID, by the standard deviation of resampled ones (Efron & Tibshirani 1993, section 13.2).
 
-    Not their percentiles: with pictures that repeat, their FIDs lie higher. The bias that FID has by the number of
-    pictures stays in the figure and in the interval.
+    Not by their percentiles: resampled pictures repeat, so that their FIDs lie higher. The bias that FID has by the
+    number of pictures stays in the figure and in the interval.
     """
     aside = NORMAL_95 * float(np.std(resampled, ddof=1))
     return max(0.0, value - aside), value + aside
 
 
 def kid_interval(mean: float, deviation: float, subsets: int, size: int, fewer: int) -> Interval:
-    """Around a KID, from the standard deviation of its subsets' figures: the delete-d jackknife (Shao & Wu 1989).
+    """The interval of a KID, from the standard deviation over its subsets: the delete-d jackknife (Shao & Wu 1989).
 
     Subsets of b of n pictures scatter by (n - b) / b times the variance of the figure of all n, to which the chance
     of which subsets were drawn adds. Where there are more pictures of one kind, it is a little too wide.
 
     Args:
         mean: KID.
-        deviation: of one subset's figure, as `metrics.kid` tells it.
+        deviation: of one subset's figure, as `hasama.metrics.distances.kid` returns it.
         subsets: how many.
-        size: pictures in each that were asked for; they hold at most half of the fewer.
+        size: pictures in each as asked for; a subset holds at most half of the fewer.
         fewer: pictures of the kind of which there are fewer.
     """
     size = max(2, min(size, fewer // 2))

@@ -1,6 +1,6 @@
 """Mode coverage: does a generator make everything that its data holds? The published protocols, as pure functions.
 
-Two mixtures of Gaussians in the plane, whose modes are known, and stacked MNIST, whose modes a classifier reads:
+Two mixtures of Gaussians in the plane, whose modes are known, and stacked MNIST, whose modes a classifier recognises:
 
 - ring and grid: Srivastava et al. 2017 (VEEGAN), section 4.1; Lin et al. 2018 (PacGAN), section 4.1 and table 1.
 - stacked MNIST: Metz et al. 2017 (unrolled GANs), section 3.3.1; 26,000 samples as in Srivastava et al. 2017.
@@ -32,17 +32,17 @@ Digits = UInt8[ndarray, "digits h w"]
 Chosen = Int[ndarray, "n 3"]
 """The number of a digit for each channel of each picture."""
 Read = Int[ndarray, "n 3"]
-"""What was read in each channel, 0 to 9."""
+"""The digit that the classifier recognises in each channel, 0 to 9."""
 
 NEAR = 3.0
 """Standard deviations from its mode within which a sample is of high quality."""
-POINTS_JUDGED = 2_500
-STACKS_JUDGED = 26_000
+POINT_SAMPLES = 2_500
+STACK_SAMPLES = 26_000
 STACKED_MODES = 1_000
 CHANNELS = 3
 
 FAR = 2**62
-"""A position that no run reaches: real samples from here on are none that a generator learnt from."""
+"""A position that no run reaches: a generator has never learnt from the real samples from here on."""
 
 # What a stream of random numbers is for, so that two streams of one seed never meet.
 _POINTS, _STACKS = 1, 2
@@ -50,14 +50,14 @@ _POINTS, _STACKS = 1, 2
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a sample covers.
+    """Which modes a sample of generated data covers.
 
     Attributes:
         modes: how many modes were found; the mean of several runs can be a fraction.
         of: how many there are.
-        quality: share of the samples that are of high quality, 0 to 1; None where no mode has a middle.
+        quality: share of the samples that are of high quality, 0 to 1; None for stacked MNIST, which has no centres.
         kl: KL(sample || equal shares) over the modes in nats, 0 at best.
-        samples: how many were judged.
+        samples: how many were counted.
     """
 
     modes: float
@@ -107,9 +107,9 @@ class Mixture(NamedTuple):
     """Equal Gaussians in the plane.
 
     Attributes:
-        centres: their middles [modes, 2].
+        centres: their means [modes, 2].
         sigma: their standard deviation in each direction.
-        reach: the largest coordinate of a middle; points are divided by it before the networks see them.
+        reach: the largest coordinate of a mean; points are divided by it before they go into the networks.
     """
 
     centres: Centres
@@ -137,8 +137,8 @@ def draw_points(mixture: Mixture, seed: int, count: int, first: int = 0) -> Poin
     return middles + mixture.sigma * rng.standard_normal((count, 2))
 
 
-def judge_points(points: Points, mixture: Mixture) -> Coverage:
-    """Hold points against a mixture, as the authors of PacGAN do (Lin et al. 2018, and their `MetricLogger`).
+def coverage_of_points(points: Points, mixture: Mixture) -> Coverage:
+    """Count the modes of a mixture that points cover, as PacGAN's authors do (Lin et al. 2018, their `MetricLogger`).
 
     A point belongs to the nearest mode, and is of high quality less than 3 sigma from it: of real points
     1 - exp(-9/2) = 98.9 % are. A mode is found if one point or more of high quality belongs to it. The divergence
@@ -156,7 +156,7 @@ def judge_points(points: Points, mixture: Mixture) -> Coverage:
 
 
 def as_images(points: Points, mixture: Mixture) -> Images:
-    """Points as the networks see them: "pictures" [n, 2, 1, 1], coordinates about -1 to 1."""
+    """Points as the networks take them: "pictures" [n, 2, 1, 1], coordinates about -1 to 1."""
     return torch.from_numpy(points / mixture.reach).float()[:, :, None, None]
 
 
@@ -169,7 +169,7 @@ def as_points(images: Images, mixture: Mixture) -> Points:
 
 
 def draw_stacks(digits: int, seed: int, count: int, first: int = 0) -> Chosen:
-    """Which of so many digits stands in each channel of each picture, from the position `first` on.
+    """The number of the digit for each channel of each picture, from the position `first` on.
 
     Each of the three is drawn anew from all digits (Metz et al. 2017), as a function of (seed, first).
     """
@@ -177,7 +177,7 @@ def draw_stacks(digits: int, seed: int, count: int, first: int = 0) -> Chosen:
 
 
 def stack(digits: Digits, chosen: Chosen) -> UInt8[ndarray, "n h w 3"]:
-    """The chosen digits, one over the other, as the colours of one picture."""
+    """The chosen digits as the red, green and blue of one picture."""
     return np.stack([digits[chosen[:, channel]] for channel in range(CHANNELS)], 3)
 
 
@@ -186,8 +186,8 @@ def modes_of(read: Read) -> Int[ndarray, " n"]:
     return read @ np.array([100, 10, 1])
 
 
-def judge_stacks(read: Read) -> Coverage:
-    """Hold the digits [n, 3] that a classifier read in each channel against the thousand modes.
+def coverage_of_stacks(read: Read) -> Coverage:
+    """Count which of the thousand modes occur among digits [n, 3] that a classifier read in each channel.
 
     A mode is found if one sample or more is read as it (Metz et al. 2017, section 3.3.1). The divergence is to equal
     shares. MNIST's digits are not quite equally many, and 26,000 samples are few for 1,000 modes: as many stacks of
@@ -202,6 +202,6 @@ def _stream(purpose: int, seed: int, first: int) -> np.random.Generator:
 
 
 def over_the_length(recipe: Recipe, kimg: float) -> dict[str, Any]:
-    """The length, and the schedule over all of it where something falls."""
+    """Fields for a run of this length; a schedule, if the recipe has one, runs over all of it."""
     falls = recipe.lr_final != 1 or recipe.gamma_final != 1
     return {"kimg": kimg, "schedule_kimg": kimg} if falls else {"kimg": kimg}

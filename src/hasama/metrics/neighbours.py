@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: figures that nearest neighbours decide."""
+"""Precision, recall, density and coverage: figures from nearest neighbours."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,8 @@ from hasama.metrics.distances import Fakes, Reals
 
 DISTANCES_AT_ONCE = 2**22
 TIE = 1e-12
-"""Squared distances that differ by this share of the largest square of a feature vector's length are equal."""
+"""Squared distances count as equal if they differ by less than this share of the largest squared length of a feature
+vector."""
 
 
 # --- neighbourhoods -------------------------------------------------------------------------------
@@ -42,7 +43,7 @@ def coverage(real: Reals, fake: Fakes, k: int = 5) -> float:
 
 
 def density(real: Reals, fake: Fakes, k: int = 5) -> float:
-    """In how many reals' neighbourhoods a fake lies on the average, over k: Naeem et al. 2020, eq. 7. Good fakes: 1.
+    """The mean number of reals' neighbourhoods that a fake lies in, over k: Naeem et al. 2020, eq. 7; 1 is good.
 
     Errors as in `neighbourhoods`.
     """

@@ -1,4 +1,4 @@
-"""Networks and what they are made of. They know no game, no pictures on disk and no recipe but for `registry`.
+"""Networks and their layers. They know nothing of training or files; only `registry` knows the recipe.
 
 Its face: `registry.build`, `registry.ARCHITECTURES`, `pair.Pair`. Each architecture is one file in `architectures/`.
 """

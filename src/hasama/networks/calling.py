@@ -1,4 +1,4 @@
-"""What every network can be asked for, whatever it is made of: to be called, frozen, put into evaluation mode."""
+"""What works with any network: call it with or without labels, freeze it, put it into evaluation mode."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ def call(network: nn.Module, given: Any, labels: Labels | None) -> Any:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode, which leaves no trace in running statistics; afterwards as it was."""
+    """Inside, the network is in evaluation mode, so that running statistics stay; afterwards in its own mode."""
     training = network.training
     network.eval()
     try:
@@ -28,11 +28,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """While the other network learns through this one, nothing of it moves.
+    """Inside, this network does not change while the other network learns through it.
 
-    Its parameters need no gradient, which also saves computing one. Its buffers (BatchNorm's running
-    statistics, say) are put back afterwards: BatchNorm still normalises by the batch, as in training, but the
-    other network's turn leaves no trace. (The usual code lets it move the statistics.)
+    Its parameters need no gradient, which also saves computing one. Its buffers (such as
+    BatchNorm's running statistics) are put back afterwards: BatchNorm still normalises by the batch, as in training,
+    but the other network's turn does not change the statistics. (In most code it does.)
     """
     learning = [p for p in network.parameters() if p.requires_grad]
     put_back = snapshot(network)
@@ -47,7 +47,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 def snapshot(network: nn.Module) -> Callable[[], None]:
-    """Copy a network's buffers and frozen weights; calling the answer puts them back."""
+    """Copy a network's buffers and frozen weights; the returned function puts them back."""
     tensors = [*network.buffers(), *(p for p in network.parameters() if not p.requires_grad)]
     kept = [tensor.detach().clone() for tensor in tensors]
 

@@ -1,4 +1,4 @@
-"""The few parts that several architectures use identically."""
+"""The layers that several architectures use identically."""
 
 import math
 
@@ -57,10 +57,10 @@ class Projection(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Silence each unit with a probability while training: Srivastava et al. 2014, section 4.
+    """Set each unit to zero with a probability while training: Srivastava et al. 2014, section 4.
 
     On the CPU, torch draws a mask number by number, which is 40 % of a dense GAN's step. Here one 64-bit draw
-    serves eight units, each kept where its byte is large enough; so the share is rounded to 1/256.
+    serves eight units, each kept where its byte is large enough; so the probability is rounded to 1/256.
     """
 
     def __init__(self, share: float) -> None:
@@ -130,8 +130,8 @@ def pixel_norm(features: Tensor) -> Tensor:
 class MinibatchStd(nn.Module):
     """One more channel: how much the pictures of a group differ. Karras et al. 2018, section 3.
 
-    A collapsed generator shows itself by it. Groups of at most four, as in Karras et al. 2020; a batch that cannot be
-    divided by four has larger or smaller ones.
+    The discriminator recognises a collapsed generator by it. Groups of at most four, as in Karras et al. 2020; a
+    batch that cannot be divided by four has larger or smaller ones.
     """
 
     GROUP = 4
@@ -164,7 +164,7 @@ def halvings(resolution: tuple[int, int]) -> tuple[int, tuple[int, int]]:
 
 
 def cut(images: Images, resolution: tuple[int, int]) -> Float[torch.Tensor, "n c height width"]:
-    """The middle of the images."""
+    """The middle of the images, cut out at this (height, width)."""
     height, width = resolution
     top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
     return images[:, :, top : top + height, left : left + width]

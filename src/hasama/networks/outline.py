@@ -1,4 +1,4 @@
-"""Networks in outline: built without memory and without numbers, to see whether they can be built at all."""
+"""Build networks without memory and without weights, to check whether they can be built at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +19,9 @@ DRAWS = {
 
 
 class _NoNumbers(TorchFunctionMode):
-    """Whoever fills a weight with random numbers gets it back as it is.
+    """Functions that fill a weight with random numbers return it as it is.
 
-    On the meta device they mean nothing, but torch 2.13 imports its compiler to not draw them: a second or more.
+    On the meta device there are no numbers, but torch 2.13 would import its compiler to draw none: a second or more.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

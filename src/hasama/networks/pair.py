@@ -1,4 +1,4 @@
-"""The contract between an architecture and the game."""
+"""The interface between an architecture and the training: `Pair`, and what an architecture must be (`Config`)."""
 
 import copy
 import sys
@@ -22,7 +22,7 @@ def never(images_seen: int) -> None:
 
 
 class Extra(NamedTuple):
-    """A cost that a player has beside the objective, computed lazily: every so many steps, for so many times as much.
+    """A cost of one network beside the objective, computed lazily: at every `every`-th step, times `every`.
 
     Attributes:
         name: for the log.
@@ -37,16 +37,16 @@ class Extra(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two networks that play against each other. Any two `nn.Module`s, or Keras networks on torch, will do.
+    """Two networks that are trained against each other. Any two `nn.Module`s, or Keras networks on torch, will do.
 
     Attributes:
         generator: latents [N, Z] (and labels [N], if there are classes) -> images [N, C, H, W] in [-1, 1]; while
             training it may give a pyramid of them, or smaller ones, if `view` shows the reals likewise.
         discriminator: images (and labels) -> logits [N] or [N, 1], large for real.
         latent_size: Z.
-        view: how reals are shown to the discriminator (blurred, as a pyramid, ...).
-        grow: told the images seen before every step; opens layers.
-        generator_extra, discriminator_extra: what the players pay for beside the objective.
+        view: turns reals [N, C, H, W] into what the discriminator is given (blurred, a pyramid, ...).
+        grow: called with the images seen before every step; opens layers.
+        generator_extra, discriminator_extra: costs beside the objective; or None.
     """
 
     generator: nn.Module
@@ -60,7 +60,7 @@ class Pair(NamedTuple):
 
 @runtime_checkable
 class Styled(Protocol):
-    """A generator with an intermediate latent space, the w of Karras et al. 2019. Its forward is, without truncation,
+    """A style-based generator, with the intermediate latents w of Karras et al. 2019. Untruncated, its forward is
 
     synthesis(mapping(latents, labels)[:, None].expand(-1, style_layers, -1)).
 
@@ -82,7 +82,7 @@ class Styled(Protocol):
 
 
 class Config(Protocol):
-    """An architecture: a frozen dataclass of its sizes that knows how to build itself."""
+    """An architecture: a frozen dataclass of its sizes whose `build` makes the two networks."""
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """The pair for (height, width), channels and number of classes (0: none).
@@ -94,10 +94,10 @@ class Config(Protocol):
 
 
 class KerasNetwork(nn.Module):
-    """A Keras 3 network, on Keras's torch backend, as the game expects one. The weights stay the given network's own.
+    """A Keras 3 network, on Keras's torch backend, as a torch module. The weights stay the given network's own.
 
-    Keras is told `training` at every call, not by `train()`; and it gives the weights of each copy other names, in
-    another order. Here they are named by the order in which they were made.
+    Keras takes `training` at every call, not by `train()`; and it gives the weights of each copy other names, in
+    another order. Here they are named by the order in which they were created.
     """
 
     def __init__(self, network: Any) -> None:
@@ -116,18 +116,18 @@ class KerasNetwork(nn.Module):
             return KerasNetwork(copy.deepcopy(self.given[0], memo))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise HasamaError(
-                "Keras cannot copy this network, as the averaged generator needs: decorate its class with "
-                f"@keras.saving.register_keras_serializable(), or play without averaging (ema_kimg=0). {error}"
+                "Keras cannot copy this network, as the EMA generator needs: decorate its class with "
+                f"@keras.saving.register_keras_serializable(), or train without EMA (ema_kimg=0). {error}"
             ) from error
 
 
 def as_torch(network: Any) -> nn.Module:
-    """A network as the game expects it: Keras's are wrapped, others are taken as they are.
+    """A network as a torch module: Keras networks are wrapped, others are returned as they are.
 
     Raises:
         HasamaError: a Keras network without weights, or on another backend than torch.
     """
-    layer = getattr(sys.modules.get("keras"), "Layer", None)  # who has a Keras network has imported Keras
+    layer = getattr(sys.modules.get("keras"), "Layer", None)  # whoever has a Keras network has imported Keras
     if layer is None or not isinstance(network, layer):
         return network
     if not isinstance(network, nn.Module):

@@ -41,7 +41,7 @@ def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
         HasamaError: the architecture cannot make pictures of that size.
     """
     config = ARCHITECTURES[recipe.architecture](recipe)
-    with torch.random.fork_rng():  # the caller's random numbers are none of our business
+    with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(recipe.seed)
         pair = config.build(recipe.resolution, channels, classes)
         if recipe.spectral_norm:

@@ -1,4 +1,4 @@
-"""The frozen networks that pictures are judged through. Each has a name, which stands wherever a figure is shown.
+"""Frozen networks that extract the features of pictures. Each has a name, which is shown beside every figure.
 
 vgg19-relu5_1-mean   VGG19's packaged weights; offline.
 inception-v3-pool3   InceptionV3 with the weights that published FIDs were measured with; downloaded, or a local file.
@@ -33,17 +33,17 @@ Photographs = Float[Tensor, "n 3 height width"]
 
 # Why this one of relu3_1, relu4_1, relu5_1 and all three together: of 1,500 portraits against 1,500 others, its KID
 # told apart shuffled quarters, blur, noise and missing pictures by the most standard deviations (quarters: 18 against
-# 4, 8 and 8), and its x.y/F is about 1.6, so that the kernel's 1 counts and no few loud channels decide (it is 7 in
-# relu3_1 and 126 in relu4_1, which would also rule any mixture).
+# 4, 8 and 8), and its x.y/F is about 1.6, so that the kernel's 1 counts and no few large channels decide (it is 7 in
+# relu3_1 and 126 in relu4_1, which would also dominate any mixture).
 LAYER = "relu5_1"
 EXTRACTOR = "vgg19-relu5_1-mean"
-"""What `vgg_features` sees pictures through, for every place where a figure is shown."""
+"""The name of the extractor of `vgg_features`, for every place where a figure is shown."""
 
 INCEPTION_EXTRACTOR = "inception-v3-pool3"
 INCEPTION_ADDRESS = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Its beginning stands in the file's name."""
+"""The file's name holds its beginning."""
 
 SMALLEST = 64
 """Pixels of the shorter side below which pictures are enlarged for VGG: 4x4 places are left of 64x64 in `LAYER`."""
@@ -52,7 +52,7 @@ LARGE_AT_ONCE = 16 * SIDE * SIDE
 
 
 class Extractor(NamedTuple):
-    """A frozen network that makes features of pictures.
+    """A frozen network that extracts features from pictures.
 
     Attributes:
         name: for every place where a figure is shown.
@@ -60,8 +60,8 @@ class Extractor(NamedTuple):
         width: of the features.
         extract: images in [-1, 1], on `device`, of any form -> float32 features on the CPU.
         device: where the network is.
-        smallest: pixels of a picture's side that is counted at least.
-        at_once: pixels that it has room for.
+        smallest: a picture counts as at least so many pixels high and wide, for it is enlarged to that.
+        at_once: how many pixels go through it at once.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Extractor(NamedTuple):
 
 
 def extract_features(extractor: Extractor, pixels: Pixels | Iterable[Pixels]) -> Iterator[Features]:
-    """What the network sees in pictures, some at a time.
+    """The features of pictures, some pictures at a time.
 
     Args:
         extractor: the network.
@@ -85,7 +85,7 @@ def extract_features(extractor: Extractor, pixels: Pixels | Iterable[Pixels]) ->
 
 
 def _few_at_once(pixels: Pixels | Iterable[Pixels], smallest: int, at_once: int) -> Iterator[Pixels]:
-    """The same pictures, so many at once as the network has room for."""
+    """The same pictures, as many at once as may go through the network."""
     for batch in [pixels] if isinstance(pixels, np.ndarray) else pixels:
         count = max(1, at_once // max(smallest**2, batch.shape[1] * batch.shape[2]))
         for first in range(0, len(batch), count):
@@ -141,7 +141,7 @@ def vgg19(device: torch.device) -> Extractor:
 
 
 def vgg_features(pixels: Pixels | Iterable[Pixels], device: torch.device | str = "cpu") -> Features:
-    """What VGG19 sees in pictures [N, H, W, C], or batches of such: features [N, 512]."""
+    """VGG19's features [N, 512] of pictures [N, H, W, C], or of batches of such."""
     extractor = vgg19(torch.device(device))
     return torch.cat([torch.zeros(0, extractor.width), *extract_features(extractor, pixels)])
 
@@ -174,7 +174,7 @@ def _large_enough(images: Photographs) -> Float[Tensor, "n 3 _ _"]:
 def inception(device: torch.device, file: Path | None = None) -> Extractor:
     """InceptionV3 up to its last pooling, in float32: with FID's own weights, downloaded the first time, or a file's.
 
-    Other weights have another name: their figures are not to be taken for published ones.
+    With other weights the extractor has another name, for its figures are not comparable with published ones.
 
     Raises:
         HasamaError: the weights are damaged, another network's, or cannot be had.
@@ -208,7 +208,7 @@ def download_weights(features: str) -> Iterator[DownloadProgress]:
     if features != "inception" or path.exists():
         return
     address = os.environ.get("HASAMA_MIRROR") or INCEPTION_ADDRESS
-    instead = "judge by --features vgg19, give the file as --features PATH, or"
+    instead = "evaluate with --features vgg19, give the file as --features PATH, or"
     yield from download_file(f"{address.rstrip('/')}/{INCEPTION_FILE}", path, f"sha256:{INCEPTION_SHA256}", instead)
 
 

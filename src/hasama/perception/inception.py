@@ -1,13 +1,14 @@
 """InceptionV3 (Szegedy et al. 2016, table 1) as the Fréchet inception distance uses it, up to its last pooling.
 
-The original weights of 2015, which published FIDs were measured with, expect what this network departs from the
-later one in: average poolings that do not count their border, and a maximum pooling in the very last block.
+The original weights of 2015, which published FIDs were measured with, need two
+things that the later network does not have: average poolings that do not count their border, and a maximum pooling in
+the very last block.
 
 Not verified: figures with the original weights against published ones, which needs those weights. Verified: every
 layer, by the same random weights in an independent implementation (Keras's, in the tests), but for that last maximum
-pooling; and that each tensor of a state dict has its place. Pictures are enlarged by plain bilinear interpolation as
-in pytorch-fid; clean-fid (Parmar et al. 2022) and the original TensorFlow code resize otherwise, which alone moves an
-FID.
+pooling; and that each tensor of a state dict goes to its layer. Pictures are enlarged by plain bilinear interpolation
+as in pytorch-fid; clean-fid (Parmar et al. 2022) and the original TensorFlow code resize otherwise, which alone moves
+an FID.
 """
 
 from pathlib import Path
@@ -38,7 +39,7 @@ class Layer(NamedTuple):
 
 
 Fork = tuple[Layer, Layer]
-"""Two layers that see the same, side by side."""
+"""Two layers side by side with the same input."""
 Branch = list[Layer | Fork]
 
 WIDE, TALL, THREE, FIVE = (1, 7), (7, 1), (3, 3), (5, 5)
@@ -135,7 +136,7 @@ class Inception(nn.Module):
         return self.places(F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)).mean((2, 3))
 
     def places(self, x: Colours) -> Float[Tensor, "n 2048 _ _"]:
-        """The last block's activations, of pictures as large as they are."""
+        """The last block's activations, for pictures of their own size."""
         for name, module in self.named_children():
             x = module(x)
             if name in POOLED:

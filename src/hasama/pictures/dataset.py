@@ -65,8 +65,9 @@ def _few(names: list[str], most: int = 5, between: str = ", ") -> str:
 class Pictures:
     """Decoded pictures. `take(indices)` reads some of them as uint8 [n, H, W, C].
 
-    `stored` is the cache's memory map; for a single picture it holds that one, and `corners` [N, 2] are
-    the top left corners (y, x) of the crops. `chosen` are the numbers of those that these are, if not all.
+    `labels` [N] are there if classes are learnt; `report` is what the scan found. `stored` is the cache's memory map;
+    for a single picture it holds that one, and `corners` [N, 2] are the top left corners (y, x) of the crops.
+    `chosen` are the numbers of those that these are, if not all.
     """
 
     stored: np.ndarray
@@ -81,7 +82,7 @@ class Pictures:
         return len(self.stored if self.corners is None else self.corners)
 
     def take(self, indices: np.ndarray) -> Pixels:
-        """The pictures of these numbers, 0 to len - 1, as a copy."""
+        """The pictures of these numbers, 0 to len - 1, as a copy: uint8 [n, H, W, C]."""
         if self.chosen is not None:
             indices = self.chosen[indices]
         if self.corners is None:

@@ -1,9 +1,9 @@
-"""Going back and doing better: on a serious finding the run returns to its last healthy state, with a remedy.
+"""The autopilot: on a serious finding the run returns to its last healthy state and goes on with a remedy.
 
 `healthy/000120000.pt` are copies of the checkpoint from looks at which nothing serious was found. `autopilot.json`
-tells what was done, `autopilot/` keeps what was given up; recipe.json is always the recipe in force. An intervention
-is written down before it is carried out, and carrying it out twice does no harm: so a run that is killed in the
-middle of one goes on as if it had not been.
+lists what was done, `autopilot/` keeps what was given up; recipe.json is always the recipe that is used now. An
+intervention is written down before it is carried out, and carrying it out twice does no harm: so a run that is killed
+in the middle of one goes on as if it had not been killed.
 """
 
 import math
@@ -27,18 +27,18 @@ KEPT = 4  # healthy states
 SHARES = 16  # a healthy state every so many-th of the run
 
 NEW_NETWORKS = ("architecture", "width", "latent_size", "discriminator_norm", "spectral_norm", "augment", "freeze_d")
-"""Fields that a checkpoint cannot follow: with them the run begins anew."""
+"""Fields that need new networks, for which a checkpoint is of no use: when one changes, the run begins anew."""
 
 
 class Intervention(NamedTuple):
     """What the autopilot did, or is about to do.
 
     Attributes:
-        finding: the name of what was found.
-        found_at: images seen when it was.
+        finding: the name of the finding.
+        found_at: images seen when it was found.
         back_to: images seen of the state that the run went back to.
         changes: fields of the recipe that changed.
-        flags: the same as the command takes them.
+        flags: the same as flags of the command.
         why: in words.
         done: whether it has been carried out.
     """
@@ -57,7 +57,7 @@ def piloted(run: Run, begin: Callable[[], Iterator[Record]]) -> Iterator[Record]
 
     Args:
         run: whose health.jsonl is watched.
-        begin: plays on from the run's checkpoint by the run's recipe.
+        begin: goes on from the run's checkpoint by the run's recipe.
 
     Raises:
         HasamaError: what `begin` raises, when the remedies are used up.
@@ -89,13 +89,13 @@ def _close(records: Iterator[Record]) -> None:
 
 
 BEYOND_FLAGS = ("too-few",)
-"""Findings whose remedies make the best of it, but do not end it: going back for them would be for nothing."""
+"""Findings that no remedy can remove, so that going back would be useless."""
 
 
 def unanswered(run: Run) -> Finding | None:
     """A serious finding at the last look for which there is a remedy and an attempt left.
 
-    What is over by then is not answered: the autopilot may have been switched on since.
+    A finding that no longer holds does not count: it may be from before the autopilot was switched on.
     """
     if len(interventions(run)) >= ATTEMPTS:
         return None
@@ -105,12 +105,12 @@ def unanswered(run: Run) -> Finding | None:
 
 
 def judged_from(run: Run) -> int:
-    """Images seen from which on a run is judged: what was before the last remedy says nothing of it."""
+    """Images seen from which on the log counts: what was logged before the last remedy says nothing about it."""
     return max((one.back_to for one in interventions(run)[-1:]), default=0)
 
 
 def chosen(remedies: Sequence[Remedy], before: list[Intervention]) -> Remedy:
-    """The first of a finding's remedies that is of a kind not yet tried; the first, if all were."""
+    """The first of a finding's remedies that was not yet tried; the first, if all were."""
     tried = {one.why for one in before}
     return next((remedy for remedy in remedies if remedy.why not in tried), remedies[0])
 
@@ -118,8 +118,8 @@ def chosen(remedies: Sequence[Remedy], before: list[Intervention]) -> Remedy:
 def trusted(states: list[int], finding: Finding, before: list[Intervention], early: int) -> int:
     """The healthy state to return to, in images seen; 0 for none.
 
-    Not one from the first `early` images, when hardly anything is called ill; nor one from which the same finding
-    came again: what was thought to be healthy then was not.
+    Not one from the first `early` images, when there are hardly any findings yet; nor one after which the same
+    finding came again, which therefore was not healthy.
     """
     failed = min((one.back_to for one in before if one.finding == finding.name), default=math.inf)
     return max((state for state in states if early <= state <= finding.since and state < failed), default=0)
@@ -144,7 +144,7 @@ def _carry_out(run: Run, one: Intervention) -> None:
     if one.back_to:
         with replacing(run.checkpoint) as temporary:
             shutil.copyfile(healthy_file(run, one.back_to), temporary)
-    elif run.checkpoint.exists():  # it may be the work of days, and the doctor may be wrong
+    elif run.checkpoint.exists():  # it may be the work of days, and the finding may be wrong
         run.checkpoint.replace(kept.with_suffix(".pt"))
     run.cut_log(one.back_to)
     _write(run, original_recipe(run), [*interventions(run)[:-1], one._replace(done=True)])
@@ -201,7 +201,7 @@ def keep_healthy(run: Run, images_seen: int) -> None:
 
 
 def forget_later(run: Run, images_seen: int) -> None:
-    """Before playing on: what lies ahead will be kept again."""
+    """Before going on from a checkpoint: delete the healthy states after it, which will be made again."""
     for state in healthy_states(run):
         if state > images_seen:
             healthy_file(run, state).unlink()

@@ -1,4 +1,4 @@
-"""A run's whole story as the doctor sees it: what was found when, whether it still holds, with plots and pictures."""
+"""The diagnosis of a whole run: what was found when, whether it still holds, and what to do."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from hasama.presets import train_command
 from hasama.runs.autopilot import Intervention, interventions, judged_from
 from hasama.runs.folder import Run, free_name
 
-VISITS = 200  # at most so many times on the way a long log is looked at
-FULL = 20  # looks of which the lines between them are read, too; `History.recent` goes back seven
+VISITS = 200  # the checks are run at most at so many places of a long log
+FULL = 20  # looks between which all lines of the log are read, too; `History.recent` goes back seven
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A finding in time.
+    """When a finding was there.
 
     Attributes:
         finding: as it was last found.
@@ -32,20 +32,20 @@ class Seen:
 
     @property
     def begun(self) -> int:
-        """Images seen since when it has been so; of what is over, when it was first found."""
+        """Since when the state has held, in images seen; if it no longer holds, when it was first found."""
         return self.finding.since if self.holds else self.first
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that a report tells.
+    """Everything that a report shows.
 
     Attributes:
         run: the run.
         history: its log.
-        seen: what was found, first what still holds, the most serious first.
+        seen: the findings: first those that still hold, the most serious first.
         training: whether a process is training it now.
-        interventions: what the autopilot did; the run is judged by what came after the last of them.
+        interventions: what the autopilot did; only the log after the last of them counts.
     """
 
     run: Run
@@ -56,15 +56,13 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         now = [one.finding for one in self.seen if one.holds]
         if not self.history.looks:
-            few = (
-                "has logged too little to judge" if not self.history.log else "was not looked at yet (--health-kimg)"
-            )
-            return f"Nothing can be said of this run: it {few}."
+            few = "has logged too little" if not self.history.log else "was not looked at yet (--health-kimg)"
+            return f"Nothing can be said about this run: it {few}."
         if serious := [finding.title for finding in now if finding.severity == "serious"]:
-            return f"This training is ill: {', '.join(serious)}."
+            return f"This training is not healthy: {', '.join(serious)}."
         if warnings := [finding.title for finding in now if finding.severity == "warning"]:
             return f"This training goes on, but watch it: {', '.join(warnings)}."
         if not self.judged:
@@ -86,7 +84,7 @@ class Diagnosis:
 
     @property
     def judged(self) -> bool:
-        """Whether it has gone on for long enough that finding nothing means something."""
+        """Whether the run is long enough that no finding means that it is healthy."""
         return self.history.steps >= EARLY and not too_soon(self.history)
 
     @property
@@ -115,7 +113,7 @@ class Diagnosis:
 
 
 def diagnose(run: Run) -> Diagnosis:
-    """Go through a run's log as if one had been there.
+    """Run the checks at many places of a run's log, as if the run had been watched.
 
     Raises:
         HasamaError: there is no run there, or it is damaged.
@@ -137,7 +135,7 @@ def diagnose(run: Run) -> Diagnosis:
 
 
 def _by_then(log: list[dict[str, Any]], looks: list[int], place: int) -> list[dict[str, Any]]:
-    """The log up to a line; of what lies far behind only the looks, for no check reads more."""
+    """The log up to a line; of its far beginning only the looks at the health, for no check reads more."""
     before = [look for look in looks if look <= place]
     start = before[-FULL] if len(before) >= FULL else 0
     return [log[look] for look in before if look < start] + log[start : place + 1]
@@ -164,13 +162,14 @@ def as_text(diagnosis: Diagnosis) -> str:
 def what_autopilot_did(diagnosis: Diagnosis) -> list[str]:
     """What the autopilot did."""
     return [
-        f"At {one.found_at / 1000:g} kimg the autopilot found {TITLES.get(one.finding, one.finding)}, and went back "
+        f"At {one.found_at / 1000:g} kimg the autopilot found: {TITLES.get(one.finding, one.finding)}. It went back "
         f"to {one.back_to / 1000:g} kimg with  {one.flags}"
         for one in diagnosis.interventions
     ]
 
 
 def finding_lines(one: Seen) -> list[str]:
+    """A finding in lines of text: what and when, why, and the remedies."""
     finding = one.finding
     since = f"since {finding.since / 1000:g} kimg" if finding.since else "since the beginning"
     when = f"{since}, found at {one.first / 1000:g} kimg" if finding.since < one.first else since
@@ -183,21 +182,21 @@ def finding_lines(one: Seen) -> list[str]:
 
 
 MEANINGS = {
-    "images_per_second": "speed, with everything that is done beside training",
+    "images_per_second": "speed, including samples, checkpoints and looks at the health",
     "diversity": "how various the fakes are, in pixels (reals: 1)",
-    "diversity_features": "how various they are to the discriminator (reals: 1)",
+    "diversity_features": "how various they are in the discriminator's features (reals: 1)",
     "covered": "share of 128 reals with a fake near them (good: above 0.8)",
     "distance": "distance of fakes from reals, squared MMD (good: below 0.1)",
     "repeats": "share of 128 fakes that have a twin (good: 0)",
     "nearest": "distance to the nearest training picture (other reals: 1)",
-    "overfit": "how far the discriminator knows its reals by heart (good: below 0.2)",
-    "unrest": "how far the generator is from its own average (good: below 0.5)",
+    "overfit": "how far the discriminator has learnt its reals by heart (good: below 0.2)",
+    "unrest": "how far the generator is from the EMA generator (good: below 0.5)",
     "gradient_generator": "norm of the generator's gradient",
     "gradient_discriminator": "norm of the discriminator's gradient",
     "update_generator": "the generator's last step, as a share of its weights",
     "update_discriminator": "the discriminator's last step, as a share of its weights",
 }
-"""What the signals mean, in the order in which they are told."""
+"""What the signals mean, in the order in which they are shown."""
 
 
 def _signals(history: History) -> list[str]:

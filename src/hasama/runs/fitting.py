@@ -1,4 +1,4 @@
-"""Keep a run folder while a game is played: log, samples, checkpoints, stop. No mathematics here.
+"""Keep a run folder up to date during training: log, samples, checkpoints, stop. No mathematics here.
 
 `fit` passes every record on, so that a progress bar, a notebook or a test can consume it in turn.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOG_EVERY_STEPS = 10
 GRIDS_IN_A_RUN = 25
 PLOT_SECONDS = 20.0
-HEALTH_KIMG, HEALTH_KIMG_SHORT, SHORT_KIMG = 5.0, 3.0, 100.0  # the doctor needs eight looks to say much
+HEALTH_KIMG, HEALTH_KIMG_SHORT, SHORT_KIMG = 5.0, 3.0, 100.0  # most checks need eight looks
 GRID_COUNT = 64
 
 
@@ -61,7 +61,7 @@ def _short(value: float) -> float | None:
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """The default for `stop`: go on."""
     return False
 
 
@@ -74,19 +74,22 @@ def fit(
     stop: Callable[[], bool] = never,
     probe: Probe | None = None,
 ) -> Iterator[Record]:
-    """Play until the recipe's length is reached, keeping the run folder up to date.
+    """Train until the recipe's length is reached, keeping the run folder up to date.
 
     Everything is saved at the end, every `checkpoint_minutes`, when `stop()` or the stop file says so, and
     when the consumer closes this generator (a `break` in its for loop).
 
     Args:
         run: the folder, already created.
-        game: what `steps` moves; its checkpoint has been loaded, if there was one.
+        game: what `steps` trains; its checkpoint has been loaded, if there was one.
         steps: `play(game, batches)` or another loop.
         recipe: its lengths and intervals count here.
         generator: how to make the sample grids and what to share; `TrainedGenerator(game.sampling_generator, ...)`.
         stop: asked after every step.
         probe: looks at the health of the training every `health_kimg`; findings go into health.jsonl.
+
+    Yields:
+        Every record of `steps`, after it has been logged.
 
     Raises:
         HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
@@ -112,7 +115,7 @@ def fit(
 
 
 class _Keeper:
-    """The hand that writes the run folder."""
+    """Writes the run folder."""
 
     def __init__(
         self, run: Run, game: Game, recipe: Recipe, generator: TrainedGenerator, probe: Probe | None
@@ -124,7 +127,7 @@ class _Keeper:
         self.last: Record | None = None
         self.logged, self.logged_at = game.images_seen, time.monotonic()
         self.known = {(finding["name"], finding.get("severity")) for finding in run.findings()}
-        if recipe.autopilot:  # it must hear of what comes again
+        if recipe.autopilot:  # it must be told when a finding comes again
             self.known = _kinds(self.found())
 
     def note(self, step: Record) -> None:
@@ -161,21 +164,23 @@ class _Keeper:
         return examine(up_to_last_look(self.log, self.start), self.recipe, self.images)
 
     def examine(self) -> None:
-        """Write down what is found now and was not before; with the autopilot, what was not at the last look."""
+        """Write down new findings; with the autopilot, also old ones that were not there at the last look."""
         found = self.found()
         for finding in found:
             if (finding.name, finding.severity) not in self.known:
                 self.run.append_finding(finding.to_dict())
         self.known = _kinds(found) if self.recipe.autopilot else self.known | _kinds(found)
         step, apart = self.last, health_interval(self.recipe)
-        due = apart * math.ceil(self.recipe.images / SHARES / apart)  # at a look, or it would seldom fall on one
+        due = apart * math.ceil(
+            self.recipe.images / SHARES / apart
+        )  # a multiple of the looks, for it is only checked at a look
         ill = any(finding.severity == "serious" for finding in found)
         if self.recipe.autopilot and not ill and step is not None and crossed(step, due):
             self.save()
             keep_healthy(self.run, step.images_seen)
 
     def finite(self, step: Record) -> dict[str, float]:
-        """The step's figures. A loss that is no number ends the run before it can reach the checkpoint."""
+        """The step's figures. A loss that is not a number ends the run before it can get into the checkpoint."""
         figures = step.figures()
         bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
         if bad:
@@ -188,7 +193,7 @@ class _Keeper:
         return figures
 
     def broke_down(self, step: Record, name: str) -> None:
-        """Leave the finding, for whoever looks at the run later."""
+        """Write the finding down, so that the doctor shows it later."""
         if self.log and "not_finite" in self.log[-1]:
             return
         self.append({"images_seen": step.images_seen, "not_finite": name})
@@ -209,7 +214,7 @@ class _Keeper:
         self.saved = time.monotonic()
 
     def rescue(self) -> str:
-        """When the run must end: save it if that is still possible, and tell where it stands."""
+        """When the run must end: save it if that is still possible, and say where it stands."""
         with suppress(HasamaError):
             self.save()
         stands = self.run.images_seen() / 1000

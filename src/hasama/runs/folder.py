@@ -8,9 +8,9 @@ loss.png               the losses
 health.jsonl           findings on the training's health, as they are made
 autopilot.json         with --autopilot: the recipe that was asked for, and what was done to it, when and why
 healthy/000120000.pt   with --autopilot: states to go back to
-autopilot/             with --autopilot: logs, and where it began anew the game, of what was given up
+autopilot/             with --autopilot: the log, and perhaps the checkpoint, of what was given up
 game.pt                everything to resume
-generator.safetensors  the averaged generator: what people share
+generator.safetensors  the EMA generator: what people share
 inherited.json         with --init-from: which weights were taken over, and which began afresh
 stop                   whoever writes this file asks the run to stop
 """
@@ -166,7 +166,11 @@ class Run:
         return f"hasama resume {shlex.quote(str(self.folder))}"
 
     def images(self) -> dict[str, Any]:
-        """What `images.json` says: the scan's report, and the source's name as it was given."""
+        """What `images.json` says: the scan's report, and the source's name as it was given.
+
+        Raises:
+            HasamaError: it is missing or damaged.
+        """
         images = read_json(self._images_file, "list of images")
         kinds = {"name": str, "key": str, "digest": str, "channels": int, "used": int}
         sound = isinstance(images, dict) and all(isinstance(images.get(k), kind) for k, kind in kinds.items())
@@ -182,15 +186,15 @@ class Run:
     # --- the log and the findings
 
     def append_log(self, figures: dict[str, Any]) -> None:
-        """Add one line."""
+        """Add one line to the log. Raises HasamaError if that is impossible."""
         _append(self.log_file, figures)
 
     def log(self) -> list[dict[str, Any]]:
-        """All lines that are whole."""
+        """All whole lines of the log."""
         return _lines(self.log_file)
 
     def append_finding(self, finding: dict[str, Any]) -> None:
-        """Add one finding."""
+        """Add one finding to health.jsonl. Raises HasamaError if that is impossible."""
         _append(self.health_file, finding)
 
     def findings(self) -> list[dict[str, Any]]:
@@ -198,7 +202,7 @@ class Run:
         return [line for line in _lines(self.health_file) if isinstance(line.get("name"), str)]
 
     def cut_log(self, images_seen: int) -> None:
-        """Forget what was logged and found after the checkpoint that a run resumes from: it will be again."""
+        """Delete what was logged and found after the checkpoint to resume from. Raises HasamaError if it cannot."""
         for file in (self.log_file, self.health_file):
             kept = [line for line in _lines(file) if line["images_seen"] <= images_seen]
             if file.exists() or file is self.log_file:
@@ -223,7 +227,7 @@ class Run:
                 raise OSError(errno.ENOSPC, "no room for the checkpoint") from error
 
     def load_game(self, game: "Game") -> None:
-        """Put the game where the checkpoint stands; without a checkpoint it stays at its beginning.
+        """Load the checkpoint into the game; without a checkpoint the game stays at its beginning.
 
         Raises:
             HasamaError: the checkpoint is damaged or does not fit. It is never executed as code.
@@ -276,7 +280,7 @@ class Run:
         self.stop_file.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Ask the process that trains this run to save and stop at its next step."""
+        """Ask the process that trains this run to save and stop at its next step. Raises HasamaError if it cannot."""
         try:
             self.stop_file.touch()
         except OSError as error:

@@ -28,7 +28,7 @@ class Pace(NamedTuple):
     Attributes:
         images_per_second: over the timed steps.
         steps: how many those were.
-        memory: bytes at the highest: of this whole process, or on the GPU; None where it cannot be told.
+        memory: peak bytes of this whole process, or on the GPU; None if the system does not say.
     """
 
     images_per_second: float
@@ -37,6 +37,7 @@ class Pace(NamedTuple):
 
     @property
     def kimg_per_hour(self) -> float:
+        """Thousands of images in an hour."""
         return 3.6 * self.images_per_second
 
     def hours(self, kimg: float) -> float:
@@ -45,12 +46,12 @@ class Pace(NamedTuple):
 
 
 def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: float | None = None) -> Pace:
-    """Train for a few seconds, on real batches, and forget it.
+    """Train for a few seconds on real batches, and throw the result away.
 
     Args:
-        recipe: how.
+        recipe: how to train.
         pictures: of the recipe's form, or larger: they are then made smaller.
-        device: where.
+        device: where to train.
         seconds: of timed steps, by default `SECONDS`; a few more steps come before.
     """
     keep_memory()
@@ -84,7 +85,7 @@ def _fitted(shown: Iterator[Batch], recipe: Recipe) -> Iterator[Batch]:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes at the highest so far: what torch had on the GPU, or this process in all."""
+    """Peak bytes so far: what torch had on the GPU, or this whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

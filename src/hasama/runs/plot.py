@@ -1,4 +1,4 @@
-"""The loss plot that a run keeps up to date."""
+"""Plots: the losses that a run keeps up to date, generated points, and the signals of its health."""
 
 import io
 from pathlib import Path
@@ -54,19 +54,19 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
 
 
 def _finite(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines with nothing but numbers in them: what broke down cannot be drawn."""
+    """The lines without what is not a finite number, which cannot be drawn."""
     return [{name: value for name, value in line.items() if is_number(value)} for line in log]
 
 
 def _limits(log: list[dict[str, Any]], names: list[str]) -> tuple[float, float]:
-    """What shows the losses well: all but the two hundredths that lie farthest out, and a margin."""
+    """Limits of the axis that show the losses well: the middle 98 % of the values, and a margin."""
     low, high = np.quantile([line[name] for line in log for name in names if name in line], [0.01, 0.99])
     margin = 0.1 * (high - low) + 1e-3
     return float(low - margin), float(high + margin)
 
 
 def _draw(axes: Any, log: list[dict[str, Any]], name: str) -> None:
-    """One figure: each logged value thin, a running mean over a fortieth of them thick."""
+    """One curve: each logged value thin, a running mean over a fortieth of them thick."""
     points = [(line["images_seen"] / 1000, line[name]) for line in log if name in line]
     points = points[:: max(1, len(points) // POINTS_MOST)]
     kimg, values = np.array(points, dtype=float).T
@@ -80,7 +80,7 @@ def _draw(axes: Any, log: list[dict[str, Any]], name: str) -> None:
 
 
 def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:
-    """Draw generated points over the modes that they should be at.
+    """Draw generated points and the modes that they should lie at.
 
     Args:
         points: [n, 2].
@@ -109,7 +109,7 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "variety (reals: 1)": ("diversity", "diversity_features", "covered"),
     "distance from the reals": ("distance",),
     "copies": ("repeats", "nearest"),
-    "restlessness, learning by heart": ("unrest", "overfit"),
+    "distance to the EMA generator, learning by heart": ("unrest", "overfit"),
     "size of the gradients": ("gradient_generator", "gradient_discriminator"),
 }
 """The panels, and what each shows."""

@@ -1,4 +1,4 @@
-"""From a source and a recipe to a run: the parts of the package put together, for the command and for Python."""
+"""From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
 import shlex
 from collections import deque
@@ -39,7 +39,7 @@ def train(
 
     Args:
         source: a folder, zip, .npz, picture, or built-in name.
-        recipe: how.
+        recipe: how to train.
         out: the run folder.
         device: 'auto', 'cpu', 'cuda', ...
         stop: asked after every step; True saves and ends.
@@ -62,6 +62,12 @@ def resume(out: str | Path, device: str = "auto", stop: Callable[[], bool] = nev
         out: the run folder.
         device: 'auto', 'cpu', 'cuda', ...
         stop: as in `train`.
+
+    Yields:
+        A record after every step, as `train` does. Breaking off saves the run.
+
+    Raises:
+        HasamaError: there is no run in that folder, it is damaged, or whatever else the user can put right.
     """
     opening = Opening.resumed(Run(out))
     deque(opening.scan(), maxlen=0)
@@ -73,7 +79,8 @@ class Opening(NamedTuple):
 
     Attributes:
         run: the folder.
-        recipe: what holds in this session.
+        recipe: the recipe of this session.
+        source: where the pictures are.
         reading: the source on its way into the cache; None if the cache already holds the run's pictures.
         notice: something the user should know; or None.
         threads: the CPU threads that the user asked for; None for those that the run had.
@@ -147,7 +154,7 @@ class Opening(NamedTuple):
         """Train from where the run stands to the end, or until someone asks to stop."""
         keep_memory()
         if self.run.exists() and self.threads is None and (threads := self.run.threads()):
-            torch.set_num_threads(threads)  # sums are added in another order by another number of threads
+            torch.set_num_threads(threads)  # with another number of threads sums are added in another order
         place = pick_device(device)
         pictures = self.pictures()
         with self.run.held():
@@ -185,8 +192,8 @@ def check_buildable(recipe: Recipe) -> None:
     """Refuse what cannot work before any work: build the networks without memory.
 
     Raises:
-        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the run
-            that it is to begin with does not fit.
+        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the
+            weights of --init-from do not fit.
     """
     with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
@@ -194,7 +201,7 @@ def check_buildable(recipe: Recipe) -> None:
 
 
 def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
-    """The recipe for going on with a run by `train`: the run's own, with a longer length if one was given.
+    """The recipe with which `train` goes on with a run: the run's own, with a longer length if one was given.
 
     Raises:
         HasamaError: the command asks for something else than the run was started with.

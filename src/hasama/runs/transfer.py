@@ -1,8 +1,8 @@
-"""Begin with another run's weights: transfer learning, from pictures of the same or a smaller size.
+"""Begin with another run's weights (--init-from): transfer learning from pictures of the same or a smaller size.
 
 Layers are named by the size of their maps, counted from the smallest, so a network for larger pictures finds in one
-for smaller ones all but the layers next to the picture. What has another shape begins afresh. The optimizers, the
-moving average's history, the counters and the augmentation's probability are the new run's own.
+for smaller ones all but the layers next to the picture. Weights of another shape start from scratch. The optimizers,
+the counters and the augmentation's probability are the new run's own.
 """
 
 import re
@@ -18,11 +18,11 @@ from hasama.runs.folder import Run
 from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path")
-"""What a network remembers of its own training, and does not pass on."""
+"""Buffers that belong to the training that they are from, and are not taken over."""
 
 
 class Inheritance(NamedTuple):
-    """The names of the weights that were taken over, and of those that begin afresh."""
+    """The names of the weights that were taken over, and of those that start from scratch."""
 
     taken: list[str]
     fresh: list[str]
@@ -45,13 +45,13 @@ def check_init_from(recipe: Recipe) -> None:
     if other.architecture != recipe.architecture:
         raise HasamaError(
             f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; "
-            "weights pass on only within an architecture. Try  "
+            "weights can only be taken over within an architecture. Try  "
             f"hasama train ... {other.architecture} --init-from {run.folder}"
         )
     if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
         raise HasamaError(
             f"--init-from {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights "
-            "pass on to pictures of the same or a larger size."
+            "can only be taken over for pictures of the same or a larger size."
         )
 
 
@@ -82,9 +82,7 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
             else:
                 fresh.append(f"{which}.{name}")
     if not any(name.endswith("weight") for name in taken):
-        raise HasamaError(
-            f"--init-from {folder}: none of its weights has a place in these networks; is --width the same?"
-        )
+        raise HasamaError(f"--init-from {folder}: none of its weights fits these networks; is --width the same?")
     return Inheritance(taken, fresh)
 
 

@@ -1,7 +1,7 @@
 """Upload a folder to the Hugging Face Hub, or to another server that speaks its protocol (HF_ENDPOINT).
 
-The library is used as it comes, but for two things: a network that is not there is noticed within seconds, and
-whatever goes wrong is told in a sentence.
+The library is used as it is, with two changes: a missing network is noticed within seconds, and every error becomes
+one sentence.
 """
 
 import os

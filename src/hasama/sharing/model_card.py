@@ -1,4 +1,4 @@
-"""The model card of a generator that is shared: what it is, how it is used, how good it is, where its limits are."""
+"""The model card of a shared generator: what it is, how to use it, how good it is, what its limits are."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ NAMED_CLASSES = 100
 
 
 class Trained(NamedTuple):
-    """A generator, and what is known of how it came to be.
+    """A generator, and what is known about its training.
 
     Attributes:
         file: the `generator.safetensors`.
@@ -47,7 +47,7 @@ class Trained(NamedTuple):
 
 
 def check_license(name: str) -> None:
-    """Before any work: can this stand in the card as the licence?
+    """Before any work: can this be the licence in the card?
 
     Raises:
         HasamaError: it is not a licence's short name.
@@ -69,21 +69,21 @@ def sheet(generator: TrainedGenerator, seed: int = 0) -> "Image.Image":
 
 
 def about(trained: Trained) -> str:
-    """What it is, in few words."""
+    """The generator in a few words: architecture and size."""
     recipe = trained.generator.recipe
     return f"{recipe.architecture}, {recipe.resolution[1]}x{recipe.resolution[0]}" if recipe else "generator"
 
 
 def model_card(trained: Trained, license: str = "other", repository: str | None = None, onnx: bool = False) -> str:
-    """The README.md: what the generator is, how it is used, what is known of its quality, where its limits are.
+    """The text of the README.md: what the generator is, how to use it, how good it is, what its limits are.
 
-    Of the training pictures it tells the number and the source's own name, never where that lies.
+    It names the number of training pictures and the last part of their source's name, never the whole path.
     """
     name = repository.split("/")[1] if repository else trained.file.stem
     if trained.run and not repository:
         name = trained.run.folder.resolve().name
     architecture = trained.generator.recipe.architecture if trained.generator.recipe else "generator"
-    kind = [] if architecture == "vae" else ["gan"]  # a vae plays no game
+    kind = [] if architecture == "vae" else ["gan"]  # a vae is no GAN
     front = ["pipeline_tag: unconditional-image-generation", OURS, "tags:"]
     front += [f"- {tag}" for tag in (*kind, "hasama", architecture)]
     sections = (
@@ -101,7 +101,7 @@ def model_card(trained: Trained, license: str = "other", repository: str | None 
 
 
 def _facts(trained: Trained) -> str:
-    """The table of what it is and how it came to be."""
+    """The table of the generator's form and training."""
     generator, recipe = trained.generator, trained.generator.recipe
     facts: list[tuple[str, Any]] = []
     if recipe:
@@ -129,7 +129,7 @@ def _history(run: Run) -> list[tuple[str, str]]:
 
 
 def _use(generator: TrainedGenerator, repository: str | None) -> str:
-    """The command and the Python, to be pasted as they stand."""
+    """The commands and the Python code, ready to be pasted."""
     fetch = [f"hf download {repository} {GENERATOR} --local-dir ."] if repository else []
     command = ["pip install hasama", *fetch, f"hasama sample {GENERATOR} --count 64 --out pictures.png"]
     code = ["import hasama", "", f'generator = hasama.load_generator("{GENERATOR}")']
@@ -156,7 +156,7 @@ def _use_onnx(generator: TrainedGenerator) -> str:
 
 
 def _quality(trained: Trained) -> str:
-    """The figures in `metrics.json`, which is one report or a list of them; or that there are none.
+    """The figures in `metrics.json`, which is one report or a list of them; or a sentence that there are none.
 
     A report is an object with `extractor`, `samples` and figures, which may stand in an object of their own.
     """
@@ -178,7 +178,7 @@ def _quality(trained: Trained) -> str:
 
 
 def _reserve(report: dict[str, Any], own: str) -> str:
-    """Where figures are not of this generator, of which `own` is the sum, and its training pictures."""
+    """A note if figures are not of this generator, whose file has the checksum `own`, or not of its pictures."""
     told, generator = "", origin_of(report, "generator")
     if origin_of(report, "pictures").get("of the training") is False:
         told += ", against other pictures than those of the training"

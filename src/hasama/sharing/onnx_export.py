@@ -28,7 +28,7 @@ from hasama.generators.sampling import draw_latents, labels_for
 
 OPSET = 18  # the least that torch's exporter writes, and so the one that most runtimes read
 INPUTS = ("latents", "labels")
-TRACED = 2  # pictures in the batch that the exporter sees; the check is made with others
+TRACED = 2  # pictures in the batch that is exported; the check uses other numbers
 CHECKED = (1, 3)
 TOLERANCE = 1e-3  # between onnxruntime's pictures and torch's, of a range of 2
 LARGEST_FILE = 2_000_000_000  # bytes of weights; protobuf, of which ONNX is made, ends at 2 GiB
@@ -56,13 +56,14 @@ def save_onnx(generator: TrainedGenerator, path: str | Path, header: str = "") -
     Args:
         generator: left as it is.
         path: of the `.onnx` file.
-        header: for the file's metadata, under the key `hasama`: see `weights`.
+        header: for the file's metadata, under the key `hasama`: see `hasama.generators.generator_file`.
 
     Returns:
         The largest difference between onnxruntime's pictures and torch's, for batches other than the one traced.
 
     Raises:
-        HasamaError: the exporter cannot do it, or the pictures differ by more than `TOLERANCE`; no file is left.
+        HasamaError: the exporter cannot do it, or the pictures differ by more than `TOLERANCE`; then no file is
+            written.
     """
     check_onnx()
     path = Path(path)
@@ -92,7 +93,7 @@ def _write_checked(generator: TrainedGenerator, path: Path, header: str) -> floa
             difference = _difference(generator, path)
     except (HasamaError, OSError):
         raise
-    except Exception as error:  # the exporter and the runtime raise nearly everything
+    except Exception as error:  # the exporter and the runtime raise many kinds of exceptions
         told = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HasamaError(f"torch {torch.__version__} cannot export this generator to ONNX: {told}") from error
     if not difference <= TOLERANCE:  # true for NaN, too
@@ -104,7 +105,7 @@ def _write_checked(generator: TrainedGenerator, path: Path, header: str) -> floa
 
 
 def _traced(generator: TrainedGenerator) -> Any:
-    """The program that torch makes of it in ONNX; its batch may have any size."""
+    """The generator as an ONNX program from torch's exporter; its batch may have any size."""
     given = _arguments(generator, TRACED)
     batch = torch.export.Dim("batch")
     program: Any = torch.onnx.export(
@@ -125,10 +126,10 @@ def _traced(generator: TrainedGenerator) -> Any:
 
 
 def settled(network: nn.Module) -> nn.Module:
-    """The same network with what only training moves made fast, in place.
+    """The same network without what only training needs, changed in place.
 
-    Parametrized weights become plain ones, and whatever has a method `settle` is asked to: progressive networks turn
-    the level that they have reached into a Python number.
+    Parametrized weights become plain ones, and modules with a method `settle` have it called: progressive networks
+    turn the level that they have reached into a Python number.
     """
     for module in list(network.modules()):
         if parametrize.is_parametrized(module):
@@ -145,7 +146,7 @@ def settled(network: nn.Module) -> nn.Module:
 
 
 def _arguments(generator: TrainedGenerator, count: int) -> tuple[torch.Tensor, ...]:
-    """What the generator is called with for so many pictures."""
+    """The generator's arguments for so many pictures."""
     latents, labels = draw_latents(0, count, generator.latent_size), labels_for(generator, count)
     return (latents,) if labels is None else (latents, labels)
 
@@ -171,7 +172,7 @@ def _difference(generator: TrainedGenerator, path: Path) -> float:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what the exporter says of its own progress, and of operators that a generator does not use."""
+    """Without the exporter's messages about its progress, and about operators that a generator does not use."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -110,7 +110,11 @@ class StyleRecipe:
         return self.iterations if scale else self.first_iterations
 
     def but(self, **changes: Any) -> "StyleRecipe":
-        """A copy with some fields changed, checked anew."""
+        """A copy with some fields changed, checked anew.
+
+        Raises:
+            HasamaError: there is no such field, or a value is refused.
+        """
         for name in changes:
             if name not in STYLE_DEFAULTS:
                 raise HasamaError(unknown_name(name, STYLE_DEFAULTS, "field of a style recipe"))

@@ -32,6 +32,7 @@ class Style(NamedTuple):
 
     picture: Picture
     weight: float = 1.0
+    """Relative to the other styles."""
     mask: Weighting | None = None
     """Which part of this picture is learnt from: [H, W] of any size, 0 to 1."""
     where: Weighting | None = None

@@ -20,6 +20,7 @@ class Frame(NamedTuple):
     scale: int
     """Counted from 0."""
     scales: int
+    """How many there are."""
     iteration: int
     """Of this scale, counted from 1."""
     iterations: int

@@ -1,6 +1,6 @@
 """The loop and the losses of the variational autoencoder (Kingma and Welling 2014).
 
-To be read beside `turns.play`: there is no opponent, and so nothing rewards a sharp picture.
+Read it beside `turns.play`: there is no discriminator, and so nothing rewards a sharp picture.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,15 @@ class Reconstruction(NamedTuple):
 
 
 def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Reconstruction]:
-    """Auto-encoding variational Bayes: Kingma and Welling 2014, algorithm 1, on mini-batches."""
+    """Auto-encoding variational Bayes: Kingma and Welling 2014, algorithm 1, on mini-batches.
+
+    Args:
+        game: from `new_game`; the encoder stands in the discriminator's place.
+        batches: real images [N, C, H, W] in [-1, 1], or `Batch`es of images and labels.
+
+    Yields:
+        A `Reconstruction` after each batch.
+    """
     for images, _ in map(as_batch, batches):
         begin(game)
         mean, log_variance = game.discriminate(images).chunk(2, dim=1)
@@ -43,8 +51,8 @@ def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Recons
 def gaussian_loss(images: Images, again: Images) -> PerImage:
     """-log p(x|z) up to a constant, for a Gaussian whose variance is the batch's own mean squared error.
 
-    Rybkin et al. 2021 (sigma-VAE), section 3.2: the variance that maximises the likelihood needs no tuning. The
-    paper of 1312.6114 leaves the variance to a network or fixes it.
+    Rybkin et al. 2021 (sigma-VAE), section 3.2: the variance that maximises the likelihood needs no tuning. Kingma
+    and Welling fix it, or leave it to a network.
     """
     error = (images - again).square().flatten(1)
     variance = error.detach().mean().clamp_min(1e-6)

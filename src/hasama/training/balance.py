@@ -1,4 +1,4 @@
-"""Balance between generator and discriminator: which of them learns at this step. A balance has no memory."""
+"""Balance between generator and discriminator: which of them learns at this step. A balance rule has no memory."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,14 +8,14 @@ from hasama.shapes import Scalar
 
 
 class BalanceInput(NamedTuple):
-    """What a balance decides by: steps taken before this one, and the discriminator's accuracy on this batch."""
+    """What a balance rule is given: the steps before this one, and the discriminator's accuracy on this batch."""
 
     step: int
     accuracy: Scalar | None = None
 
 
 class Balance(NamedTuple):
-    """One stateless question for each network."""
+    """One question for each network: does it learn at this step? The answer depends on nothing but the input."""
 
     discriminator_learns: Callable[[BalanceInput], bool]
     generator_learns: Callable[[BalanceInput], bool]

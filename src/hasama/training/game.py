@@ -1,4 +1,4 @@
-"""The game: two networks, their optimizers, the rules. Its state is all that a checkpoint holds."""
+"""The game: two networks, their optimizers, the rules. A checkpoint holds its state and nothing else."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from hasama.training.penalties import PENALTIES, Penalty
 
 
 class Rules(NamedTuple):
-    """What the turns go by; see the recipe's fields of the same names."""
+    """What the two turns need from the recipe; see its fields of the same names."""
 
     objective: Objective
     penalties: tuple[Penalty, ...]
@@ -67,17 +67,18 @@ class Optimizers(NamedTuple):
 
 @dataclass
 class Game:
-    """Everything that is in play. Build one with `new_game`.
+    """Everything that training changes or needs. Build one with `new_game`.
 
     Attributes:
         pair: the two networks.
         optimizers: theirs.
-        ema: the exponential moving average of the generator, which makes the pictures that people see; or None.
-        rules: what does not change while playing.
+        ema: the EMA generator (exponential moving average of the weights), which makes the pictures that people see;
+            or None.
+        rules: what stays the same during training.
         arithmetic: the context in which the networks run.
         mixes: whether the discriminator's logit for one image depends on the others in its batch.
         rank: which process this is.
-        images_seen: real images shown so far, by all processes.
+        images_seen: real images shown to the discriminator so far, by all processes.
         steps: steps taken so far.
     """
 
@@ -92,17 +93,17 @@ class Game:
     steps: int = 0
 
     def generate(self, latents: Latents, labels: Labels | None = None) -> Views:
-        """The generator's fakes, in float32."""
+        """The generator's fakes for latents [N, Z] (and labels [N]): images [N, C, H, W] or a pyramid, in float32."""
         with self.arithmetic():
             return each(torch.Tensor.float, call(self.pair.generator, latents, labels))
 
     def discriminate(self, images: Views, labels: Labels | None = None) -> torch.Tensor:
-        """The discriminator's output, in float32: logits [N] or [N, 1]."""
+        """The discriminator's output for images (and labels), in float32: logits [N] or [N, 1]."""
         with self.arithmetic():
             return call(self.pair.discriminator, images, labels).float()
 
     def parts(self) -> dict[str, Any]:
-        """Whatever has memory."""
+        """Everything that has a state."""
         parts = {
             "generator": self.pair.generator,
             "discriminator": self.pair.discriminator,
@@ -143,7 +144,7 @@ class Game:
 
 
 class Turn(NamedTuple):
-    """What came of one network's turn.
+    """The result of one network's turn.
 
     Attributes:
         loss: mean over the batch, penalties included; None if the turn was skipped.
@@ -158,7 +159,7 @@ class Turn(NamedTuple):
 
 @runtime_checkable
 class Record(Protocol):
-    """What every loop yields: enough for a bar, a log and a checkpoint."""
+    """What every training loop yields: enough for a progress bar, a log and a checkpoint."""
 
     @property
     def images_seen(self) -> int: ...
@@ -168,7 +169,14 @@ class Record(Protocol):
 
 
 class Step(NamedTuple):
-    """One step of `play`: the images seen after it, how many it showed, and both turns."""
+    """One step of `play`.
+
+    Attributes:
+        images_seen: real images shown up to now, this step included.
+        shown: real images shown in this step.
+        d: the discriminator's turn.
+        g: the generator's turn.
+    """
 
     images_seen: int
     shown: int

@@ -1,7 +1,7 @@
-"""What the two players try to reach: pure functions of logits, one number per image.
+"""The losses of the two networks: pure functions of logits, one number per image.
 
 Each objective is two functions `(real_logits [N], fake_logits [N]) -> [N]`; the caller takes the mean.
-D(x) is the discriminator's logit: large where it believes that x is real.
+D(x) is the discriminator's logit for the image x: large for real, small for fake.
 """
 
 from collections.abc import Callable
@@ -27,12 +27,12 @@ def binary_discriminator(real: Logits, fake: Logits, target: float = 1.0) -> Per
 
 
 def minimax_generator(real: Logits, fake: Logits) -> PerImage:
-    """log(1 - s(D(G(z)))), which the generator makes small: Goodfellow et al. 2014, eq. 1."""
+    """log(1 - s(D(G(z)))), which the generator minimises: Goodfellow et al. 2014, eq. 1."""
     return -F.softplus(fake)
 
 
 def non_saturating_generator(real: Logits, fake: Logits) -> PerImage:
-    """-log s(D(G(z))): train G to be taken for real. Goodfellow et al. 2014, section 3."""
+    """-log s(D(G(z))): the generator learns that its fakes are taken for real. Goodfellow et al. 2014, section 3."""
     return F.softplus(-fake)
 
 
@@ -67,17 +67,17 @@ def relativistic_discriminator(real: Logits, fake: Logits) -> PerImage:
 
 
 def relativistic_generator(real: Logits, fake: Logits) -> PerImage:
-    """-log s(D(G(z)) - D(x)): the same comparison, won by the fake."""
+    """-log s(D(G(z)) - D(x)): real and fake exchanged. Huang et al. 2024, eq. 2."""
     return F.softplus(real - fake)
 
 
 class Objective(NamedTuple):
-    """The two players' losses and what else an objective decides.
+    """The two networks' losses and what else an objective decides.
 
     Attributes:
-        discriminator: what the discriminator makes small.
-        generator: what the generator makes small.
-        boundary: the logit at which the discriminator is undecided; None where only differences mean anything.
+        discriminator: the loss that the discriminator minimises.
+        generator: the loss that the generator minimises.
+        boundary: the logit between fake and real; None if only differences of logits have a meaning.
         compares: whether the generator's loss depends on the reals' logits.
     """
 

@@ -1,4 +1,4 @@
-"""Before the first step: networks on their device, optimizers, the EMA generator, augmentation."""
+"""Set up a game: networks on their device, optimizers, the EMA generator, augmentation."""
 
 import copy
 
@@ -20,19 +20,20 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
 
     Args:
         pair: from `build`, or any two modules (see `Pair`).
-        recipe: its rules, learning rates, seed and precision count here.
-        device: where to play.
+        recipe: its rules, learning rates, augmentation, EMA, seed and precision count here.
+        device: where to train.
 
     Raises:
-        HasamaError: the recipe has a penalty, and the discriminator mixes the images of a batch.
+        HasamaError: the recipe has a penalty, and the discriminator has batch normalisation; or `freeze_d` would
+            leave it no layer that learns.
     """
     device = torch.device(device)
     pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
     mixes = mixes_images(pair.discriminator)
     if has_batch_norm(pair.discriminator) and recipe.penalty != "none":
         raise HasamaError(
-            f"The penalty {recipe.penalty} looks at one picture at a time, but this discriminator's BatchNorm mixes "
-            "the pictures of a batch: build it without (--discriminator-norm none)."
+            f"The penalty {recipe.penalty} is computed for each picture alone, but this discriminator's BatchNorm "
+            "mixes the pictures of a batch: build it without (--discriminator-norm none)."
         )
     freeze_first(pair.discriminator, recipe.freeze_d)
     watched = augmented(pair.discriminator, recipe.augment, recipe.ada_target, recipe.ada_kimg * 1000)
@@ -69,10 +70,10 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 def freeze_first(discriminator: nn.Module, count: int) -> None:
-    """Keep the first layers, counted from the picture, as they are: FreezeD, Mo et al. 2020.
+    """Do not train the first layers of the discriminator, counted from the picture: FreezeD, Mo et al. 2020.
 
     Raises:
-        HasamaError: it has not so many that another is left to learn.
+        HasamaError: no layer would be left to learn.
     """
     layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     if count and count >= len(layers):

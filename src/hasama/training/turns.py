@@ -1,4 +1,4 @@
-"""Adversarial training in two stages. It knows nothing of files, bars or devices' names."""
+"""Adversarial training in two stages. It knows nothing of files, progress bars or devices."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,10 +26,11 @@ EMA_WARM_UP = 0.05  # the half-life is at most this share of the images seen, or
 def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
     """Generative adversarial training: Goodfellow et al. 2014, algorithm 1.
 
-    It seeds torch's global generator at every step, so that a step is a function of its number.
+    It seeds torch's global random generator at every step, so that the randomness of a step depends only on the seed
+    and on the images seen.
 
     Args:
-        game: what `new_game` made.
+        game: the networks, optimizers and rules, from `new_game`; the steps change it.
         batches: real images [N, C, H, W] in [-1, 1], or `Batch`es of images and labels.
 
     Yields:
@@ -58,13 +59,13 @@ def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | No
 
 
 def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
-    """Stage 1. The discriminator learns; the generator, whose pictures are taken as they are, does not move."""
+    """Stage 1. The discriminator learns; the generator does not: no gradient flows into its pictures."""
     rules = game.rules
     costs = bool(rules.penalties) and due(game, rules.penalty_every)
     real, fake = (each(lambda x: x.detach().requires_grad_(costs), noisy(game, x)) for x in (real, fake))
     put_back = snapshot(game.pair.discriminator)
-    seen = real_and_fake_logits(game, real, fake, labels)
-    real_logits, fake_logits = seen["real"][1], seen["fake"][1]
+    outputs = real_and_fake_logits(game, real, fake, labels)
+    real_logits, fake_logits = outputs["real"][1], outputs["fake"][1]
     loss = rules.objective.discriminator(real_logits, fake_logits)
     right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
     figures = {"accuracy_real": right[0], "accuracy_fake": right[1]}
@@ -74,7 +75,7 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
         put_back()
         return Turn(loss.mean().detach(), False, figures)
     if costs:
-        penalty = penalties(game, seen, labels)
+        penalty = penalties(game, outputs, labels)
         figures["penalty"] = penalty.mean().detach()
         loss = loss + rules.penalty_weight * scheduled(game, rules.gamma_final) * rules.penalty_every * penalty
     total = loss.mean() + extra_cost(game, game.pair.discriminator_extra, figures, game.bare_discriminator, real)
@@ -101,7 +102,7 @@ def generator_turn(game: Game, real: Views, fake: Views, labels: Labels | None =
     return Turn(loss.detach(), True, figures)
 
 
-# --- what the turns are made of -------------------------------------------------------------------
+# --- the parts of the turns -----------------------------------------------------------------------
 
 
 def begin(game: Game) -> None:
@@ -134,7 +135,7 @@ def scheduled(game: Game, final: float) -> float:
 
 
 def due(game: Game, every: int) -> bool:
-    """Whether what is done lazily is done at this step."""
+    """Whether a lazy cost, which is computed only at every so many-th step, is computed at this one."""
     return game.steps % every == 0
 
 
@@ -148,12 +149,12 @@ def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *giv
     return cost * extra.every
 
 
-SeenLogits = dict[str, tuple[Views, Logits]]
-"""Images that the discriminator saw, with their logits, by name: real, fake, both (one after the other), between."""
+ImagesAndLogits = dict[str, tuple[Views, Logits]]
+"""Images that went into the discriminator, and their logits, by name: real, fake, both (reals first), between."""
 
 
-def real_and_fake_logits(game: Game, real: Views, fake: Views, labels: Labels | None) -> SeenLogits:
-    """The logits of reals and of fakes: one pass where images do not mix (faster), else a pass each."""
+def real_and_fake_logits(game: Game, real: Views, fake: Views, labels: Labels | None) -> ImagesAndLogits:
+    """The logits of reals and of fakes: one pass for both if images of a batch do not mix (faster), else one each."""
     if game.mixes:
         return {"real": (real, logits_of(game, real, labels)), "fake": (fake, logits_of(game, fake, labels))}
     both = each(lambda *two: torch.cat(two), real, fake)
@@ -174,19 +175,19 @@ def logits_of(game: Game, images: Views, labels: Labels | None) -> Logits:
     return logits.flatten()
 
 
-def penalties(game: Game, seen: SeenLogits, labels: Labels | None) -> PerImage:
-    """The sum [N] of the rules' penalties on what the discriminator saw."""
+def penalties(game: Game, outputs: ImagesAndLogits, labels: Labels | None) -> PerImage:
+    """The sum [N] of the rules' penalties on the images that went into the discriminator."""
     kinds = [penalty.on for penalty in game.rules.penalties]
-    if kinds == ["real", "fake"] and "both" in seen:  # one backward pass through one forward pass, instead of two
-        real, fake = game.rules.penalties[0].cost(*seen["both"]).chunk(2)
+    if kinds == ["real", "fake"] and "both" in outputs:  # one backward pass through one forward pass, instead of two
+        real, fake = game.rules.penalties[0].cost(*outputs["both"]).chunk(2)
         return real + fake
     total = torch.zeros(())
     for penalty in game.rules.penalties:
         if penalty.on == "between":
-            ends = (each(torch.Tensor.detach, seen[name][0]) for name in ("real", "fake"))
+            ends = (each(torch.Tensor.detach, outputs[name][0]) for name in ("real", "fake"))
             middle = each(lambda x: x.requires_grad_(), between(*ends))
-            seen["between"] = (middle, logits_of(game, middle, labels))
-        total = penalty.cost(*seen[penalty.on]) + total
+            outputs["between"] = (middle, logits_of(game, middle, labels))
+        total = penalty.cost(*outputs[penalty.on]) + total
     return total
 
 

@@ -1,6 +1,6 @@
-"""What a sweep varies: for each sensitive parameter the values that mean something beside a given recipe.
+"""What a sweep varies: for each sensitive parameter the values that make sense for a given recipe.
 
-A parameter is a field of the recipe, or `beta1`, the first of both players' betas: without momentum or with it.
+A parameter is a field of the recipe, or `beta1`, the first beta of both networks' Adam: without momentum or with it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,12 +30,12 @@ class Choice(NamedTuple):
 Space = Span | Choice
 
 EMA_SHARE = 0.05
-"""The averaged generator's half-life is at most this share of the images seen (see `game.EMA_WARM_UP`)."""
+"""The half-life of the EMA is at most this share of the images seen (see `hasama.training.turns.EMA_WARM_UP`)."""
 LEAST_BATCH = 4
 
 
 def around(value: float, factor: float, most: float = 1e9) -> Span | None:
-    """From a `factor`-th of a value to `factor` times it; None for 0, which is no weight at all but a switch."""
+    """From a `factor`-th of a value to `factor` times it; None for 0, which means that the cost is switched off."""
     return Span(value / factor, min(most, value * factor)) if value else None
 
 
@@ -46,7 +46,7 @@ def choose(*values: Value) -> Choice | None:
 
 
 def _ema(recipe: Recipe) -> Span | None:
-    """Only if a trial is so long that the preset's half-life is ever reached; before, all values do the same."""
+    """Only if a trial is long enough to reach the preset's half-life; in shorter ones all values do the same."""
     return around(recipe.ema_kimg, 3) if EMA_SHARE * recipe.kimg > recipe.ema_kimg else None
 
 
@@ -60,7 +60,7 @@ def _batch(recipe: Recipe) -> Choice | None:
 
 
 def _beta1(recipe: Recipe) -> Choice | None:
-    """One for both players: where somebody gave them two, these stay."""
+    """One beta for both networks; if the recipe has two different ones, they stay."""
     own = recipe.generator_betas[0]
     return choose(own, 0.0, 0.5) if own == recipe.discriminator_betas[0] else None
 
@@ -78,7 +78,7 @@ SENSITIVE: dict[str, Callable[[Recipe], Space | None]] = {
     "path_length": lambda r: around(r.path_length, 4),
     "reconstruction": lambda r: around(r.reconstruction, 4),
 }
-"""What decides most whether a game goes well. For a recipe: the values, or None where it decides nothing."""
+"""The parameters that matter most. For a recipe: the values, or None if the parameter has no effect."""
 
 MORE: dict[str, Callable[[Recipe], Space | None]] = {
     "width": lambda r: choose(r.width, max(1, r.width // 2), 2 * r.width),
@@ -86,7 +86,7 @@ MORE: dict[str, Callable[[Recipe], Space | None]] = {
     "instance_noise": lambda r: choose(r.instance_noise, 0.0, 0.05, 0.1, 0.2),
     "label_smoothing": lambda r: choose(r.label_smoothing, 0.0, 0.1, 0.2),
 }
-"""Varied on request only: they cost time, or help seldom."""
+"""Varied on request only: they cost time, or rarely help."""
 
 
 def search_space(recipe: Recipe, names: Iterable[str] | None = None) -> dict[str, Space]:
@@ -97,7 +97,7 @@ def search_space(recipe: Recipe, names: Iterable[str] | None = None) -> dict[str
         names: only these; None for all of `SENSITIVE` that mean something for the recipe.
 
     Raises:
-        HasamaError: there is no such parameter, or one that was asked for decides nothing beside this recipe.
+        HasamaError: there is no such parameter, or one that was asked for has no effect in this recipe.
     """
     if names is None:
         spaces = {name: SENSITIVE[name](recipe) for name in SENSITIVE if counts(name, recipe)}
@@ -108,7 +108,7 @@ def search_space(recipe: Recipe, names: Iterable[str] | None = None) -> dict[str
             raise HasamaError(unknown_name(name, SENSITIVE | MORE, "parameter to search"))
         space = (SENSITIVE | MORE)[name](recipe) if counts(name, recipe) else None
         if space is None:
-            raise HasamaError(f"--search {name}: it decides nothing, or not alone, beside the rest of this recipe.")
+            raise HasamaError(f"--search {name}: it has no effect, or not alone, with the rest of this recipe.")
         chosen[name] = _checked(name, space, recipe)
     if not chosen:
         raise HasamaError(f"--search takes some of {', '.join(SENSITIVE | MORE)}, with commas between them.")

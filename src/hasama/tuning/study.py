@@ -1,8 +1,8 @@
 """A sweep's memory: an Optuna study in a database that any number of processes share.
 
 A trial belongs to the process that took it as long as that process sends
-heartbeats; when they stop, another process takes the trial up in the same run folder. Whoever takes a trial holds
-the sweep's lock, so that no two processes are given the last one.
+heartbeats; when they stop, another process takes the trial up in the same run folder. A process that takes a
+trial holds the sweep's lock, so that no two processes get the same one.
 """
 
 from collections import Counter
@@ -107,7 +107,7 @@ def open_memory(
 
 
 def agree(memory: Memory, terms: dict[str, Any], first: Mapping[str, Value]) -> None:
-    """Write down what the sweep is about, or hold this process against what was written down.
+    """Write down what the sweep is about, or compare it with what was written down.
 
     Args:
         memory: of the sweep.
@@ -228,7 +228,7 @@ def conclude(memory: Memory, trial: "Trial", figure: float | None, reason: str =
 
 
 def mine(memory: Memory, trial: "Trial") -> bool:
-    """Whether nobody has taken this trial over, as happens to one that was silent too long (a laptop asleep)."""
+    """Whether nobody has taken this trial over, as happens to one that was silent too long (a sleeping laptop)."""
     states = {t.number: t.state.name for t in memory.study.get_trials(deepcopy=False)}
     return states[trial.number] == "RUNNING"
 

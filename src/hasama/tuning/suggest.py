@@ -47,7 +47,7 @@ class Suggestion(NamedTuple):
         preset: its name.
         recipe: with the length that fits the hours.
         reasons: one for each choice.
-        warnings: what the pictures or the hours lack.
+        warnings: problems with the pictures or the hours.
     """
 
     preset: str
@@ -128,7 +128,7 @@ def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
     Args:
         form: from `choose_form`.
         pictures: in that form.
-        looks: of them.
+        looks: what they look like, from `look_at`.
     """
     report = pictures.report
     count = report.crops or report.used - report.copies
@@ -185,7 +185,7 @@ def _colour(report: Report, looks: Looks) -> tuple[str, str] | None:
 
 
 def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
-    """What the pictures lack."""
+    """Problems with the pictures."""
     found = []
     if count < HOPELESS:
         found.append(

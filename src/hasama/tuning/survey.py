@@ -29,7 +29,7 @@ Thumbs = Float[Tensor, "n c 8 8"]
 
 
 class Headers(NamedTuple):
-    """What the files say of themselves, of a sample of them.
+    """Facts from the headers of a sample of the files.
 
     Attributes:
         files: in the source, of kinds that can be pictures.
@@ -75,7 +75,7 @@ class Looks(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What there is to compute with; memory in bytes, None where it cannot be told. `load`: how many want a core."""
+    """The machine; memory in bytes, None if the system does not say. `load`: how many processes want a core."""
 
     device: str
     name: str
@@ -112,11 +112,11 @@ def _kind(entry: Entry) -> str:
 
 
 def _size(entry: Entry) -> tuple[int, int] | None:
-    """(width, height) as the picture is seen; None for what is no picture."""
+    """(width, height) of a picture after its orientation is applied; None for what is no picture."""
     try:
         picture = entry.peek()
         turned = "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-    except Exception:  # as for all broken files; the scan tells of them
+    except Exception:  # as for all broken files; the scan reports them
         return None
     width, height = picture.size
     return (height, width) if turned else (width, height)

@@ -1,9 +1,9 @@
-"""Search for a better recipe: many short runs that differ in the sensitive parameters, judged by their pictures.
+"""Search for a better recipe: many short runs that differ in the sensitive parameters, compared by a score.
 
 `sweep` is a generator of `Event`s. Each trial is an ordinary run folder, trained from rung to rung; at every rung the
-averaged generator's pictures are judged, and a trial ends early that is worse than the median of the others there,
-whose run the doctor finds in serious trouble, or that breaks down. What a trial knows stands in its run folder and in
-the study (`study.py`), so that it can be taken up by any process, and then is the run that was never interrupted.
+EMA generator's pictures get a score, and a trial ends early if its score is worse than the median of the others at
+that rung, if the doctor has a serious finding, or if it breaks down. The state of a trial is its run folder and its
+entry in the study (`study.py`), so that any process can take it up; it then is the run that was never interrupted.
 """
 
 import time
@@ -39,13 +39,13 @@ from hasama.tuning.study import (  # fmt: skip
     take,
 )
 from hasama.tuning.sweep_chart import plot_sweep
-from hasama.tuning.sweep_score import Judge, generator_at_checkpoint
+from hasama.tuning.sweep_score import Score, generator_at_checkpoint
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 RUNGS = (0.125, 0.25, 0.5, 1.0)
-"""Shares of a trial's length at which it is judged: Jamieson & Talwalkar 2016 double likewise."""
+"""Shares of a trial's length at which it gets a score: Jamieson & Talwalkar 2016 double likewise."""
 POLL_SECONDS = 1.0
 BROKE_DOWN = "Training broke down"  # how `fit` begins to say that a loss is no longer a number
 
@@ -80,14 +80,14 @@ class Event(NamedTuple):
     """What has just happened.
 
     Attributes:
-        kind: 'begun', 'step' (of training), 'judged', 'complete', 'pruned', 'interrupted', 'lost' (another process
+        kind: 'begun', 'step' (of training), 'scored', 'complete', 'pruned', 'interrupted', 'lost' (another process
             has taken the trial over), 'waiting' (for the last trials of other processes) or, always the last, 'over'.
         outcome: the trial as it stands.
         step: the record, for 'step'.
         found: all trials of all processes, for 'over'.
     """
 
-    kind: Literal["begun", "step", "judged", "complete", "pruned", "interrupted", "lost", "waiting", "over"]
+    kind: Literal["begun", "step", "scored", "complete", "pruned", "interrupted", "lost", "waiting", "over"]
     outcome: Outcome | None = None
     step: Record | None = None
     found: tuple[Outcome, ...] = ()
@@ -98,14 +98,14 @@ class PrunedError(Exception):
 
 
 def sweep(
-    plan: Sweep, pictures: Pictures, judge: Judge, device: str = "auto", stop: Callable[[], bool] = never
+    plan: Sweep, pictures: Pictures, score: Score, device: str = "auto", stop: Callable[[], bool] = never
 ) -> Iterator[Event]:
     """Take trials until the sweep has all of them. Any number of processes may do so at once.
 
     Args:
         plan: what to do.
         pictures: those of the plan's source and recipe.
-        judge: the figure to minimise; see `by_kid`.
+        score: the figure to minimise, of a generator; see `by_kid`.
         device: 'auto', 'cpu', 'cuda', ...
         stop: asked after every step; True saves and gives the trial back.
 
@@ -129,7 +129,7 @@ def sweep(
                 yield Event("waiting")
                 time.sleep(POLL_SECONDS)
                 continue
-            yield from attempt(plan, memory, trial, judge, place, stop)
+            yield from attempt(plan, memory, trial, score, place, stop)
             keep_results(plan, memory)
     except failure as error:
         raise HasamaError(
@@ -156,9 +156,9 @@ def _flat(value: Any) -> Any:
 
 
 def attempt(
-    plan: Sweep, memory: Memory, trial: "Trial", judge: Judge, device: torch.device, stop: Callable[[], bool]
+    plan: Sweep, memory: Memory, trial: "Trial", score: Score, device: torch.device, stop: Callable[[], bool]
 ) -> Iterator[Event]:
-    """Train and judge one trial, and write down how it ended."""
+    """Train one trial and compute its scores, and write down how it ended."""
     number = folder_number(trial)
     run = Run(plan.out / f"trial-{number:04d}")
 
@@ -170,7 +170,7 @@ def attempt(
     reason, figure = "", None
     with beating(memory.study, trial, plan.patience):
         try:
-            figure = yield from climb(plan, trial, run, judge, device, stop, stands)
+            figure = yield from climb(plan, trial, run, score, device, stop, stands)
         except PrunedError as error:
             reason = str(error)
         except BaseException:
@@ -188,9 +188,9 @@ def attempt(
 
 
 def climb(
-    plan: Sweep, trial: "Trial", run: Run, judge: Judge, device: torch.device, stop: Callable[[], bool], stands: Any
+    plan: Sweep, trial: "Trial", run: Run, score: Score, device: torch.device, stop: Callable[[], bool], stands: Any
 ) -> Generator[Event, None, float | None]:
-    """Train from rung to rung, and judge at each; the last figure, or None if someone asked to stop.
+    """Train from rung to rung, with a score at each; the last score, or None if someone asked to stop.
 
     Raises:
         PrunedError: the trial is not worth going on with.
@@ -211,14 +211,14 @@ def climb(
         if rung in known:
             figure = known[rung]
             continue
-        figure = judge(generator_at_checkpoint(opening.run, opening.recipe, opening.pictures(), device))
+        figure = score(generator_at_checkpoint(opening.run, opening.recipe, opening.pictures(), device))
         if not np.isfinite(figure):
             raise PrunedError("its pictures are no longer numbers")
         try:
             trial.report(figure, rung)
         except optuna.exceptions.UpdateFinishedTrialError:
             return figure  # another process has taken it over, which `conclude` finds
-        yield stands("judged")
+        yield stands("scored")
         if share < 1 and trial.should_prune():
             raise PrunedError(f"worse than the median at {share * opening.recipe.kimg:g} kimg")
     return figure
@@ -247,7 +247,7 @@ def drawn(plan: Sweep, trial: "Trial") -> Recipe:
 
 
 def train_to(opening: Opening, goal: float, device: str, stop: Callable[[], bool]) -> Iterator[Event]:
-    """Train up to so many images, and save. Every part is a session of its own: a resumed run is the same run.
+    """Train up to so many images, and save. Every part is a session of its own, for a resumed run is the same run.
 
     Raises:
         PrunedError: the doctor found something serious, the run broke down, or it needs more memory than there is.
@@ -274,7 +274,7 @@ def train_to(opening: Opening, goal: float, device: str, stop: Callable[[], bool
 
 
 def diagnose(run: Run) -> None:
-    """Ask the doctor.
+    """End the trial if the doctor has a serious finding.
 
     Raises:
         PrunedError: something serious was found.

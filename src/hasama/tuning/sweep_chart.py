@@ -1,4 +1,4 @@
-"""The plot that a sweep keeps up to date: how the figure improved, and how it hangs on each parameter."""
+"""The plot that a sweep keeps up to date: how the score improved, and how it depends on each parameter."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "the doctor": {"marker": "^", "color": "tab:red"},
     "broke down": {"marker": "s", "color": "tab:orange"},
 }
-"""How a trial is drawn, by how it ended: 'complete', or how the reason for pruning begins. Others are as broken."""
+"""How a trial is drawn, by how it ended: 'complete', or how the reason for pruning begins; others count as broken."""
 
 
 def plot_sweep(
@@ -30,13 +30,13 @@ def plot_sweep(
         found: all trials.
         space: what was varied.
         kimg: a trial's length.
-        rungs: shares of it at which trials are judged.
+        rungs: shares of it at which trials get a score.
         path: a PNG, written atomically.
     """
     ended = [one for one in found if one.state in ("complete", "pruned")]
     if not ended:
         return
-    from matplotlib.figure import Figure  # as in `plot.py`
+    from matplotlib.figure import Figure  # as in `hasama.runs.plot`
 
     rows = 1 + math.ceil(len(space) / COLUMNS)
     figure = Figure(figsize=(4.2 * COLUMNS, 3.2 * rows), layout="constrained")
@@ -58,7 +58,7 @@ def look(one: Outcome) -> str:
 
 
 def _top(ended: Sequence[Outcome]) -> float:
-    """Where those are drawn that ended before they had a figure."""
+    """The height at which trials without a score are drawn."""
     figures = [one.figure for one in ended if one.figure is not None]
     return 1000 * max(figures, default=0.001) * 1.1
 
@@ -90,7 +90,7 @@ def _history(axes: Any, ended: Sequence[Outcome], top: float) -> None:
 
 
 def _rungs(axes: Any, ended: Sequence[Outcome], kimg: Sequence[float]) -> None:
-    """Every trial's way."""
+    """Every trial's score at each rung."""
     for one in ended:
         points = [(kimg[rung - 1], 1000 * figure) for rung, figure in one.figures.items()]
         if points:

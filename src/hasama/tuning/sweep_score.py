@@ -1,4 +1,4 @@
-"""How good a run's generator is, in one figure."""
+"""The score of a trial: how good its generator is, in one figure."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.setup import new_game
 
-Judge = Callable[[TrainedGenerator], float]
+Score = Callable[[TrainedGenerator], float]
 """The figure that a sweep minimises, of a generator."""
 
 REALS_MOST = 1000
@@ -29,39 +29,39 @@ AT_ONCE = 64
 
 
 def generator_at_checkpoint(run: Run, recipe: Recipe, pictures: Pictures, device: torch.device) -> TrainedGenerator:
-    """The averaged generator as the run's checkpoint has it: the generator's file may be a step behind."""
+    """The EMA generator from the run's checkpoint, for the generator's file may be a step behind."""
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     run.load_game(game)
     return TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
 
 
-def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> Judge:
-    """KID in VGG19 features (`extractors.EXTRACTOR`), of `fakes` pictures that come from the same latents each time.
+def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> Score:
+    """KID in VGG19 features (`hasama.perception.extractors.EXTRACTOR`) of pictures from the same latents each time.
 
     The features of the reals, at most `REALS_MOST`, are computed once, and kept in `out` for all processes.
 
     Raises:
-        HasamaError: there are too few pictures to judge by.
+        HasamaError: there are too few pictures.
     """
     if len(pictures) < PICTURES_LEAST:
         raise HasamaError(
-            f"A sweep judges by how the generated pictures are distributed, for which {len(pictures)} pictures are "
-            f"too few: it needs {PICTURES_LEAST} at least, and some hundreds to mean much."
+            f"A sweep compares the distributions of real and generated pictures, for which {len(pictures)} pictures "
+            f"are too few: it needs {PICTURES_LEAST} at least, and some hundreds for a useful score."
         )
     network = vgg19(pick_device(device))
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(0)))
     chosen = rng.permutation(len(pictures))[:REALS_MOST]
     real = _features_of_reals(pictures, np.sort(chosen), out, network)
 
-    def judge(generator: TrainedGenerator) -> float:
+    def score(generator: TrainedGenerator) -> float:
         latents = draw_latents(0, fakes, generator.latent_size)
         labels = None
         if generator.classes and pictures.labels is not None:  # the classes as frequent as among the reals
             labels = torch.from_numpy(pictures.labels[np.resize(chosen, fakes)])
         return kid(real, torch.cat(list(extract_features(network, generate(generator, latents, labels)))))[0]
 
-    return judge
+    return score
 
 
 def _features_of_reals(pictures: Pictures, chosen: np.ndarray, out: Path, network: Extractor) -> torch.Tensor:

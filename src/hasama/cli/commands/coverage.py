@@ -1,4 +1,4 @@
-"""hasama coverage: whether a recipe's generator makes everything that its data holds."""
+"""hasama coverage: how many modes of known data a recipe's generator covers."""
 
 import shutil
 import time
@@ -38,9 +38,10 @@ def coverage(
 ) -> int:
     """Count the modes that a recipe's generator covers, on data whose modes are known.
 
-    ring: 8 Gaussians; grid: 25; of points the recipe's rules count, not its networks. stacked-mnist: 1,000 modes,
-    three digits one over the other, with the recipe's own networks. The first row is the floor: what as many real
-    samples cover. Ctrl-C ends it and shows the seeds that are done; with --out the same command goes on from there.
+    ring: 8 Gaussians; grid: 25 Gaussians; both use the recipe's rules, but not its networks. stacked-mnist: 1,000
+    modes, three digits as red, green and blue, with the recipe's own networks. The first row is the floor: what as
+    many real samples cover. Ctrl-C stops and shows the seeds that are done; with --out the same command goes on from
+    there.
 
     Parameters
     ----------
@@ -58,9 +59,9 @@ def coverage(
     device
         auto, cpu, cuda, ...
     threads
-        CPU threads. Points need but one.
+        CPU threads. ring and grid need only one.
     out
-        A folder for coverage.json and a picture of the first seed's sample; the game, too, is saved in it.
+        A folder for coverage.json and a picture of the first seed's sample; checkpoints are saved in it, too.
     json
         Print the figures as JSON, and nothing else.
     """
@@ -90,7 +91,7 @@ def coverage(
 
 
 class _Asked(NamedTuple):
-    """What decides the figures, beside the seed; and whether nothing but JSON is wanted."""
+    """The settings that decide the figures, beside the seed; and whether only JSON is printed."""
 
     what: str
     recipe: str
@@ -100,7 +101,7 @@ class _Asked(NamedTuple):
 
 
 class _Ended(NamedTuple):
-    """A run that is over: its seed, how long it took, what came of it; its sample, unless it was done before."""
+    """A run that has ended: its seed, how long it took, its coverage; its sample, unless it was done before."""
 
     seed: int
     seconds: float
@@ -124,7 +125,7 @@ def _all(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any) -> int:
 
 
 def _all_kept(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any, out: Path) -> int:
-    """All seeds that are not yet in a folder; Ctrl-C saves the game that is played."""
+    """All seeds that are not yet in a folder; Ctrl-C saves the one that is training."""
     from hasama.cli.terminal import say
     from hasama.runs.folder import Run
 

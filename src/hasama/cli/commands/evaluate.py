@@ -24,9 +24,9 @@ def evaluate(
     device: str = "auto",
     json: bool = False,
 ) -> int:
-    """Judge a generator by FID, KID, precision, recall, density and coverage, with 95 % intervals.
+    """Evaluate a generator by FID, KID, precision, recall, density and coverage, with 95 % intervals.
 
-    The column "real" is the floor: one half of the real pictures judged against the other. A run's result is written
+    The column "real" is the floor: one half of the real pictures compared with the other. A run's result is written
     to its metrics.json, too, and export and push show it in the model card.
 
     Parameters
@@ -37,12 +37,13 @@ def evaluate(
         Real pictures to compare with: a folder, a zip, an .npz, or a built-in name. Default: those that the run was
         trained on.
     features
-        The network that sees the pictures: vgg19 (offline), inception (FID's own weights, downloaded the first time:
-        91 MiB), or a file of InceptionV3's weights, .pth or .safetensors. Their figures cannot be compared.
+        The network that extracts the features: vgg19 (offline), inception (FID's own weights, downloaded the first
+        time: 91 MiB), or a file of InceptionV3's weights, .pth or .safetensors. Figures of different networks cannot
+        be compared.
     count
         Generated pictures. Default: as many as there are real ones, at most 5000.
     seed
-        The same seed judges the same pictures.
+        The same seed evaluates the same generated pictures.
     device
         auto, cpu, cuda, ...
     json
@@ -93,14 +94,14 @@ def _table(result: "Evaluation") -> "Table":
 
 
 def _notes(result: "Evaluation") -> Iterator[str]:
-    """What the figures must not be taken for."""
+    """Notes on what the figures do not mean."""
     from hasama.perception.extractors import INCEPTION_EXTRACTOR
 
     fewer = min(result.real, result.generated)
     if fewer <= result.width:
         yield (
-            f"FID says little here: it wants more pictures ({fewer}) than the network has features ({result.width}). "
-            "KID does not mind."
+            f"FID means little here: it needs more pictures ({fewer}) than the network has features "
+            f"({result.width}). KID does not."
         )
     if result.extractor != INCEPTION_EXTRACTOR:
         yield f"Comparable only with other figures of {result.extractor}, not with published ones (Inception's)."

@@ -1,4 +1,4 @@
-"""hasama mix, directions: what lies in the latent space."""
+"""hasama mix, directions: explore the latent space."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,9 @@ def mix(
     out: Path | None = None,
     device: str = "auto",
 ) -> int:
-    """A table of crossed pictures: each is its row's, with some of its styles from its column's.
+    """Style mixing: a table of pictures, each with the styles of its row, but some from its column.
 
-    Generators without styles paint what lies midway between the two.
+    A generator without styles makes the picture midway between the two latents.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def mix(
     columns
         Seeds of the pictures in the first row.
     layers
-        Which styles come from the column's picture: coarse (shape), middle, fine (colours), or numbers such as 0-3.
+        Which styles come from the column: coarse (shape), middle, fine (colours), or numbers such as 0-3.
         Default: coarse.
     truncation
         Less than 1: more typical pictures, but less various. 0 to 2.
@@ -79,7 +79,7 @@ def _table(
     truncation: float,
     label: str | None,
 ) -> tuple["Pixels", str]:
-    """The empty corner, the columns' pictures, then for each row its picture and its cells; and what those are."""
+    """The pictures of the table, row by row, beginning with the empty corner; and a sentence that explains them."""
     import numpy as np
 
     from hasama.generators.sampling import (
@@ -100,7 +100,7 @@ def _table(
         )
         return truncate(found, mean_w(generator), truncation)
 
-    def painted(w: Any, seeds: list[int]) -> Any:
+    def generated(w: Any, seeds: list[int]) -> Any:
         return np.concatenate(list(generate_from_w(generator, w, labels_of_seeds(generator, seeds, label))))
 
     (row_seeds, column_seeds), (rows, columns) = seeds, map(w, seeds)
@@ -111,10 +111,10 @@ def _table(
     else:
         cells = midway(rows, columns)
         told = "this generator has no styles, so each cell lies midway between its row's latent and its column's."
-    inside = painted(cells, [seed for seed in row_seeds for _ in column_seeds])
+    inside = generated(cells, [seed for seed in row_seeds for _ in column_seeds])
     inside = inside.reshape(len(row_seeds), len(column_seeds), *inside.shape[1:])
-    body = np.concatenate([painted(rows, row_seeds)[:, None], inside], 1)
-    head = painted(columns, column_seeds)
+    body = np.concatenate([generated(rows, row_seeds)[:, None], inside], 1)
+    head = generated(columns, column_seeds)
     head = np.concatenate([np.zeros_like(head[:1]), head])
     return np.concatenate([head[None], body]).reshape(-1, *head.shape[1:]), told
 
@@ -154,7 +154,7 @@ def directions(
     out: Path | None = None,
     device: str = "auto",
 ) -> int:
-    """Find the directions in which pictures differ most, and show where they lead.
+    """Find the directions in the latent space along which pictures differ most, and show them.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def directions(
     count
         How many directions.
     samples
-        Pictures from which each is followed.
+        How many pictures are moved along each direction.
     reach
         How far to either side, in standard deviations.
     seed

@@ -30,7 +30,7 @@ def project(
     device: str = "auto",
     threads: int | None = None,
 ) -> int:
-    """Find what the generator would have to be given to paint a real picture.
+    """Find the latent from which the generator makes a given real picture.
 
     Ctrl-C keeps the best so far.
 
@@ -43,16 +43,17 @@ def project(
     steps
         Steps of the search.
     space
-        Of style-based generators w (one style for all layers) or w+ (a style for each: nearer to the picture, but
-        further from what the generator has learnt); or z, the latents. Default: w where there is one.
+        Where to search: w (one style for all layers) or w+ (a style for each layer: nearer to the picture, but
+        further from what the generator has learnt), both for style-based generators only; or z, the latents. Default:
+        w, or z where there is no w.
     fit
-        How the picture is made to fit the generator's: crop, pad or stretch.
+        How the picture is brought to the generator's size: crop, pad or stretch.
     label
         The class. Without it the nearest is taken.
     seed
         Of the random pictures that the search starts from.
     out
-        The picture, its projection and the difference side by side; the w are written beside it.
+        The picture, its projection and the difference side by side; w is written beside it.
         Default: PHOTO-projected.png in the run's folder.
     device
         auto, cpu, cuda, ...
@@ -77,22 +78,22 @@ def project(
     wanted = _wanted(photo, generator, fit)
     first: list[ProjectionStep] = []
     with asked_to_stop() as asked:
-        steps_made = watch_projecting(projecting(generator, wanted, steps, space, label, seed))
-        best = best_of(_noting_first(steps_made, first), asked)
+        records = watch_projecting(projecting(generator, wanted, steps, space, label, seed))
+        best = best_of(_noting_first(records, first), asked)
         interrupted = asked()
     _keep(generator, wanted, first[0], best, space, out)
     return INTERRUPTED if interrupted else 0
 
 
-def _noting_first(steps_made: Any, first: list["ProjectionStep"]) -> Any:
-    for step_made in steps_made:
+def _noting_first(steps: Any, first: list["ProjectionStep"]) -> Any:
+    for step in steps:
         if not first:
-            first.append(step_made)
-        yield step_made
+            first.append(step)
+        yield step
 
 
 def _wanted(photo: Path, generator: "TrainedGenerator", fit: str) -> "Images":
-    """The photo as the generator would have painted it."""
+    """The photo in the form of the generator's pictures."""
     import numpy as np
 
     from hasama.cli.terminal import say
@@ -118,7 +119,7 @@ def _keep(
     space: str,
     out: Path,
 ) -> None:
-    """Write the three pictures and the w; say how near they are."""
+    """Write the three pictures and w; say how near they are."""
     import math
 
     import numpy as np

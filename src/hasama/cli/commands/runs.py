@@ -1,4 +1,4 @@
-"""hasama images, runs, stop, doctor, recipes: what there is, and how it is."""
+"""hasama images, runs, stop, doctor, recipes: list and inspect what there is."""
 
 import json as as_json
 from pathlib import Path

@@ -83,8 +83,8 @@ def sample(
         save_picture(grid(generate_all(generator, latents, labels, truncation), columns), out)
         say(f"{len(latents)} pictures in {out}")
         return 0
-    painted = chain.from_iterable(generate(generator, latents, labels, truncation))
-    for name, one in zip(names, painted, strict=True):
+    generated = chain.from_iterable(generate(generator, latents, labels, truncation))
+    for name, one in zip(names, generated, strict=True):
         save_picture(to_picture(one), out / f"{name}.png")
     say(f"{len(latents)} pictures in the folder {out}")
     return 0
@@ -110,7 +110,7 @@ def interpolate(
     truncation: float = 1.0,
     device: str = "auto",
 ) -> int:
-    """A film of a walk through the space of pictures.
+    """A film that interpolates between random latents.
 
     Parameters
     ----------
@@ -119,11 +119,11 @@ def interpolate(
     out
         A film: .mp4 (needs the extra `video`), .gif or .webp. Default: walk.mp4 (or .gif) in the run's folder.
     seed
-        The first of the walks' seeds.
+        Seed of the first interpolation; the others have the next ones.
     count
-        Walks side by side.
+        Interpolations side by side.
     stops
-        Random pictures that each walk passes through before it comes back to its beginning.
+        Random latents that each one passes through before it comes back to the first.
     seconds
         Length of the film.
     fps
@@ -157,11 +157,11 @@ def interpolate(
     from hasama.pictures.images import grid
 
     frames = max(2, round(seconds * fps))
-    walks = torch.stack([interpolate(seed + n, stops, frames, generator.latent_size) for n in range(count)], 1)
+    paths = torch.stack([interpolate(seed + n, stops, frames, generator.latent_size) for n in range(count)], 1)
     labels = labels_for(generator, count, label)
 
-    # walks: [frames, count, Z]
-    film = (grid(generate_all(generator, latents, labels, truncation), smallest=128) for latents in walks)
+    # paths: [frames, count, Z]
+    film = (grid(generate_all(generator, latents, labels, truncation), smallest=128) for latents in paths)
     save_film(film, out, fps)
     say(f"{frames} frames in {out}")
     return 0

@@ -19,7 +19,7 @@ def export(
     out: Path | None = None,
     license: str = "other",
 ) -> int:
-    """Write a trained generator as others can use it. Without --onnx and --safetensors: both.
+    """Write a trained generator in formats that others can use. Without --onnx and --safetensors: both.
 
     Parameters
     ----------

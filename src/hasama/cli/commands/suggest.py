@@ -82,7 +82,7 @@ def suggest(
 def _propose(
     source: str, form: Recipe, reasons: "list[Reason]", pictures: "Pictures", machine: "Machine", hours: float
 ) -> dict[str, Any]:
-    """All that is told, as JSON can hold it."""
+    """The whole suggestion, as JSON can hold it."""
     import torch
 
     from hasama.runs.pace import measure
@@ -114,7 +114,7 @@ def _propose(
 
 
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
-    """A recipe, its command, and what it takes."""
+    """A recipe, its command, and its cost in time and memory."""
     return {
         "command": train_command(source, recipe, preset, free_run_place(source, preset)),
         "preset": preset,

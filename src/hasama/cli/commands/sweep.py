@@ -63,14 +63,14 @@ def sweep(
     out
         The folder for the runs, sweep.png and best.json. Default: runs/sweep-SOURCE-RECIPE.
     storage
-        Where the processes meet: a file for SQLite, or the URL of a database such as postgresql://user@host/base.
+        The database that the processes share: a file for SQLite, or the URL of a database such as postgresql://user@host/base.
         Default: sweep.db in the folder.
     name
         The sweep's name in the database. Default: the folder's.
     search
-        What to vary, such as generator_lr,gamma. Default: all that decides most with this recipe.
+        What to vary, such as generator_lr,gamma. Default: the fields that matter most with this recipe.
     fakes
-        Pictures that each figure (KID in VGG19 features) is of.
+        Generated pictures for each score (KID in VGG19 features).
     patience
         Seconds of silence after which a process counts as dead.
     device
@@ -123,8 +123,8 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     say(pictures.report.text())
     say(_told(plan, preset))
     with asked_to_stop() as stop:
-        judge = by_kid(pictures, fakes, plan.out, device)
-        events = deque(_watch(sweep(plan, pictures, judge, device, stop), plan), maxlen=1)
+        score = by_kid(pictures, fakes, plan.out, device)
+        events = deque(_watch(sweep(plan, pictures, score, device, stop), plan), maxlen=1)
         interrupted = stop()
     found = events[0].found
     best = ranked(found)
@@ -188,7 +188,7 @@ def _line(kind: str, one: "Outcome", kimg: float) -> str:
         return f"trial {one.number}{again}: {_parameters(one)}"
     figure = "-" if one.figure is None else f"{1000 * one.figure:,.1f}"
     words = {
-        "judged": f"KID x 1000 = {figure} at {RUNGS[max(one.figures, default=1) - 1] * kimg:g} kimg",
+        "scored": f"KID x 1000 = {figure} at {RUNGS[max(one.figures, default=1) - 1] * kimg:g} kimg",
         "complete": f"complete, KID x 1000 = {figure}",
         "pruned": f"pruned: {one.reason}",
         "interrupted": "saved, to be taken up again",

@@ -1,16 +1,16 @@
 """A GAN for few pictures and little time, after FastGAN (Liu et al. 2021).
 
 Skip-layer excitation: small maps of the generator, early in its depth, decide how much each channel of much larger
-ones counts, which shortens the way of the gradient (section 3.1). The discriminator must also be able to draw the
-reals again from its own small maps, so that it learns what is in a picture instead of learning the few pictures by
-heart (section 3.2). It is meant for DiffAugment: the recipe `fast`.
+ones counts, which gives the gradient a shorter way (section 3.1). The discriminator also reconstructs the reals from
+its own small maps, so that it learns what is in a picture instead of learning the few pictures by heart (section
+3.2). It is meant for DiffAugment: the recipe `fast`.
 
 Departures: gated linear units follow batch normalisation as in the paper, but maps are convolved before they are
 doubled, by linear interpolation, which leaves no grain; the discriminator has no normalisation but begins
 with weights that keep the variance of the maps, for the relativistic objective with R1 and R2 (Huang et al. 2024),
-where the paper has hinge loss, spectral and batch normalisation (with spectral normalisation alone its opinion of
-fakes and reals was the same after hundreds of steps); it gives one logit for each picture; what it draws is the whole
-picture at half its size, and is compared by the mean absolute difference, for the paper's perceptual distance needs
+where the paper has hinge loss, spectral and batch normalisation (with spectral normalisation alone its logits of
+fakes and reals were the same after hundreds of steps); it gives one logit for each picture; it reconstructs the whole
+picture at half its size, which is compared by the mean absolute difference, for the paper's perceptual distance needs
 another network.
 """
 

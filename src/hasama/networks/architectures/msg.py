@@ -1,6 +1,6 @@
 """MSG-GAN: multi-scale gradients (Karnewar and Wang 2020).
 
-The generator paints a picture at every size, and the discriminator sees all of them, each where its own maps have
+The generator makes a picture at every size, and the discriminator takes all of them, each where its own maps have
 that size: so gradients reach every layer at once, and nothing needs to grow. Reals are shown as a pyramid. The
 layers are those of progressive growing, as in the paper's MSG-ProGAN; the pictures are joined to the maps by
 concatenation (section 3, "phi simple").

@@ -1,14 +1,14 @@
-"""Two small networks that play over points in the plane, for the protocols of `hasama.metrics.modes`.
+"""Two small networks for points in the plane, for the protocols of `hasama.metrics.modes`.
 
-A point is a "picture" of two channels and one pixel, [N, 2, 1, 1], so that the game is the one that pictures play.
+A point is a "picture" of two channels and one pixel, [N, 2, 1, 1], so that they are trained like pictures.
 
 The protocol's networks (Lin et al. 2018, section 4.1, and the authors' code) are a generator of four layers of 400
-ReLUs with BatchNorm, from two normal numbers, and a discriminator of three layers of 200 maxout units of five
-pieces; they play 400,000 steps. The latent and the discriminator's depth here are theirs. Departures, all for the
+ReLUs with BatchNorm, from two normal numbers, and a discriminator of three layers of 200 maxout units of five pieces;
+they are trained for 400,000 steps. The latent and the discriminator's depth here are theirs. Departures, all for the
 time of one CPU core, in which there are a twentieth as many steps, or fewer:
 
 - layers of 128 units, and no normalisation;
-- the generator's five layers are of steep hyperbolic tangents, whose plateaus are what narrow modes are made of: of
+- the generator's five layers are of steep hyperbolic tangents, whose plateaus give narrow modes: of
   the grid's points two thirds were of high quality after 9,400 steps of 32, with leaky ReLUs a quarter (three layers
   each, one seed);
 - the generator's weights move at twice the recipe's rate (as StyleGAN's mapping moves at a hundredth of it: Karras et

@@ -68,7 +68,7 @@ class Progressive:
 
 
 class Growth(nn.Module):
-    """How far a network has grown: a function of the images seen, which the averaged generator and files keep."""
+    """How far a network has grown: a function of the images seen, which the EMA generator and files keep."""
 
     images_seen: Tensor
 
@@ -206,11 +206,11 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
         level, share = self.growth.position()
-        maps = self._seen(images, level)
+        maps = self._from_rgb(images, level)
         for now in range(level, 0, -1):
             maps = self._stage(now)["down"](maps)
             if now == level and share < 1:
-                maps = torch.lerp(self._seen(F.avg_pool2d(images, 2), level - 1), maps, share)
+                maps = torch.lerp(self._from_rgb(F.avg_pool2d(images, 2), level - 1), maps, share)
         return self.head(maps, labels)
 
     def _stage(self, level: int) -> nn.ModuleDict:
@@ -218,12 +218,12 @@ class Discriminator(nn.Module):
         assert isinstance(stage, nn.ModuleDict)
         return stage
 
-    def _seen(self, images: Maps, level: int) -> Maps:
+    def _from_rgb(self, images: Maps, level: int) -> Maps:
         return F.leaky_relu(self._stage(level)["from_rgb"](images), 0.2)
 
 
 class Head(nn.Module):
-    """The smallest maps [N, C, h, w] -> logits, knowing how much the pictures of the batch differ."""
+    """The smallest maps [N, C, h, w] -> logits, with the deviation in the batch as one more channel."""
 
     def __init__(self, width: int, smallest: tuple[int, int], classes: int) -> None:
         super().__init__()

@@ -1,14 +1,14 @@
 """StyleGAN2 (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN") in plain torch.
 
 A mapping network turns latents z into styles w; each convolution of the generator is modulated by a style; noise
-gives the details that mean nothing; pictures are the sum of what every size paints (skip generator); the
+gives random details; pictures are the sum of the colours that every size adds (skip generator); the
 discriminator is residual. Style mixing and the truncation of w are of Karras et al. 2019 (StyleGAN).
 
 Instead of a kernel of its own for each picture (convolutions with groups = batch), the maps are scaled before and
 after a convolution that all pictures share, which is the same (section 2.2, "grouped convolutions" of the appendix)
 and many times faster on a CPU; the low-pass filter is a depthwise convolution.
 
-Departures: the classes' embedding is appended to the latent before it is normalised, and the discriminator knows of
+Departures: the classes' embedding is appended to the latent before it is normalised, and the discriminator gets
 them by projection (Miyato and Koyama 2018), as elsewhere in this package.
 """
 
@@ -106,7 +106,7 @@ class Modulated(nn.Module):
         size: of the kernel, 1 or 3.
         style_size: W.
         doubles: transposed with stride 2, then low-pass filtered.
-        demodulates: whether the outputs are brought back to unit variance (not where colours are painted).
+        demodulates: whether the outputs are brought back to unit variance (not where colours are made).
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class StyledLayer(nn.Module):
         self.conv = Modulated(before, after, 3, style_size, doubles)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(after))
-        self.register_buffer("noise", torch.randn(1, 1, *size))  # for pictures that people look at: always the same
+        self.register_buffer("noise", torch.randn(1, 1, *size))  # in evaluation mode: always the same
 
     def forward(self, maps: Maps, style: Latents) -> Maps:
         maps = self.conv(maps, style)
@@ -175,8 +175,8 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, maps: Maps, style: Latents, picture: Maps | None) -> Maps:
-        painted = self.conv(maps, style).float() + self.bias[:, None, None]
-        return painted if picture is None else doubled(picture) + painted
+        colours = self.conv(maps, style).float() + self.bias[:, None, None]
+        return colours if picture is None else doubled(picture) + colours
 
 
 class Generator(nn.Module):

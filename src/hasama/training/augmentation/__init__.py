@@ -1,4 +1,4 @@
-"""Random transforms of everything that the discriminator sees: DiffAugment and adaptive augmentation (ADA).
+"""Random transforms of all images that go into the discriminator: DiffAugment and adaptive augmentation (ADA).
 
 Its face: `augment.augmented`.
 """

@@ -1,8 +1,8 @@
-"""Augmentation of everything that the discriminator sees: DiffAugment and adaptive augmentation (ADA).
+"""Augmentation of all images that go into the discriminator: DiffAugment and adaptive augmentation (ADA).
 
-With few pictures a discriminator learns them by heart. Seeing them shifted, recoloured and cut, it cannot; and as
-the fakes pass through the same transforms, the generator need not learn these. Zhao et al. 2020, section 3.2, eq. 4
-and 5; Karras et al. 2020 ('Training generative adversarial networks with limited data'), section 2.1.
+With few pictures a discriminator learns them by heart. It cannot if they are shifted, recoloured and cut; and as the
+fakes go through the same transforms, the generator does not learn the transforms. Zhao et al. 2020, section 3.2, eq.
+4 and 5; Karras et al. 2020 ('Training generative adversarial networks with limited data'), section 2.1.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,9 @@ class Augment(NamedTuple):
 
 
 class Augmented(nn.Module):
-    """A discriminator that sees everything, reals and fakes, through random transforms; in evaluation too.
+    """A discriminator with random transforms in front of it, for reals and fakes, in evaluation too.
 
-    Penalties differentiate by the pictures before the transforms.
+    Penalties differentiate with respect to the pictures before the transforms.
     """
 
     probability: Tensor
@@ -55,7 +55,7 @@ class Augmented(nn.Module):
     def forward(self, views: Views, labels: Labels | None = None) -> Tensor:
         """Logits of pictures, or of pyramids; one draw of transforms for all levels."""
         top = largest(views)
-        with torch.autocast(top.device.type, enabled=False):  # places need more than bfloat16's 8 bits
+        with torch.autocast(top.device.type, enabled=False):  # positions need more than bfloat16's 8 bits
             drawn = self.augment.draw(top, self.probability)
             views = each(lambda level: self.augment.apply(precise(level), drawn).to(level.dtype), views)
         return self.discriminator(views) if labels is None else self.discriminator(views, labels)
@@ -68,8 +68,8 @@ class Augmented(nn.Module):
         at 1; theirs may go beyond, where it means no more. This never waits for the device.
 
         Args:
-            right: the share of this step's reals that the discriminator took for real.
-            count: how many reals those were.
+            right: the share of this step's reals that the discriminator classified as real.
+            count: how many reals there were.
         """
         if self.augment.target is None:
             return
