@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from command import HASAMA, TINY, hasama, refused
+from command import TINY, hasama, refused
 from easel import STEPS, brief, hasama_here, lay_out, pixels_of, style_scene
 from hasama.pictures.images import picture_format
 from odd_files import claiming, encoded, scene
@@ -43,7 +43,7 @@ def test_one_picture_in_a_process_of_its_own_then_the_same_command_again(
 ):
     lay_out(tmp_path)
     command = ["style", "c.png", "s.png", *brief()]
-    done = subprocess.run([*HASAMA, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = hasama(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert f"c--s.png  48x32, {STEPS} steps in 0:0" in done.stdout

@@ -9,8 +9,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from hasama.errors import HasamaError
 from hasama.pictures.archives import zip_entries
 from hasama.pictures.arrays import array_entries, as_pixels, npz_entries
