@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from command import run_code, start
 from hasama.errors import HasamaError
 from hasama.pictures import cache
 from hasama.pictures import decoding as dataset
@@ -351,7 +352,8 @@ def test_the_cache_gets_its_name_only_at_the_very_end(tmp_path, monkeypatch):
 
 KILLED = """
 import sys, time
-from hasama.dataset import Form, Reading
+from hasama.pictures.cache import Reading
+from hasama.pictures.decoding import Form
 for scan in Reading(sys.argv[1], Form((8, 8))).scan():
     if scan.stage == "decoding":
         print("in the middle", flush=True)
@@ -361,12 +363,7 @@ for scan in Reading(sys.argv[1], Form((8, 8))).scan():
 
 def test_a_killed_process_locks_nobody_out(tmp_path, own_cache):
     some(tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "HASAMA_CACHE": str(own_cache), "OMP_NUM_THREADS": "1"},
-        text=True,
-    )
+    process = start(KILLED, tmp_path, main=run_code)
     assert process.stdout is not None
     assert process.stdout.readline() == "in the middle\n"
     assert ".unfinished" in [path.suffix for path in (own_cache / "pictures").iterdir()]
@@ -442,7 +439,7 @@ def test_a_changed_picture_is_seen(tmp_path):
 
 PROCESS = """
 import sys
-from hasama.dataset import open_pictures
+from hasama.pictures.cache import open_pictures
 from hasama.recipe import Recipe
 print("ready", flush=True)
 sys.stdin.readline()
