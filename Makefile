@@ -27,10 +27,10 @@ demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write
 	@$(BIN)/hasama interpolate runs/demo --out runs/demo/interpolation.gif
 
 test: $(VENV)/dev.stamp  ## everything but the slow tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/dev.stamp  ## the slow tests too
-	$(BIN)/python -m pytest -n 2 -m ''
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import command
 from command import Started, forked, hide, start
 
 
@@ -32,7 +33,7 @@ def without_optuna() -> None:
     main()
 
 
-TINY = ["--size", 16, "--width", 4, "--latent-size", 8, "--batch", 16, "--precision", "fp32", "--health-kimg", 0]
+TINY = [*command.TINY, "--health-kimg", 0]
 
 
 def advise(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from command import TINY, hasama, make_pictures, refused, run_code, start
+from command import FORM, TINY, hasama, make_pictures, refused, run_code, start
 from hasama.runs.folder import Run
 
-SMALL = ["dcgan", *TINY]
+SMALL = ["dcgan", *FORM]  # for runs of some `length`
+BRIEF = ["dcgan", *TINY]
 TIMES = ("seconds", "images_per_second")
 
 
@@ -150,7 +151,7 @@ def test_pictures_that_changed_meanwhile_do_not_change_the_run(reference: Path, 
 
 def test_changed_pictures_without_the_cache_are_refused(tmp_path: Path):
     pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "run"
-    assert hasama("train", pictures, *SMALL, "--kimg", "0.2", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--out", out).returncode == 0
     (pictures / "light" / "000.png").unlink()
     before = (out / "game.pt").read_bytes()
     refused(hasama("resume", out, "--kimg", "0.4", HASAMA_CACHE=str(tmp_path / "other")), "are not those", "--out")
@@ -159,7 +160,7 @@ def test_changed_pictures_without_the_cache_are_refused(tmp_path: Path):
 
 def test_a_full_disk_keeps_the_last_checkpoint(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    assert hasama("train", pictures, *SMALL, "--kimg", "0.32", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.32", "--out", out).returncode == 0
     before = {name: (out / name).read_bytes() for name in ("game.pt", "generator.safetensors", "loss.png")}
 
     no_room = (  # a file cannot grow beyond this: what a full disk does, for one process
@@ -177,7 +178,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(pictures: Path, tmp_path: Path):
 
 def test_a_damaged_checkpoint_is_refused_and_left_alone(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    assert hasama("train", pictures, *SMALL, "--kimg", "0.2", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--out", out).returncode == 0
     whole = (out / "game.pt").read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:2000] + bytes(500) + whole[2500:]):
         (out / "game.pt").write_bytes(damaged)
@@ -187,7 +188,7 @@ def test_a_damaged_checkpoint_is_refused_and_left_alone(pictures: Path, tmp_path
 
 def test_a_checkpoint_never_executes_code(pictures: Path, tmp_path: Path):
     out, trace = tmp_path / "run", tmp_path / "executed"
-    assert hasama("train", pictures, *SMALL, "--kimg", "0.2", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--out", out).returncode == 0
 
     class Bomb:
         def __reduce__(self):
@@ -200,11 +201,11 @@ def test_a_checkpoint_never_executes_code(pictures: Path, tmp_path: Path):
 
 def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    command = ["train", pictures, *SMALL, "--out", out]
+    command = ["train", pictures, *BRIEF, "--out", out]
     assert hasama(*command, "--kimg", "0.2").returncode == 0
     before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
     refused(hasama(*command, "--kimg", "0.2", "--seed", "3"), "--seed 0 (now 3)", "hasama resume")
-    refused(hasama("train", make_pictures(tmp_path / "others", 3), *SMALL, "--out", out), "is training on")
+    refused(hasama("train", make_pictures(tmp_path / "others", 3), *BRIEF, "--out", out), "is training on")
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
     assert hasama(*command, "--kimg", "0.4").returncode == 0  # a new length is no other setting
     assert Run(out).images_seen() == 400
@@ -214,7 +215,7 @@ def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
 
 def test_a_longer_run_is_not_made_shorter(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    command = ["train", pictures, *SMALL, "--kimg", "0.2", "--out", out]
+    command = ["train", pictures, *BRIEF, "--kimg", "0.2", "--out", out]
     assert hasama(*command).returncode == 0
     assert hasama("resume", out, "--kimg", "0.4").returncode == 0
     assert hasama(*command).returncode == 0
@@ -225,7 +226,7 @@ def test_a_longer_run_is_not_made_shorter(pictures: Path, tmp_path: Path):
 def test_resuming_keeps_the_threads(pictures: Path, tmp_path: Path):
     """For another number of threads adds in another order, and the bits differ."""
     out = tmp_path / "run"
-    assert hasama("train", pictures, *SMALL, "--kimg", "0.2", "--threads", 2, "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--threads", 2, "--out", out).returncode == 0
     assert hasama("resume", out, "--kimg", "0.4", OMP_NUM_THREADS="1").returncode == 0
     assert Run(out).threads() == 2
     assert hasama("resume", out, "--kimg", "0.6", "--threads", 1).returncode == 0
@@ -234,7 +235,7 @@ def test_resuming_keeps_the_threads(pictures: Path, tmp_path: Path):
 
 def test_moved_pictures_without_the_cache(tmp_path: Path):
     pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "a run"
-    flags = [*SMALL, "--out", out]
+    flags = [*BRIEF, "--out", out]
     assert hasama("train", pictures, *flags, "--kimg", "0.2").returncode == 0
     others = make_pictures(tmp_path / "others", 8)
     elsewhere = {"HASAMA_CACHE": str(tmp_path / "elsewhere")}

@@ -58,7 +58,9 @@ from hasama.tuning.study import (  # fmt: skip
 from hasama.tuning.sweep import RUNGS, Event, Sweep, ranked, sweep  # noqa: E402
 from hasama.tuning.sweep_chart import look, plot_sweep  # noqa: E402
 
-SMALL = RECIPES["dcgan"].but(size="8", width=4, latent_size=8, batch=8, precision="fp32", kimg=0.064, health_kimg=0.0)
+SMALL = RECIPES["dcgan"].but(
+    size="8", width=4, latent_size=8, batch=8, precision="fp32", kimg=0.064, health_kimg=0.0, sample_kimg=100.0
+)
 
 
 # --- the command, in one process ------------------------------------------------------------------
