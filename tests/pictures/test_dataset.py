@@ -351,7 +351,8 @@ def test_the_cache_gets_its_name_only_at_the_very_end(tmp_path, monkeypatch):
 
 KILLED = """
 import sys, time
-from hasama.dataset import Form, Reading
+from hasama.pictures.cache import Reading
+from hasama.pictures.decoding import Form
 for scan in Reading(sys.argv[1], Form((8, 8))).scan():
     if scan.stage == "decoding":
         print("in the middle", flush=True)
@@ -442,7 +443,7 @@ def test_a_changed_picture_is_seen(tmp_path):
 
 PROCESS = """
 import sys
-from hasama.dataset import open_pictures
+from hasama.pictures.cache import open_pictures
 from hasama.recipe import Recipe
 print("ready", flush=True)
 sys.stdin.readline()
