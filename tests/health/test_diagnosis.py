@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_health import CASES, late, story
+from test_checks import CASES, late, story
 
 import hasama as package
 from command import TINY, hasama, refused

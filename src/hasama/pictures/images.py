@@ -25,11 +25,13 @@ from hasama.pictures.depth import (
     Ranges,
     Stream,
     deep_colour,
-    deep_range as deep_range,
     depth_of,
     extremes_of,
     grey_of,
     own_range,
+)
+from hasama.pictures.depth import (
+    deep_range as deep_range,
 )
 from hasama.pictures.formats import HEAD, is_heif, raw_of, raw_photo, recognise
 from hasama.shapes import Images, Pixels
