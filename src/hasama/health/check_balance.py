@@ -59,7 +59,12 @@ def generator_wins(history: History) -> Finding | None:
     """The discriminator is fooled by pictures that are nothing like the reals, or no better than a coin."""
     real, fake = (history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake"))
     distance = history.at_look("distance", RECENT)
-    if too_soon(history) or min(len(real), len(fake)) < 5 or distance.min(initial=np.inf) < FAR or dead_start(history):
+    if (
+        too_soon(history)
+        or min(len(real), len(fake)) < 5
+        or distance.min(initial=np.inf) < FAR
+        or dead_start(history)
+    ):
         return None
     right = (real.mean() + fake.mean()) / 2
     if fake.mean() > FOOLED and right > CHANCE:

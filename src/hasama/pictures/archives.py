@@ -133,8 +133,8 @@ def _list(path: Path, packed: bool) -> dict[str, Member]:
                     if (member := _member(archive, info, packed, found)) is not None:
                         found[_tidy(info.name)] = member
                     vars(archive)["members"] = []  # or it would keep all that it has seen
-            if limited.last.strip(b"\0"):  # tarfile takes a damaged header for the end
-                raise tarfile.ReadError("a header in the middle is damaged")
+            if not limited.last or limited.last.strip(b"\0"):  # tarfile takes either for the end, a block of zeros
+                raise tarfile.ReadError("a header is damaged" if limited.last else "it is cut short")
             while packed and limited.read(CHUNK):
                 pass  # to the end, where a file that is cut short shows
     except HasamaError:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
@@ -149,6 +149,8 @@ def _identified(stream: Stream, name: str) -> Image.Image:
         if (known := recognise(head, name)) is not None:
             raise HasamaError(str(known)) from None
         raise
+    if isinstance(picture, ImageFile.StubImageFile) and (known := recognise(head, name)) is not None:
+        raise HasamaError(str(known))  # Pillow knows it only by name
     if picture.format == "TIFF" and DNG_VERSION in picture.tag_v2:  # type: ignore[attr-defined]
         raise HasamaError(str(raw_photo("DNG")))
     return picture
