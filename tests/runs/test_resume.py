@@ -262,3 +262,34 @@ def test_runs_tell_what_was_really_saved(pictures: Path, tmp_path: Path):
     assert "was not saved, and is done again" in said
     process.kill()
     process.communicate()
+
+
+@pytest.mark.parametrize("how", ["touched", "unpacked anew", "one changed"])
+def test_contents_decide_whether_the_files_have_changed(how: str, tmp_path: Path):
+    pictures, out = make_pictures(tmp_path / "pictures", 8), tmp_path / "run"
+    command = ["train", pictures, *TINY, "--out", out]
+    assert hasama(*command, "--kimg", "0.1").returncode == 0
+    for file in sorted(pictures.rglob("*.png")):
+        data = file.read_bytes()
+        if how == "unpacked anew":
+            file.unlink()
+        if how != "touched":
+            file.write_bytes(data)
+        os.utime(file, (1e9, 1e9))
+    if how == "one changed":
+        file = pictures / "light" / "000.png"
+        file.write_bytes((pictures / "dark" / "001.png").read_bytes())
+    done = hasama(*command, "--kimg", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert ("have changed since" in done.stdout) == (how == "one changed")
+    assert Run(out).images_seen() >= 200
+
+
+def test_one_picture_is_told_before_the_first_step(tmp_path: Path):
+    folder = tmp_path / "one"
+    make_pictures(folder, 1)
+    done = hasama("train", folder, *TINY, "--kimg", "0.05", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "There is only one picture" in said
+    assert f"hasama train {folder}/light/000.png" in done.stdout.replace("\n", "")

@@ -81,7 +81,7 @@ def tensors_beside(picture: Path) -> Path:
 def name_of(source: str) -> str:
     """What to call the things made from a source."""
     try:
-        return Path(source).expanduser().resolve().stem or "pictures"
+        return Path(source).expanduser().resolve().stem.removesuffix(".tar") or "pictures"
     except (OSError, RuntimeError):
         return "pictures"  # the source will be refused
 

@@ -55,7 +55,12 @@ def generator_wins(history: History) -> Finding | None:
     """The discriminator takes bad fakes for real, or is no better than chance."""
     real, fake = (history.recent(name, WINNING_LOOKS) for name in ("accuracy_real", "accuracy_fake"))
     distance = history.at_look("distance", RECENT)
-    if too_soon(history) or min(len(real), len(fake)) < 5 or distance.min() < FAR or dead_start(history):
+    if (
+        too_soon(history)
+        or min(len(real), len(fake)) < 5
+        or distance.min(initial=np.inf) < FAR
+        or dead_start(history)
+    ):
         return None
     right = (real.mean() + fake.mean()) / 2
     if fake.mean() > FOOLED and right > CHANCE:
@@ -120,7 +125,7 @@ PLATEAU_LOOKS, GAINED = 24, 0.05
 def plateau(history: History) -> Finding | None:
     """For a third of the run the distance to the reals has not become smaller."""
     distance, diversity = history.at_look("distance"), history.at_look("diversity")
-    if len(distance) < PLATEAU_LOOKS or diversity[-RECENT:].min() < NARROW:
+    if len(distance) < PLATEAU_LOOKS or len(diversity) < RECENT or diversity[-RECENT:].min() < NARROW:
         return None
     third = len(distance) // 3
     now, before = np.median(distance[-third:]), np.median(distance[-2 * third : -third])

@@ -64,8 +64,8 @@ def divergence(history: History) -> Finding | None:
     if len(logits) < 4:
         return None
     loss, logit = float(np.median(losses)) if len(losses) else 0.0, float(np.median(logits))
-    contrasts = history.at_look("contrast", RECENT) * history.at_look("contrast_real", RECENT)
-    contrast = float(np.median(contrasts))
+    share, real = (history.at_look(name, RECENT) for name in ("contrast", "contrast_real"))
+    contrast = float(np.median(share * real)) if len(share) == len(real) > 0 else 0.0
     if loss < ENORMOUS_LOSS and logit < ENORMOUS_LOGIT and contrast < BEYOND_WHITE:
         return None
     since = min(history.since(name, lambda value: abs(value) > ENORMOUS_LOGIT / 10) for name in LOGITS)

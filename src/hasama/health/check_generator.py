@@ -26,8 +26,8 @@ REPEATED, STUCK = 0.15, 0.95
 
 
 def too_soon(history: History) -> bool:
-    """Whether there are too few looks at the health to find anything but a dead start."""
-    return len(history.looks) < ENOUGH
+    """Whether there are too few looks at the health to find more than a dead start, or no variety to compare with."""
+    return min(len(history.at_look(name)) for name in ("diversity", "distance", "covered")) < ENOUGH
 
 
 def in_time(history: History, finding: Finding) -> Finding:
@@ -40,8 +40,9 @@ def in_time(history: History, finding: Finding) -> Finding:
 
 def dead_start(history: History) -> Finding | None:
     """The fakes have not changed since the beginning."""
-    spans = [_span(history.at_look(name)) for name in ("contrast", "diversity", "distance")]
-    if len(history.looks) < PATIENCE or max(spans) > MOVED:
+    values = [history.at_look(name) for name in ("contrast", "diversity", "distance")]
+    spans = [_span(one) for one in values if len(one)]
+    if len(history.looks) < PATIENCE or len(spans) < len(values) or max(spans) > MOVED:
         return None
     return history.finding("dead-start", "serious", 0, {"change": max(spans)}, against_standstill(history.recipe))
 

@@ -62,10 +62,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
+def is_look(line: dict[str, Any]) -> bool:
+    """Whether a line of a log has signals of health. Where all reals are the same one it has no `diversity`."""
+    return any(is_number(line.get(name)) for name in ("diversity", "spread_real"))
+
+
 def up_to_last_look(log: list[dict[str, Any]], start: int = 0) -> list[dict[str, Any]]:
     """The log after `start` images, up to the last look at the health or the line where the numbers broke down."""
     kept = [line for line in log if line["images_seen"] > start]
-    while kept and "diversity" not in kept[-1] and "not_finite" not in kept[-1]:
+    while kept and not is_look(kept[-1]) and "not_finite" not in kept[-1]:
         kept.pop()
     return kept
 
@@ -74,7 +79,7 @@ class History:
     """A run's log in the order in which it was written.
 
     Args:
-        log: lines as in log.jsonl; those with `diversity` are looks (see `hasama.health.signals`).
+        log: lines as in log.jsonl; those with `diversity` or `spread_real` are looks (see `hasama.health.signals`).
         recipe: what was asked for.
         images: images.json; its `used` and `duplicates` count here.
     """
@@ -88,9 +93,7 @@ class History:
         kept: list[dict[str, Any]] = []
         apart = LOOK_STEPS * self.recipe.batch
         for line in self.log:
-            if is_number(line.get("diversity")) and (
-                not kept or line["images_seen"] - kept[-1]["images_seen"] >= apart
-            ):
+            if is_look(line) and (not kept or line["images_seen"] - kept[-1]["images_seen"] >= apart):
                 kept.append(line)
         return kept
 

@@ -35,11 +35,13 @@ SIDE, PROJECTED = 16, 128
 NEIGHBOURS = 3
 COPY = 0.25  # pictures nearer to each other than this share of a real one's way to the nearest other are "the same"
 SAME = 0.01  # of the mean distance between two reals: what is nearer is a copy of the same picture
+NOTHING = 1e-3  # reals nearer to each other than this, of the range -1 to 1, are the same but for rounding
 LATENT_SEED = 0x9E37  # away from the seeds that people type
 
 Rows = Float[Tensor, "n f"]
 Others = Float[Tensor, "m f"]
 Figures = dict[str, float]
+Shares = dict[str, float | None]
 
 
 @runtime_checkable
@@ -86,7 +88,8 @@ class Probe:
         self.latents: Tensor | None = None
         others = self.bank[: min(COUNT, len(self.bank))] if self.held is None else project(self.held)
         near = _nearest(others, self.bank, skip_itself=self.held is None, copies=SAME * self.apart)
-        self.usual = float(near[near.isfinite()].median()) if near.isfinite().any() else 0.0
+        near = near[near.isfinite()]
+        self.usual = float(near.median()) if len(near) and self.apart > NOTHING else 0.0
 
     def _images(self, pictures: Pictures, numbers: np.ndarray) -> Images:
         return to_images(pictures.take(numbers), self.device)
@@ -98,7 +101,7 @@ class Probe:
 
     def _unseen(self, held: Pictures | None) -> tuple[Pictures | None, np.ndarray]:
         """Some held-back pictures, by number, of which no copy is trained on: a copy would hide an overfitting."""
-        if held is None or not len(held):
+        if held is None or not len(held) or self.apart <= NOTHING:
             return None, np.arange(0)
         near = _nearest(torch.cat(list(self._rows(held, np.arange(len(held))))), self.bank)
         unseen = np.flatnonzero((near > SAME * self.apart).numpy())[:HELD]
@@ -128,19 +131,20 @@ class Probe:
         """What the fakes look like, beside the reals as the discriminator is shown them."""
         real = largest(game.pair.view(self.real))
         rows, reals = project(largest(fake)), self.rows if real is self.real else project(real)
-        figures = {
+        apart = _apart(reals)
+        figures: Shares = {
             "spread_real": self.apart / PROJECTED**0.5,
             "contrast_real": _contrast(self.real),
             "contrast": _share(_contrast(largest(fake)), _contrast(real)),
-            "diversity": _share(_apart(rows), _apart(reals)),
+            "diversity": _share(_apart(rows), apart),
             "covered": coverage(reals, rows, NEIGHBOURS),
-            "distance": squared_mmd(*_alike(reals, rows)),
+            "distance": squared_mmd(*_alike(reals, rows)) if apart > NOTHING else None,
         }
         if largest(fake).shape[2:] == self.real.shape[2:]:  # while it grows, it paints smaller ones
             near = _nearest(rows, rows, skip_itself=True)
-            figures["repeats"] = float((near < COPY * max(self.usual, 1e-9)).float().mean())
+            figures["repeats"] = float((near < COPY * self.usual).float().mean()) if self.usual else None
             figures["nearest"] = _share(float(_nearest(rows, self.bank).median()), self.usual)
-        return figures
+        return _known(figures)
 
     @torch.no_grad()
     def of_logits(self, game: Game, fake: Views) -> Figures:
@@ -152,13 +156,14 @@ class Probe:
             fake_logits = call(network, fake, self.labels).float()
             fake_features = noted[-1]
             held = None if self.held is None else call(network, game.pair.view(self.held), self.held_labels).float()
-        figures = {"logit_real": float(real_logits.mean()), "logit_fake": float(fake_logits.mean())}
-        figures["diversity_features"] = _share(_apart(fake_features), _apart(real_features))
+        on_real, on_fake = float(real_logits.mean()), float(fake_logits.mean())
+        figures: Shares = {"logit_real": on_real, "logit_fake": on_fake}
+        length = float(real_features.norm(dim=1).mean())
+        figures["diversity_features"] = _share(_apart(fake_features), _apart(real_features), NOTHING * length)
         if held is not None:
-            figures["logit_held"] = float(held.mean())
-            gap = figures["logit_real"] - figures["logit_fake"]
-            figures["overfit"] = _share(figures["logit_real"] - figures["logit_held"], gap) if gap > 0 else 0.0
-        return figures
+            figures["logit_held"], gap = float(held.mean()), on_real - on_fake
+            figures["overfit"] = _share(on_real - float(held.mean()), gap, 1e-9) if gap > 0 else 0.0
+        return _known(figures)
 
     @torch.no_grad()
     def unrest(self, game: Game, latents: Tensor) -> Figures:
@@ -175,7 +180,7 @@ class Probe:
             torch.manual_seed(LATENT_SEED)
             now, mean = (largest(call(one, latents, labels)) for one in (game.pair.generator, game.ema))
         moved = (project(now.float()) - project(mean.float())).norm(dim=1).mean()
-        return {"unrest": _share(float(moved), self.apart)}
+        return _known({"unrest": _share(float(moved), self.apart)})
 
 
 # --- what the figures are made of -----------------------------------------------------------------
@@ -198,15 +203,15 @@ def _matrix(values: int) -> Tensor:
 
 def sizes(game: Game) -> Figures:
     """Norms of the last step's gradients, of the weights, and of that step as a share of the weights."""
-    figures: Figures = {}
+    figures: Shares = {}
     for name, optimizer in zip(("generator", "discriminator"), game.optimizers, strict=True):
         weights = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in weights if p.grad is not None]
         if gradients:
             figures[f"gradient_{name}"] = _norm(gradients)
-        figures[f"weights_{name}"] = _norm(weights)
-        figures[f"update_{name}"] = _share(_step_size(optimizer), figures[f"weights_{name}"])
-    return figures
+        figures[f"weights_{name}"] = norm = _norm(weights)
+        figures[f"update_{name}"] = _share(_step_size(optimizer), norm, 1e-9)
+    return _known(figures)
 
 
 @torch.no_grad()
@@ -261,8 +266,13 @@ def _contrast(images: Images) -> float:
     return float(images.float().flatten(2).std(2).mean())
 
 
-def _share(one: float, of: float) -> float:
-    return one / max(of, 1e-9)
+def _known(figures: Shares) -> Figures:
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _share(one: float, of: float, nothing: float = NOTHING) -> float | None:
+    """One figure as a share of another; None, and so not in the log, where the other is next to nothing."""
+    return one / of if of > nothing else None
 
 
 @contextmanager

@@ -24,8 +24,10 @@ from hasama.pictures.entries import Source
 from hasama.pictures.sources import open_source
 from hasama.recipe import Recipe
 
-LAYOUT = 1
-"""Version of the cache's layout; part of every key, so that an older cache is simply not found."""
+LAYOUT = 2
+"""Version of the cache's layout; part of every key, so that an older cache is simply not found.
+
+2: one range for all files of more than 8 bits."""
 
 
 # --- the cache ------------------------------------------------------------------------------------
@@ -35,7 +37,7 @@ def open_pictures(source: str, recipe: Recipe) -> Pictures:
     """The pictures of a source in the form that a recipe asks for, from the cache or by a scan.
 
     Args:
-        source: a folder, zip, .npz or picture, or one of the built-in names.
+        source: a folder, zip, tar, .npz or picture, or one of the built-in names.
         recipe: its size, fit, colour and labels count here.
 
     Raises:
@@ -47,10 +49,20 @@ def open_pictures(source: str, recipe: Recipe) -> Pictures:
 
 
 class Reading:
-    """A source on its way into the cache: consume `scan()`, then ask for `pictures()`."""
+    """A source on its way into the cache: consume `scan()`, then ask for `pictures()`.
+
+    Args:
+        source: see `sources.open_source`.
+        form: to which its pictures are brought.
+
+    Raises:
+        HasamaError: there is nothing there, or its classes are wanted and cannot be read.
+    """
 
     def __init__(self, source: str, form: Form) -> None:
         self.source = open_source(source)
+        if form.labels and self.source.no_classes:
+            raise HasamaError(self.source.no_classes)
         self.form = form
         self.key = _key(self.source, form)
 
@@ -89,6 +101,24 @@ def open_cached(key: str) -> Pictures | None:
     labels = None if about["labels"] is None else np.asarray(about["labels"], np.int64)
     corners = _corners(shape, report) if report.crops else None
     return Pictures(stored, labels, report, corners)
+
+
+def same_pictures(one: Pictures, other: Pictures) -> bool:
+    """Whether the pixels and the classes are the same, in the same order, wherever the files come from."""
+    if one.report.digest != other.report.digest or one.classes != other.classes:
+        return False
+    return one.labels is other.labels or np.array_equal(one.labels, other.labels)  # type: ignore[arg-type]
+
+
+def share_pixels(one: Pictures, other: Pictures) -> None:
+    """Let two caches of the same pixels be one file on the disk, where the disk can do that."""
+    here, there = (cached(pictures.report.key) / "pixels.u8" for pictures in (one, other))
+    with contextlib.suppress(OSError):
+        if not here.samefile(there):
+            link = here.with_suffix(".link")
+            link.unlink(missing_ok=True)
+            link.hardlink_to(there)
+            link.replace(here)
 
 
 def cached(key: str) -> Path:

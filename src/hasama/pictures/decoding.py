@@ -16,8 +16,10 @@ import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.dataset import Report
+from hasama.pictures.dataset import DARK, DeepFiles, Report
+from hasama.pictures.depth import Extremes, Ranges, choose_ranges, depth_of
 from hasama.pictures.entries import Entry, Source
+from hasama.pictures.formats import UNPACK
 from hasama.pictures.images import (
     LARGEST_PICTURE,
     MODES,
@@ -30,14 +32,9 @@ from hasama.pictures.images import (
 from hasama.recipe import Colour, Fit, Recipe
 
 A = TypeVar("A")
-
-
 B = TypeVar("B")
 
-
 CROPS_MOST = 20_000
-
-
 CROP_SHARE = 3  # a single picture's shorter side holds about three crops, so that each shows a part of the whole
 
 
@@ -63,47 +60,80 @@ class Scan(NamedTuple):
     stage: str
 
 
+class Look(NamedTuple):
+    """What a file's header says: 'grey', 'alpha' or 'rgb'; and its extreme values if it has more than 8 bits."""
+
+    colour: str
+    extremes: Extremes | None = None
+
+
 def decode(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]:
-    """Two parallel passes over the source: headers (which colours are there?), then pixels."""
-    total = len(source.entries)
-    report = Report(source.description, total, 0, form.resolution, 0, form.fit, key)
+    """Two parallel passes over the source into a cache's folder.
+
+    The first looks at the headers, and at the values of files of more than 8 bits: which colours are there, and which
+    range have the values? The second decodes.
+
+    Raises:
+        HasamaError: no picture can be used.
+    """
+    report = Report(source.description, len(source.entries), 0, form.resolution, 0, form.fit, key, note=source.note)
     kept: list[Entry] = []
-    looks: list[str] = []
+    looks: list[Look] = []
     peek = _or_reason(lambda entry: _look(entry, form))
     for done, (entry, look, reason) in enumerate(_in_parallel(peek, source.entries), 1):
         if look is not None:
             kept.append(entry)
             looks.append(look)
         else:
-            report.skipped[entry.name] = reason
-        yield Scan(done, total, "looking")
-    report.channels = _channels(form.colour, looks)
+            report.skipped[entry.name] = _reason(reason, source)
+        yield Scan(done, len(source.entries), "looking")
+    report.channels = _channels(form.colour, [look.colour for look in looks])
+    ranges = _ranges(looks, report)
 
-    decode = _or_reason(lambda entry: _decode(entry, form, report.channels, source.crops))
+    decode = _or_reason(lambda entry: _decode(entry, form, report.channels, source.crops, ranges))
     shape: tuple[int, ...] = (0, 0, 0, 0)
     used: list[Entry] = []
     with (folder / "pixels.u8").open("wb") as file:
-        same = _SameBytes()
+        seen = _Seen()
         for done, (entry, pixels, reason) in enumerate(_in_parallel(decode, kept), 1):
             if pixels is not None:
-                same.add(entry.name, pixels)
+                seen.add(entry.name, pixels)
                 used.append(entry)
                 shape = (len(used), *pixels.shape)
                 file.write(pixels.tobytes())
             else:
-                report.skipped[entry.name] = reason
+                report.skipped[entry.name] = _reason(reason, source)
             yield Scan(done, len(kept), "decoding")
         _settle(file)
-    report.used = len(used)
+    seen.tell(report)
     if not used:
         raise HasamaError(f"No picture in {source.description} can be used:\n{report.text()}")
-    report.digest, report.duplicates = same.digest(), same.groups()
+    if len(seen.names) == 1 and source.folder:
+        report.only = str(source.folder / used[0].name)
     labels = _number_labels(used, report, form.labels)
     if source.crops:
         report.crops = min(CROPS_MOST, (shape[1] - form.resolution[0] + 1) * (shape[2] - form.resolution[1] + 1))
     with (folder / "about.json").open("w", encoding="utf-8") as file:
         json.dump({"shape": shape, "labels": labels, "report": asdict(report)}, file)
         _settle(file)
+
+
+def _reason(reason: str, source: Source) -> str:
+    """Why a file is skipped; an archive among the files is told as what it is there."""
+    if not reason.startswith("an archive ("):
+        return reason
+    return f"an archive inside the {'folder' if source.folder else 'archive'}: {UNPACK}"
+
+
+def _ranges(looks: list[Look], report: Report) -> Ranges:
+    """One range for all files of a depth; told in the report."""
+    chosen = choose_ranges(look.extremes for look in looks if look.extremes is not None)
+    for depth, (one, ends, files) in chosen.items():
+        lowest, highest = (ends.lowest, ends.highest) if ends.lowest <= ends.highest else (0.0, 0.0)
+        report.ranges[depth] = DeepFiles(
+            files=files, lowest=lowest, highest=highest, black=one.black, white=one.white
+        )
+    return {depth: one for depth, (one, _, _) in chosen.items()}
 
 
 def _settle(file) -> None:
@@ -134,14 +164,13 @@ def _in_parallel(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
             ahead.extend(pool.submit(work, item) for item in itertools.islice(waiting, 1))
 
 
-def _look(entry: Entry, form: Form) -> str:
-    """'grey', 'alpha' or 'rgb', from the header alone."""
-    if form.labels and entry.label is None:
-        raise HasamaError("without a class (in no sub-folder)")
-    if form.colour != "auto":
-        return form.colour
+def _look(entry: Entry, form: Form) -> Look:
+    """From the header alone, but for files of more than 8 bits."""
     picture = entry.peek()
-    return "alpha" if has_alpha(picture) else "grey" if is_grey(picture) else "rgb"
+    if form.labels and entry.label is None:
+        raise HasamaError(f"without a class ({entry.unlabelled})")
+    colour = "alpha" if has_alpha(picture) else "grey" if is_grey(picture) else "rgb"
+    return Look(colour, entry.extremes() if depth_of(picture) else None)
 
 
 def _channels(colour: Colour, looks: list[str]) -> int:
@@ -153,9 +182,11 @@ def _channels(colour: Colour, looks: list[str]) -> int:
     return 1 if looks.count("grey") == len(looks) else 3
 
 
-def _decode(entry: Entry, form: Form, channels: int, crops: bool) -> np.ndarray:
+def _decode(entry: Entry, form: Form, channels: int, crops: bool, ranges: Ranges) -> np.ndarray:
     """One picture as uint8 [H, W, C]."""
-    picture = _large_enough(entry.open(None), form.resolution) if crops else entry.open(max(form.resolution))
+    picture = entry.open(None if crops else max(form.resolution), ranges)
+    if crops:
+        picture = _large_enough(picture, form.resolution)
     picture = as_channels(picture, channels)
     if not crops:
         picture = fit_picture(picture, form.resolution, form.fit)
@@ -187,20 +218,24 @@ def _by_number(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if name.isascii() and name.isdigit() else (1, 0, name)
 
 
-class _SameBytes:
-    """A digest of all pixels in order, and the groups of pictures whose pixels are the same."""
+class _Seen:
+    """What is told of all pixels together: their digest, which pictures are the same, and how bright they are."""
 
     def __init__(self) -> None:
         self.names: dict[bytes, list[str]] = {}
         self.all = hashlib.blake2b(digest_size=16)
+        self.dark = self.brightest = 0
 
     def add(self, name: str, pixels: np.ndarray) -> None:
         own = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         self.all.update(own)
         self.names.setdefault(own, []).append(name)
+        highest = int(pixels[..., :3].max())
+        self.dark += highest <= DARK
+        self.brightest = max(self.brightest, highest)
 
-    def digest(self) -> str:
-        return self.all.hexdigest()
-
-    def groups(self) -> list[list[str]]:
-        return [names for names in self.names.values() if len(names) > 1]
+    def tell(self, report: Report) -> None:
+        groups = list(self.names.values())
+        report.used, report.digest = sum(map(len, groups)), self.all.hexdigest()
+        report.duplicates = [group for group in groups if len(group) > 1]
+        report.dark, report.brightest = self.dark, self.brightest

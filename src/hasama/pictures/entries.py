@@ -6,31 +6,68 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
+from hasama.pictures.depth import Extremes, Ranges
+from hasama.pictures.images import extremes_in, open_picture, peek_at, to_picture
+
 LARGEST_ENTRY = 2**30
-"""Bytes of one file in a zip at most; a zip bomb unpacks to more."""
+"""Bytes of one file in an archive at most; a zip bomb unpacks to more."""
 
 
 class Entry(NamedTuple):
-    """One picture of a source: its name, its class if it has one, what changes when it changes, how to open it.
+    """One file of a source, which may be a picture.
 
-    `open(about)` decodes it (see `images.open_picture`); `peek()` reads only what the header says.
+    Attributes:
+        name: below the source's folder, or in the archive.
+        label: its class; None if it has none.
+        stamp: what changes when the file changes.
+        contents: a path, the file's bytes, or uint8 pixels [H, W, C]. May raise whatever reading raises.
+        unlabelled: why it has no class, if it has none.
     """
 
     name: str
     label: str | None
     stamp: str
-    open: Callable[[int | None], Image.Image]
-    peek: Callable[[], Image.Image]
+    contents: Callable[[], Path | io.BytesIO | np.ndarray]
+    unlabelled: str = "in no sub-folder"
+
+    def open(self, about: int | None = None, ranges: Ranges | None = None) -> Image.Image:
+        """Decode it: see `images.open_picture`."""
+        found = self.contents()
+        return to_picture(found) if isinstance(found, np.ndarray) else open_picture(found, about, ranges, self.name)
+
+    def peek(self) -> Image.Image:
+        """What the header says, without decoding."""
+        found = self.contents()
+        return to_picture(found) if isinstance(found, np.ndarray) else peek_at(found, self.name)
+
+    def extremes(self) -> Extremes | None:
+        """The lowest and highest value, by decoding it; None for a picture of 8 bits."""
+        found = self.contents()
+        return None if isinstance(found, np.ndarray) else extremes_in(found, self.name)
 
 
 class Source(NamedTuple):
-    """What the user named, and all it holds. `crops`: one picture, to be cut into many."""
+    """What the user named, and all it holds.
+
+    Attributes:
+        description: for people.
+        entries: its files, or its pictures.
+        crops: it is one picture, to be cut into many.
+        folder: the folder in which the entries' names are; None if they are in an archive or in arrays.
+        no_classes: why its classes cannot be read, and what to do; empty if they can. It matters only to those who
+            want classes.
+        note: what the user should know of how it is read.
+    """
 
     description: str
     entries: Sequence[Entry]
     crops: bool = False
+    folder: Path | None = None
+    no_classes: str = ""
+    note: str = ""
 
 
 def printable(name: str) -> str:
@@ -47,11 +84,6 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def peek(file: Path | io.BytesIO) -> Image.Image:
-    with Image.open(file) as picture:
-        return picture
-
-
 def folder_labels(names: Sequence[str]) -> list[str | None]:
     """The class of each file: its first folder below the one that holds all pictures."""
     endings = Image.registered_extensions()
@@ -64,4 +96,5 @@ def folder_labels(names: Sequence[str]) -> list[str | None]:
 
 
 def is_hidden(name: str) -> bool:
+    """Whether a file in an archive is hidden, or is what macOS puts beside each file."""
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a zip, an .npz, one picture, or a built-in name.
+"""Where pictures come from: a folder, a zip or tar, an .npz, one picture, or a built-in name.
 
 A source is a list of entries that can each be opened by any thread; nothing is decoded here.
 """
@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hasama.errors import HasamaError
-from hasama.pictures.archives import zip_entries
-from hasama.pictures.arrays import array_entries, as_pixels, npz_entries
+from hasama.pictures.archives import TAR_ENDINGS, is_tar, tar_entries, zip_entries
+from hasama.pictures.arrays import array_entries, as_pixels, npz_source
+from hasama.pictures.classes import with_classes
 from hasama.pictures.digits import digits
 from hasama.pictures.download import DOWNLOADS, DownloadProgress, download_missing, fetch
-from hasama.pictures.entries import Entry, Source, folder_labels, peek, printable, stamp_of
-from hasama.pictures.images import open_picture
+from hasama.pictures.entries import Entry, Source, printable, stamp_of
+from hasama.pictures.formats import HEAD, ZIPS, recognise
 
 
 def open_source(name: str) -> Source:
@@ -36,7 +37,7 @@ def open_source(name: str) -> Source:
         source = BUILT_IN[name]()
     else:
         raise HasamaError(
-            f"There are no pictures at {name}: no such folder, zip, .npz or picture, "
+            f"There are no pictures at {name}: no such folder, zip, tar, .npz or picture, "
             f"and it is none of the built-in names ({', '.join(BUILT_IN)})."
         )
     if not source.entries:
@@ -56,19 +57,37 @@ def download_first(name: str) -> Iterator[DownloadProgress]:
 
 def _open_path(path: Path) -> Source:
     if path.is_dir():
-        return Source(f"folder {path}", _folder(path))
+        files, trouble = with_classes(_folder(path))
+        return Source(f"folder {path}", files, folder=path, no_classes=trouble)
     if not path.is_file():
         raise HasamaError(f"{path} is neither a folder nor a file.")
     try:
-        if path.suffix.lower() in (".npz", ".npy"):
-            return Source(f"arrays {path}", npz_entries(path))
-        if zipfile.is_zipfile(path):
-            return Source(f"zip {path}", zip_entries(path))
+        return _open_file(path)
     except OSError as error:
         raise HasamaError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def _open_file(path: Path) -> Source:
+    if path.suffix.lower() in (".npz", ".npy"):
+        return npz_source(path)
+    if (
+        not is_tar(path) and zipfile.is_zipfile(path) and path.suffix.lower() not in ZIPS
+    ):  # one may end with the other
+        files, trouble = with_classes(zip_entries(path))
+        return Source(f"zip {path}", files, no_classes=trouble)
     if path.suffix.lower() == ".zip":
         raise HasamaError(f"{path} is not a zip file, or is damaged.")
-    return Source(f"picture {path}", [_file_entry(path, path.name, None)], crops=True)
+    if is_tar(path) or path.name.lower().endswith(TAR_ENDINGS):
+        files, trouble = with_classes(tar_entries(path))
+        return Source(f"tar {path}", files, no_classes=trouble)
+    with path.open("rb") as file:
+        known = recognise(file.read(HEAD), path.name)
+    if known is not None and known.kind != "picture":
+        raise HasamaError(f"{path} is {known}.")
+    return Source(f"picture {path}", [_file_entry(path, path.name)], crops=True, no_classes=ONE_PICTURE)
+
+
+ONE_PICTURE = "One picture has no classes. To learn from random crops of it, leave out --labels."
 
 
 # --- folder ---------------------------------------------------------------------------------------
@@ -76,9 +95,7 @@ def _open_path(path: Path) -> Source:
 
 def _folder(root: Path) -> list[Entry]:
     files = sorted(_walk(root), key=lambda path: path.relative_to(root).as_posix())
-    names = [printable(path.relative_to(root).as_posix()) for path in files]
-    labels = folder_labels(names)
-    return [_file_entry(*each) for each in zip(files, names, labels, strict=True)]
+    return [_file_entry(path, printable(path.relative_to(root).as_posix())) for path in files]
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -103,7 +120,7 @@ def _walk(root: Path) -> Iterator[Path]:
     yield from (Path(error.filename) for error in closed)
 
 
-def _file_entry(path: Path, name: str, label: str | None) -> Entry:
+def _file_entry(path: Path, name: str) -> Entry:
     def checked() -> Path:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -112,7 +129,7 @@ def _file_entry(path: Path, name: str, label: str | None) -> Entry:
             raise HasamaError("not a file")  # opening a pipe or a device would wait for ever
         return path
 
-    return Entry(name, label, stamp_of(path), lambda about: open_picture(checked(), about), lambda: peek(checked()))
+    return Entry(name, None, stamp_of(path), checked)
 
 
 # --- built-in names -------------------------------------------------------------------------------

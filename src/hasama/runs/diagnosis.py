@@ -6,7 +6,7 @@ from typing import Any
 from hasama.health.check_generator import EARLY, ENOUGH, too_soon
 from hasama.health.checks import examine
 from hasama.health.explanations import TITLES
-from hasama.health.findings import Finding, History
+from hasama.health.findings import Finding, History, is_look
 from hasama.presets import train_command
 from hasama.runs.autopilot import Intervention, interventions, judged_from
 from hasama.runs.folder import Run, free_name
@@ -120,7 +120,7 @@ def diagnose(run: Run) -> Diagnosis:
     """
     recipe, images, start = run.recipe(), run.images(), judged_from(run)
     log = [line for line in run.log() if line["images_seen"] > start]
-    places = [i for i, line in enumerate(log) if "diversity" in line or "not_finite" in line]
+    places = [i for i, line in enumerate(log) if is_look(line) or "not_finite" in line]
     step = max(1, len(places) // VISITS)
     visits: list[int] = sorted({*places[::step], *places[-1:], *range(max(0, len(log) - 1), len(log))})
     seen: dict[str, Seen] = {}

@@ -3,6 +3,7 @@
 import shlex
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from hasama.health.signals import Probe
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
 from hasama.options import flag
-from hasama.pictures.cache import Reading, open_cached
+from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
 from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
 from hasama.recipe import BEFORE_THEY_WERE, Recipe
@@ -38,7 +39,7 @@ def train(
     """Train on pictures into a run folder, or go on where the run in that folder stands.
 
     Args:
-        source: a folder, zip, .npz, picture, or built-in name.
+        source: a folder, zip, tar, .npz, picture, or built-in name.
         recipe: how to train.
         out: the run folder.
         device: 'auto', 'cpu', 'cuda', ...
@@ -82,7 +83,8 @@ class Opening(NamedTuple):
         recipe: the recipe of this session.
         source: where the pictures are.
         reading: the source on its way into the cache; None if the cache already holds the run's pictures.
-        notice: something the user should know; or None.
+        source_now: the source as it is now, if its files have other times, names or sizes than when the run began:
+            whether its pictures are others, too, is known when it has been read. Or why it cannot be read.
         threads: the CPU threads that the user asked for; None for those that the run had.
     """
 
@@ -90,7 +92,7 @@ class Opening(NamedTuple):
     recipe: Recipe
     source: str
     reading: Reading | None
-    notice: str | None = None
+    source_now: Reading | str | None = None
     threads: int | None = None
 
     @classmethod
@@ -112,23 +114,32 @@ class Opening(NamedTuple):
         pictures = open_cached(images["key"])
         if pictures is None or pictures.report.digest != images["digest"]:
             return cls(run, recipe, source or images["name"], _read_again(run, source or images["name"], recipe))
-        notice = None
-        if source is not None and _key(source, recipe) != images["key"]:
-            if source != images["name"]:
-                raise HasamaError(
-                    f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on "
-                    f"with  {run.how_to_go_on()}"
-                )
-            notice = (
-                f"The files of {source} have changed since this run began. The run goes on with the {images['used']} "
-                "pictures that it began with; for the new ones start a new run with another --out."
-            )
-        return cls(run, recipe, images["name"], None, notice)
+        now = None if source is None else _source_now(run, source, recipe)
+        return cls(run, recipe, images["name"], None, now)
 
     def scan(self) -> Iterator[Scan]:
         """Read the source into the cache, if need be."""
         if self.reading is not None:
             yield from self.reading.scan()
+        elif isinstance(self.source_now, Reading):
+            with suppress(HasamaError):  # the run can go on without it: see `notice`
+                yield from self.source_now.scan()
+
+    def notice(self) -> str | None:
+        """After `scan`: what the user should know of the source, if its pictures are no longer those of the run."""
+        if self.source_now is None:
+            return None
+        own, now, what = self.pictures(), None, self.source_now
+        if isinstance(self.source_now, Reading):
+            now = open_cached(self.source_now.key)
+            what = f"The files of {self.source} have changed since this run began."
+        if now is not None and same_pictures(own, now):
+            share_pixels(now, own)
+            return None
+        return (
+            f"{what} The run goes on with the {own.report.used} pictures that it began with; for new ones start a "
+            "new run with another --out."
+        )
 
     def pictures(self) -> Pictures:
         """The run's pictures, after `scan`.
@@ -220,12 +231,24 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
 
 
-def _key(source: str, recipe: Recipe) -> str | None:
-    """The cache's key of what is at the source now; None if it is gone, which is no harm if the cache has it."""
+def _source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
+    """What is at the run's source now, if its files may be others than when the run began; None if they are not.
+
+    Raises:
+        HasamaError: it is another source than the run's.
+    """
+    images = run.images()
     try:
-        return Reading(source, Form.of(recipe)).key
-    except HasamaError:
-        return None
+        reading = Reading(source, Form.of(recipe))
+        now = None if reading.key == images["key"] else reading
+    except HasamaError as error:
+        now = str(error)
+    if now is not None and source != images["name"]:
+        raise HasamaError(
+            f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on with  "
+            f"{run.how_to_go_on()}"
+        )
+    return now
 
 
 def _read_again(run: Run, source: str, recipe: Recipe) -> Reading:

@@ -19,7 +19,6 @@ from hasama.tuning.survey import Headers, Looks, Machine
 FEW, MANY = 1000, 10_000
 """Distinct pictures: up to FEW, FastGAN (Liu et al. 2021 had some hundreds); from MANY on, no augmentation. The fewer
 the pictures, the sooner the discriminator knows them by heart (Karras et al. 2020, 'limited data', section 2)."""
-HOPELESS = 10
 SIDE_CPU, SIDE_GPU = 64, 128
 SIDE_LEAST = 16
 ENLARGED = 1.1
@@ -186,12 +185,7 @@ def _colour(report: Report, looks: Looks) -> tuple[str, str] | None:
 
 def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
     """Problems with the pictures."""
-    found = []
-    if count < HOPELESS:
-        found.append(
-            f"{count} different pictures are far too few: the networks will learn them by heart. "
-            "Gather some hundreds; or let one picture be repainted by another: hasama style."
-        )
+    found = report.warnings()
     if looks.flat > 0.9:
         found.append("The pictures have one colour each: there is nothing to learn but that.")
     elif looks.spread < ALL_ALIKE and count > 1:

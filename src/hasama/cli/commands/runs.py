@@ -28,7 +28,7 @@ def images(
     Parameters
     ----------
     source
-        A folder, a zip, an .npz, one picture, or a built-in name.
+        A folder, a zip or tar, an .npz, one picture, or a built-in name.
     size
         64, or WIDTHxHEIGHT such as 64x96.
     fit
@@ -62,6 +62,8 @@ def images(
     shown = np.random.default_rng(0).permutation(len(pictures))[:64]
     save_picture(grid(pictures.take(np.sort(shown))), out)
     say(f"{pictures.report.text()}\n  preview     {out}")
+    for warning in pictures.report.warnings():
+        say(warning, "yellow")
     return 0
 
 

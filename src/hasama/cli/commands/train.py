@@ -67,8 +67,8 @@ def train(
     Parameters
     ----------
     source
-        A folder, a zip, an .npz of uint8 images, one picture (random crops of it), or a built-in name: digits,
-        mnist, fashion-mnist, cifar10.
+        A folder, a zip or tar, an .npz of uint8 images, one picture (random crops of it), or a built-in name:
+        digits, mnist, fashion-mnist, cifar10.
     recipe
         A preset: see `hasama recipes`.
     out
@@ -167,11 +167,14 @@ def _train(opening: Any, device: str, tensorboard: bool) -> int:
     from hasama.runs.tensorboard import to_tensorboard
 
     run, recipe = opening.run, opening.recipe
-    if opening.notice:
-        say(opening.notice, "yellow")
     watch_scan(opening.scan())
+    if notice := opening.notice():
+        say(notice, "yellow")
     start = run.images_seen()
     say(_told(opening, start))
+    if not start:
+        for warning in opening.pictures().report.warnings():
+            say(warning, "yellow")
     with asked_to_stop() as asked:
         records = opening.session(device, asked)
         if tensorboard:
