@@ -92,7 +92,8 @@ def open_animation(path: Path) -> Animation:
     except FileNotFoundError:
         raise HasamaError(f"There is no film at {path}.") from None
     except Exception as error:  # decoders of broken files raise nearly everything
-        raise HasamaError(f"Cannot read the film {path}: picture {len(durations) + 1} is {why(error)}.") from error
+        told = "broken" if (told := why(error)).startswith("broken") else told  # not in the decoder's words
+        raise HasamaError(f"Cannot read the film {path}: picture {len(durations) + 1} is {told}.") from error
     return Animation(path, *size, tuple(durations), plays, has_alpha)
 
 
