@@ -1,6 +1,7 @@
 """Picture files that hold more than one picture: animations (GIF, WebP, APNG, AVIF, FLI), and pages (TIFF, ...)."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,16 @@ def pictures_in_file(path: Path) -> tuple[int, bool]:
 
     Of a PNG that shows another picture where animations are not known, that one does not count.
     """
+    try:
+        about = path.stat()
+    except OSError:
+        return 1, False
+    return _looked_at(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _looked_at(path: Path, _changed: int, _bytes: int) -> tuple[int, bool]:
+    """The same, once for each state of a file: a GIF must be read to its end to be counted."""
     try:
         with Image.open(path) as opened:
             count = _count(opened) - getattr(opened, "default_image", False)
