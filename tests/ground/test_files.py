@@ -51,3 +51,22 @@ def test_a_path_that_is_too_long_as_a_whole_is_refused_likewise(tmp_path: Path):
     deep = tmp_path.joinpath(*["d" * 200] * 30) / "a.png"
     with pytest.raises(HasamaError, match="the name is too long"), replacing(deep):
         pass
+
+
+def test_a_checkpoint_that_finds_no_room_says_so_in_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    torch = pytest.importorskip("torch")
+    from hasama.runs.folder import Run
+
+    class Game:
+        def state_dict(self) -> dict[str, int]:
+            return {}
+
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    run = Run(tmp_path / "run")
+    with pytest.raises(HasamaError, match="no room for the checkpoint") as refusal:
+        run.save_game(Game())  # pyright: ignore[reportArgumentType]
+    assert "enforce" not in str(refusal.value)
+    assert not run.checkpoint.exists()

@@ -110,7 +110,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
 
 def usual_run_place(source: str, recipe: str) -> Path:
     """Where a run is put that is given no other place."""
-    return Path("runs") / fitting_name(f"{name_of(source)}-{recipe}", spare=SPARE)
+    return Path("runs") / fitting_name(name_of(source), f"-{recipe}", SPARE)
 
 
 def free_run_place(source: str, preset: str) -> Path | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hasama.errors import HasamaError
-from hasama.files import SPARE, check_name, fitting_name
+from hasama.files import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 
 if TYPE_CHECKING:
     from hasama.style.canvas.regions import RegionMap
@@ -87,15 +87,17 @@ def usual_place(content: Path, styles: Sequence[Path]) -> Path:
     """Where the painting goes if nobody says, here, under a name that is cut where it would be too long."""
     from hasama.style.film import ENDINGS, is_film
 
-    name = f"{_called(content)}--{'+'.join(map(_called, styles))}"
+    name, mixed = _called(content), f"--{'+'.join(map(_called, styles))}"
+    if bytes_of(mixed) > LONGEST_NAME // 2:  # or the content's name alone is cut
+        name, mixed = name + mixed, ""
     many = any(path.is_dir() for path in (content, *styles)) and not is_run(content)
     if many:
-        return Path(fitting_name(name.replace(".", "-"), spare=SPARE))
+        return Path(fitting_name(name.replace(".", "-"), mixed.replace(".", "-"), SPARE))
     ending = ".png"
     if is_film(content):
         ending = ".gif" if content.suffix.lower() == ".gif" else ".webp"
         ending = ".mp4" if content.suffix.lower() in ENDINGS else ending
-    return Path(fitting_name(name, ending, SPARE))
+    return Path(fitting_name(name, mixed + ending, SPARE))
 
 
 def _called(path: Path) -> str:

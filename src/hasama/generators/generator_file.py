@@ -127,8 +127,9 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
     except FileNotFoundError:
         raise HasamaError(f"There is no generator at {path}.") from None
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
+        told = f" ({error.strerror.lower()})" if isinstance(error, OSError) and error.strerror else ""
         raise HasamaError(
-            f"{path} is not a readable safetensors file (give a run's folder or a generator.safetensors): {error}."
+            f"{path} is not a readable safetensors file{told}: give a run's folder or a generator.safetensors."
         ) from error
     about, recipe = _read_header(header, path)
     try:
@@ -140,7 +141,8 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
             raise HasamaError(f"{odd[0]} is {tensors[odd[0]].dtype}, not {kinds[odd[0]]}.")
         network.load_state_dict(tensors, strict=True, assign=True)
     except (RuntimeError, HasamaError) as error:
-        raise HasamaError(f"The weights in {path} do not fit what its header says: {error}") from error
+        told = str(error) if isinstance(error, HasamaError) else "their names or shapes differ."
+        raise HasamaError(f"The weights in {path} do not fit what its header says: {told}") from error
     network.requires_grad_(False).eval().to(device)
     return TrainedGenerator(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from hasama.errors import HasamaError
 from hasama.perception.vgg import BLOCKS, Weights, places_of
-from hasama.pictures.images import why
 
 PACKAGED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -87,7 +86,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "alone (torch.save(net.state_dict(), ...)) or as .safetensors."
         ) from error
     except Exception as error:  # damaged files make the readers raise nearly everything
-        raise HasamaError(f"The network weights {path} are damaged: {why(error)}.") from error
+        raise HasamaError(f"The network weights {path} are damaged, or no file of weights.") from error
     if not isinstance(stored, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in stored.items()
     ):

@@ -1,6 +1,7 @@
 """Picture files that hold more than one picture: animations (GIF, WebP, APNG, AVIF, FLI), and pages (TIFF, ...)."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,16 @@ def pictures_in_file(path: Path) -> tuple[int, bool]:
     Of a PNG that shows another picture where animations are not known, that one does not count.
     """
     try:
+        about = path.stat()
+    except OSError:
+        return 1, False
+    return _looked_at(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _looked_at(path: Path, _changed: int, _bytes: int) -> tuple[int, bool]:
+    """The same, once for each state of a file: a GIF must be read to its end to be counted."""
+    try:
         with Image.open(path) as opened:
             count = _count(opened) - getattr(opened, "default_image", False)
             return (1, False) if opened.format in ONE else (count, count > 1 and opened.format in ANIMATED)
@@ -92,7 +103,8 @@ def open_animation(path: Path) -> Animation:
     except FileNotFoundError:
         raise HasamaError(f"There is no film at {path}.") from None
     except Exception as error:  # decoders of broken files raise nearly everything
-        raise HasamaError(f"Cannot read the film {path}: picture {len(durations) + 1} is {why(error)}.") from error
+        told = "broken" if (told := why(error)).startswith("broken") else told  # not in the decoder's words
+        raise HasamaError(f"Cannot read the film {path}: picture {len(durations) + 1} is {told}.") from error
     return Animation(path, *size, tuple(durations), plays, has_alpha)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hasama.cli.arguments import open_generator
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, use_threads
 from hasama.errors import HasamaError
+from hasama.files import SPARE, fitting_name
 
 if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
@@ -62,7 +63,7 @@ def project(
     """
     if not 0 <= steps <= 1_000_000 or seed < 0:
         raise HasamaError("--steps takes 0 to 1000000, --seed at least 0.")
-    out = picture_place(out, run, f"{photo.stem}-projected.png")
+    out = picture_place(out, run, fitting_name(photo.stem, "-projected.png", SPARE))
     if out.resolve() == photo.resolve():
         raise HasamaError(f"{out} is the picture itself: choose another --out.")
     use_threads(threads)

@@ -88,7 +88,7 @@ def sweep(
     trial = final.but(kimg=kimg, sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
     names = None if search is None else [word.strip().replace("-", "_") for word in search.split(",") if word.strip()]
     space = search_space(trial, names)
-    folder = (out or Path("runs") / fitting_name(f"sweep-{name_of(source)}-{recipe}", spare=SPARE)).expanduser()
+    folder = (out or Path("runs") / fitting_name(f"sweep-{name_of(source)}", f"-{recipe}", SPARE)).expanduser()
 
     from hasama.tuning.storage import load_optuna, url_of
 

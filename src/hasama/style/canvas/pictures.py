@@ -1,5 +1,6 @@
 """Pictures as style transfer takes and gives them: 8 or 16 bits, colour profile and transparency kept."""
 
+import errno
 import io
 from contextlib import suppress
 from importlib.util import find_spec
@@ -78,11 +79,17 @@ def read_picture(path: str | Path) -> Picture:
                 return _read_deep(path)  # some kinds of TIFF are beyond Pillow
         raise HasamaError(f"Cannot read the picture {path}: not a picture.") from error
     except HasamaError as error:
-        raise HasamaError(f"Cannot read the picture {path}: {error}.") from error
+        raise HasamaError(f"Cannot read the picture {path}: {reason(error)}.") from error
     except FileNotFoundError:
         raise HasamaError(f"There is no picture at {path}.") from None
     except Exception as error:  # decoders of broken files raise nearly everything
-        raise HasamaError(f"Cannot read the picture {path}: {why(error)}.") from error
+        raise HasamaError(f"Cannot read the picture {path}: {reason(error)}.") from error
+
+
+def reason(error: Exception) -> str:
+    """Why a picture could not be read, without the words of the library that read it."""
+    told = why(error)
+    return "broken" if told.startswith("broken (") else told
 
 
 def _at_home(path: str | Path) -> Path:
@@ -143,8 +150,7 @@ def _read_deep(path: Path) -> Picture:
             image = image.colourspace("srgb")
         values = image.numpy()
     except pyvips.Error as error:
-        words = " ".join(str(error).split())
-        raise HasamaError("truncated" if any(sign in words for sign in CUT_SHORT) else f"broken ({words})") from error
+        raise HasamaError("truncated" if any(sign in str(error) for sign in CUT_SHORT) else "broken") from error
     if values.ndim == 2:
         values = values[..., None]
     if values.dtype not in (np.uint8, np.uint16):
@@ -235,7 +241,7 @@ def read_mask(path: str | Path) -> Weighting:
     try:
         picture = open_picture(_at_home(path))
     except HasamaError as error:
-        raise HasamaError(f"Cannot read the mask {path}: {error}.") from error
+        raise HasamaError(f"Cannot read the mask {path}: {reason(error)}.") from error
     grey = np.asarray(picture.convert("L"), np.float32) / 255
     if picture.mode == "RGBA":
         grey = grey * (np.asarray(picture.getchannel("A"), np.float32) / 255)
@@ -300,4 +306,4 @@ def _write_deep(picture: Picture, path: Path) -> None:
                 str(temporary), **({} if path.suffix.lower() == ".png" else {"compression": "deflate"})
             )
         except pyvips.Error as error:
-            raise HasamaError(f"Cannot write {path}: {' '.join(str(error).split())}.") from error
+            raise OSError(errno.EIO, "the picture could not be written to its end") from error

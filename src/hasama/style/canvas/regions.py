@@ -10,6 +10,7 @@ from PIL import Image
 from hasama.errors import HasamaError
 from hasama.pictures.images import open_picture
 from hasama.shapes import Weighting
+from hasama.style.canvas.pictures import reason
 
 LARGEST_MAP = 1024
 """Pixels of the longer side; a larger map is taken smaller, without mixing its colours."""
@@ -76,7 +77,7 @@ def read_regions(path: Path) -> RegionMap | None:
     try:
         picture = open_picture(path)
     except HasamaError as error:
-        raise HasamaError(f"Cannot read the mask {path}: {error}.") from error
+        raise HasamaError(f"Cannot read the mask {path}: {reason(error)}.") from error
     if picture.mode == "L":
         return None
     picture.thumbnail((LARGEST_MAP, LARGEST_MAP), Image.Resampling.NEAREST)
