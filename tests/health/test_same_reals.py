@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_signals import a_game, played
 
 import hasama
 from hasama.health.checks import examine
 from hasama.health.findings import History
 from hasama.health.signals import Probe
 from hasama.pictures.dataset import Pictures, hold_out
-from test_signals import a_game, played
 
 RATIOS = {"diversity", "distance", "repeats", "nearest", "unrest", "diversity_features"}
 
