@@ -257,3 +257,11 @@ def test_labels_below_zero_are_no_class(tmp_path: Path):
     assert report.classes == {"2": 1, "7": 1}
     assert "2 without a class (label -1, which means no class" in report.text()
     assert open_pictures(str(tmp_path / "a.npz"), SMALL).report.used == 4
+
+
+def test_heic_is_read_where_its_extra_is_installed(tmp_path: Path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(scene(40, 28)).save(tmp_path / "a.heic")
+    (tmp_path / "a.heic").rename(tmp_path / "a.jpg")
+    report = open_pictures(str(tmp_path), SMALL).report
+    assert (report.used, report.skipped) == (1, {})
