@@ -3,14 +3,16 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# pip would compile all of torch, most of which is never used: what is used is compiled, and kept, when it is first read.
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all lint bench clean
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Hasama into $(VENV) (a minute or two the first time) ..."
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt
@@ -25,10 +27,10 @@ demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write
 	@$(BIN)/hasama interpolate runs/demo --out runs/demo/interpolation.gif
 
 test: $(VENV)/dev.stamp  ## everything but the slow tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/dev.stamp  ## the slow tests too
-	$(BIN)/python -m pytest -n 2 -m ''
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

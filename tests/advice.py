@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from command import forked
+import command
+from command import Started, forked, hide, start
 
 
 def main() -> None:
@@ -28,12 +28,12 @@ def main() -> None:
     hasama.cli.app.main()
 
 
-COMMAND = [
-    sys.executable,
-    "-c",
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import advice; advice.main()",
-]
-TINY = ["--size", 16, "--width", 4, "--latent-size", 8, "--batch", 16, "--precision", "fp32", "--health-kimg", 0]
+def without_optuna() -> None:
+    hide("optuna")
+    main()
+
+
+TINY = [*command.TINY, "--health-kimg", 0]
 
 
 def advise(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,9 +41,6 @@ def advise(*arguments: object, **environment: str) -> subprocess.CompletedProces
     return forked(main, *arguments, **environment)
 
 
-def begin_sweep(pictures: Path, out: Path, *flags: object) -> subprocess.Popen[str]:
+def begin_sweep(pictures: Path, out: Path, *flags: object) -> Started:
     """Start a sweep that is judged cheaply; the caller ends it."""
-    return subprocess.Popen(
-        [*COMMAND, *map(str, ("sweep", pictures, "dcgan", *TINY, "--out", out, *flags))],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"HASAMA_TEST_JUDGE": "1"},
-    )  # fmt: skip
+    return start("sweep", pictures, "dcgan", *TINY, "--out", out, *flags, main=main, HASAMA_TEST_JUDGE="1")

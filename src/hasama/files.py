@@ -1,5 +1,6 @@
-"""Files that are either the old one or the new one, never half of each."""
+"""Files that are either the old one or the new one, never half of each; and names that are not too long."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,60 @@ from typing import Any
 from hasama.errors import HasamaError
 
 DURABLE_MODE = 0o666  # before the umask, as open() would give
+
+LONGEST_NAME = 255
+"""Bytes of a file's or a folder's name: what the usual file systems take."""
+
+SPARE = 32
+"""Bytes left free in a name that was chosen here, so that `.part`, `.json` and the like still fit behind it."""
+
+LONGEST_ENDING = 20
+"""Bytes of an ending that a temporary name keeps."""
+
+
+def fitting_name(name: str, ending: str = "", spare: int = 0) -> str:
+    """`name` and `ending` as the name of one file, cut where it would be too long.
+
+    A name that was cut holds a checksum of the whole, so that two long names stay two.
+
+    Args:
+        name: of a file or a folder, without separators. It alone is cut, between two letters.
+        ending: kept as it is.
+        spare: bytes to leave free, for what others will append.
+
+    Returns:
+        At most `LONGEST_NAME - spare` bytes in UTF-8.
+    """
+    room = LONGEST_NAME - spare - bytes_of(ending)
+    if bytes_of(name) <= room:
+        return name + ending
+    code = "-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    kept = name[: max(0, room - len(code))]
+    while kept and bytes_of(kept) > room - len(code):
+        kept = kept[:-1]
+    return kept + code + ending
+
+
+def bytes_of(name: str) -> int:
+    """How long a name is on the disk."""
+    return len(name.encode("utf-8", "surrogatepass"))
+
+
+def check_name(path: Path) -> None:
+    """Before any work: may a file or folder be called so?
+
+    Raises:
+        HasamaError: a part of the path is longer than `LONGEST_NAME`.
+    """
+    for part in path.parts:
+        if bytes_of(part) > LONGEST_NAME:
+            raise name_too_long(path, part)
+
+
+def name_too_long(path: str | Path, part: str = "") -> HasamaError:
+    """The message for a name that no file system takes."""
+    length = f" ({bytes_of(part)} bytes; {LONGEST_NAME} is the most)" if part else ""
+    return HasamaError(f"Cannot write {path}: the name is too long{length}. Choose a shorter one.")
 
 
 @contextmanager
@@ -26,10 +81,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = None
     try:
+        check_name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _temporary(path)
         yield temporary
         _settle(temporary)
         temporary.replace(path)
@@ -47,19 +101,29 @@ def check_place(path: Path) -> None:
     Raises:
         HasamaError: see `replacing`.
     """
+    check_name(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        Path(name).unlink()
+        _temporary(path).unlink()
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
+def _temporary(path: Path) -> Path:
+    """A new, empty file beside `path`, hidden, with the same ending."""
+    suffix = path.suffix if bytes_of(path.suffix) <= LONGEST_ENDING else ""
+    prefix = f".{fitting_name(path.name, spare=2 + 8 + bytes_of(suffix))}."  # mkstemp adds 8 letters
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
+    os.close(handle)
+    return Path(name)
+
+
 def cannot_write(path: str | Path, error: OSError) -> HasamaError:
-    """The message for a full disk, a read-only folder, a folder where a file should be."""
+    """The message for a full disk, a read-only folder, a folder where a file should be, a name that is too long."""
+    if error.errno == errno.ENAMETOOLONG:
+        return name_too_long(path)
     return HasamaError(
         f"Cannot write {path}: {error.strerror or error}. Nothing that was there before has been touched; "
         "free some space or choose another place with write permission."

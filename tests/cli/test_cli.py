@@ -2,8 +2,6 @@
 
 import json
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,9 +13,9 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from command import HASAMA, TINY, hasama, make_pictures, refused
-from hasama.cli.app import _understood
+from command import HASAMA, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code
 from hasama.cli.progress import watch_training
+from hasama.cli.words import _understood
 from hasama.presets import RECIPES
 from hasama.runs.folder import Run
 from hasama.training.game import Step, Turn
@@ -258,55 +256,41 @@ def test_bad_models(trained: Path, tmp_path: Path):
 
 def test_a_missing_extra_explains_itself(trained: Path, pictures: Path, tmp_path: Path):
     """The packages of the extras are hidden by a module finder that knows nothing of them."""
-    hide = (
-        "import sys, importlib.util as u; real = u.find_spec\n"
-        "hidden = ('tensorboardX', 'imageio_ffmpeg', 'sklearn')\n"
-        "class Hide:\n"
-        "    def find_spec(self, name, *rest):\n"
-        "        if name.split('.')[0] in hidden: raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Hide())\n"
-        "u.find_spec = lambda name, *rest: None if name in hidden else real(name, *rest)\n"
-        "from hasama.cli.app import main; main()"
-    )
+    hidden = "from command import hide; hide('tensorboardX', 'imageio_ffmpeg', 'sklearn', 'scipy')\n"
+    code = f"{hidden}from hasama.cli.app import main; main()"
     for arguments, extra in (
         (["train", pictures, "--tensorboard", "--out", tmp_path / "run"], "hasama[tensorboard]"),
-        (["train", "digits", "--out", tmp_path / "run"], "hasama[demo]"),
         (["interpolate", trained, "--out", tmp_path / "a.mp4"], "hasama[video]"),
     ):
-        command = [sys.executable, "-c", hide, *map(str, arguments)]
-        refused(subprocess.run(command, capture_output=True, text=True, check=False), extra)
+        refused(forked(run_code, code, *arguments), extra)
     assert not (tmp_path / "run" / "recipe.json").exists()
+    done = forked(run_code, code, "images", "digits", "--size", 8, cwd=tmp_path)  # needs none of them
+    assert "1797 pictures" in done.stdout, done.stderr
 
 
 def test_the_bar_shows_rate_time_left_and_both_losses(pictures: Path, tmp_path: Path):
-    """In a terminal of 80 columns, which `script` provides."""
-    if not shutil.which("script"):
-        pytest.skip("no `script` to make a terminal")
-    command = shlex.join([*HASAMA, "train", str(pictures), *TINY, "--kimg", "8", "--out", str(tmp_path / "run")])
-    done = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0
-    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", done.stdout).splitlines()
+    """In a terminal of 80 columns."""
+    code, said = in_a_terminal("train", pictures, "dcgan", *TINY, "--kimg", 8, "--out", tmp_path / "run")
+    assert code == 0, said
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said).splitlines()
     whole = [line for line in drawn if re.search(r"\d % \S+/8 kimg +[\d,]+ images/s +[\d:]+ left D \S+ +G \S+", line)]
     assert whole
     assert all(len(line) <= 80 for line in whole)
-    assert "500 steps of 16" in done.stdout
+    assert "500 steps of 16" in said
 
 
 def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):
     pictures = make_pictures(tmp_path / "photos", 6)
-    command = [*HASAMA, "train", ".", *TINY, "--steps", "2"]
-    done = subprocess.run(command, cwd=pictures, capture_output=True, text=True, check=False)
+    done = hasama("train", ".", *TINY, "--steps", "2", cwd=pictures)
     assert done.returncode == 0, done.stderr
     assert Run(pictures / "runs" / "photos-r3gan").images_seen() == 32
-    done = subprocess.run([*HASAMA, "images", "."], cwd=pictures, capture_output=True, text=True, check=False)
+    done = hasama("images", ".", cwd=pictures)
     assert "6 files, 6 pictures" in done.stdout
     assert (tmp_path / "photos-preview.png").exists()
 
 
 def test_a_reader_that_goes_away_does_not_end_the_work(pictures: Path, tmp_path: Path):
-    command = [*HASAMA, "train", str(pictures), *TINY, "--steps", "20", "--out", str(tmp_path / "run")]
+    command = [*HASAMA, "train", str(pictures), "dcgan", *TINY, "--steps", "20", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     process.stdout.close()
@@ -345,9 +329,9 @@ def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path
         "w.EventsWriter.write_event = write\n"
         "from hasama.cli.app import main; main()"
     )
-    flags = ["train", str(pictures), *TINY, "--steps", "40", "--tensorboard", "--out", str(tmp_path / "run")]
-    done = subprocess.run([sys.executable, "-c", kill, *flags], capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0
+    flags = ["train", str(pictures), "dcgan", *TINY, "--steps", "40", "--tensorboard", "--out", str(tmp_path / "run")]
+    done = forked(run_code, kill, *flags)
+    assert done.returncode == 0, done.stderr
     assert Run(tmp_path / "run").images_seen() == 640
 
 

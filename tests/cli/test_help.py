@@ -6,9 +6,10 @@ import re
 import pytest
 
 from command import hasama
-from hasama.cli.app import asked_recipe, make_app
+from hasama.cli.app import make_app
 from hasama.cli.commands.sweep import SWEEP_KIMG
 from hasama.cli.flags import SHOWN_FIRST
+from hasama.cli.words import asked_recipe
 from hasama.options import flag, typed
 from hasama.presets import PRESETS, RECIPES
 from hasama.recipe import DEFAULTS, GROUPS, MEANS_NOTHING_WITHOUT, Recipe

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from command import HASAMA, TINY, hasama, refused
+from command import TINY, Started, hasama, refused, run_code, start
 from easel import STEPS, brief, hasama_here, lay_out, pixels_of, style_scene
 from hasama.pictures.images import picture_format
 from odd_files import claiming, encoded, scene
@@ -43,7 +42,7 @@ def test_one_picture_in_a_process_of_its_own_then_the_same_command_again(
 ):
     lay_out(tmp_path)
     command = ["style", "c.png", "s.png", *brief()]
-    done = subprocess.run([*HASAMA, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = hasama(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert f"c--s.png  48x32, {STEPS} steps in 0:0" in done.stdout
@@ -79,20 +78,17 @@ LONG = {"first_iterations": 40, "iterations": 10, "plateau": 0.0}
 # A process that pauses at each step, so that it cannot be through before it is stopped.
 SLOWLY = """
 import time
-import hasama.style.painting, hasama.style.transfer as transfer
-judge = transfer.judge
-transfer.judge = lambda *all: (time.sleep(0.04), loss_and_gradient(*all))[1]
+import hasama.style.painting_file, hasama.style.transfer as transfer
+loss_and_gradient = transfer.loss_and_gradient
+transfer.loss_and_gradient = lambda *all: (time.sleep(0.04), loss_and_gradient(*all))[1]
 {also}
-from hasama.cli import main
+from hasama.cli.app import main
 main()
 """
 
 
-def start_slowly(command: list[object], also: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOWLY.format(also=also), *map(str, command)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def start_slowly(command: list[object], also: str = "") -> Started:
+    return start(SLOWLY.format(also=also), *command, main=run_code, stderr=subprocess.PIPE)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +98,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out.png"
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(path: Path, process: Started) -> None:
     """Until the process has written the file."""
     until = time.monotonic() + 60
     while not path.exists():

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from PIL import Image
 import hasama.cli.commands.coverage as command
 import hasama.evaluation.coverage as covering
 import hasama.evaluation.stacked_mnist as stacked
+from command import forked, run_code
 from hasama.errors import HasamaError
 from hasama.evaluation.coverage import STACKED, CoverageProgress, Plane, cover
 from hasama.evaluation.stacked_mnist import (
@@ -458,7 +457,7 @@ hasama.runs.folder.Run.save_game = saves
 sys.argv = ["hasama", *{words!r}, {str(kept)!r}]
 sys.exit(main())
 """
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    killed = forked(run_code, code)
     assert killed.returncode == -9, killed.stderr
     assert list(figures(kept)) == [3]
     assert Run(kept / "seed-4").images_seen() == 700

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from command import run_code, start
 from hasama.errors import HasamaError
 from hasama.pictures import cache
 from hasama.pictures import decoding as dataset
@@ -362,12 +363,7 @@ for scan in Reading(sys.argv[1], Form((8, 8))).scan():
 
 def test_a_killed_process_locks_nobody_out(tmp_path, own_cache):
     some(tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "HASAMA_CACHE": str(own_cache), "OMP_NUM_THREADS": "1"},
-        text=True,
-    )
+    process = start(KILLED, tmp_path, main=run_code)
     assert process.stdout is not None
     assert process.stdout.readline() == "in the middle\n"
     assert ".unfinished" in [path.suffix for path in (own_cache / "pictures").iterdir()]

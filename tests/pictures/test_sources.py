@@ -98,6 +98,10 @@ def test_built_in_digits(tmp_path, monkeypatch):
     assert {entry.label for entry in source.entries} == set("0123456789")
     first = np.asarray(source.entries[0].open(None))
     assert (first.shape, first.min(), first.max()) == ((8, 8), 0, 239)  # 15 of 16
+    levels, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    theirs = (levels.reshape(-1, 8, 8) * (255.0 / 16.0)).round()
+    assert np.array_equal([np.asarray(entry.open(None)) for entry in source.entries], theirs)
+    assert [entry.label for entry in source.entries] == [str(label) for label in labels]
 
 
 def test_one_picture_is_a_source_of_crops(tmp_path):

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import time
 from pathlib import Path
@@ -11,22 +10,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from command import TINY, hasama, make_pictures, refused, start
+from command import FORM, TINY, hasama, make_pictures, refused, run_code, start
 from hasama.runs.folder import Run
 
+SMALL = ["dcgan", *FORM]  # for runs of some `length`
+BRIEF = ["dcgan", *TINY]
 TIMES = ("seconds", "images_per_second")
 
 
-def length(kimg: float = 4.8, minutes: float = 0.005) -> list[object]:
-    """The flags of a run of 300 steps that is saved often."""
-    return ["--kimg", kimg, "--sample-kimg", 0.5, "--checkpoint-minutes", minutes, "--mirror"]
+def length(kimg: float = 4.8, minutes: float = 0.002) -> list[object]:
+    """The flags of a run of 300 steps that is saved often, and whose rates fall."""
+    schedule = ["--lr-final", 0.25, "--schedule-kimg", 4]
+    return ["--kimg", kimg, "--sample-kimg", 0.5, "--checkpoint-minutes", minutes, "--mirror", *schedule]
 
 
 @pytest.fixture(scope="module")
 def reference(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nothing interrupted."""
     out = tmp_path_factory.mktemp("reference") / "run"
-    done = hasama("train", pictures, *TINY, *length(), "--out", out, HASAMA_CACHE=str(out.parent / "cache"))
+    done = hasama("train", pictures, *SMALL, *length(), "--out", out, HASAMA_CACHE=str(out.parent / "cache"))
     assert done.returncode == 0, done.stderr
     return out
 
@@ -68,7 +70,7 @@ def wait_for(condition, seconds: float = 60) -> None:
 def test_killed_at_random_moments(seed: int, pictures: Path, reference: Path, tmp_path: Path):
     out, kills, chance = tmp_path / "run", 0, random.Random(seed)
     for _ in range(40):
-        process = start("train", pictures, *TINY, *length(), "--out", out)
+        process = start("train", pictures, *SMALL, *length(), "--out", out)
         if kills < 3:
             before = (out / "game.pt").stat().st_mtime_ns if (out / "game.pt").exists() else 0
             wait_for(
@@ -93,7 +95,7 @@ def test_killed_at_random_moments(seed: int, pictures: Path, reference: Path, tm
 
 def test_killed_before_the_first_checkpoint(pictures: Path, reference: Path, tmp_path: Path):
     out = tmp_path / "run"
-    process = start("train", pictures, *TINY, *length(minutes=5), "--out", out)
+    process = start("train", pictures, *SMALL, *length(minutes=5), "--out", out)
     wait_for((out / "recipe.json").exists)
     process.kill()
     process.communicate()
@@ -105,7 +107,7 @@ def test_killed_before_the_first_checkpoint(pictures: Path, reference: Path, tmp
 
 def test_ctrl_c_saves_and_says_how_to_go_on(pictures: Path, reference: Path, tmp_path: Path):
     out = tmp_path / "run"
-    process = start("train", pictures, *TINY, *length(), "--out", out)
+    process = start("train", pictures, *SMALL, *length(), "--out", out)
     wait_for(lambda: len(Run(out).log()) >= 3)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
@@ -122,9 +124,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(pictures: Path, reference: Path, tmp
 
 def test_stop_command_from_another_process(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    process = start("train", pictures, *TINY, *length(kimg=1000), "--out", out)
+    process = start("train", pictures, *SMALL, *length(kimg=1000), "--out", out)
     wait_for(lambda: len(Run(out).log()) >= 2)
-    refused(hasama("train", pictures, *TINY, *length(kimg=1000), "--out", out), "another process")
+    refused(hasama("train", pictures, *SMALL, *length(kimg=1000), "--out", out), "another process")
     assert "training" in hasama("runs", tmp_path, COLUMNS="200").stdout
     assert hasama("stop", out).returncode == 0
     said, _ = process.communicate(timeout=60)
@@ -136,10 +138,10 @@ def test_stop_command_from_another_process(pictures: Path, tmp_path: Path):
 
 def test_pictures_that_changed_meanwhile_do_not_change_the_run(reference: Path, tmp_path: Path):
     pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "run"
-    done = hasama("train", pictures, *TINY, *length(1.6), "--out", out)
+    done = hasama("train", pictures, *SMALL, *length(1.6), "--out", out)
     assert done.returncode == 0
     (pictures / "light" / "000.png").unlink()
-    done = hasama("train", pictures, *TINY, *length(), "--out", out)
+    done = hasama("train", pictures, *SMALL, *length(), "--out", out)
     assert done.returncode == 0
     assert "have changed since" in done.stdout
     assert "the 40 pictures" in " ".join(done.stdout.split())
@@ -149,7 +151,7 @@ def test_pictures_that_changed_meanwhile_do_not_change_the_run(reference: Path, 
 
 def test_changed_pictures_without_the_cache_are_refused(tmp_path: Path):
     pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "run"
-    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--out", out).returncode == 0
     (pictures / "light" / "000.png").unlink()
     before = (out / "game.pt").read_bytes()
     refused(hasama("resume", out, "--kimg", "0.4", HASAMA_CACHE=str(tmp_path / "other")), "are not those", "--out")
@@ -158,13 +160,14 @@ def test_changed_pictures_without_the_cache_are_refused(tmp_path: Path):
 
 def test_a_full_disk_keeps_the_last_checkpoint(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    assert hasama("train", pictures, *TINY, "--kimg", "0.32", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.32", "--out", out).returncode == 0
     before = {name: (out / name).read_bytes() for name in ("game.pt", "generator.safetensors", "loss.png")}
 
-    def no_room() -> None:  # a file cannot grow beyond this: what a full disk does, for one process
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-
-    process = start("resume", out, "--kimg", "0.64", preexec_fn=no_room)
+    no_room = (  # a file cannot grow beyond this: what a full disk does, for one process
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
+        "from hasama.cli.app import main; main()"
+    )
+    process = start(no_room, "resume", out, "--kimg", "0.64", main=run_code)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2, said
     assert "Traceback" not in said
@@ -175,7 +178,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(pictures: Path, tmp_path: Path):
 
 def test_a_damaged_checkpoint_is_refused_and_left_alone(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--out", out).returncode == 0
     whole = (out / "game.pt").read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:2000] + bytes(500) + whole[2500:]):
         (out / "game.pt").write_bytes(damaged)
@@ -185,7 +188,7 @@ def test_a_damaged_checkpoint_is_refused_and_left_alone(pictures: Path, tmp_path
 
 def test_a_checkpoint_never_executes_code(pictures: Path, tmp_path: Path):
     out, trace = tmp_path / "run", tmp_path / "executed"
-    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--out", out).returncode == 0
 
     class Bomb:
         def __reduce__(self):
@@ -198,11 +201,11 @@ def test_a_checkpoint_never_executes_code(pictures: Path, tmp_path: Path):
 
 def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    command = ["train", pictures, *TINY, "--out", out]
+    command = ["train", pictures, *BRIEF, "--out", out]
     assert hasama(*command, "--kimg", "0.2").returncode == 0
     before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
     refused(hasama(*command, "--kimg", "0.2", "--seed", "3"), "--seed 0 (now 3)", "hasama resume")
-    refused(hasama("train", make_pictures(tmp_path / "others", 3), *TINY, "--out", out), "is training on")
+    refused(hasama("train", make_pictures(tmp_path / "others", 3), *BRIEF, "--out", out), "is training on")
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
     assert hasama(*command, "--kimg", "0.4").returncode == 0  # a new length is no other setting
     assert Run(out).images_seen() == 400
@@ -212,7 +215,7 @@ def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
 
 def test_a_longer_run_is_not_made_shorter(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    command = ["train", pictures, *TINY, "--kimg", "0.2", "--out", out]
+    command = ["train", pictures, *BRIEF, "--kimg", "0.2", "--out", out]
     assert hasama(*command).returncode == 0
     assert hasama("resume", out, "--kimg", "0.4").returncode == 0
     assert hasama(*command).returncode == 0
@@ -223,7 +226,7 @@ def test_a_longer_run_is_not_made_shorter(pictures: Path, tmp_path: Path):
 def test_resuming_keeps_the_threads(pictures: Path, tmp_path: Path):
     """For another number of threads adds in another order, and the bits differ."""
     out = tmp_path / "run"
-    assert hasama("train", pictures, *TINY, "--kimg", "0.2", "--threads", 2, "--out", out).returncode == 0
+    assert hasama("train", pictures, *BRIEF, "--kimg", "0.2", "--threads", 2, "--out", out).returncode == 0
     assert hasama("resume", out, "--kimg", "0.4", OMP_NUM_THREADS="1").returncode == 0
     assert Run(out).threads() == 2
     assert hasama("resume", out, "--kimg", "0.6", "--threads", 1).returncode == 0
@@ -232,7 +235,7 @@ def test_resuming_keeps_the_threads(pictures: Path, tmp_path: Path):
 
 def test_moved_pictures_without_the_cache(tmp_path: Path):
     pictures, out = make_pictures(tmp_path / "pictures"), tmp_path / "a run"
-    flags = [*TINY, "--out", out]
+    flags = [*BRIEF, "--out", out]
     assert hasama("train", pictures, *flags, "--kimg", "0.2").returncode == 0
     others = make_pictures(tmp_path / "others", 8)
     elsewhere = {"HASAMA_CACHE": str(tmp_path / "elsewhere")}
@@ -247,7 +250,7 @@ def test_moved_pictures_without_the_cache(tmp_path: Path):
 
 def test_runs_tell_what_was_really_saved(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
-    process = start("train", pictures, *TINY, *length(kimg=1000, minutes=60), "--out", out)
+    process = start("train", pictures, *SMALL, *length(kimg=1000, minutes=60), "--out", out)
     wait_for(lambda: len(Run(out).log()) >= 3)
     process.kill()
     process.communicate()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from command import hasama, refused
+from command import forked, hasama, refused, run_code
 from hasama.cli.app import main
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
@@ -338,8 +338,7 @@ def test_without_a_token_it_says_how_to_get_one(run: Path, stub: Stub):
 def test_the_saved_token_is_used(run: Path, stub: Stub, tmp_path: Path):
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "token").write_text("hf_saved\n")
-    code = "from hasama.sharing.hub import open_hub; print(open_hub())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = forked(run_code, "from hasama.sharing.hub import open_hub; print(open_hub())")
     assert "token='hf_saved'" in done.stdout
 
 

@@ -176,7 +176,7 @@ def test_a_painting_is_carried_along_with_a_known_motion(right: int, down: int):
     if down > 0:
         assert confidence[-down:].mean() < 0.3
     moved = np.abs(cut(paint, 0, 0)[inside].astype(float) - cut(paint, right, down)[inside]).mean()
-    assert moved > 10 * np.abs(error[inside]).mean()  # standing temporal_target would not have done
+    assert moved > 10 * np.abs(error[inside]).mean()  # standing still would not have done
 
 
 def test_what_appears_is_not_trusted_and_the_rest_is(tmp_path: Path):

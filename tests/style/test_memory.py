@@ -42,7 +42,7 @@ SMALLEST = 3 * 160  # a halo of 148 pixels for relu5_1, rounded up to its stride
 
 
 def steady():
-    """The process's own size changes while the test runs; here it stands temporal_target."""
+    """The process's own size changes while the test runs; here it stands still."""
     return patch.object(memory, "process_bytes", lambda: 400_000_000)
 
 

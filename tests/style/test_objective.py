@@ -56,13 +56,13 @@ def parts(network: VGG, height: int, width: int, loss: str, masked: bool) -> dic
             for style, mask in zip(styles, where, strict=True)
         ],
         "tv_weight": 2.0,
-        "still": TemporalTarget(5.0, soft_picture(height, width, 4), ramp(height, width)),
+        "temporal_target": TemporalTarget(5.0, soft_picture(height, width, 4), ramp(height, width)),
     }
 
 
 def judged(network: VGG, tiles: list[Tile], canvas: Tensor, **given_parts: Any) -> LossAndGradient:
     """By some parts only; what is not given does not count."""
-    nothing: dict[str, Any] = {"content": {}, "regions": [], "tv_weight": 0.0, "still": None}
+    nothing: dict[str, Any] = {"content": {}, "regions": [], "tv_weight": 0.0, "temporal_target": None}
     return loss_and_gradient(Objective(network, tiles, **(nothing | given_parts)), canvas)
 
 
@@ -84,11 +84,11 @@ def same(ours: LossAndGradient, wanted: LossAndGradient, tolerance: float = 1e-4
 # --- tiles against one piece ----------------------------------------------------------------------
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "everything": ("content", "regions", "tv_weight", "still"),
+    "everything": ("content", "regions", "tv_weight", "temporal_target"),
     "style": ("regions",),
     "content": ("content",),
     "smoothness": ("tv_weight",),
-    "stillness": ("still",),
+    "temporal": ("temporal_target",),
 }
 
 
@@ -205,7 +205,7 @@ def in_float64(network: VGG, given_parts: dict[str, Any], style_pictures: list[T
         ]
         varied = sum(weight * np.square(difference).sum() for weight, difference in pairs)
         found["tv"] = given_parts["tv_weight"] * varied / pixels.size
-        temporal_target = given_parts["still"]
+        temporal_target = given_parts["temporal_target"]
         moved = (temporal_target.confidence.double() * (canvas - temporal_target.wanted.double()).square()).mean()
         found["temporal"] = temporal_target.weight * float(moved)
         return found

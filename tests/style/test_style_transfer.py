@@ -165,11 +165,11 @@ def test_a_seed_means_nothing_without_noise(weights: Weights):
 
 
 def test_painting_starts_from_what_it_is_told_to(weights: Weights):
-    temporal_target = PLAIN.but(learning_rate=0.0, first_iterations=1)  # nothing moves
+    frozen = PLAIN.but(learning_rate=0.0, first_iterations=1)  # nothing moves
     content, style = to_canvas(TEMPLE, 36, 48), to_canvas(FLOWER, 36, 48)
     for start, wanted in (("content", content), ("style", style), ("noise", noise(36, 48, 0))):
-        assert torch.equal(painted(weights, temporal_target.but(start=start)), wanted)
-    picture = painted(weights, temporal_target.but(start="noise"), start=STRIPES)  # it is read by `plan`
+        assert torch.equal(painted(weights, frozen.but(start=start)), wanted)
+    picture = painted(weights, frozen.but(start="noise"), start=STRIPES)  # it is read by `plan`
     assert torch.equal(picture, to_canvas(STRIPES, 36, 48))
 
 

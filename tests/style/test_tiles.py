@@ -107,7 +107,7 @@ def test_part_and_place_agree_and_fill_each_layer_once(height: int, width: int, 
         for tile in tiles:
             down, across = tile.place(layer, *whole.shape[2:])
             part = tile.part(pooled(tile.cut(numbered), layer), layer)
-            torch.testing.assert_close(part, whole[:, :, down, across], rtol=0, atol=0)
+            assert torch.equal(part, whole[:, :, down, across])  # `assert_close` takes longer than all the rest
             filled[:, :, down, across] += 1
         assert (filled == 1).all()
 

@@ -1,11 +1,7 @@
 """The command: its functions, one for each thing people do, stand in `commands/`."""
 
-import dataclasses
-import itertools
-import os
+import errno
 import sys
-import typing
-from collections.abc import Iterator, Sequence
 
 from cyclopts import App
 
@@ -21,10 +17,10 @@ from hasama.cli.commands.suggest import suggest
 from hasama.cli.commands.sweep import SWEEP_KIMG, sweep
 from hasama.cli.commands.train import resume, train, training_flags
 from hasama.cli.flags import INTERRUPTED, with_flags
+from hasama.cli.quiet import hush_libraries
+from hasama.cli.words import asked_recipe, understood
 from hasama.errors import HasamaError
-from hasama.options import flag
 from hasama.presets import RECIPES
-from hasama.recipe import RENAMED, Recipe
 from hasama.style.recipe import STYLE_RECIPES
 from hasama.version import __version__
 
@@ -44,7 +40,9 @@ def make_app(shown_for: str | None = None) -> App:
         name="hasama",
         help="Train generative adversarial networks on your own pictures, and repaint pictures in the style of "
         "others, on one ordinary computer.",
-        help_epilogue="Begin with:  hasama train digits demo   or   hasama style photo.jpg painting.jpg",
+        help_epilogue="Begin with:  hasama train digits demo   or   hasama style photo.jpg painting.jpg\n\n"
+        "Exit codes: 0, all is done; 1, a part of the work could not be done; 2, nothing could be, and the message "
+        "says what to put right; 130, stopped by Ctrl-C.",
         version=__version__,
         suppress_keyboard_interrupt=False,  # or `main` would never hear of Ctrl-C
     )
@@ -58,59 +56,34 @@ def make_app(shown_for: str | None = None) -> App:
     return app
 
 
-def asked_recipe(words: Sequence[str]) -> str | None:
-    """The recipe that a command line asks for help with: the second word of `train` and `sweep`, `style --recipe`."""
-    if not {"--help", "-h"} & {*words} or not words:
-        return None
-    if words[0] == "style":
-        named = [word for before, word in itertools.pairwise(words) if before == "--recipe"]
-        named += [word.partition("=")[2] for word in words if word.startswith("--recipe=")]
-        return named[-1] if named else None
-    given = list(_positional(words[1:]))[:2] if words[0] in ("train", "sweep") else []
-    return given[-1] if given and given[-1] in RECIPES else None  # alone, it is hardly meant as a source
-
-
-def _positional(words: Sequence[str]) -> Iterator[str]:
-    """The words that are neither a flag nor a flag's value."""
-    kinds = {flag(field.name): field.type for field in dataclasses.fields(Recipe)}
-    values = 0
-    for word in words:
-        if word.startswith("-"):
-            kind = kinds.get(word, bool if word in SWITCHES or word.startswith("--no-") else str)
-            values = 0 if "=" in word or kind is bool else 2 if typing.get_origin(kind) is tuple else 1
-        elif values:
-            values -= 1
-        else:
-            yield word
-
-
-SWITCHES = ("--help", "-h", "--tensorboard", "--json")
 app = make_app()
 
 
-OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
-
-
-def _understood(word: str) -> str:
-    """An old flag as it is called now; and ~ as the shell would have put it, had it not stood in --out=~/run."""
-    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return OLD_FLAGS.get(name, name) + equals + os.path.expanduser(value)  # noqa: PTH111 (Path would tidy it)
-
-
 def main() -> None:
-    """The entry point. Exit code 2 for what the user can put right, without a traceback; 130 after Ctrl-C."""
+    """The entry point. Exit codes: see the end of `hasama --help`. What the user can put right has no traceback."""
+    hush_libraries()
+    sys.exit(_run(understood(sys.argv[1:])))
+
+
+def _run(words: list[str]) -> int | None:
+    """Run a command; what goes wrong in a way that the user can put right is told in a sentence."""
     try:
-        words = [_understood(word) for word in sys.argv[1:]]
         asked = asked_recipe(words)
-        code = (make_app(asked) if asked else app)(words)
+        return (make_app(asked) if asked else app)(words)
     except HasamaError as error:
-        from hasama.cli.terminal import complain
-
-        complain(str(error))
-        code = 2
+        _complain(str(error))
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _complain(f"There can be nothing at {error.filename}: the name is too long.")
+        return 2
     except KeyboardInterrupt as stopped:
-        from hasama.cli.terminal import complain
+        _complain(f"stopped at once. {stopped}".rstrip())
+        return INTERRUPTED
 
-        complain(f"stopped at once. {stopped}".rstrip())
-        code = INTERRUPTED
-    sys.exit(code)
+
+def _complain(text: str) -> None:
+    from hasama.cli.terminal import complain  # start-up time
+
+    complain(text)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
+from hasama.files import SPARE, check_name, fitting_name
 
 if TYPE_CHECKING:
     from hasama.pictures.cache import Reading
@@ -67,8 +68,14 @@ def open_generator(run: Path, device: str) -> Any:
 
 
 def beside(run: Path, name: str) -> Path:
-    """A file in a run's folder, or beside a generator's file."""
-    return (run if run.is_dir() else run.parent) / name
+    """A file in a run's folder, or beside a generator's file; a name that is too long is cut."""
+    file = Path(name)
+    return (run if run.is_dir() else run.parent) / fitting_name(file.stem, file.suffix, SPARE)
+
+
+def tensors_beside(picture: Path) -> Path:
+    """The file of tensors that goes with a picture."""
+    return picture.with_name(fitting_name(picture.stem, ".safetensors"))
 
 
 def name_of(source: str) -> str:
@@ -89,6 +96,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
     from hasama.pictures.images import picture_format
 
     out = out or beside(run, name)
+    check_name(out)
     if folder and not out.suffix:
         if out.exists() and not out.is_dir():
             raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
@@ -102,7 +110,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
 
 def usual_run_place(source: str, recipe: str) -> Path:
     """Where a run is put that is given no other place."""
-    return Path("runs") / f"{name_of(source)}-{recipe}"
+    return Path("runs") / fitting_name(f"{name_of(source)}-{recipe}", spare=SPARE)
 
 
 def free_run_place(source: str, preset: str) -> Path | None:

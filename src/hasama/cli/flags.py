@@ -15,6 +15,10 @@ from hasama.errors import HasamaError
 from hasama.options import typed
 
 INTERRUPTED = 130
+"""Exit code: stopped by Ctrl-C."""
+
+PARTLY = 1
+"""Exit code: a part of the work could not be done."""
 
 SHOWN_FIRST = "Most used"
 """The group of flags that people need first; it tells of which recipe the defaults are."""

@@ -9,11 +9,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
-from hasama.errors import HasamaError, missing_extra
+from hasama.errors import HasamaError
 from hasama.pictures.archives import zip_entries
 from hasama.pictures.arrays import array_entries, as_pixels, npz_entries
+from hasama.pictures.digits import digits
 from hasama.pictures.download import DOWNLOADS, DownloadProgress, download_missing, fetch
 from hasama.pictures.entries import Entry, Source, folder_labels, peek, printable, stamp_of
 from hasama.pictures.images import open_picture
@@ -119,23 +118,12 @@ def _file_entry(path: Path, name: str, label: str | None) -> Entry:
 # --- built-in names -------------------------------------------------------------------------------
 
 
-def _digits() -> Source:
-    """1,797 handwritten digits of 8x8 pixels (Alpaydin and Kaynak 1998), as scikit-learn ships them."""
-    try:
-        from sklearn.datasets import load_digits  # an extra
-    except ImportError:
-        raise missing_extra("scikit-learn", "demo", "The built-in source `digits`") from None
-    images, labels = load_digits(return_X_y=True)
-    pixels = (images.reshape(-1, 8, 8, 1) * (255.0 / 16.0)).round().astype(np.uint8)
-    return Source("built-in digits", array_entries(pixels, labels, "digits"))
-
-
 def _downloaded(name: str) -> Source:
     images, labels = fetch(name)
     return Source(f"built-in {name}", array_entries(as_pixels(images, name), labels, name))
 
 
 BUILT_IN: dict[str, Callable[[], Source]] = {
-    "digits": _digits,
+    "digits": digits,
     **{name: (lambda name=name: _downloaded(name)) for name in DOWNLOADS},
 }

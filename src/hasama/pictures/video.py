@@ -1,11 +1,14 @@
-"""Moving pictures: GIF and WebP by Pillow, MP4 by imageio-ffmpeg (an extra)."""
+"""Moving pictures: GIF, WebP and APNG by Pillow, MP4 by imageio-ffmpeg (an extra)."""
 
+import errno
+import math
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,7 +17,35 @@ from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
 from hasama.pictures.images import as_channels
 
-ENDINGS = (".mp4", ".gif", ".webp")
+ENDINGS = (".mp4", ".gif", ".webp", ".apng")
+
+FINEST = 10
+"""Milliseconds that a frame of an MP4 stands at least, where frames stand for different times."""
+
+ALIKE = 2
+"""Milliseconds by which the times of frames may differ and still be the same: 33, 33, 34."""
+
+
+class Timing(NamedTuple):
+    """How long the frames stand, where it is not the same for all."""
+
+    durations: tuple[int, ...]
+    """Milliseconds for each frame, positive."""
+    plays: int = 0
+    """How often an animation is shown; 0: for ever."""
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, in the mean."""
+        return 1000 * len(self.durations) / sum(self.durations)
+
+    def repeats(self) -> tuple[float, list[int]]:
+        """(frames per second, how often each frame is written), where all written frames stand equally long."""
+        if max(self.durations) - min(self.durations) <= ALIKE:
+            return self.fps, [1] * len(self.durations)
+        step = max(math.gcd(*self.durations), FINEST)
+        ends = np.cumsum(self.durations) / step
+        return 1000 / step, [max(1, round(end) - round(begin)) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def check_ending(path: Path) -> None:
@@ -29,14 +60,22 @@ def check_ending(path: Path) -> None:
         raise missing_extra("imageio-ffmpeg", "video", "Writing MP4")
 
 
-def save_film(frames: Iterable[Image.Image], path: str | Path, fps: float = 30, sound: Path | None = None) -> None:
-    """Write the frames, which all have the same size, as an endless loop (GIF, WebP) or a film (MP4), atomically.
+def save_film(
+    frames: Iterable[Image.Image],
+    path: str | Path,
+    fps: float = 30,
+    sound: Path | None = None,
+    timing: Timing | None = None,
+) -> None:
+    """Write the frames, which all have the same size, as an animation (GIF, WebP, APNG) or a film (MP4), atomically.
 
     Args:
         frames: at least one.
         path: where.
         fps: frames per second.
         sound: a film whose sound, if it has any, goes with an MP4.
+        timing: how long each frame stands, and how often an animation is shown. Without it all stand equally long,
+            and an animation is shown for ever.
 
     Raises:
         HasamaError: see `check_ending`; or the place cannot be written to.
@@ -45,17 +84,35 @@ def save_film(frames: Iterable[Image.Image], path: str | Path, fps: float = 30, 
     check_ending(path)
     with replacing(path) as temporary:
         if path.suffix.lower() == ".mp4":
-            _mp4(frames, temporary, fps, sound)
+            fps, repeats = timing.repeats() if timing else (fps, None)
+            _mp4(_repeated(frames, repeats) if repeats else frames, temporary, fps, sound)
         else:
-            _pillow(list(frames), temporary, fps)
+            _pillow(list(frames), temporary, fps, timing)
 
 
-def _pillow(frames: list[Image.Image], path: Path, fps: float) -> None:
+def _repeated(frames: Iterable[Image.Image], repeats: list[int]) -> Iterator[Image.Image]:
+    for frame, count in zip(frames, repeats, strict=True):
+        for _ in range(count):
+            yield frame
+
+
+def _pillow(frames: list[Image.Image], path: Path, fps: float, timing: Timing | None) -> None:
     if path.suffix.lower() == ".gif":  # FASTOCTREE: seconds instead of half a minute, and the only one for alpha
         frames = [frame.convert("RGBA").quantize(method=Image.Quantize.FASTOCTREE) for frame in frames]
-    duration = 1000 / fps
+    duration, plays = 1000 / fps, 0 if timing is None else timing.plays
     steps = [round((i + 1) * duration) - round(i * duration) for i in range(len(frames))]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=steps, loop=0)
+    more: dict[str, Any] = {"loop": plays}
+    if plays and path.suffix.lower() == ".gif":  # it holds how often it is shown again, or nothing
+        more = {"loop": plays - 1} if plays > 1 else {}
+    if timing is not None:
+        steps = _hundredths(timing.durations) if path.suffix.lower() == ".gif" else list(timing.durations)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=steps, **more)
+
+
+def _hundredths(durations: tuple[int, ...]) -> list[int]:
+    """The same as a GIF can hold them, in whole hundredths of a second, with the same sum."""
+    ends = [round(end / 10) * 10 for end in np.cumsum((0, *durations)).tolist()]
+    return [max(FINEST, after - before) for before, after in pairwise(ends)]
 
 
 def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | None) -> None:
@@ -70,15 +127,24 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
         fps=fps,  # type: ignore[arg-type]
         macro_block_size=1,
         quality=8,
-        ffmpeg_log_level="error",
+        ffmpeg_log_level="quiet",
         **more,
     )
-    writer.send(None)
-    for frame in _chain(first, arrays):
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    try:
+        writer.send(None)
+        for frame in _chain(first, arrays):
+            writer.send(np.ascontiguousarray(frame))
+        writer.close()
+    except OSError as error:
+        if error.errno is None:  # ffmpeg ended, and its words stand in the message
+            raise OSError(errno.EIO, f"the film could not be encoded, {_free(path)}") from error
+        raise
     if path.stat().st_size == 0:
-        raise OSError(28, f"ffmpeg wrote nothing ({shutil.disk_usage(path.parent).free} bytes are free)")
+        raise OSError(errno.ENOSPC, f"nothing was written, {_free(path)}")
+
+
+def _free(path: Path) -> str:
+    return f"{shutil.disk_usage(path.parent).free} bytes are free"
 
 
 def _has_sound(film: Path) -> bool:
@@ -88,6 +154,19 @@ def _has_sound(film: Path) -> bool:
     asked = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(film)]
     told = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False).stderr
     return "Audio:" in told
+
+
+def breaks_off(film: Path) -> bool:
+    """Whether a film's file ends before the film does. It is read, but not decoded."""
+    import imageio_ffmpeg
+
+    read = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(film), "-map", "0:v:0", "-c", "copy"]
+    asked = [*read, "-f", "null", "-"]
+    told = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False).stderr
+    return any(sign in told for sign in CUT_SHORT)
+
+
+CUT_SHORT = ("ended prematurely", "partial file")  # in ffmpeg's words
 
 
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -15,6 +15,7 @@ inherited.json         with --init-from: which weights were taken over, and whic
 stop                   whoever writes this file asks the run to stop
 """
 
+import errno
 import itertools
 import json
 import os
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.files import cannot_write, fitting_name, read_json, replacing, write_json
 from hasama.recipe import BEFORE_THEY_WERE, Recipe, new_names
 from hasama.version import __version__
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 def free_name(folder: Path) -> Path:
     """The folder itself if there is none yet; else the first of FOLDER-2, FOLDER-3, ... that there is not."""
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    numbered = (folder.with_name(fitting_name(folder.name, f"-{number}")) for number in itertools.count(2))
     return next(place for place in itertools.chain([folder], numbered) if not place.exists())
 
 
@@ -222,8 +223,8 @@ class Run:
         with replacing(self.checkpoint) as temporary:
             try:
                 torch.save(saved, temporary)
-            except RuntimeError as error:  # torch's zip writer reports a full disk so
-                raise OSError(28, f"No room for the checkpoint ({str(error).splitlines()[0]})") from error
+            except RuntimeError as error:  # torch's zip writer reports a full disk so, in its own words
+                raise OSError(errno.ENOSPC, "no room for the checkpoint") from error
 
     def load_game(self, game: "Game") -> None:
         """Load the checkpoint into the game; without a checkpoint the game stays at its beginning.
@@ -245,10 +246,9 @@ class Run:
         try:
             return torch.load(self.checkpoint, map_location="cpu", weights_only=True)["game"]
         except Exception as error:  # a damaged zip or pickle raises nearly everything
-            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise HasamaError(
-                f"The checkpoint {self.checkpoint} is damaged ({first}). The generator in {self.generator.name} may "
-                "still be good; to train on, start a new run."
+                f"The checkpoint {self.checkpoint} is damaged and cannot be read. The generator in "
+                f"{self.generator.name} may still be good; to train on, start a new run."
             ) from error
 
     def images_seen(self) -> int:

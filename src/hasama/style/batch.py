@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.style.painting_file import Job, StyleSource
+from hasama.files import SPARE, fitting_name
+from hasama.style.job import Job, StyleSource
 
 
 def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:
@@ -58,9 +59,13 @@ def batch_jobs(job: Job) -> list[Job]:
     names = distinct([f"{content}--{style}" for content in content_names for style in style_names])
     pairs = [(content, styles) for content in contents for styles in sets]
     return [
-        job._replace(content=content, styles=tuple(styles), out=job.out / f"{name}.png")
+        job._replace(content=content, styles=tuple(styles), out=job.out / _file_name(Path(name)))
         for (content, styles), name in zip(pairs, names, strict=True)
     ]
+
+
+def _file_name(name: Path) -> Path:
+    return name.with_name(fitting_name(name.name, ".png", SPARE))
 
 
 def names_for(paths: Sequence[Path]) -> list[str]:

@@ -1,7 +1,8 @@
-"""A film painted picture by picture, each from the last, and held where nothing moved, so that it does not flicker.
+"""A film, or an animation, painted picture by picture, each from the last, so that it does not flicker.
 
 Ruder et al. 2016, Artistic Style Transfer for Videos: the last painting is carried along by the motion between the
-two film pictures, is where the next begins, and stays wherever that motion can be trusted.
+two film pictures (`motion`). The next painting begins there, and the temporal loss keeps it there where there is
+confidence in the motion.
 """
 
 import hashlib
@@ -10,36 +11,31 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, write_json
+from hasama.files import check_place, fitting_name, write_json
+from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
-from hasama.pictures.video import check_ending, save_film
-from hasama.shapes import Images, Weighting
+from hasama.pictures.video import Timing, breaks_off, check_ending, save_film
 from hasama.style.canvas.colour import in_grey
-from hasama.style.canvas.pictures import Picture, eight_bit_pixels, from_pixels, to_canvas
+from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
+from hasama.style.job import Job, fingerprint, open_styles, reported_mark
+from hasama.style.masks import little_covered
 from hasama.style.methods.objective import TemporalTarget
+from hasama.style.motion import carried_along
 from hasama.style.painting import plan
-from hasama.style.painting_file import Job, fingerprint, open_styles, reported_mark
-from hasama.style.subject import Subject, finished
+from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-"""What is taken for a film."""
+"""Of the files that are films by their name. Animations are films by their content."""
 
 NOTE = "painting.json"
-"""Says whose pictures stand in a folder."""
-
-ALIKE = 0.1
-"""Difference of brightness, of the 2 between black and white, from which a film picture shows something else."""
-
-SMALLEST_FLOW = 32
-"""Pixels of the shorter side that the motion's pyramid needs."""
+"""The file that says of which painting the pictures in a folder are."""
 
 
 class Film(NamedTuple):
@@ -51,9 +47,19 @@ class Film(NamedTuple):
     fps: float
     length: int
     """About so many pictures."""
+    animation: Animation | None = None
+    """Its pictures may stand for different times, and be transparent."""
+
+    @property
+    def timing(self) -> Timing | None:
+        """How long each picture stands; None: equally long."""
+        return Timing(self.animation.durations, self.animation.plays) if self.animation else None
 
     def pictures(self) -> Iterator[np.ndarray]:
-        """uint8 [H, W, 3], one after another."""
+        """uint8 [H, W, 3], of some animations [H, W, 4], one after another."""
+        if self.animation:
+            yield from self.animation.pictures()
+            return
         import imageio_ffmpeg
 
         frames = imageio_ffmpeg.read_frames(str(self.path))
@@ -65,15 +71,25 @@ class Film(NamedTuple):
             frames.close()
 
 
+def is_film(path: Path) -> bool:
+    """Whether a file is taken for a film: by its name, or because it is an animation."""
+    return path.suffix.lower() in ENDINGS or is_animation(path)
+
+
 def open_film(path: Path) -> Film:
-    """Look at a film.
+    """The form of a film or an animation.
 
     Raises:
         HasamaError: it is missing or broken, or the extra `video` is not installed.
     """
+    animated = is_animation(path)
     for package, name in (("imageio_ffmpeg", "imageio-ffmpeg"), ("cv2", "opencv-python-headless")):
-        if find_spec(package) is None:
+        if find_spec(package) is None and not (animated and package == "imageio_ffmpeg"):
             raise missing_extra(name, "video", "Painting a film")
+    if animated:
+        form = open_animation(path)
+        timing = Timing(form.durations, form.plays)
+        return Film(path, form.width, form.height, timing.fps, len(form.durations), form)
     import imageio_ffmpeg
 
     if not path.exists():
@@ -109,43 +125,67 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
     check_ending(job.out)
     check_place(job.out)
     film = open_film(job.content)
-    folder = job.out.with_name(job.out.name + ".frames")
     styles = open_styles(job.styles)
+    mark, folder = film_fingerprint(job), frames_folder(job)
     subject: Subject | None = None
-    mark = film_fingerprint(job)
-    before: np.ndarray | None = None
-    index = 0
+    before: Picture | None = None
+    notice, index = "", 0
     for index, pixels in enumerate(film.pictures()):
         content = from_pixels(pixels)
         if subject is None:
-            _own_folder(folder, mark)
             subject = plan(content, styles, job.recipe, job.machine)
-        place = folder / f"{index:06}.png"
+            _own_folder(folder, mark)
+            notice = little_covered(styles)
+        place = _place_of(folder, index)
         if not place.exists():
-            last = _opened(folder / f"{index - 1:06}.png") if index else None
-            now = _for_picture(subject, content, before, last)
+            last = _opened(_place_of(folder, index - 1)) if index else None
             frame = None
-            for frame in repaint(now):
-                yield Painted(index, max(film.length, index + 1), frame)
+            for frame in repaint(_for_picture(subject, content, before, last)):
+                yield Painted(index, max(film.length, index + 1), frame._replace(notice=frame.notice or notice))
+                notice = ""
                 if stop():
                     return
             assert frame is not None
-            save_picture(Image.fromarray(eight_bit_pixels(finished(now, frame.image, False).pixels)), place)
-        before = pixels
-    if subject is None or before is None:
+            save_picture(frame.picture, place)
+        before = content
+    if subject is None:
         raise HasamaError(f"Cannot read the film {job.content}: there are no pictures in it.")
-    places = [folder / f"{number:06}.png" for number in range(index + 1)]
-    save_film((Image.open(place) for place in places), job.out, film.fps, sound=job.content)
-    write_json(
-        job.report,
-        {"content": str(job.content), "styles": [str(style.picture) for style in job.styles], "pictures": index + 1,
-         "fps": film.fps, "seed": job.recipe.seed, "fingerprint": mark,
-         "recipe": job.recipe.to_dict()},
-    )  # fmt: skip
+    _join(job, film, folder, index + 1, mark)
+
+
+def _join(job: Job, film: Film, folder: Path, count: int, mark: str) -> None:
+    """The film of the painted pictures, and its report; then the pictures go."""
+    places = [_place_of(folder, number) for number in range(count)]
+    save_film(_painted(places), job.out, film.fps, sound=job.content, timing=film.timing)
+    report: dict[str, Any] = {
+        "content": str(job.content), "styles": [str(style.picture) for style in job.styles], "pictures": count,
+        "fps": round(film.fps, 3), "seed": job.recipe.seed, "fingerprint": mark, "recipe": job.recipe.to_dict(),
+    }  # fmt: skip
+    if film.animation:
+        report["durations"] = list(film.animation.durations)
+    elif breaks_off(job.content):
+        report["notices"] = [f"{job.content} breaks off: {count} of about {film.length} pictures could be read."]
+    write_json(job.report, report)
     for place in [*places, folder / NOTE]:
         place.unlink(missing_ok=True)
     with suppress(OSError):  # something of the user's is in it
         folder.rmdir()
+
+
+def frames_folder(job: Job) -> Path:
+    """Where the painted pictures stand until the film is written."""
+    return job.out.with_name(fitting_name(job.out.name, ".frames"))
+
+
+def _place_of(folder: Path, index: int) -> Path:
+    return folder / f"{index:06}.png"
+
+
+def _painted(places: list[Path]) -> Iterator[Image.Image]:
+    """One after another, so that few files are open at a time."""
+    for place in places:
+        with Image.open(place) as picture:
+            yield picture.copy()
 
 
 def film_fingerprint(job: Job) -> str:
@@ -176,62 +216,28 @@ def _own_folder(folder: Path, mark: str) -> None:
         write_json(note, mark)
 
 
+def _opaque(picture: Picture) -> np.ndarray:
+    """uint8 [H, W, 3], with mid-grey behind what is transparent."""
+    if picture.alpha is None:
+        return picture.pixels
+    alpha = picture.alpha[..., None] / 255
+    return (picture.pixels * alpha + 127.5 * (1 - alpha)).round().astype(np.uint8)
+
+
 def _opened(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def _for_picture(subject: Subject, content: Picture, before: np.ndarray | None, last: np.ndarray | None) -> Subject:
+def _for_picture(subject: Subject, content: Picture, before: Picture | None, last: np.ndarray | None) -> Subject:
     """The first picture is painted like any other; each other one starts from the last one's painting."""
     now = subject._replace(content=content)
     if before is None or last is None:
         return now
     height, width = now.sizes()[-1]
-    carried, confidence = carried_along(before, content.pixels, last, height, width)
+    carried, confidence = carried_along(_opaque(before), _opaque(content), last, height, width)
     if subject.recipe.keep_colour == "luminance":
         carried = in_grey(carried)
     start = confidence * carried + (1 - confidence) * to_canvas(content, height, width)
     weight = subject.recipe.temporal_weight
     temporal_target = TemporalTarget(weight, carried.to(subject.device), confidence.to(subject.device))
     return now._replace(start_image=start, temporal_target=temporal_target)
-
-
-def carried_along(
-    before: np.ndarray, now: np.ndarray, painted: np.ndarray, height: int, width: int
-) -> tuple[Images, Weighting]:
-    """The last painting moved as the film moved, and where that can be trusted.
-
-    Args:
-        before: the last film picture, uint8 [H, W, 3].
-        now: this film picture.
-        painted: the last painting, uint8 [height, width, 3].
-        height: of the paintings.
-        width: likewise.
-
-    Returns:
-        [1, 3, height, width] in [-1, 1], and [height, width]: 1 where a place comes from where its motion says,
-        there and back (Sundaram et al. 2010, equation 5), and looks the same; 0 elsewhere.
-    """
-    import cv2
-
-    old, new = (
-        cv2.resize(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
-        for one in (before, now)
-    )
-    if min(height, width) < SMALLEST_FLOW:
-        back = forth = np.zeros((height, width, 2), np.float32)
-    else:
-        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        back, forth = flow.calc(new, old, None), flow.calc(old, new, None)  # type: ignore[call-overload]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    there_x, there_y = x + back[..., 0], y + back[..., 1]
-
-    def fetch(image: np.ndarray) -> np.ndarray:
-        return cv2.remap(image, there_x, there_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-    around = back + fetch(forth)
-    length = (back**2).sum(-1) + (fetch(forth) ** 2).sum(-1)
-    inside = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
-    alike = np.abs(fetch(old).astype(np.float32) - new) < ALIKE * 127.5
-    trusted = inside & alike & ((around**2).sum(-1) <= 0.01 * length + 0.5)
-    carried = torch.from_numpy(fetch(painted)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    return carried, torch.from_numpy(trusted.astype(np.float32))

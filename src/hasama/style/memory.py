@@ -134,7 +134,7 @@ def peak_bytes() -> int:
 
 
 def free_bytes() -> int | None:
-    """What the machine, or the container, can temporal_target give; None where nobody tells."""
+    """What the machine, or the container, can still give; None where nobody tells."""
     found = []
     try:
         told = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())

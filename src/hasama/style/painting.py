@@ -11,6 +11,7 @@ from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.perception.vgg_weights import load_weights
 from hasama.style.canvas.pictures import Picture, in_space_of, read_picture
+from hasama.style.masks import check_masks
 from hasama.style.memory import default_budget, pick_window
 from hasama.style.recipe import STARTS, StyleRecipe
 from hasama.style.subject import Style, Subject, network_for
@@ -70,9 +71,6 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     for style in styles:
         if not 0 < style.weight < math.inf:
             raise HasamaError(f"A style's weight must be positive; got {style.weight}.")
-        for mask in (style.mask, style.where):
-            if mask is not None and not (mask.ndim == 2 and mask.numel() and bool(mask.isfinite().all())):
-                raise HasamaError("A mask is a tensor [H, W] of numbers from 0 to 1.")
     bounded = machine.memory is not None
     if not bounded:
         keep_memory()
@@ -81,6 +79,7 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     start = None if recipe.start in STARTS else in_space_of(read_picture(recipe.start), content.profile)
     styles = [style._replace(picture=in_space_of(style.picture, content.profile)) for style in styles]
     subject = Subject(content, styles, recipe, network, device, 0, start)
+    check_masks(styles, *subject.sizes()[-1])
     number = 2 if network.precision == torch.bfloat16 else 4
     budget = machine.memory or default_budget(device)
     sides = {size: pick_window(*size, recipe, number, network.name, budget, not bounded) for size in subject.sizes()}

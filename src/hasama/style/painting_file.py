@@ -1,96 +1,33 @@
 """One picture painted into a file: resumed, kept up to date, reported."""
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from hasama.errors import HasamaError
-from hasama.files import check_place, replacing, write_json
+from hasama.files import check_place, fitting_name, replacing, write_json
 from hasama.pictures.images import picture_format
-from hasama.style.canvas.pictures import Picture, read_mask, read_picture, write_picture
+from hasama.style.canvas.pictures import read_picture, write_picture
+from hasama.style.job import Job, StyleSource, fingerprint, is_done, open_styles
+from hasama.style.masks import little_covered
 from hasama.style.memory import peak_bytes
-from hasama.style.painting import Machine, plan
-from hasama.style.recipe import STARTS, StyleRecipe
-from hasama.style.subject import Style, Subject, finished
+from hasama.style.painting import plan
+from hasama.style.subject import Subject, finished
 from hasama.style.transfer import Frame, repaint
 from hasama.version import __version__
 
+__all__ = ["Job", "StyleSource", "fingerprint", "is_done", "paint_file", "read_part"]
+
 SAVE_SECONDS = 60.0
-
-
 PREVIEW_SECONDS = 5.0
-
 
 PART = {"hasama", "mark", "side", "threads", "seconds", "peak", "steps", "curve", "notices", "last", "frame"}
 """What a saved painting holds."""
 
-
 CURVE_POINTS = 500
 """Losses that the report keeps at most."""
-
-
-class StyleSource(NamedTuple):
-    """Where a style comes from: paths."""
-
-    picture: Path
-    weight: float = 1.0
-    mask: Path | None = None
-    where: Path | None = None
-
-
-class Job(NamedTuple):
-    """A picture to paint, as the command gets it."""
-
-    content: Path
-    styles: tuple[StyleSource, ...]
-    out: Path
-    recipe: StyleRecipe = StyleRecipe()
-    machine: Machine = Machine()
-    preview: bool = False
-    sixteen_bits: bool | None = None
-    """None: as the content has it."""
-    ready: Picture | None = None
-    """The content itself, where it is no file's."""
-
-    @property
-    def part(self) -> Path:
-        """Where the work stands until it is done."""
-        return self.out.with_name(self.out.name + ".part")
-
-    @property
-    def report(self) -> Path:
-        """What became of it."""
-        return self.out.with_name(self.out.name + ".json")
-
-    @property
-    def preview_file(self) -> Path:
-        """The picture so far."""
-        return self.out.with_name(f"{self.out.stem}-preview.png")
-
-
-def open_styles(sources: Sequence[StyleSource]) -> list[Style]:
-    """Read the styles' pictures and masks.
-
-    Raises:
-        HasamaError: one cannot be read.
-    """
-    return [
-        Style(
-            read_picture(source.picture),
-            source.weight,
-            None if source.mask is None else read_mask(source.mask),
-            None if source.where is None else read_mask(source.where),
-        )
-        for source in sources
-    ]
-
-
-# --- files ----------------------------------------------------------------------------------------
 
 
 def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Frame]:
@@ -116,6 +53,8 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
     subject = plan(content, styles, job.recipe, machine)
     if state:
         subject = subject._replace(side=min(state["side"], subject.side) if machine.memory else state["side"])
+    elif notice := little_covered(styles):
+        keeper.notices.append(notice)
     keeper.subject = subject
     frames = repaint(subject, state and state["frame"])
     last, greeting = None, f"Going on from {job.part}." if state else " ".join(keeper.notices)
@@ -135,7 +74,7 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
 
 
 class _Keeper:
-    """The hand that writes a painting's files."""
+    """Writes a painting's files: the state to go on from, the preview, the picture and its report."""
 
     def __init__(self, job: Job, mark: str) -> None:
         self.job, self.mark = job, mark
@@ -153,7 +92,7 @@ class _Keeper:
         if state is None:
             return None
         if (state["mark"], state["hasama"]) != (self.mark, __version__):
-            kept = self.job.part.with_name(self.job.part.name + ".old")
+            kept = self.job.part.with_name(fitting_name(self.job.part.name, ".old"))
             self.job.part.replace(kept)
             self.notices.append(f"Another painting was under way here; it is kept as {kept}.")
             return None
@@ -227,7 +166,11 @@ class _Keeper:
             "fingerprint": self.mark,
             "content": str(job.content),
             "styles": [
-                {key: str(value) if isinstance(value, Path) else value for key, value in style._asdict().items()}
+                {
+                    key: str(value) if isinstance(value, Path) else value
+                    for key, value in style._asdict().items()
+                    if key != "region" or value is not None
+                }
                 for style in job.styles
             ],
             "size": [width, height],
@@ -246,29 +189,6 @@ class _Keeper:
         }
 
 
-def fingerprint(job: Job, content: Picture) -> str:
-    """What makes a painting this painting: every picture's bytes, the recipe and the network."""
-    code = hashlib.sha256()
-    fields = job.recipe.to_dict() | {"deep": job.sixteen_bits}
-    code.update(json.dumps(fields, sort_keys=True).encode())
-    code.update(repr((content.pixels.shape, content.pixels.dtype.str, content.alpha is None)).encode())
-    code.update(content.pixels.tobytes() + (b"" if content.alpha is None else content.alpha.tobytes()))
-    code.update(content.profile or b"")
-    files = [path for style in job.styles for path in (style.picture, style.mask, style.where)]
-    files += [job.machine.weights, None if job.recipe.start in STARTS else Path(job.recipe.start)]
-    for path in files:
-        code.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
-    code.update(repr([style.weight for style in job.styles]).encode())
-    return code.hexdigest()[:32]
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.expanduser().read_bytes()
-    except OSError as error:
-        raise HasamaError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
 def read_part(path: Path) -> dict[str, Any] | None:
     """Where a painting stands; None if there is nothing, or nothing that can be read."""
     try:
@@ -277,17 +197,3 @@ def read_part(path: Path) -> dict[str, Any] | None:
         return None
     whole = isinstance(state, dict) and set(state) >= PART and isinstance(state["frame"], dict)
     return state if whole and set(state["frame"]) >= {"scale", "iteration", "canvas"} else None
-
-
-def reported_mark(job: Job) -> str | None:
-    """The fingerprint of what stands in the job's place; None if nothing does, or nobody knows what."""
-    try:
-        return json.loads(job.report.read_text(encoding="utf-8"))["fingerprint"] if job.out.exists() else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def is_done(job: Job) -> bool:
-    """Whether the job's picture is there, and was made from the same pictures by the same recipe."""
-    mark = reported_mark(job)
-    return mark is not None and mark == fingerprint(job, job.ready or read_picture(job.content))

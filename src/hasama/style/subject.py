@@ -1,4 +1,4 @@
-"""What is painted: content, styles and recipe, and the objective that they make at each size."""
+"""What is painted: content image, style images and recipe, and the objective that they make at each size."""
 
 import math
 from typing import NamedTuple
@@ -37,6 +37,8 @@ class Style(NamedTuple):
     """Which part of this picture is learnt from: [H, W] of any size, 0 to 1."""
     where: Weighting | None = None
     """Where on the canvas it is painted."""
+    name: str = ""
+    """What messages call it."""
 
 
 class Subject(NamedTuple):
@@ -55,7 +57,7 @@ class Subject(NamedTuple):
     start_image: Images | None = None
     """Films: the canvas to begin with, at its full size."""
     temporal_target: TemporalTarget | None = None
-    """Films: what the last picture leaves for this one."""
+    """Films: the last painting, to which this one is held."""
 
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) from the coarsest scale to the finest."""
@@ -75,7 +77,7 @@ def _within(height: int, width: int, side: int) -> tuple[int, int]:
 
 
 def network_for(recipe: StyleRecipe, weights: Weights, device: torch.device) -> VGG:
-    """The network that the recipe looks through, on the device.
+    """The network whose features the recipe compares, on the device.
 
     Its numbers are bfloat16 where the recipe says so or, left to itself, where the machine gains by it. Moments,
     losses and the canvas are float32 either way.
@@ -130,7 +132,7 @@ def style_image(subject: Subject, style: Style, height: int, width: int) -> Imag
 
 
 def objective_for(subject: Subject, height: int, width: int) -> Objective:
-    """Everything that a canvas of this size is judged by."""
+    """All that the loss of a canvas of this size is made of: content, styles, smoothness, the last picture."""
     recipe, network, device = subject.recipe, subject.network, subject.device
     tiles = cut_up(height, width, subject.side, network.layers, network.name)
     content = {}

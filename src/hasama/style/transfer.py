@@ -1,4 +1,4 @@
-"""Neural style transfer: a picture is moved until a network sees the content of one and the style of others in it."""
+"""Neural style transfer: a canvas is optimised until its features have one image's content and others' style."""
 
 import math
 from collections.abc import Iterator
@@ -89,24 +89,24 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
             canvas = canvas.enlarged(*sizes[scale])
         objective = objective_for(subject, *sizes[scale])
         while done < limits[scale] and not canvas.has_settled():
-            evaluated = loss_and_gradient(objective, canvas.image.detach())
-            canvas, notice = moved(canvas, evaluated)
+            found = loss_and_gradient(objective, canvas.image.detach())
+            canvas, notice = moved(canvas, found)
             done += 1
             share = (sum(work[:scale]) + work[scale] * done / limits[scale]) / sum(work)
-            counted, seen = (scale, len(sizes), done, limits[scale]), evaluated[:3]
-            yield Frame(*counted, *seen, canvas, share, subject, notice)
+            counted, terms = (scale, len(sizes), done, limits[scale]), found[:3]
+            yield Frame(*counted, *terms, canvas, share, subject, notice)
         done = 0
 
 
-def moved(canvas: Canvas, evaluated: LossAndGradient) -> tuple[Canvas, str]:
+def moved(canvas: Canvas, found: LossAndGradient) -> tuple[Canvas, str]:
     """One step downhill; where L-BFGS finds no way on, Adam takes over from the best that it had."""
-    total = evaluated.total
+    total = found.total
     if canvas.has_stalled:
         return canvas.with_optimizer("adam"), f"L-BFGS stalled after {canvas.steps} steps; Adam goes on."
-    sound = math.isfinite(total) and bool(evaluated.gradient.isfinite().all())
+    sound = math.isfinite(total) and bool(found.gradient.isfinite().all())
     if not sound and not (canvas.kind == "lbfgs" and canvas.steps):  # L-BFGS takes such a step back
         raise HasamaError(
             f"Painting broke down: the loss became {total}. Try a lower --learning-rate, or --precision fp32."
         )
-    canvas.step(evaluated.gradient, total)
+    canvas.step(found.gradient, total)
     return canvas, ""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from hasama.generators.generator_file import TrainedGenerator
     from hasama.shapes import Pixels
-from hasama.cli.arguments import picture_place
+from hasama.cli.arguments import picture_place, tensors_beside
 
 STEPS_ASIDE = 7
 """Pictures along a direction, the middle one being the sample itself."""
@@ -193,7 +193,7 @@ def directions(
     else:
         for number, strip in enumerate(strips):
             save_picture(strip, out / f"direction-{number}.png")
-    file = out.with_suffix(".safetensors") if out.suffix else out / "directions.safetensors"
+    file = tensors_beside(out) if out.suffix else out / "directions.safetensors"
     from hasama.generators.generator_file import save_tensors
 
     save_tensors(file, {"directions": found.steps, "shares": found.shares}, {})

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
     from hasama.generators.projection import ProjectionStep
     from hasama.shapes import Images
-from hasama.cli.arguments import picture_place
+from hasama.cli.arguments import picture_place, tensors_beside
 
 # --- projection -----------------------------------------------------------------------------------
 
@@ -96,6 +96,8 @@ def _wanted(photo: Path, generator: "TrainedGenerator", fit: str) -> "Images":
     """The photo in the form of the generator's pictures."""
     import numpy as np
 
+    from hasama.cli.terminal import say
+    from hasama.pictures.animation import only_first
     from hasama.pictures.images import as_channels, fit_picture, open_picture, to_images
 
     assert generator.recipe is not None, "what a file holds has a recipe"
@@ -103,6 +105,8 @@ def _wanted(photo: Path, generator: "TrainedGenerator", fit: str) -> "Images":
         picture = open_picture(photo)
     except HasamaError as error:
         raise HasamaError(f"Cannot read {photo}: {error}.") from error
+    if note := only_first(photo):
+        say(note, "yellow")
     picture = fit_picture(as_channels(picture, generator.channels), generator.recipe.resolution, fit)
     return to_images(np.array(picture).reshape(1, *generator.recipe.resolution, generator.channels))
 
@@ -130,7 +134,7 @@ def _keep(
     save_picture(grid(np.stack([photo, projected, difference]), 3, smallest=128), out)
     label = None if best.label is None else generator.classes[best.label]
     about = {"space": space, "step": best.step, "steps": best.steps, "label": label, "losses": best.losses}
-    file = out.with_suffix(".safetensors")
+    file = tensors_beside(out)
     from hasama.generators.generator_file import save_tensors
 
     save_tensors(file, {"w": best.w}, about)

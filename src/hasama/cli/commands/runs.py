@@ -6,6 +6,7 @@ from pathlib import Path
 from hasama.cli.arguments import name_of
 from hasama.cli.flags import plain
 from hasama.errors import HasamaError
+from hasama.files import SPARE, check_name, fitting_name
 from hasama.options import flag
 from hasama.presets import PRESETS
 from hasama.recipe import Recipe
@@ -52,6 +53,7 @@ def images(
     from hasama.pictures.images import grid, picture_format, save_picture
     from hasama.pictures.sources import download_first
 
+    check_name(out)
     picture_format(out)
     watch_download(download_first(source))
     reading = Reading(source, Form.of(form))
@@ -65,7 +67,7 @@ def images(
 
 def _preview_place(source: str) -> Path:
     """Here; or beside the source where here is inside of it, or the preview would be one of its pictures."""
-    name, folder = f"{name_of(source)}-preview.png", Path(source).expanduser().resolve()
+    name, folder = fitting_name(name_of(source), "-preview.png", SPARE), Path(source).expanduser().resolve()
     inside = folder.is_dir() and Path.cwd().is_relative_to(folder)
     return folder.parent / name if inside else Path(name)
 

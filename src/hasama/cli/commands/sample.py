@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hasama.cli.arguments import beside, check_truncation, numbers_of, open_generator
 from hasama.errors import HasamaError
+from hasama.files import check_name
 
 
 def sample(
@@ -53,6 +54,7 @@ def sample(
     called = f"{seed}" if seeds is None else _short(seeds)
     called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
     out = out or beside(run, f"samples-{called}.png")
+    check_name(out)
     if out.suffix:
         from hasama.pictures.images import picture_format
 
@@ -146,6 +148,7 @@ def interpolate(
     from hasama.pictures.video import check_ending, save_film
 
     check_ending(out)
+    check_name(out)
     generator = open_generator(run, device)
 
     import torch

@@ -12,6 +12,7 @@ from hasama.cli.arguments import free_run_place, name_of, read_pictures
 from hasama.cli.commands.train import training_flags
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
+from hasama.files import SPARE, fitting_name
 from hasama.presets import RECIPES, recipe_named, train_command
 from hasama.tuning.search_space import search_space
 
@@ -87,7 +88,7 @@ def sweep(
     trial = final.but(kimg=kimg, sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
     names = None if search is None else [word.strip().replace("-", "_") for word in search.split(",") if word.strip()]
     space = search_space(trial, names)
-    folder = (out or Path("runs") / f"sweep-{name_of(source)}-{recipe}").expanduser()
+    folder = (out or Path("runs") / fitting_name(f"sweep-{name_of(source)}-{recipe}", spare=SPARE)).expanduser()
 
     from hasama.tuning.storage import load_optuna, url_of
 

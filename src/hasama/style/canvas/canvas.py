@@ -1,4 +1,4 @@
-"""The picture that is painted, at one scale: where it starts, what moves it, what is shown of it."""
+"""The canvas at one scale: the picture that is optimised, its optimizer, and its moving average."""
 
 from collections import deque
 from typing import Any
@@ -12,7 +12,7 @@ from hasama.style.canvas.lbfgs import LBFGS
 from hasama.style.recipe import StyleRecipe
 
 WINDOW = 20
-"""Losses whose mean is compared with the mean of as many before, to see a plateau."""
+"""Losses whose mean is compared with the mean of as many before, to find a plateau."""
 
 
 TINY = 1e-30

@@ -1,4 +1,4 @@
-"""What style transfer minimises: pure functions of activations, of moments and of pictures."""
+"""What style transfer minimises: pure functions of features, of their moments, and of pictures."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from hasama.shapes import Images, Scalar
 from hasama.style.methods.moments import Moments
 
 Distance = Callable[[Moments], Scalar]
-"""From the canvas's moments in a layer to how far they are from what is wanted there."""
+"""A style loss in one layer: from the canvas's moments to their distance from the target's."""
 
 REGULAR = 1e-3
 """Of the target's mean variance, added to both covariances' diagonals: directions in which nothing varies have no
@@ -38,7 +38,7 @@ def wasserstein_distance(target: Moments) -> Distance:
 
     |m - m'|^2 + tr S + tr S' - 2 tr (S'^(1/2) S S'^(1/2))^(1/2)    (Dowson & Landau 1982, equation 4)
 
-    The last trace is the sum of the square roots of the eigenvalues, so no matrix root is taken that moves.
+    The last trace is the sum of the square roots of the eigenvalues, so only the target's matrix root is needed.
     """
     mean, wanted = target.mean, _covariance(target)
     regular = (REGULAR * wanted.diagonal().mean() + TINY) * torch.eye(len(wanted), dtype=wanted.dtype)
@@ -63,7 +63,7 @@ def _covariance(moments: Moments) -> Tensor:
 
 
 def from_nothing(distance: Distance, like: Moments) -> float:
-    """How far an empty layer, in which nothing fires, is from what is wanted: what a distance can be measured by."""
+    """The distance of an empty layer, in which nothing fires, from the target: a unit for other distances."""
     nothing = Moments(torch.ones_like(like.mass), torch.zeros_like(like.total), torch.zeros_like(like.outer))
     return float(distance(nothing))
 

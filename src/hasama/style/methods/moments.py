@@ -1,4 +1,4 @@
-"""What style is made of: per layer the count, the sum and the sum of outer products of the activations.
+"""What style is, here: per layer the count, the sum and the sum of outer products of the features.
 
 They add up over tiles, so the style of a picture of any size, and its exact gradient, need the memory of one tile.
 """

@@ -26,16 +26,18 @@ class Region(NamedTuple):
 
 
 class TemporalTarget(NamedTuple):
-    """What parts of a film's picture should keep temporal_target, and how temporal_target."""
+    """What a film's picture is held to: the last painting, carried along by the motion (Ruder et al. 2016)."""
 
     weight: float
+    """Of the temporal loss."""
     wanted: Images
+    """[1, 3, H, W]: the last painting, moved."""
     confidence: Weighting
-    """Where `wanted` is known, 0 to 1."""
+    """[H, W]: how sure the motion is, 0 to 1."""
 
 
 class Objective(NamedTuple):
-    """Everything a canvas of one size is judged by."""
+    """All that the loss of a canvas of one size is made of."""
 
     network: VGG
     tiles: list[Tile]
@@ -54,16 +56,16 @@ class Objective(NamedTuple):
 
 
 class LossAndGradient(NamedTuple):
-    """One evaluation."""
+    """The loss of a canvas, term by term, and its gradient."""
 
     losses: dict[str, float]
-    """Weighted, by name; they add up to `total`."""
+    """Weighted, by kind: content, style, tv, temporal. They add up to `total`."""
     layers: dict[str, float]
     """Weighted, by kind and layer: 'style relu1_1'."""
     distances: dict[str, float]
     """The same without their weights."""
     gradient: Images
-    """Of the total by the canvas."""
+    """[1, 3, H, W]: the derivative of the total by the canvas."""
 
     @property
     def total(self) -> float:
@@ -74,43 +76,43 @@ def loss_and_gradient(objective: Objective, canvas: Images) -> LossAndGradient:
     """The weighted sum of content, style, total variation (and temporal) loss, and its gradient.
 
     Gatys et al. 2016, equation 7. In one piece it reads like the lesson; in tiles the first pass adds up the
-    moments without a gradient, the style loss is differentiated by the moments, and the second pass carries
-    that slope and the losses that are sums over pixels back to the canvas. Both give the same numbers.
+    moments without a gradient. The style loss is differentiated by the moments. The second pass carries this
+    derivative, and the losses that are sums over pixels, back to the canvas. Both ways give the same numbers.
     """
-    tally = _LossTally(objective)
+    terms = _Terms(objective)
     if len(objective.tiles) == 1:
         leaf = canvas.detach().requires_grad_()
-        seen = objective.network(leaf)
+        features = objective.network(leaf)
         tile = objective.tiles[0]
-        loss = _style(objective, _all_moments(objective, tile, seen), tally)
-        loss = loss + _local(objective, canvas, tile, leaf, seen, tally)
-        return tally.evaluated(_gradient(loss, leaf))
+        loss = _style(objective, _all_moments(objective, tile, features), terms)
+        loss = loss + _local(objective, canvas, tile, leaf, features, terms)
+        return terms.result(_gradient(loss, leaf))
 
     with torch.no_grad():
         added = _moments_of_tiles(objective, canvas)
-    slopes = _slopes(objective, added, tally)
+    slopes = _slopes(objective, added, terms)
     gradient = torch.zeros_like(canvas)
     for tile in objective.tiles:
         leaf = tile.cut(canvas).detach().clone(memory_format=torch.contiguous_format).requires_grad_()
-        seen = objective.network(leaf)
-        loss = _local(objective, canvas, tile, leaf, seen, tally)
-        for slope, here in zip(slopes, _all_moments(objective, tile, seen), strict=True):
+        features = objective.network(leaf)
+        loss = _local(objective, canvas, tile, leaf, features, terms)
+        for slope, here in zip(slopes, _all_moments(objective, tile, features), strict=True):
             for layer in slope:
                 loss = loss + _along(slope[layer], here[layer])
-        del seen
+        del features
         tile.cut(gradient).add_(_gradient(loss, leaf))
-    return tally.evaluated(gradient)
+    return terms.result(gradient)
 
 
 def _gradient(loss: Tensor, leaf: Images) -> Images:
-    """d(loss) / d(leaf): nothing, where masks leave nothing that depends on it."""
+    """d(loss) / d(leaf): zero, where masks leave nothing that depends on it."""
     if loss.requires_grad:
         loss.backward()
     return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
-class _LossTally:
-    """Adds up what each loss contributes."""
+class _Terms:
+    """Adds up what each term contributes."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -120,7 +122,7 @@ class _LossTally:
         self.layers[name] = self.layers.get(name, 0.0) + value.item()
         return value
 
-    def evaluated(self, gradient: Images) -> LossAndGradient:
+    def result(self, gradient: Images) -> LossAndGradient:
         losses: dict[str, float] = {}
         for name, value in self.layers.items():
             kind = name.partition(" ")[0]
@@ -133,19 +135,19 @@ class _LossTally:
         return LossAndGradient(losses, self.layers, distances, gradient)
 
 
-def _style(objective: Objective, found: list[dict[str, Moments]], tally: _LossTally) -> Tensor:
+def _style(objective: Objective, found: list[dict[str, Moments]], terms: _Terms) -> Tensor:
     """The style loss of the canvas's moments, region by region and layer by layer."""
     loss = torch.zeros(())
     for region, here in zip(objective.regions, found, strict=True):
         for layer, (weight, distance) in region.distances.items():
-            loss = loss + tally.note(f"style {layer}", weight * distance(here[layer]))
+            loss = loss + terms.note(f"style {layer}", weight * distance(here[layer]))
     return loss
 
 
-def _slopes(objective: Objective, added: list[dict[str, Moments]], tally: _LossTally) -> list[dict[str, Slope]]:
+def _slopes(objective: Objective, added: list[dict[str, Moments]], terms: _Terms) -> list[dict[str, Slope]]:
     """For each region and layer d(style loss) / d(sum) and d(style loss) / d(sum of outer products)."""
     leaves = [{layer: _leaf(found) for layer, found in here.items()} for here in added]
-    loss = _style(objective, leaves, tally)
+    loss = _style(objective, leaves, terms)
     if loss.requires_grad:
         loss.backward()
     return [{layer: (leaf.total.grad, leaf.outer.grad) for layer, leaf in here.items()} for here in leaves]
@@ -156,18 +158,18 @@ def _leaf(found: Moments) -> Moments:
 
 
 def _along(slope: Slope, here: Moments) -> Tensor:
-    """A tile's moments, weighted by how the style loss feels them. The Gram loss does not feel the mean."""
-    felt = here.outer.new_zeros(())
+    """A tile's moments, weighted by the derivative of the style loss. The Gram loss does not depend on the mean."""
+    loss = here.outer.new_zeros(())
     for direction, moment in zip(slope, (here.total, here.outer), strict=True):
         if direction is not None:
-            felt = felt + (direction * moment).sum()
-    return felt
+            loss = loss + (direction * moment).sum()
+    return loss
 
 
-def _all_moments(objective: Objective, tile: Tile, seen: Features) -> list[dict[str, Moments]]:
+def _all_moments(objective: Objective, tile: Tile, features: Features) -> list[dict[str, Moments]]:
     """For each region the moments of a tile's own activations."""
     return [
-        {layer: tile_moments(tile, seen[layer], layer, region.masks) for layer in region.distances}
+        {layer: tile_moments(tile, features[layer], layer, region.masks) for layer in region.distances}
         for region in objective.regions
     ]
 
@@ -183,24 +185,24 @@ def _moments_of_tiles(objective: Objective, canvas: Images) -> list[dict[str, Mo
 
 
 def _local(
-    objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, seen: Features, tally: _LossTally
+    objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, features: Features, terms: _Terms
 ) -> Tensor:
-    """The losses that are sums over places: this tile's part of content, total variation and stillness."""
+    """The losses that are sums over places: this tile's part of content loss, total variation and temporal loss."""
     loss = leaf.new_zeros(())
     for layer, (weight, wanted) in objective.content.items():
         down, across = tile.place(layer, *wanted.shape[2:])
-        error = squared_error(tile.part(seen[layer], layer), wanted[:, :, down, across])
-        loss = loss + tally.note(f"content {layer}", weight / wanted.numel() * error)
+        error = squared_error(tile.part(features[layer], layer), wanted[:, :, down, across])
+        loss = loss + terms.note(f"content {layer}", weight / wanted.numel() * error)
     if objective.tv_weight:
         variation = total_variation(leaf, tile.inner())
-        loss = loss + tally.note("tv", objective.tv_weight / canvas.numel() * variation)
+        loss = loss + terms.note("tv", objective.tv_weight / canvas.numel() * variation)
     if objective.temporal_target:
-        loss = loss + tally.note("temporal", _moved(objective.temporal_target, tile, leaf) / canvas.numel())
+        loss = loss + terms.note("temporal", _temporal(objective.temporal_target, tile, leaf) / canvas.numel())
     return loss
 
 
-def _moved(temporal_target: TemporalTarget, tile: Tile, leaf: Images) -> Tensor:
-    """How far the canvas is from the last picture of the film, carried along (Ruder et al. 2016, eq. 7)."""
+def _temporal(temporal_target: TemporalTarget, tile: Tile, leaf: Images) -> Tensor:
+    """The temporal loss: how far the canvas is from the last painting, carried along (Ruder et al. 2016, eq. 7)."""
     inner, own = tile.inner(), tile.own
     here = leaf[:, :, inner.top : inner.bottom, inner.left : inner.right]
     wanted = temporal_target.wanted[:, :, own.top : own.bottom, own.left : own.right]

@@ -31,9 +31,9 @@ def activations_of(network: VGG, tiles: list[Tile], picture: Images, layers: lis
     found: dict[str, Tensor] = {}
     with torch.no_grad():
         for tile in tiles:
-            seen = network(tile.cut(picture))
+            features = network(tile.cut(picture))
             for layer in layers:
-                own = tile.part(seen[layer], layer)
+                own = tile.part(features[layer], layer)
                 if len(tiles) == 1:
                     found[layer] = own.clone()
                     continue
@@ -61,8 +61,8 @@ def style_moments(
     added: dict[str, Moments] = {}
     with torch.no_grad():
         for tile in tiles:
-            seen = network(tile.cut(picture))
-            add_moments(added, {layer: tile_moments(tile, seen[layer], layer, masks) for layer in layers})
+            features = network(tile.cut(picture))
+            add_moments(added, {layer: tile_moments(tile, features[layer], layer, masks) for layer in layers})
     return added
 
 

@@ -1,0 +1,185 @@
+"""What `hasama style` is asked for: styles with shares, masks and regions, a place; and what does not go together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hasama.errors import HasamaError
+from hasama.files import SPARE, check_name, fitting_name
+
+if TYPE_CHECKING:
+    from hasama.style.canvas.regions import RegionMap
+    from hasama.style.job import Job, StyleSource
+
+NONE = "none"
+LARGEST_SHARE = 1e6
+
+
+def style_sources(
+    styles: Sequence[Path], mix: str | None, where: list[str] | None, style_mask: list[str] | None
+) -> tuple["StyleSource", ...]:
+    """Each style with its share and its masks.
+
+    Raises:
+        HasamaError: there are not as many of them as styles, or a map has other colours.
+    """
+    from hasama.style.job import StyleSource
+
+    shares, parts = _shares(mix, len(styles)), _masks("--style-mask", style_mask, len(styles))
+    return tuple(
+        StyleSource(path, share, part, *place)
+        for path, share, part, place in zip(styles, shares, parts, _places(where, styles), strict=True)
+    )
+
+
+def _shares(mix: str | None, count: int) -> list[float]:
+    if mix is None:
+        return [1.0] * count
+    try:
+        shares = [float(part) for part in mix.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != count or not all(0 < share <= LARGEST_SHARE for share in shares):
+        raise HasamaError(f"--mix takes a positive number for each of the {count} styles, such as 2,1; got {mix!r}.")
+    return shares
+
+
+def _masks(flag: str, masks: list[str] | None, count: int) -> Sequence[Path | None]:
+    if not masks:
+        return [None] * count
+    if len(masks) != count:
+        raise HasamaError(f"{flag} is given once for each of the {count} styles (or is `none`); got {len(masks)}.")
+    return [None if mask == NONE else Path(mask) for mask in masks]
+
+
+def _places(where: list[str] | None, styles: Sequence[Path]) -> Sequence[tuple[Path | None, int | None]]:
+    """For each style its mask, or the map and the number of its colour there."""
+    one = bool(where) and len(set(where)) == 1 and len(where) in (1, len(styles))
+    if where and one and where[0] != NONE and not any(path.is_dir() for path in styles):
+        from hasama.style.canvas.regions import read_regions
+        from hasama.style.masks import regions_of_styles
+
+        path = Path(where[0])
+        regions = read_regions(path)
+        if regions is not None:
+            numbers = regions_of_styles(regions, path, len(styles))
+            _tell_regions(regions, path, dict(zip(numbers, styles, strict=True)))
+            return [(path, number) for number in numbers]
+    return [(mask, None) for mask in _masks("--where", where, len(styles))]
+
+
+def _tell_regions(regions: "RegionMap", path: Path, styles: dict[int, Path]) -> None:
+    from hasama.cli.terminal import say
+    from hasama.style.canvas.regions import colour_name
+
+    say(f"{path}: a style for each colour, in the order in which the colours first appear")
+    for number, colour in enumerate(regions.colours):
+        what = styles.get(number, "stays as it is")
+        say(f"  {colour_name(colour)}, {100 * regions.share(number):.2g} % of the picture: {what}")
+
+
+def is_run(content: Path) -> bool:
+    """Whether the content is a generator, whose samples are painted."""
+    return (content / "recipe.json").is_file() or content.suffix == ".safetensors"
+
+
+def usual_place(content: Path, styles: Sequence[Path]) -> Path:
+    """Where the painting goes if nobody says, here, under a name that is cut where it would be too long."""
+    from hasama.style.film import ENDINGS, is_film
+
+    name = f"{_called(content)}--{'+'.join(map(_called, styles))}"
+    many = any(path.is_dir() for path in (content, *styles)) and not is_run(content)
+    if many:
+        return Path(fitting_name(name.replace(".", "-"), spare=SPARE))
+    ending = ".png"
+    if is_film(content):
+        ending = ".gif" if content.suffix.lower() == ".gif" else ".webp"
+        ending = ".mp4" if content.suffix.lower() in ENDINGS else ending
+    return Path(fitting_name(name, ending, SPARE))
+
+
+def _called(path: Path) -> str:
+    path = path.resolve()
+    return path.name if path.is_dir() else path.stem
+
+
+def paints_film(job: "Job") -> bool:
+    """Whether a whole film is painted; of an animation, if the painting's ending can hold one."""
+    from hasama.pictures.animation import is_animation
+    from hasama.pictures.video import ENDINGS as WRITTEN
+    from hasama.style.film import ENDINGS
+
+    animated = job.out.suffix.lower() in WRITTEN and is_animation(job.content)
+    return animated or job.content.suffix.lower() in ENDINGS
+
+
+def check_job(job: "Job") -> None:
+    """Before any work: does what is asked go together, and may the painting go where it is asked to?
+
+    Raises:
+        HasamaError: it does not.
+    """
+    _check_kinds(job)
+    _check_output(job)
+
+
+def _check_kinds(job: "Job") -> None:
+    """Before any work: does what is asked go together?"""
+    if paints_film(job):
+        if job.preview or job.sixteen_bits:
+            raise HasamaError("A film takes neither --preview nor --depth 16.")
+        if any(source.picture.is_dir() for source in job.styles):
+            raise HasamaError("A film takes single style pictures, not a folder of them.")
+    if is_run(job.content) and any(source.picture.is_dir() for source in job.styles):
+        raise HasamaError("A run's samples take single style pictures, not a folder of them.")
+
+
+def _check_output(job: "Job") -> None:
+    """Before any work: may the painting go where it is asked to?"""
+    from hasama.style.recipe import STARTS
+
+    check_name(job.out)
+    sources = [job.content, *(path for style in job.styles for path in (style.picture, style.mask, style.where))]
+    sources += [] if job.recipe.start in STARTS else [Path(job.recipe.start)]
+    taken = {path.resolve() for path in sources if path}
+    for place in (job.out, job.preview_file) if job.preview else (job.out,):
+        if place.resolve() in taken:
+            raise HasamaError(f"{place} is one of the pictures to paint from: choose another --out.")
+    if not job.out.suffix and job.out.exists() and not job.out.is_dir():
+        raise HasamaError(f"Cannot write into {job.out}: it is no folder. Choose another --out.")
+    folders = job.content.is_dir() and not is_run(job.content)
+    if (folders or any(source.picture.is_dir() for source in job.styles)) and job.out.suffix:
+        raise HasamaError(f"A folder of pictures is painted into a folder: --out without an ending, not {job.out}.")
+    if job.out.suffix and not paints_film(job):
+        _check_format(job)
+
+
+def _check_format(job: "Job") -> None:
+    from PIL import Image
+
+    from hasama.pictures.animation import is_animation
+    from hasama.pictures.images import picture_format
+    from hasama.pictures.video import check_ending
+    from hasama.style.canvas.pictures import DEEP_FORMATS
+
+    if is_animation(job.content) and job.out.suffix.lower() not in Image.registered_extensions():
+        check_ending(job.out)
+    if job.sixteen_bits and picture_format(job.out) not in DEEP_FORMATS:
+        raise HasamaError(f"{job.out.suffix} holds 8 bits a channel: use .png or .tiff for --depth 16.")
+    picture_format(job.out)
+
+
+def only_first_of(job: "Job") -> list[str]:
+    """What to tell of files that hold several pictures, of which but the first is taken."""
+    from hasama.pictures.animation import is_animation, only_first
+    from hasama.style.recipe import STARTS
+
+    told = []
+    if job.ready is None and not paints_film(job):
+        note = only_first(job.content)
+        told.append(note)
+        if is_animation(job.content):
+            told[-1] = f"{note} To paint all:  --out NAME.gif, .webp, .apng or .mp4"
+    paths = [path for style in job.styles for path in (style.picture, style.mask, style.where)]
+    paths += [] if job.recipe.start in STARTS else [Path(job.recipe.start)]
+    return [note for note in told + [only_first(path) for path in dict.fromkeys(paths) if path] if note]

@@ -1,0 +1,80 @@
+"""The words of a command line before they are parsed: old flags, ~, values with a minus sign, the recipe meant."""
+
+import dataclasses
+import itertools
+import os
+import re
+import typing
+from collections.abc import Iterator, Sequence
+
+from hasama.options import flag
+from hasama.presets import RECIPES
+from hasama.recipe import RENAMED, Recipe
+
+OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
+SWITCHES = ("--help", "-h", "--tensorboard", "--json")
+FLAG = re.compile(r"--[a-z][a-z0-9-]*")
+
+
+def understood(words: Sequence[str]) -> list[str]:
+    """The words as the parser takes them."""
+    return _joined([_understood(word) for word in words])
+
+
+def _understood(word: str) -> str:
+    """An old flag as it is called now; and ~ as the shell would have put it, had it not stood in --out=~/run."""
+    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return OLD_FLAGS.get(name, name) + equals + os.path.expanduser(value)  # noqa: PTH111 (Path would tidy it)
+
+
+def _joined(words: list[str]) -> list[str]:
+    """`--mix -1,2` as `--mix=-1,2`: what begins with one minus sign is a value, for no flag does but -h.
+
+    Numbers are left alone: they are known as such, and some flags take two of them.
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and "--" not in joined and FLAG.fullmatch(joined[-1]) and _is_value(word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _is_value(word: str) -> bool:
+    if not word.startswith("-") or word.startswith("--") or word in ("-", "-h"):
+        return False
+    try:
+        float(word)
+    except ValueError:
+        return True
+    return False
+
+
+# --- which recipe the help is about ---------------------------------------------------------------
+
+
+def asked_recipe(words: Sequence[str]) -> str | None:
+    """The recipe that a command line asks for help with: the second word of `train` and `sweep`, `style --recipe`."""
+    if not {"--help", "-h"} & {*words} or not words:
+        return None
+    if words[0] == "style":
+        named = [word for before, word in itertools.pairwise(words) if before == "--recipe"]
+        named += [word.partition("=")[2] for word in words if word.startswith("--recipe=")]
+        return named[-1] if named else None
+    given = list(_positional(words[1:]))[:2] if words[0] in ("train", "sweep") else []
+    return given[-1] if given and given[-1] in RECIPES else None  # alone, it is hardly meant as a source
+
+
+def _positional(words: Sequence[str]) -> Iterator[str]:
+    """The words that are neither a flag nor a flag's value."""
+    kinds = {flag(field.name): field.type for field in dataclasses.fields(Recipe)}
+    values = 0
+    for word in words:
+        if word.startswith("-"):
+            kind = kinds.get(word, bool if word in SWITCHES or word.startswith("--no-") else str)
+            values = 0 if "=" in word or kind is bool else 2 if typing.get_origin(kind) is tuple else 1
+        elif values:
+            values -= 1
+        else:
+            yield word

@@ -1,0 +1,54 @@
+"""The motion between two pictures of a film (optical flow), and the last painting carried along by it."""
+
+import numpy as np
+import torch
+
+from hasama.shapes import Images, Weighting
+
+SMALLEST_FLOW = 32
+"""Pixels of the shorter side that the motion's pyramid needs."""
+
+ALIKE = 0.1
+"""Difference of brightness, of the 2 between black and white, from which two places do not show the same thing."""
+
+
+def carried_along(
+    before: np.ndarray, now: np.ndarray, painted: np.ndarray, height: int, width: int
+) -> tuple[Images, Weighting]:
+    """The last painting moved as the film moved, and the confidence in that motion.
+
+    Args:
+        before: the last film picture, uint8 [H, W, 3].
+        now: this film picture.
+        painted: the last painting, uint8 [height, width, 3].
+        height: of the paintings.
+        width: likewise.
+
+    Returns:
+        [1, 3, height, width] in [-1, 1], and [height, width]: 1 where a place comes from where its motion says,
+        there and back (Sundaram et al. 2010, equation 5), and has the same brightness; 0 elsewhere.
+    """
+    import cv2
+
+    old, new = (
+        cv2.resize(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
+        for one in (before, now)
+    )
+    if min(height, width) < SMALLEST_FLOW:
+        back = forth = np.zeros((height, width, 2), np.float32)
+    else:
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        back, forth = flow.calc(new, old, None), flow.calc(old, new, None)  # type: ignore[call-overload]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    there_x, there_y = x + back[..., 0], y + back[..., 1]
+
+    def fetch(image: np.ndarray) -> np.ndarray:
+        return cv2.remap(image, there_x, there_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    around = back + fetch(forth)
+    length = (back**2).sum(-1) + (fetch(forth) ** 2).sum(-1)
+    inside = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
+    alike = np.abs(fetch(old).astype(np.float32) - new) < ALIKE * 127.5
+    confidence = inside & alike & ((around**2).sum(-1) <= 0.01 * length + 0.5)
+    carried = torch.from_numpy(fetch(painted)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return carried, torch.from_numpy(confidence.astype(np.float32))

@@ -1,0 +1,53 @@
+"""Names: cut where they would be too long, between two letters, and never two files in one."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hasama.errors import HasamaError
+from hasama.files import LONGEST_NAME, check_name, check_place, fitting_name, replacing, write_json
+
+
+def test_short_names_stay():
+    assert fitting_name("cat--night", ".png") == "cat--night.png"
+    assert fitting_name("x" * 251, ".png") == "x" * 251 + ".png"
+
+
+@given(
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=200, max_size=600),
+    st.sampled_from(["", ".json", "-preview.png"]),
+    st.integers(0, 40),
+)
+def test_long_names_fit_and_keep_their_ending(name: str, ending: str, spare: int):
+    made = fitting_name(name, ending, spare)
+    assert len(made.encode()) <= LONGEST_NAME - spare
+    assert made.endswith(ending)
+    assert fitting_name(name + "2", ending, spare) != made
+    assert fitting_name(name, ending, spare) == made
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "画", "🖼"])
+def test_every_name_that_a_file_may_have_can_be_written(letter: str, tmp_path: Path):
+    longest = letter * ((LONGEST_NAME - 5) // len(letter.encode())) + ".json"
+    for name in (longest, longest[1:], longest[:-5], "a." + letter * (250 // len(letter.encode()))):
+        check_place(tmp_path / name)
+        write_json(tmp_path / name, [1])
+        assert (tmp_path / name).read_text() == "[\n  1\n]\n"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ü" * 128, "y" * 300 + "/a.png"])
+def test_longer_names_are_refused_with_the_right_words(name: str, tmp_path: Path):
+    for check in (check_name, check_place, lambda path: write_json(path, 1)):
+        with pytest.raises(HasamaError, match="the name is too long") as refusal:
+            check(tmp_path / name)
+        assert "space" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_too_long_as_a_whole_is_refused_likewise(tmp_path: Path):
+    deep = tmp_path.joinpath(*["d" * 200] * 30) / "a.png"
+    with pytest.raises(HasamaError, match="the name is too long"), replacing(deep):
+        pass
