@@ -371,7 +371,7 @@ def test_pictures_that_are_gone_or_others(run: Path, source: Path):
 
 
 def test_too_few_pictures(run: Path, tmp_path: Path):
-    with pytest.raises(HasamaError, match="holds 11 pictures; judging takes at least 12"):
+    with pytest.raises(HasamaError, match="holds 11 pictures; evaluating takes at least 12"):
         ask(run, "--source", make_pictures(tmp_path / "few", 11))
     assert judged(run, source=str(make_pictures(tmp_path / "enough", 12)), count=12).real == 12
 
@@ -406,5 +406,5 @@ def test_no_room_for_the_cache(run: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_weights_that_make_no_numbers(run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(extractors, "_means", lambda net, images: torch.full((len(images), WIDTHS[-1]), torch.nan))
-    with pytest.raises(HasamaError, match=r"real pictures are no finite numbers: its weights are damaged"):
+    with pytest.raises(HasamaError, match=r"real pictures are not finite numbers: the network's weights are damaged"):
         ask(run)
