@@ -78,7 +78,7 @@ LONG = {"first_iterations": 40, "iterations": 10, "plateau": 0.0}
 # A process that pauses at each step, so that it cannot be through before it is stopped.
 SLOWLY = """
 import time
-import hasama.style.painting, hasama.style.transfer as transfer
+import hasama.style.painting_file, hasama.style.transfer as transfer
 loss_and_gradient = transfer.loss_and_gradient
 transfer.loss_and_gradient = lambda *all: (time.sleep(0.04), loss_and_gradient(*all))[1]
 {also}
