@@ -24,7 +24,7 @@ from hasama.metrics import intervals as figures
 from hasama.networks.registry import build
 from hasama.perception import extractors
 from hasama.pictures.cache import open_pictures
-from hasama.pictures.download import cache_folder
+from hasama.pictures.sources.download import cache_folder
 from hasama.presets import RECIPES
 from hasama.runs.folder import Run
 from hasama.sharing.model_card import Trained, model_card

@@ -29,8 +29,8 @@ from hasama.perception.extractors import (
 )
 from hasama.perception.inception import Inception, inception_of
 from hasama.perception.vgg import VGG
-from hasama.pictures.download import cache_folder
 from hasama.pictures.images import as_channels
+from hasama.pictures.sources.download import cache_folder
 from narrow_vgg import narrow_weights
 
 CPU = torch.device("cpu")

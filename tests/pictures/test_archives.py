@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures import archives
 from hasama.pictures.cache import open_pictures
-from hasama.pictures.sources import open_source
+from hasama.pictures.sources import archives
+from hasama.pictures.sources.sources import open_source
 from hasama.recipe import Recipe
 from odd_files import encoded, scene
 

@@ -21,8 +21,9 @@ from hasama.errors import HasamaError
 from hasama.pictures import cache
 from hasama.pictures import decoding as dataset
 from hasama.pictures.cache import Reading, open_cached, open_pictures
-from hasama.pictures.dataset import Batch, Pictures, Report, batches
+from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.pictures.decoding import Form, Scan
+from hasama.pictures.report import Report
 from hasama.recipe import Recipe
 from odd_files import OddFile, encoded, odd_files, scene
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from hasama.errors import HasamaError
-from hasama.pictures import download
-from hasama.pictures.download import DOWNLOADS, Download, cache_folder, fetch
-from hasama.pictures.sources import open_source
+from hasama.pictures.sources import download
+from hasama.pictures.sources.download import DOWNLOADS, Download, cache_folder, fetch
+from hasama.pictures.sources.sources import open_source
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 

@@ -15,17 +15,16 @@ from PIL import Image, ImageCms
 from hasama.errors import HasamaError
 from hasama.pictures.images import (
     as_channels,
-    eight_bits,
     fit_picture,
     grid,
     has_alpha,
     is_grey,
-    open_picture,
     save_picture,
     to_images,
     to_picture,
     to_pixels,
 )
+from hasama.pictures.opening import eight_bits, open_picture
 from odd_files import claiming, encoded, scene
 
 pytestmark = pytest.mark.filterwarnings(

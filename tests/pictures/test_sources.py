@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.entries import LARGEST_ENTRY, Entry
-from hasama.pictures.sources import open_source
+from hasama.pictures.sources.entries import LARGEST_ENTRY, Entry
+from hasama.pictures.sources.sources import open_source
 from odd_files import encoded
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import hasama
 from hasama.errors import HasamaError
-from hasama.pictures.dataset import Report
+from hasama.pictures.report import Report
 from hasama.runs.fitting import crossed, fit, health_interval
 from hasama.runs.folder import Run
 from hasama.runs.plot import plot_losses

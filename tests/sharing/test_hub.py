@@ -22,7 +22,7 @@ from hasama.cli.app import main
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.networks.registry import build
-from hasama.pictures.dataset import Report
+from hasama.pictures.report import Report
 from hasama.presets import RECIPES
 from hasama.runs.folder import Run
 from hasama.sharing import hub

@@ -21,7 +21,7 @@ from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.generators.sampling import draw_latents, labels_for
 from hasama.networks.registry import build
-from hasama.pictures.dataset import Report
+from hasama.pictures.report import Report
 from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run

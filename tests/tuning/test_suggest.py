@@ -15,7 +15,7 @@ from command import hasama, make_pictures, refused
 from hasama.cli.commands.suggest import suggest
 from hasama.errors import HasamaError
 from hasama.pictures.cache import open_pictures
-from hasama.pictures.sources import open_source
+from hasama.pictures.sources.sources import open_source
 from hasama.presets import RECIPES, flags_of_difference
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run

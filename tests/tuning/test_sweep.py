@@ -29,18 +29,9 @@ from hasama.runs.folder import Run  # noqa: E402
 from hasama.runs.session import train  # noqa: E402
 from hasama.training.game import Step  # noqa: E402
 from hasama.training.turns import EMA_WARM_UP  # noqa: E402
-from hasama.tuning.search_space import (  # fmt: skip  # noqa: E402
-    EMA_SHARE,
-    MORE,
-    SENSITIVE,
-    Choice,
-    Span,
-    middle,
-    search_space,
-    vary,
-)
+from hasama.tuning.search_space import EMA_SHARE, MORE, SENSITIVE, Choice, Span, middle, search_space, vary  # noqa: E402
 from hasama.tuning.storage import url_of  # noqa: E402
-from hasama.tuning.study import (  # fmt: skip  # noqa: E402
+from hasama.tuning.study import (  # noqa: E402
     DEATHS_MOST,
     Memory,
     Outcome,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hasama.evaluation.subject import EvaluationProgress
     from hasama.generators.projection import ProjectionStep
     from hasama.pictures.decoding import Scan
-    from hasama.pictures.download import DownloadProgress
+    from hasama.pictures.sources.download import DownloadProgress
     from hasama.recipe import Recipe
     from hasama.runs.folder import Run
     from hasama.style.film import Painted

@@ -34,7 +34,7 @@ from hasama.networks.architectures.points import PointNetworks
 from hasama.networks.pair import Pair
 from hasama.options import unknown_name
 from hasama.pictures.dataset import Batch
-from hasama.pictures.sources import download_first
+from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.game import Game, Record

@@ -16,7 +16,7 @@ from hasama.evaluation.subject import EvaluationProgress
 from hasama.files import replacing
 from hasama.metrics.distances import Features
 from hasama.perception.extractors import Extractor, extract_features
-from hasama.pictures.download import cache_folder
+from hasama.pictures.sources.download import cache_folder
 from hasama.shapes import Pixels
 
 VERSION = 1

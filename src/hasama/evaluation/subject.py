@@ -13,8 +13,8 @@ from hasama.metrics.intervals import Figure
 from hasama.pictures.cache import Reading, open_cached
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form
-from hasama.pictures.download import DownloadProgress
-from hasama.pictures.sources import download_first
+from hasama.pictures.sources.download import DownloadProgress
+from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Colour
 from hasama.runs.folder import Run
 

@@ -6,13 +6,7 @@ import numpy as np
 
 from hasama.health.check_generator import dead_start, in_time, too_soon
 from hasama.health.findings import RECENT, Finding, History
-from hasama.health.remedies import (
-    against_discriminator,
-    against_generator,
-    against_swings,
-    few_pictures,
-    finer,
-)
+from hasama.health.remedies import against_discriminator, against_generator, against_swings, few_pictures, finer
 
 NARROW = 0.55
 

@@ -7,11 +7,7 @@ import numpy as np
 
 from hasama.health.check_data import all_alike, one_colour
 from hasama.health.findings import RECENT, Finding, History
-from hasama.health.remedies import (
-    against_collapse,
-    against_standstill,
-    few_pictures,
-)
+from hasama.health.remedies import against_collapse, against_standstill, few_pictures
 
 # --- the generator's pictures ---------------------------------------------------------------------
 

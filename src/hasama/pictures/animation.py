@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.images import LARGEST_PICTURE, eight_bits, upright, why
+from hasama.pictures.opening import LARGEST_PICTURE, eight_bits, upright, why
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "FLI")
 """Pillow's names of the formats whose several pictures follow one another in time."""

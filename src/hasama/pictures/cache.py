@@ -17,11 +17,12 @@ from filelock import FileLock
 
 from hasama.errors import HasamaError
 from hasama.files import cannot_write
-from hasama.pictures.dataset import Pictures, Report
+from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form, Scan, decode
-from hasama.pictures.download import cache_folder
-from hasama.pictures.entries import Source
-from hasama.pictures.sources import open_source
+from hasama.pictures.report import Report
+from hasama.pictures.sources.download import cache_folder
+from hasama.pictures.sources.entries import Source
+from hasama.pictures.sources.sources import open_source
 from hasama.recipe import Recipe
 
 LAYOUT = 2

@@ -16,19 +16,12 @@ import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.dataset import DARK, DeepFiles, Report
 from hasama.pictures.depth import Extremes, Ranges, choose_ranges, depth_of
-from hasama.pictures.entries import Entry, Source
 from hasama.pictures.formats import UNPACK
-from hasama.pictures.images import (
-    LARGEST_PICTURE,
-    MODES,
-    as_channels,
-    fit_picture,
-    has_alpha,
-    is_grey,
-    why,
-)
+from hasama.pictures.images import MODES, as_channels, fit_picture, has_alpha, is_grey
+from hasama.pictures.opening import LARGEST_PICTURE, why
+from hasama.pictures.report import DARK, DeepFiles, Report
+from hasama.pictures.sources.entries import Entry, Source
 from hasama.recipe import Colour, Fit, Recipe
 
 A = TypeVar("A")

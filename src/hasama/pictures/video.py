@@ -158,7 +158,7 @@ def _has_sound(film: Path) -> bool:
 
 def breaks_off(film: Path) -> bool:
     """Whether a film's file ends before the film does. It is read, but not decoded."""
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # an extra
 
     read = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(film), "-map", "0:v:0", "-c", "copy"]
     asked = [*read, "-f", "null", "-"]

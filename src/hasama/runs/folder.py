@@ -34,7 +34,7 @@ from hasama.recipe import BEFORE_THEY_WERE, Recipe, new_names
 from hasama.version import __version__
 
 if TYPE_CHECKING:
-    from hasama.pictures.dataset import Report
+    from hasama.pictures.report import Report
     from hasama.training.game import Game
 
 

@@ -60,7 +60,7 @@ class Film(NamedTuple):
         if self.animation:
             yield from self.animation.pictures()
             return
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # an extra
 
         frames = imageio_ffmpeg.read_frames(str(self.path))
         next(frames)  # the form
@@ -90,7 +90,7 @@ def open_film(path: Path) -> Film:
         form = open_animation(path)
         timing = Timing(form.durations, form.plays)
         return Film(path, form.width, form.height, timing.fps, len(form.durations), form)
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # an extra
 
     if not path.exists():
         raise HasamaError(f"There is no film at {path}.")

@@ -28,7 +28,7 @@ def carried_along(
         [1, 3, height, width] in [-1, 1], and [height, width]: 1 where a place comes from where its motion says,
         there and back (Sundaram et al. 2010, equation 5), and has the same brightness; 0 elsewhere.
     """
-    import cv2
+    import cv2  # an extra
 
     old, new = (
         cv2.resize(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)

@@ -9,6 +9,7 @@ import torch
 
 from hasama.files import check_place, fitting_name, replacing, write_json
 from hasama.pictures.images import picture_format
+from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.pictures import read_picture, write_picture
 from hasama.style.job import Job, StyleSource, fingerprint, is_done, open_styles
 from hasama.style.masks import little_covered
@@ -142,8 +143,6 @@ class _Keeper:
         if frame is None:  # it was saved after its last frame
             state = read_part(self.job.part)
             assert state is not None
-            from hasama.style.canvas.canvas import Canvas
-
             image = Canvas.from_state(state["frame"]["canvas"], self.job.recipe, self.subject.device).shown()
         else:
             image = frame.image

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.networks.layers import SMALLEST
-from hasama.pictures.dataset import Pictures, Report
+from hasama.pictures.dataset import Pictures
+from hasama.pictures.report import Report
 from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.runs.pace import Pace

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hasama.device import gains_by_bf16
 from hasama.pictures.dataset import Pictures
-from hasama.pictures.entries import Entry, Source
+from hasama.pictures.sources.entries import Entry, Source
 
 HEADERS_MOST, LOOKS_MOST = 1000, 1500
 THUMB = 8  # pixels of a thumbnail's side

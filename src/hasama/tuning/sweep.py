@@ -26,7 +26,7 @@ from hasama.runs.session import Opening, check_buildable
 from hasama.training.game import Record
 from hasama.tuning.search_space import Space, middle, vary
 from hasama.tuning.storage import beating, load_optuna
-from hasama.tuning.study import (  # fmt: skip
+from hasama.tuning.study import (
     Memory,
     Outcome,
     agree,

@@ -99,7 +99,8 @@ def _wanted(photo: Path, generator: "TrainedGenerator", fit: str) -> "Images":
 
     from hasama.cli.terminal import say
     from hasama.pictures.animation import only_first
-    from hasama.pictures.images import as_channels, fit_picture, open_picture, to_images
+    from hasama.pictures.images import as_channels, fit_picture, to_images
+    from hasama.pictures.opening import open_picture
 
     assert generator.recipe is not None, "what a file holds has a recipe"
     try:

@@ -51,7 +51,7 @@ def images(
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
     from hasama.pictures.images import grid, picture_format, save_picture
-    from hasama.pictures.sources import download_first
+    from hasama.pictures.sources.sources import download_first
 
     check_name(out)
     picture_format(out)

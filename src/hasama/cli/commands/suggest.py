@@ -56,7 +56,7 @@ def suggest(
     from hasama.cli.terminal import say
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
-    from hasama.pictures.sources import download_first, open_source
+    from hasama.pictures.sources.sources import download_first, open_source
     from hasama.tuning.suggest import choose_form
     from hasama.tuning.survey import read_headers, survey_machine
 

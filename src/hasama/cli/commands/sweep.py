@@ -111,7 +111,7 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     from hasama.files import check_place
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
-    from hasama.pictures.sources import download_first
+    from hasama.pictures.sources.sources import download_first
     from hasama.tuning.sweep import best_recipe, ranked, sweep
     from hasama.tuning.sweep_score import by_kid
 

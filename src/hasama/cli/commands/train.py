@@ -95,7 +95,7 @@ def train(
         chosen = chosen.but(kimg=asked["kimg"])
 
     from hasama.cli.progress import watch_download
-    from hasama.pictures.sources import download_first
+    from hasama.pictures.sources.sources import download_first
     from hasama.runs.folder import Run
     from hasama.runs.session import Opening
 

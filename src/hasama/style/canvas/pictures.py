@@ -13,15 +13,8 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
-from hasama.pictures.images import (
-    LARGEST_PICTURE,
-    eight_bits,
-    open_picture,
-    picture_format,
-    save_picture,
-    upright,
-    why,
-)
+from hasama.pictures.images import picture_format, save_picture
+from hasama.pictures.opening import LARGEST_PICTURE, eight_bits, open_picture, upright, why
 from hasama.shapes import Images, Weighting
 
 DEEP_FORMATS = ("PNG", "TIFF")
@@ -130,7 +123,7 @@ def _bits(opened: Image.Image, path: Path) -> int:
 
 def _vips():
     try:
-        import pyvips
+        import pyvips  # an extra
     except Exception as error:  # it raises OSError where its library is missing
         raise missing_extra("pyvips", "deep", "A picture with 16 bits a channel") from error
     return pyvips
@@ -236,7 +229,7 @@ def read_mask(path: str | Path) -> Weighting:
     """A grey picture as weights: [H, W], 0 (black) to 1 (white). Transparent counts as black.
 
     Raises:
-        HasamaError: see `hasama.pictures.images.open_picture`.
+        HasamaError: see `hasama.pictures.opening.open_picture`.
     """
     try:
         picture = open_picture(_at_home(path))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.images import open_picture
+from hasama.pictures.opening import open_picture
 from hasama.shapes import Weighting
 from hasama.style.canvas.pictures import reason
 

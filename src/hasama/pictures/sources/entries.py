@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from hasama.pictures.depth import Extremes, Ranges
-from hasama.pictures.images import extremes_in, open_picture, peek_at, to_picture
+from hasama.pictures.images import to_picture
+from hasama.pictures.opening import extremes_in, open_picture, peek_at
 
 LARGEST_ENTRY = 2**30
 """Bytes of one file in an archive at most; a zip bomb unpacks to more."""

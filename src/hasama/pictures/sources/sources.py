@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hasama.errors import HasamaError
-from hasama.pictures.archives import TAR_ENDINGS, is_tar, tar_entries, zip_entries
-from hasama.pictures.arrays import array_entries, as_pixels, npz_source
-from hasama.pictures.classes import with_classes
-from hasama.pictures.digits import digits
-from hasama.pictures.download import DOWNLOADS, DownloadProgress, download_missing, fetch
-from hasama.pictures.entries import Entry, Source, printable, stamp_of
 from hasama.pictures.formats import HEAD, ZIPS, recognise
+from hasama.pictures.sources.archives import TAR_ENDINGS, is_tar, tar_entries, zip_entries
+from hasama.pictures.sources.arrays import array_entries, as_pixels, npz_source
+from hasama.pictures.sources.classes import with_classes
+from hasama.pictures.sources.digits import digits
+from hasama.pictures.sources.download import DOWNLOADS, DownloadProgress, download_missing, fetch
+from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
 
 
 def open_source(name: str) -> Source:

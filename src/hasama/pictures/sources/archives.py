@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.pictures.download import cache_folder
-from hasama.pictures.entries import LARGEST_ENTRY, Entry, is_hidden, printable, stamp_of
+from hasama.pictures.sources.download import cache_folder
+from hasama.pictures.sources.entries import LARGEST_ENTRY, Entry, is_hidden, printable, stamp_of
 
 CHUNK = 2**20
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from hasama.errors import HasamaError
 from hasama.pictures.depth import deep_range
-from hasama.pictures.entries import Entry, Source, stamp_of
+from hasama.pictures.sources.entries import Entry, Source, stamp_of
 
 TAKES = "Hasama takes uint8 from 0 to 255, as [N, H, W], [N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels"
 NO_CLASS = "label {}, which means no class; give these a class of their own, or leave out --labels"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hasama.pictures.arrays import array_entries
-from hasama.pictures.entries import Source
+from hasama.pictures.sources.arrays import array_entries
+from hasama.pictures.sources.entries import Source
 
 DIGITS = Path(__file__).with_name("digits.npz")
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from hasama.errors import HasamaError
-from hasama.pictures.arrays import class_name
-from hasama.pictures.entries import Entry, folder_labels, printable
+from hasama.pictures.sources.arrays import class_name
+from hasama.pictures.sources.entries import Entry, folder_labels, printable
 
 Listed = dict[str, Any]
 """What a list says of each file: its label, in whatever way it is written."""
