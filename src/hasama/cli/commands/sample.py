@@ -1,6 +1,7 @@
 """hasama sample, interpolate: pictures and films from a trained generator."""
 
 from pathlib import Path
+from typing import Any
 
 from hasama.cli.arguments import beside, check_truncation, numbers_of, open_generator
 from hasama.errors import HasamaError
@@ -45,8 +46,6 @@ def sample(
     device
         auto, cpu, cuda, ...
     """
-    from hasama.cli.terminal import say
-
     if not 1 <= count <= 1_000_000 or (columns is not None and columns < 1) or seed < 0:
         raise HasamaError("--count takes 1 to 1000000, --columns at least 1, --seed at least 0.")
     check_truncation(truncation)
@@ -61,33 +60,36 @@ def sample(
         picture_format(out)
     generator = open_generator(run, device)
 
-    from itertools import chain
-
-    from hasama.generators.sampling import (
-        draw_latents,
-        generate,
-        generate_all,
-        labels_for,
-        labels_of_seeds,
-        latents_of_seeds,
-    )
-    from hasama.pictures.images import grid, save_picture, to_picture
+    from hasama.generators.sampling import draw_latents, labels_for, labels_of_seeds, latents_of_seeds
 
     if numbers is None:
         latents, labels = draw_latents(seed, count, generator.latent_size), labels_for(generator, count, label)
-        names = (f"seed{seed}-{number:06d}" for number in range(count))
+        names = [f"seed{seed}-{number:06d}" for number in range(count)]
     else:
-        latents = latents_of_seeds(numbers, generator.latent_size)
-        labels, names = labels_of_seeds(generator, numbers, label), (f"seed{number:04d}" for number in numbers)
+        latents, labels = latents_of_seeds(numbers, generator.latent_size), labels_of_seeds(generator, numbers, label)
+        names = [f"seed{number:04d}" for number in numbers]
+    _save_samples(generator, latents, labels, truncation, names, columns, out)
+    return 0
+
+
+def _save_samples(
+    generator: Any, latents: Any, labels: Any, truncation: float, names: list[str], columns: int | None, out: Path
+) -> None:
+    """A grid, or a folder with a file for each name."""
+    from itertools import chain
+
+    from hasama.cli.terminal import say
+    from hasama.generators.sampling import generate, generate_all
+    from hasama.pictures.images import grid, save_picture, to_picture
+
     if out.suffix:
         save_picture(grid(generate_all(generator, latents, labels, truncation), columns), out)
         say(f"{len(latents)} pictures in {out}")
-        return 0
+        return
     generated = chain.from_iterable(generate(generator, latents, labels, truncation))
     for name, one in zip(names, generated, strict=True):
         save_picture(to_picture(one), out / f"{name}.png")
     say(f"{len(latents)} pictures in the folder {out}")
-    return 0
 
 
 def _short(numbers: str) -> str:
@@ -117,7 +119,8 @@ def interpolate(
     run
         A run's folder, or a generator.safetensors.
     out
-        A film: .mp4 (needs the extra `video`), .gif or .webp. Default: walk.mp4 (or .gif) in the run's folder.
+        A film: .mp4 (needs the extra `video`), .gif or .webp. Default: interpolation.mp4 (or .gif) in the run's
+        folder.
     seed
         Seed of the first interpolation; the others have the next ones.
     count
@@ -142,7 +145,7 @@ def interpolate(
             "--count takes 1 to 400, --stops 1 to 1000, --seconds up to 3600, --fps 1 to 120, --seed at least 0."
         )
     check_truncation(truncation)
-    out = out or beside(run, "walk.mp4" if find_spec("imageio_ffmpeg") else "walk.gif")
+    out = out or beside(run, "interpolation.mp4" if find_spec("imageio_ffmpeg") else "interpolation.gif")
 
     from hasama.cli.terminal import say
     from hasama.pictures.video import check_ending, save_film
