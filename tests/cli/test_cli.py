@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from command import HASAMA, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code
+from command import FORM, HASAMA, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code
 from hasama.cli.progress import watch_training
 from hasama.cli.words import _understood
 from hasama.presets import RECIPES
@@ -144,7 +144,7 @@ def test_other_sources(tmp_path: Path):
 def test_tensorboard_logs(pictures: Path, tmp_path: Path):
     pytest.importorskip("tensorboardX")
     out = tmp_path / "run"
-    done = hasama("train", pictures, *TINY, "--kimg", 0.4, "--tensorboard", "--out", out)
+    done = hasama("train", pictures, *FORM, "--kimg", 0.4, "--tensorboard", "--out", out)
     assert done.returncode == 0, done.stderr
     (events,) = (out / "tensorboard").iterdir()
     written = events.read_bytes()
