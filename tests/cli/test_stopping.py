@@ -1,18 +1,16 @@
 """Ctrl-C at any moment: what is said of the work is true."""
 
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command import TINY, hasama, start
+from command import TINY, hasama
+from hasama.__main__ import main
 from hasama.cli import app
 from hasama.cli.commands import train as command
 from hasama.cli.flags import INTERRUPTED
-from hasama.runs.folder import Run
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -63,14 +61,20 @@ def test_a_command_that_saves_nothing_promises_nothing(
     assert capsys.readouterr().err.strip() == "hasama: stopped at once."
 
 
-def test_a_real_process_in_its_first_seconds(tmp_path: Path, pictures: Path):
-    """Whenever the signal comes, the end is 130 without a traceback, and what is said of the run is true."""
-    process = start("train", pictures, "dcgan", *TINY, "--kimg", 100, "--out", tmp_path / "run")
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=120)[0]
-    assert process.returncode == INTERRUPTED, said
-    assert "Traceback" not in said
-    seen = Run(tmp_path / "run").images_seen()
-    assert "stands at" not in said or seen > 0, said
-    assert "Nothing was saved yet" not in said or seen == 0, said
+class Interrupts:
+    """A finder of modules that meets Ctrl-C when the command is imported."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "hasama.cli.app":
+            raise KeyboardInterrupt
+
+
+def test_while_the_command_is_still_being_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.delitem(sys.modules, "hasama.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == INTERRUPTED
+    assert capsys.readouterr().err == "hasama: stopped at once.\n"

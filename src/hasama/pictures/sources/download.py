@@ -13,7 +13,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def download_file(url: str, path: Path, checksum: str, instead: str = INSTEAD) -
         raise _cannot_download(url, path, error, instead) from error
 
 
-def _received(body: BinaryIO, url: str, path: Path, instead: str) -> bytes:
+def _received(body: io.BufferedIOBase, url: str, path: Path, instead: str) -> bytes:
     """The next block; a connection that breaks must not look like a full disk."""
     try:
         return body.read(1 << 20)
