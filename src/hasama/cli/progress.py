@@ -42,12 +42,26 @@ def watch_scan(scans: Iterable["Scan"]) -> None:
 def watch_download(records: Iterable["DownloadProgress"]) -> None:
     """A bar over bytes while something is downloaded, on standard error; nothing if there is nothing to download."""
     columns = (TextColumn("Downloading {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
-        tasks: dict[str, Any] = {}
+    bar = Progress(*columns, console=errors, transient=True) if errors.is_terminal else None
+    tasks: dict[str, Any] = {}
+    try:
         for record in records:
             if record.name not in tasks:
-                tasks[record.name] = progress.add_task(record.name, total=record.total or None)
-            progress.update(tasks[record.name], completed=record.done)
+                tasks[record.name] = _begin_download(record, bar)
+            if bar is not None:
+                bar.update(tasks[record.name], completed=record.done)
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _begin_download(record: "DownloadProgress", bar: Progress | None) -> Any:
+    """A line or, where there is a terminal, a bar of its own for a file."""
+    if bar is None:
+        errors.print(Text(f"Downloading {record.name}"))
+        return None
+    bar.start()
+    return bar.add_task(record.name, total=record.total or None)
 
 
 def watch_stages(records: Iterable[Stage]) -> Iterator[Stage]:
