@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of each; and names that are not too long."""
+"""Files that are either the old one or the new one, never half of each."""
 
 import errno
 import hashlib
@@ -11,62 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hasama.errors import HasamaError
+from hasama.names import bytes_of, check_name, fitting_name, name_too_long
 
 DURABLE_MODE = 0o666  # before the umask, as open() would give
 
-LONGEST_NAME = 255
-"""Bytes of a file's or a folder's name: what the usual file systems take."""
-
-SPARE = 32
-"""Bytes left free in a name that was chosen here, so that `.part`, `.json` and the like still fit behind it."""
-
 LONGEST_ENDING = 20
 """Bytes of an ending that a temporary name keeps."""
-
-
-def fitting_name(name: str, ending: str = "", spare: int = 0) -> str:
-    """`name` and `ending` as the name of one file, cut where it would be too long.
-
-    A name that was cut holds a checksum of the whole, so that two long names stay two.
-
-    Args:
-        name: of a file or a folder, without separators. It alone is cut, between two letters.
-        ending: kept as it is.
-        spare: bytes to leave free, for what others will append.
-
-    Returns:
-        At most `LONGEST_NAME - spare` bytes in UTF-8.
-    """
-    room = LONGEST_NAME - spare - bytes_of(ending)
-    if bytes_of(name) <= room:
-        return name + ending
-    code = "-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    kept = name[: max(0, room - len(code))]
-    while kept and bytes_of(kept) > room - len(code):
-        kept = kept[:-1]
-    return kept + code + ending
-
-
-def bytes_of(name: str) -> int:
-    """How long a name is on the disk."""
-    return len(name.encode("utf-8", "surrogatepass"))
-
-
-def check_name(path: Path) -> None:
-    """Before any work: may a file or folder be called so?
-
-    Raises:
-        HasamaError: a part of the path is longer than `LONGEST_NAME`.
-    """
-    for part in path.parts:
-        if bytes_of(part) > LONGEST_NAME:
-            raise name_too_long(path, part)
-
-
-def name_too_long(path: str | Path, part: str = "") -> HasamaError:
-    """The message for a name that no file system takes."""
-    length = f" ({bytes_of(part)} bytes; {LONGEST_NAME} is the most)" if part else ""
-    return HasamaError(f"Cannot write {path}: the name is too long{length}. Choose a shorter one.")
 
 
 @contextmanager

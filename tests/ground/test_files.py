@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hasama.errors import HasamaError
-from hasama.files import LONGEST_NAME, check_name, check_place, fitting_name, replacing, write_json
+from hasama.files import check_place, replacing, write_json
+from hasama.names import LONGEST_NAME, check_name, fitting_name
 
 
 def test_short_names_stay():

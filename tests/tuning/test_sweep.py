@@ -18,8 +18,8 @@ optuna = pytest.importorskip("optuna")
 
 from advice import TINY, advise, begin_sweep, without_optuna  # noqa: E402
 from command import Started, forked, refused  # noqa: E402
-from hasama.cli.commands.sweep import SweepFlags  # noqa: E402
 from hasama.cli.commands.sweep import sweep as command  # noqa: E402
+from hasama.cli.commands.train import TrainingFlags  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
 from hasama.pictures.cache import open_pictures  # noqa: E402
 from hasama.pictures.dataset import Pictures  # noqa: E402
@@ -88,8 +88,8 @@ def test_bad_input_is_refused(pictures: Path, tmp_path: Path):
         ("--trials", pictures, {"trials": 0}),
         ("Did you mean generator_lr", pictures, {"search": "generatorlr"}),
         ("has no effect", pictures, {"search": "gamma"}),
-        ("multiples of 8", pictures, {"changes": SweepFlags(size="17")}),
-        ("5 pictures are too few", few, {"changes": SweepFlags(size="16")}),
+        ("multiples of 8", pictures, {"changes": TrainingFlags(size="17")}),
+        ("5 pictures are too few", few, {"changes": TrainingFlags(size="16")}),
         ("Cannot write", pictures, {"out": tmp_path / "file" / "sweep"}),
     ):
         with pytest.raises(HasamaError, match=words):

@@ -61,8 +61,10 @@ app = make_app()
 
 def main() -> None:
     """The entry point. Exit codes: see the end of `hasama --help`. What the user can put right has no traceback."""
-    hush_libraries()
-    sys.exit(_run(understood(sys.argv[1:])))
+    words = understood(sys.argv[1:])
+    if not {"--help", "-h", "--version"} & {*words}:
+        hush_libraries()
+    sys.exit(_run(words))
 
 
 def _run(words: list[str]) -> int | None:

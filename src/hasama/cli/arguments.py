@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
-from hasama.files import SPARE, check_name, fitting_name
+from hasama.names import SPARE, check_name, fitting_name
 
 if TYPE_CHECKING:
     from hasama.pictures.cache import Reading

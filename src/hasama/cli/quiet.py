@@ -1,6 +1,5 @@
 """What libraries say to their programmers, kept from the terminal: everything there is in Hasama's own words."""
 
-import logging
 import os
 import sys
 import warnings
@@ -20,6 +19,8 @@ def hush_libraries() -> None:
     for name, value in SILENT.items():
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
+    import logging  # start-up time: `--help` needs none of this
+
     root = logging.getLogger()
     if not root.handlers:  # or Python would print what nobody handles
         root.addHandler(logging.NullHandler())

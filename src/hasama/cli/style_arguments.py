@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hasama.errors import HasamaError
-from hasama.files import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
+from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 
 if TYPE_CHECKING:
     from hasama.style.canvas.regions import RegionMap

@@ -12,6 +12,9 @@ from hasama.presets import RECIPES
 from hasama.recipe import RENAMED, Recipe
 
 OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
+DEFAULT = "r3gan"
+"""The recipe of `train` and `sweep` where none is given."""
+
 SWITCHES = ("--help", "-h", "--tensorboard", "--json")
 FLAG = re.compile(r"--[a-z][a-z0-9-]*")
 
@@ -62,8 +65,12 @@ def asked_recipe(words: Sequence[str]) -> str | None:
         named = [word for before, word in itertools.pairwise(words) if before == "--recipe"]
         named += [word.partition("=")[2] for word in words if word.startswith("--recipe=")]
         return named[-1] if named else None
-    given = list(_positional(words[1:]))[:2] if words[0] in ("train", "sweep") else []
-    return given[-1] if given and given[-1] in RECIPES else None  # alone, it is hardly meant as a source
+    if words[0] not in ("train", "sweep"):
+        return None
+    given = list(_positional(words[1:]))[:2]
+    if given and given[-1] in RECIPES:  # alone, it is hardly meant as a source
+        return given[-1]
+    return DEFAULT if words[0] == "sweep" else None  # whose trials have a length of their own
 
 
 def _positional(words: Sequence[str]) -> Iterator[str]:

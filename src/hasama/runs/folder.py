@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write, fitting_name, read_json, replacing, write_json
+from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.names import fitting_name
 from hasama.recipe import BEFORE_THEY_WERE, Recipe, new_names
 from hasama.version import __version__
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.files import SPARE, fitting_name
+from hasama.names import SPARE, fitting_name
 from hasama.style.job import Job, StyleSource
 
 

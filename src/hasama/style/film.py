@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, fitting_name, write_json
+from hasama.files import check_place, write_json
+from hasama.names import fitting_name
 from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
 from hasama.pictures.video import Timing, breaks_off, check_ending, save_film

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.files import fitting_name
+from hasama.names import fitting_name
 from hasama.shapes import Weighting
 from hasama.style.canvas.pictures import Picture, read_picture
 from hasama.style.canvas.regions import RegionMap

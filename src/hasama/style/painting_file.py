@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from hasama.files import check_place, fitting_name, replacing, write_json
+from hasama.files import check_place, replacing, write_json
+from hasama.names import fitting_name
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.pictures import read_picture, write_picture

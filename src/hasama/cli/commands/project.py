@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hasama.cli.arguments import open_generator
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, use_threads
 from hasama.errors import HasamaError
-from hasama.files import SPARE, fitting_name
+from hasama.names import SPARE, fitting_name
 
 if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator

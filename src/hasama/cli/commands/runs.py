@@ -6,7 +6,7 @@ from pathlib import Path
 from hasama.cli.arguments import name_of
 from hasama.cli.flags import plain
 from hasama.errors import HasamaError
-from hasama.files import SPARE, check_name, fitting_name
+from hasama.names import SPARE, check_name, fitting_name
 from hasama.options import flag
 from hasama.presets import PRESETS
 from hasama.recipe import Recipe

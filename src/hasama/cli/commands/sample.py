@@ -5,7 +5,7 @@ from typing import Any
 
 from hasama.cli.arguments import beside, check_truncation, numbers_of, open_generator
 from hasama.errors import HasamaError
-from hasama.files import check_name
+from hasama.names import check_name
 
 
 def sample(

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.cli.style_arguments import check_job, is_run, only_first_of, paints_film, style_sources, usual_place
 from hasama.errors import HasamaError
-from hasama.files import SPARE, fitting_name
+from hasama.names import SPARE, fitting_name
 from hasama.style.recipe import STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 if TYPE_CHECKING:

@@ -4,15 +4,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from hasama.cli.arguments import free_run_place, name_of, read_pictures
-from hasama.cli.commands.train import training_flags
+from hasama.cli.commands.train import AnyChanges, TrainingFlags
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
-from hasama.files import SPARE, fitting_name
+from hasama.names import SPARE, fitting_name
 from hasama.presets import RECIPES, recipe_named, train_command
 from hasama.tuning.search_space import search_space
 
@@ -22,12 +20,6 @@ if TYPE_CHECKING:
 
 SWEEP_KIMG = 30.0  # of a trial: enough to tell a rate that is far too high or low, and half an hour less than a run
 TABLE_ROWS = 5
-
-SweepFlags = training_flags(kimg=SWEEP_KIMG)
-if TYPE_CHECKING:
-    AnyChanges = Any  # the flags of `Recipe`, each of them optional
-else:
-    AnyChanges = Annotated[SweepFlags, Parameter(name="*")]
 
 
 def sweep(
@@ -44,7 +36,7 @@ def sweep(
     patience: int = 120,
     device: str = "auto",
     threads: int | None = None,
-    changes: AnyChanges = SweepFlags(),  # noqa: B008 (frozen)
+    changes: AnyChanges = TrainingFlags(),  # noqa: B008 (frozen)
 ) -> int:
     """Search for better rates, penalty, batch and so on with many short runs; the same command again goes on.
 
