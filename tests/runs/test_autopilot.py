@@ -215,7 +215,7 @@ def test_a_damaged_record_is_an_error(tmp_path: Path):
 
 
 def test_autopilot_needs_looks():
-    with pytest.raises(HasamaError, match="probe-kimg"):
+    with pytest.raises(HasamaError, match="health-kimg"):
         ILL.but(health_kimg=0.0)
 
 

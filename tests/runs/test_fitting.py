@@ -159,7 +159,7 @@ def test_a_run_of_a_version_that_kept_no_pictures_back_keeps_none_back(tmp_path:
     (run.folder / "recipe.json").write_text(json.dumps(told))
     assert run.recipe().held_out == 0
     assert reconciled(run, RECIPE, []) == run.recipe()  # the command that began it goes on with it
-    with pytest.raises(HasamaError, match="held-back"):
+    with pytest.raises(HasamaError, match="held-out"):
         reconciled(run, RECIPE, ["held_out"])
 
 
