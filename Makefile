@@ -28,11 +28,12 @@ demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write
 	@$(BIN)/hasama sample runs/demo --count 64 --seed 1 --out runs/demo/digits.png
 	@$(BIN)/hasama interpolate runs/demo --out runs/demo/interpolation.gif
 
+# Three workers on two cores: many tests wait for a process of their own.
 test: $(VENV)/dev.stamp  ## everything but the slow tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-all: $(VENV)/dev.stamp  ## the slow tests too
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m ''
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
