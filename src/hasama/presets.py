@@ -84,7 +84,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # `make demo`: about two minutes on two cores without bfloat16. Many small steps at twice the rate learn more in
     # that time than half as many of batch 64 with wider networks, all ten digits above all.
     "demo": {
-        "size": "32", "width": 24, "latent_size": 64, "batch": 32, "kimg": 80.0, "ema_kimg": 2.0,
+        "size": "32", "width": 24, "latent_size": 64, "batch": 32, "kimg": 70.0, "ema_kimg": 2.0,
         "generator_lr": 4e-4, "discriminator_lr": 4e-4,
     },
 }  # fmt: skip
