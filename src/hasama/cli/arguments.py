@@ -57,13 +57,7 @@ def open_generator(run: Path, device: str) -> Any:
     from hasama.runs.folder import Run
 
     if run.is_dir():
-        folder = Run(run)
-        recipe = folder.recipe()
-        if not folder.generator.exists():
-            raise HasamaError(
-                f"{run} has no generator yet: it is saved every {recipe.checkpoint_minutes:g} minutes and at the end."
-            )
-        run = folder.generator
+        run = Run(run).saved_generator()
     return load_generator(run, pick_device(device))
 
 
@@ -98,14 +92,23 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
     out = out or beside(run, name)
     check_name(out)
     if folder and not out.suffix:
-        if out.exists() and not out.is_dir():
-            raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
+        check_out_folder(out)
         return out
     picture_format(out)
     if not run.exists():
         raise HasamaError(f"There is no generator at {run}.")
     check_place(out)
     return out
+
+
+def check_out_folder(out: Path) -> None:
+    """Before any work.
+
+    Raises:
+        HasamaError: something that is no folder stands there.
+    """
+    if out.exists() and not out.is_dir():
+        raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
 
 
 def usual_run_place(source: str, recipe: str) -> Path:

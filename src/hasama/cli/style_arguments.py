@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hasama.cli.arguments import check_out_folder
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 
@@ -147,8 +148,8 @@ def _check_output(job: "Job") -> None:
     for place in (job.out, job.preview_file) if job.preview else (job.out,):
         if place.resolve() in taken:
             raise HasamaError(f"{place} is one of the pictures to paint from: choose another --out.")
-    if not job.out.suffix and job.out.exists() and not job.out.is_dir():
-        raise HasamaError(f"Cannot write into {job.out}: it is no folder. Choose another --out.")
+    if not job.out.suffix:
+        check_out_folder(job.out)
     folders = job.content.is_dir() and not is_run(job.content)
     if (folders or any(source.picture.is_dir() for source in job.styles)) and job.out.suffix:
         raise HasamaError(f"A folder of pictures is painted into a folder: --out without an ending, not {job.out}.")

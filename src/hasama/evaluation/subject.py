@@ -59,11 +59,7 @@ class Subject(NamedTuple):
         if not place.is_dir():
             return _read_at_once(place, None, device)
         run = Run(place)
-        recipe = run.recipe()
-        if not run.generator.exists():
-            when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
-            raise HasamaError(f"{place} has no generator yet: it is saved {when}.")
-        return _read_at_once(run.generator, run, device)
+        return _read_at_once(run.saved_generator(), run, device)
 
     def pictures(self, source: str | None) -> Generator[EvaluationProgress, None, Pictures]:
         """Those of a source in the generator's form, or else those that the run was trained on.

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.opening import LARGEST_PICTURE, eight_bits, upright, why
+from hasama.pictures.opening import check_size, eight_bits, upright, why
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "FLI")
 """Pillow's names of the formats whose several pictures follow one another in time."""
@@ -111,8 +111,7 @@ def open_animation(path: Path) -> Animation:
 def _decoded(path: Path) -> Iterator[Image.Image]:
     """Every picture as L, RGB or RGBA, upright, with the file's `info`."""
     with path.open("rb") as file, Image.open(file) as opened:
-        if opened.width * opened.height > LARGEST_PICTURE:
-            raise HasamaError(f"gigantic ({opened.width}x{opened.height} pixels)")
+        check_size(*opened.size)
         first = int(getattr(opened, "default_image", False))
         plain = opened.format == "GIF" and "loop" not in opened.info
         for index in range(first, getattr(opened, "n_frames", 1)):

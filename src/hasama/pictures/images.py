@@ -14,7 +14,6 @@ from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.pictures.depth import deep_range as deep_range
 from hasama.shapes import Images, Pixels
 
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}

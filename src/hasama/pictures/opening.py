@@ -22,13 +22,11 @@ from hasama.pictures.depth import (
     grey_of,
     own_range,
 )
-from hasama.pictures.depth import deep_range as deep_range
 from hasama.pictures.formats import HEAD, is_heif, raw_of, raw_photo, recognise
 from hasama.pictures.images import has_alpha
 
 LARGEST_PICTURE = 90_000_000
 """Pixels that are decoded at most; a file of a few kilobytes can claim to hold billions."""
-
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -75,7 +73,7 @@ def open_picture(
     with _opened(file, name) as (stream, picture):
         if about is not None:
             picture.draft(None, (2 * about, 2 * about))
-        _check_size(picture)
+        check_size(*picture.size)
         depth, ppm = depth_of(picture), picture.format == "PPM"
         picture.load()
         if depth is not None and ranges is not None and picture.mode in COLOURS and depth in ranges:
@@ -105,7 +103,7 @@ def extremes_in(file: Path | io.BytesIO, name: str | None = None) -> Extremes | 
         depth = depth_of(picture)
         if depth is None:
             return None
-        _check_size(picture)
+        check_size(*picture.size)
         picture.load()
         return extremes_of(picture, depth)
 
@@ -158,8 +156,12 @@ def _register_heif() -> None:
         pillow_heif.register_heif_opener()
 
 
-def _check_size(picture: Image.Image) -> None:
-    width, height = picture.size
+def check_size(width: int, height: int) -> None:
+    """Before decoding.
+
+    Raises:
+        HasamaError: more pixels than `LARGEST_PICTURE`.
+    """
     if width * height > LARGEST_PICTURE:
         raise HasamaError(f"gigantic ({width}x{height} pixels)")
 

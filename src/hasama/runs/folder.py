@@ -137,6 +137,18 @@ class Run:
 
     # --- what it is about
 
+    def saved_generator(self) -> Path:
+        """The file `generator`, once it is written.
+
+        Raises:
+            HasamaError: there is no run here, it is damaged, or it has saved no generator yet.
+        """
+        recipe = self.recipe()
+        if not self.generator.exists():
+            when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
+            raise HasamaError(f"{self.folder} has no generator yet: it is saved {when}.")
+        return self.generator
+
     def recipe(self) -> Recipe:
         """The recipe it was started with.
 

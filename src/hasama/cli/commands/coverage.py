@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hasama.cli.arguments import numbers_of
+from hasama.cli.arguments import check_out_folder, numbers_of
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.presets import recipe_named
@@ -177,8 +177,7 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     from hasama.files import check_place, read_json, write_json
     from hasama.metrics.modes import Coverage
 
-    if out.exists() and not out.is_dir():
-        raise HasamaError(f"Cannot write into {out}: it is no folder. Choose another --out.")
+    check_out_folder(out)
     check_place(out / FIGURES)
     settings = asked._asdict() | {"recipe": recipe.but(seed=0).to_dict()}
     del settings["json"]

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
 from hasama.pictures.images import picture_format, save_picture
-from hasama.pictures.opening import LARGEST_PICTURE, eight_bits, open_picture, upright, why
+from hasama.pictures.opening import check_size, eight_bits, open_picture, upright, why
 from hasama.shapes import Images, Weighting
 
 DEEP_FORMATS = ("PNG", "TIFF")
@@ -58,9 +58,7 @@ def read_picture(path: str | Path) -> Picture:
     path = _at_home(path)
     try:
         with path.open("rb") as file, Image.open(file) as opened:
-            width, height = opened.size
-            if width * height > LARGEST_PICTURE:
-                raise HasamaError(f"gigantic ({width}x{height} pixels)")
+            check_size(*opened.size)
             profile = opened.info.get("icc_profile") or None
             if _bits(opened, path) == 16 and opened.mode in ("RGB", "RGBA", "I;16", "I;16B", "LA", "L", "I"):
                 return _read_deep(path)
@@ -133,8 +131,7 @@ def _read_deep(path: Path) -> Picture:
     pyvips = _vips()
     try:
         image = pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True).autorot()
-        if image.width * image.height > LARGEST_PICTURE:
-            raise HasamaError(f"gigantic ({image.width}x{image.height} pixels)")
+        check_size(image.width, image.height)
         found = image.get(PROFILE) if image.get_typeof(PROFILE) else None
         profile = found if isinstance(found, bytes) else None
         if profile and not _is_rgb(profile):
