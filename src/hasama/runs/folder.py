@@ -17,7 +17,6 @@ stop                   whoever writes this file asks the run to stop
 
 import errno
 import itertools
-import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from hasama.errors import HasamaError
 from hasama.files import cannot_write, read_json, replacing, write_json
 from hasama.names import fitting_name
 from hasama.recipe import BEFORE_THEY_WERE, Recipe, new_names
+from hasama.runs.lines import append_line, cut_lines, read_lines
 from hasama.version import __version__
 
 if TYPE_CHECKING:
@@ -200,27 +200,25 @@ class Run:
 
     def append_log(self, figures: dict[str, Any]) -> None:
         """Add one line to the log. Raises HasamaError if that is impossible."""
-        _append(self.log_file, figures)
+        append_line(self.log_file, figures)
 
     def log(self) -> list[dict[str, Any]]:
         """All whole lines of the log."""
-        return _lines(self.log_file)
+        return read_lines(self.log_file)
 
     def append_finding(self, finding: dict[str, Any]) -> None:
         """Add one finding to health.jsonl. Raises HasamaError if that is impossible."""
-        _append(self.health_file, finding)
+        append_line(self.health_file, finding)
 
     def findings(self) -> list[dict[str, Any]]:
         """What was found while training, oldest first: name, severity, images_seen, explanation, ... of each."""
-        return [line for line in _lines(self.health_file) if isinstance(line.get("name"), str)]
+        return [line for line in read_lines(self.health_file) if isinstance(line.get("name"), str)]
 
     def cut_log(self, images_seen: int) -> None:
         """Delete what was logged and found after the checkpoint to resume from. Raises HasamaError if it cannot."""
         for file in (self.log_file, self.health_file):
-            kept = [line for line in _lines(file) if line["images_seen"] <= images_seen]
             if file.exists() or file is self.log_file:
-                with replacing(file) as temporary:
-                    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+                cut_lines(file, images_seen)
 
     # --- the checkpoint
 
@@ -303,31 +301,6 @@ class Run:
 def _is_ours(name: str) -> bool:
     """Whether a file may be left by a run that was killed while it was being made."""
     return name == "images.json" or name.startswith(".")
-
-
-def _append(file: Path, line: dict[str, Any]) -> None:
-    try:
-        with file.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise cannot_write(file, error) from error
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return [figures for line in lines if (figures := _parsed(line)) is not None]
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    """A line of the log; None if it was cut off by a kill."""
-    try:
-        figures = json.loads(line)
-    except ValueError:
-        return None
-    return figures if isinstance(figures, dict) and isinstance(figures.get("images_seen"), int) else None
 
 
 def find_runs(folder: str | Path) -> list[Run]:
