@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
+from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT, new_names
 from hasama.options import check_fields, flag, option, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
@@ -235,11 +236,6 @@ class Recipe:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def new_names(fields: Any) -> Any:
-    """The same fields by today's names; of two names of one field the later counts."""
-    return {RENAMED.get(name, name): value for name, value in fields.items()} if isinstance(fields, dict) else fields
-
-
 def _known(fields: Any) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise HasamaError(f"A recipe is an object of fields and values; got {fields!r:.80}.")
@@ -265,64 +261,6 @@ def counts(name: str, recipe: Recipe) -> bool:
     """Whether a field does anything beside the recipe's others."""
     needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
     return getattr(recipe, needed) in values
-
-
-MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
-    "gamma": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
-    "gamma_final": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
-    "penalty_every": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
-    "mapping_layers": ("architecture", ("stylegan",)),
-    "path_length": ("architecture", ("stylegan",)),
-    "style_mixing": ("architecture", ("stylegan",)),
-    "grow_kimg": ("architecture", ("progressive",)),
-    "reconstruction": ("architecture", ("fast",)),
-    "ada_target": ("augment", ("ada",)),
-    "ada_kimg": ("augment", ("ada",)),
-    "skip_above": ("balance", ("skip-strong",)),
-    "critic_steps": ("balance", ("critic-steps",)),
-}
-"""Fields that only do something together with a value of another: silence would be a lie."""
-
-
-GANS_ONLY = (
-    *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
-    *("spectral_norm", "augment", "init_from", "freeze_d"),
-)
-"""Fields that do nothing without a discriminator, and so cannot be set for a vae."""
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Most used": (
-        *("size", "kimg", "batch", "mirror", "labels", "augment", "width", "init_from", "autopilot", "seed"),
-    ),
-    "Pictures": ("fit", "colour", "held_out"),
-    "Networks": (
-        *("architecture", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers", "grow_kimg"),
-        *("freeze_d", "ema_kimg"),
-    ),
-    "Objective": (
-        *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every"),
-        *("path_length", "style_mixing", "reconstruction"),
-    ),
-    "Learning rates": (
-        *("generator_lr", "discriminator_lr", "lr_final", "schedule_kimg", "generator_betas", "discriminator_betas"),
-    ),
-    "Balance": ("balance", "skip_above", "critic_steps"),
-    "Augmentation": ("ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),
-    "Length, arithmetic, records": ("precision", "sample_kimg", "checkpoint_minutes", "health_kimg"),
-}
-"""All fields by what they are about, those that people need first at the top: for the help, and for forms."""
-
-RENAMED: dict[str, str] = {
-    "held_back": "held_out",
-    "like": "init_from",
-    "probe_kimg": "health_kimg",
-    "referee": "balance",
-    "strong": "skip_above",
-}
-"""What fields were called in version 0.1.0 -> what they are called now: old recipes, flags and sweeps still load."""
-
-BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0}
-"""What held in the runs of versions that did not know these fields, where it was not today's default."""
 
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}

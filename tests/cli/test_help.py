@@ -10,9 +10,10 @@ from hasama.cli.app import make_app
 from hasama.cli.commands.sweep import SWEEP_KIMG
 from hasama.cli.flags import SHOWN_FIRST
 from hasama.cli.words import asked_recipe
+from hasama.fields import GROUPS, MEANS_NOTHING_WITHOUT
 from hasama.options import flag, typed
 from hasama.presets import PRESETS, RECIPES
-from hasama.recipe import DEFAULTS, GROUPS, MEANS_NOTHING_WITHOUT, Recipe
+from hasama.recipe import DEFAULTS, Recipe
 from hasama.style.recipe import STYLE_DEFAULTS, STYLE_GROUPS, STYLE_PRESETS
 
 

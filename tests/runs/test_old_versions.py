@@ -12,13 +12,13 @@ import torch
 import hasama as package
 from command import hasama, refused
 from hasama.errors import HasamaError
+from hasama.fields import RENAMED as RENAMED_FIELDS
 from hasama.generators.generator_file import load_generator
 from hasama.generators.sampling import draw_latents, labels_for, synthesize, to_w
 from hasama.networks.old_names import RENAMED, with_new_names
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.presets import RECIPES
 from hasama.recipe import DEFAULTS, Recipe
-from hasama.recipe import RENAMED as RENAMED_FIELDS
 from hasama.runs.autopilot import interventions, original_recipe
 from hasama.runs.diagnosis import diagnose
 from hasama.runs.folder import Run

@@ -7,9 +7,10 @@ import re
 import typing
 from collections.abc import Iterator, Sequence
 
+from hasama.fields import RENAMED
 from hasama.options import flag
 from hasama.presets import RECIPES
-from hasama.recipe import RENAMED, Recipe
+from hasama.recipe import Recipe
 
 OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
 DEFAULT = "r3gan"

@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
+from hasama.fields import BEFORE_THEY_WERE, new_names
 from hasama.files import cannot_write, read_json, replacing, write_json
 from hasama.names import fitting_name
-from hasama.recipe import BEFORE_THEY_WERE, Recipe, new_names
+from hasama.recipe import Recipe
 from hasama.runs.lines import append_line, cut_lines, read_lines
 from hasama.version import __version__
 

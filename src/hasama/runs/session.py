@@ -11,6 +11,7 @@ import torch
 
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
+from hasama.fields import BEFORE_THEY_WERE
 from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.signals import Probe
@@ -20,7 +21,7 @@ from hasama.options import flag
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
 from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
-from hasama.recipe import BEFORE_THEY_WERE, Recipe
+from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, original_recipe, piloted
 from hasama.runs.fitting import fit, health_interval, never
 from hasama.runs.folder import Run

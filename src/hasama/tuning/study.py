@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from hasama.errors import HasamaError
-from hasama.recipe import new_names
+from hasama.fields import new_names
 from hasama.tuning.search_space import Choice, Space, Value
 from hasama.tuning.storage import beat, load_optuna, openable, quietly
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hasama.cli.arguments import check_out_folder, numbers_of
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
+from hasama.fields import new_names
 from hasama.presets import recipe_named
-from hasama.recipe import Recipe, new_names
+from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
     import numpy as np

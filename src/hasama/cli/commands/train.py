@@ -18,9 +18,10 @@ from hasama.cli.flags import (
     use_threads,
 )
 from hasama.errors import HasamaError
+from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT
 from hasama.options import flag
 from hasama.presets import RECIPES, recipe_named
-from hasama.recipe import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, Recipe, counts
+from hasama.recipe import Recipe, counts
 
 
 def training_flags(preset: str = "r3gan", **changes: Any) -> Any:
