@@ -6,6 +6,7 @@ does not import torch, so that `hasama --help` is quick.
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,6 +62,11 @@ class Recipe:
     )
     spectral_norm: bool = option(False, "Spectral normalisation of every layer of the discriminator.")
     mapping_layers: int = option(8, "stylegan: layers of the mapping network.", 1, 32)
+    resampling: Literal["strided", "filtered"] = option(
+        "strided",
+        "r3gan: strided: the largest maps are half as large as the picture; filtered: as published, up to the full "
+        "size, filtered by [1, 2, 1]: nearly twice the work.",
+    )
     grow_kimg: float = option(
         35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
     )
@@ -80,6 +86,13 @@ class Recipe:
     penalty_every: int = option(
         1, "Lazy regularisation: the penalty at only at every n-th step, with n times the weight.", 1, 1000
     )
+    penalty_sigma: float = option(
+        0.0,
+        "The penalty by finite differences, with noise of this standard deviation on the pictures; 0: by the exact "
+        "gradient.",
+        0,
+        1,
+    )
     gamma_final: float = option(1.0, "gamma falls to this share of its value over --schedule-kimg.", 0, 1)
     path_length: float = option(0.0, "stylegan: weight of the path length penalty on the generator.", 0)
     style_mixing: float = option(
@@ -96,10 +109,15 @@ class Recipe:
     discriminator_lr: float = option(2e-4, "Adam's learning rate for the discriminator.", 0, 1)
     lr_final: float = option(1.0, "Both learning rates fall to this share of their value over --schedule-kimg.", 0, 1)
     schedule_kimg: float = option(
-        1000.0, "Length of the cosine schedule by which learning rates and gamma fall; after it they stay.", 0.001
+        1000.0,
+        "Length of the cosine schedule by which learning rates and gamma fall, and beta2 rises; after it they stay.",
+        0.001,
     )
     generator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the generator.")
     discriminator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the discriminator.")
+    beta2_initial: float | None = option(
+        None, "Both players' beta2 begins at this, and rises to that of the betas over --schedule-kimg.", 0, 0.999999
+    )
     balance: BalanceName = option(
         "always",
         "Who learns at each step. always: both; skip-strong: not the discriminator while it is too strong; "
@@ -118,6 +136,9 @@ class Recipe:
     )
     instance_noise_kimg: float = option(100.0, "Instance noise: it falls to nothing over this many kimg.", 0)
     ema_kimg: float = option(5.0, "EMA: half-life in kimg of the generator's exponential moving average; 0: none.", 0)
+    ema_rampup: float = option(
+        0.05, "EMA: the half-life is at most this share of the images seen, so that it grows with them.", 1e-6, 1
+    )
     # --- length and arithmetic
     batch: int = option(64, "Pictures per step, in all processes together.", 2, 65536)
     kimg: float = option(1000.0, "Length in thousands of pictures shown.", 0.001)
@@ -161,8 +182,10 @@ class Recipe:
                 raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
         if self.autopilot and self.health_kimg == 0:
             raise HasamaError("--autopilot goes by the measured health: it needs --health-kimg above 0.")
-        if self.schedule_kimg != DEFAULTS["schedule_kimg"] and self.lr_final == self.gamma_final == 1:
-            raise HasamaError("--schedule-kimg means nothing without --lr-final or --gamma-final below 1.")
+        if self.schedule_kimg != DEFAULTS["schedule_kimg"] and not _follows_schedule(vars(self)):
+            raise HasamaError(
+                "--schedule-kimg means nothing without --lr-final or --gamma-final below 1, or --beta2-initial."
+            )
 
     def _check_vae(self) -> None:
         for name in GANS_ONLY:
@@ -225,7 +248,7 @@ class Recipe:
         fields = new_names(fields)
         full = DEFAULTS | _known(fields)
         idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if full[needed] not in values}
-        if full["lr_final"] == full["gamma_final"] == 1:
+        if not _follows_schedule(full):
             idle.add("schedule_kimg")
         kept = {name: value for name, value in fields.items() if name not in idle}
         return dataclasses.replace(cls(), **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
@@ -234,6 +257,11 @@ class Recipe:
         """{field: (here, there)} for the fields in which two recipes differ."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in DEFAULTS}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _follows_schedule(fields: Mapping[str, Any]) -> bool:
+    """Whether anything changes over --schedule-kimg."""
+    return fields["lr_final"] != 1 or fields["gamma_final"] != 1 or fields["beta2_initial"] is not None
 
 
 def _known(fields: Any) -> dict[str, Any]:

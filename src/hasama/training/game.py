@@ -28,12 +28,16 @@ class Rules(NamedTuple):
     penalties: tuple[Penalty, ...]
     penalty_weight: float
     penalty_every: int
+    penalty_sigma: float
     balance: Balance
     instance_noise: float
     instance_noise_images: float
     ema_images: float
+    ema_rampup: float
     rates: tuple[float, float]
     rates_final: float
+    betas: tuple[tuple[float, float], tuple[float, float]]
+    beta2_initial: float | None
     gamma_final: float
     schedule_images: float
     seed: int
@@ -46,12 +50,16 @@ class Rules(NamedTuple):
             PENALTIES[recipe.penalty],
             recipe.penalty_weight,
             recipe.penalty_every,
+            recipe.penalty_sigma,
             BALANCES[recipe.balance](recipe),
             recipe.instance_noise,
             recipe.instance_noise_kimg * 1000,
             recipe.ema_kimg * 1000,
+            recipe.ema_rampup,
             (recipe.generator_lr, recipe.discriminator_lr),
             recipe.lr_final,
+            (recipe.generator_betas, recipe.discriminator_betas),
+            recipe.beta2_initial,
             recipe.gamma_final,
             recipe.schedule_kimg * 1000,
             recipe.seed,

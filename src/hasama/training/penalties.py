@@ -17,6 +17,20 @@ def squared_gradient(images: Views, logits: Logits) -> PerImage:
     return _gradient(images, logits).square().sum(1) / 2
 
 
+def squared_difference(logits: Logits, moved: Logits, sigma: float) -> PerImage:
+    """|grad_x D(x)|^2 / 2 by finite differences: (D(x + sigma n) - D(x))^2 / (2 sigma^2) with n from N(0, 1).
+
+    Lin et al. 2025 (adversarial post-training), eq. 5, with the weight of R1 and R2: for small sigma the expectation
+    is theirs, but one draw of noise sees one direction, and bfloat16's rounding is of the size of small differences.
+
+    Args:
+        logits: D(x) [N].
+        moved: D(x + sigma n) [N].
+        sigma: the noise's standard deviation, in units of the images' range -1 to 1.
+    """
+    return (moved - logits).square() / (2 * sigma**2)
+
+
 def unit_gradient(images: Views, logits: Logits) -> PerImage:
     """(|grad_x D(x)| - 1)^2 between reals and fakes. Gulrajani et al. 2017, eq. 3."""
     return (_gradient(images, logits).norm(dim=1) - 1).square()

@@ -18,9 +18,8 @@ from hasama.training.augmentation.augment import Augmented
 from hasama.training.balance import BalanceInput
 from hasama.training.game import Game, Step, Turn
 from hasama.training.objectives import accuracy
-from hasama.training.penalties import between
-
-EMA_WARM_UP = 0.05  # the half-life is at most this share of the images seen, or early weights would linger
+from hasama.training.penalties import Penalty, between, squared_difference
+from hasama.training.second_derivative import fast_second_derivatives
 
 
 def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
@@ -62,9 +61,11 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
     """Stage 1. The discriminator learns; the generator does not: no gradient flows into its pictures."""
     rules = game.rules
     costs = bool(rules.penalties) and due(game, rules.penalty_every)
-    real, fake = (each(lambda x: x.detach().requires_grad_(costs), noisy(game, x)) for x in (real, fake))
+    exact = costs and not rules.penalty_sigma
+    real, fake = (each(lambda x: x.detach().requires_grad_(exact), noisy(game, x)) for x in (real, fake))
     put_back = snapshot(game.pair.discriminator)
-    outputs = real_and_fake_logits(game, real, fake, labels)
+    with fast_second_derivatives(exact):  # a penalty's gradient is one of a gradient
+        outputs = real_and_fake_logits(game, real, fake, labels)
     real_logits, fake_logits = outputs["real"][1], outputs["fake"][1]
     loss = rules.objective.discriminator(real_logits, fake_logits)
     right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
@@ -109,9 +110,12 @@ def begin(game: Game) -> None:
     """Before each step: seed by (seed, rank, images seen), set the rates, and let the networks grow."""
     entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    for optimizer, rate in zip(game.optimizers, game.rules.rates, strict=True):
+    rules = game.rules
+    for optimizer, rate, betas in zip(game.optimizers, rules.rates, rules.betas, strict=True):
         for group in optimizer.param_groups:
-            group["lr"] = rate * scheduled(game, game.rules.rates_final)
+            group["lr"] = rate * scheduled(game, rules.rates_final)
+            if rules.beta2_initial is not None:
+                group["betas"] = (betas[0], cosine(game, rules.beta2_initial, betas[1]))
     game.pair.grow(game.images_seen)
 
 
@@ -122,16 +126,21 @@ def finish(game: Game, count: int, d: Turn | None = None) -> None:
     if d is not None and isinstance(game.pair.discriminator, Augmented):
         game.pair.discriminator.adapt(d.figures["accuracy_real"], count)
     if game.ema is not None:
-        half_life = min(game.rules.ema_images, EMA_WARM_UP * game.images_seen)
+        half_life = min(game.rules.ema_images, game.rules.ema_rampup * game.images_seen)
         update_ema(game.ema, game.pair.generator, 0.5 ** (count / half_life))
 
 
 def scheduled(game: Game, final: float) -> float:
-    """1 at first, `final` at the end of the schedule, half a cosine between: Huang et al. 2024, appendix D."""
-    if final == 1:
-        return 1.0
+    """The share of its value that a rate or weight has: 1 at first, `final` at the end of the schedule."""
+    return cosine(game, 1.0, final)
+
+
+def cosine(game: Game, first: float, last: float) -> float:
+    """`first` at first, `last` at the end of the schedule, half a cosine between: Huang et al. 2024, appendix D."""
+    if first == last:
+        return last
     done = min(1.0, game.images_seen / game.rules.schedule_images)
-    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
 def due(game: Game, every: int) -> bool:
@@ -143,7 +152,7 @@ def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *giv
     """What a network pays beside the objective at this step, noted among the figures."""
     if extra is None or not due(game, extra.every):
         return torch.zeros((), device=next(given[0].parameters()).device)
-    with game.arithmetic():
+    with game.arithmetic(), fast_second_derivatives():
         cost = extra.cost(*given).float().mean()
     figures[extra.name] = cost.detach()
     return cost * extra.every
@@ -179,16 +188,27 @@ def penalties(game: Game, outputs: ImagesAndLogits, labels: Labels | None) -> Pe
     """The sum [N] of the rules' penalties on the images that went into the discriminator."""
     kinds = [penalty.on for penalty in game.rules.penalties]
     if kinds == ["real", "fake"] and "both" in outputs:  # one backward pass through one forward pass, instead of two
-        real, fake = game.rules.penalties[0].cost(*outputs["both"]).chunk(2)
+        twice = None if labels is None else torch.cat([labels, labels])
+        real, fake = penalty_on(game, game.rules.penalties[0], *outputs["both"], twice).chunk(2)
         return real + fake
     total = torch.zeros(())
     for penalty in game.rules.penalties:
         if penalty.on == "between":
             ends = (each(torch.Tensor.detach, outputs[name][0]) for name in ("real", "fake"))
             middle = each(lambda x: x.requires_grad_(), between(*ends))
-            outputs["between"] = (middle, logits_of(game, middle, labels))
-        total = penalty.cost(*outputs[penalty.on]) + total
+            with fast_second_derivatives():
+                outputs["between"] = (middle, logits_of(game, middle, labels))
+        total = penalty_on(game, penalty, *outputs[penalty.on], labels) + total
     return total
+
+
+def penalty_on(game: Game, penalty: Penalty, images: Views, logits: Logits, labels: Labels | None) -> PerImage:
+    """One penalty on images whose logits are known: by the exact gradient, or by finite differences."""
+    sigma = game.rules.penalty_sigma
+    if not sigma:
+        return penalty.cost(images, logits)
+    moved = each(lambda level: level + sigma * torch.randn_like(level), images)
+    return squared_difference(logits, logits_of(game, moved, labels), sigma)
 
 
 def noisy(game: Game, images: Views) -> Views:
@@ -204,7 +224,8 @@ def descend(optimizers: Sequence[Adam], loss: Scalar) -> None:
     """One step of each optimizer down the gradient of the loss."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    learning = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    loss.backward(inputs=learning)  # not towards the images, which a penalty made require one
     for optimizer in optimizers:
         optimizer.step()
 

@@ -4,15 +4,17 @@ Huang et al. 2024, "The GAN is dead; long live the GAN!", config E. Blocks are 1
 skip; the last convolution of each starts at zero (Zhang et al. 2019, Fixup), so that at first the networks are
 shallow and the variance of the maps is that of the input.
 
-Departures, all of them for the time that a CPU has: a stage has one block where the paper has two; the largest maps
-are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed in the generator) connects
-with them, as in DCGAN; maps are halved by the mean of 2x2 places and doubled by linear interpolation, where the
-paper filters by [1, 2, 1].
+Departures, all of them for the time that a CPU has: a stage has one block where the paper has two. With `strided`
+resampling the largest maps are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed
+in the generator) connects with them, as in DCGAN; maps are halved by the mean of 2x2 places and doubled by linear
+interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's, which 1x1
+convolutions connect with it; halved and doubled with the filter [1, 2, 1].
 """
 
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,20 +35,23 @@ class R3GAN:
     Attributes:
         width: channels of the maps at 64x64; see `channels_at`.
         latent_size: length of the random vector.
+        resampling: how maps become larger and smaller, and how the largest are connected with the picture.
         blocks: residual blocks at each size.
     """
 
     width: int = 32
     latent_size: int = 64
+    resampling: Literal["strided", "filtered"] = "strided"
     blocks: int = 1
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """(height, width) that are a few pixels doubled several times."""
         steps, smallest = doublings(resolution, "r3gan")
-        widths = [channels_at(self.width, level) for level in range(steps)]
+        filtered = self.resampling == "filtered"
+        widths = [channels_at(self.width, level) for level in range(steps + filtered)]
         return Pair(
-            Generator(smallest, channels, classes, widths, self.blocks, self.latent_size),
-            Discriminator(smallest, channels, classes, widths, self.blocks),
+            Generator(smallest, channels, classes, widths, self.blocks, self.latent_size, filtered),
+            Discriminator(smallest, channels, classes, widths, self.blocks, filtered),
             self.latent_size,
         )
 
@@ -79,6 +84,27 @@ def _scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
     return layer
 
 
+class Halved(nn.Module):
+    """Maps [N, C, 2h, 2w] -> [N, C, h, w], filtered by [1, 2, 1] in either direction."""
+
+    def forward(self, maps: Images) -> Images:
+        return F.conv2d(maps, _filter(maps) / 16, stride=2, padding=1, groups=maps.shape[1])
+
+
+class Doubled(nn.Module):
+    """Maps [N, C, h, w] -> [N, C, 2h, 2w]: zeros between, then the filter [1, 2, 1] either way."""
+
+    def forward(self, maps: Images) -> Images:
+        weight, groups = _filter(maps) / 4, maps.shape[1]
+        return F.conv_transpose2d(maps, weight, stride=2, padding=1, output_padding=1, groups=groups)
+
+
+def _filter(maps: Images) -> Tensor:
+    """[C, 1, 3, 3], in the maps' arithmetic."""
+    row = maps.new_tensor([1.0, 2.0, 1.0])
+    return (row[:, None] * row).expand(maps.shape[1], 1, 3, 3)
+
+
 class Generator(nn.Module):
     """A learnt smallest picture, weighted by the latent, then blocks and doublings."""
 
@@ -90,6 +116,7 @@ class Generator(nn.Module):
         widths: list[int],
         blocks: int,
         latent_size: int,
+        filtered: bool = False,
     ) -> None:
         super().__init__()
         total = blocks * len(widths)
@@ -98,14 +125,19 @@ class Generator(nn.Module):
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
         self.stages = nn.ModuleList(nn.Sequential(*(Block(w, total) for _ in range(blocks))) for w in widths)
         self.narrow = nn.ModuleList(_scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
-        self.to_rgb = _scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), 2 * (channels / widths[-1]) ** 0.5)
+        if filtered:
+            self.to_rgb = _scaled(nn.Conv2d(widths[-1], channels, 1))
+        else:
+            gain = 2 * (channels / widths[-1]) ** 0.5
+            self.to_rgb = _scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), gain)
+        self.doubled = Doubled() if filtered else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         weights = self.weigh(self.conditioned(latents, labels))
         maps = weights[:, :, None, None] * self.basis.to(weights.dtype)  # [N, Z] -> [N, C, 4, 4]
         maps = self.stages[0](maps.contiguous(memory_format=torch.channels_last))
         for narrow, stage in zip(self.narrow, self.stages[1:], strict=True):
-            maps = stage(F.interpolate(narrow(maps), scale_factor=2, mode="bilinear", align_corners=False))
+            maps = stage(self.doubled(narrow(maps)))
         return self.to_rgb(maps)
 
 
@@ -113,16 +145,25 @@ class Discriminator(nn.Module):
     """The generator mirrored. Stages are listed from the picture inwards."""
 
     def __init__(
-        self, smallest: tuple[int, int], channels: int, classes: int, widths: list[int], blocks: int
+        self,
+        smallest: tuple[int, int],
+        channels: int,
+        classes: int,
+        widths: list[int],
+        blocks: int,
+        filtered: bool = False,
     ) -> None:
         super().__init__()
         total = blocks * len(widths)
-        self.from_rgb = _scaled(nn.Conv2d(channels, widths[-1], 4, 2, 1))
+        self.from_rgb = _scaled(
+            nn.Conv2d(channels, widths[-1], 1) if filtered else nn.Conv2d(channels, widths[-1], 4, 2, 1)
+        )
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(len(widths) - 1, -1, -1):
             inside = [Block(widths[level], total) for _ in range(blocks)]
             if level:  # half as high and wide
-                inside += [nn.AvgPool2d(2), _scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
+                halved = Halved() if filtered else nn.AvgPool2d(2)
+                inside += [halved, _scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
             self.stages[f"level{level}"] = nn.Sequential(*inside)
         self.gather = _scaled(nn.Conv2d(widths[0], widths[0], smallest, groups=widths[0], bias=False))
         self.logit = _scaled(nn.Linear(widths[0], 1))
