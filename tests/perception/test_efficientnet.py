@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 is the packaged one, folded or not, and stays as it is; its extractor takes pictures of any form."""
+"""EfficientNet-Lite0 is the packaged one, folded or not, and stays as it is; its extractor takes any pictures."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from hasama.cli.app import _run
@@ -110,12 +111,8 @@ def test_it_is_the_network_of_the_package(network: EfficientNet, stored: dict[st
 
 def test_its_input_is_what_it_was_trained_with(stored: dict[str, Tensor]):
     """Photographs' statistics before the first normalisations are nearest to those kept if scaled by 127 and 128."""
-    folder = Path("/work/shared/data/pictures/content")
-    if not folder.is_dir():
-        pytest.skip("needs photographs")
-    from PIL import Image
-
-    photos = [Image.open(file).convert("RGB").resize((224, 224)) for file in sorted(folder.iterdir())]
+    datasets: Any = pytest.importorskip("sklearn.datasets")
+    photos = [Image.fromarray(photo).resize((224, 224)) for photo in datasets.load_sample_images().images]
     values = torch.from_numpy(np.stack([np.array(photo) for photo in photos])).permute(0, 3, 1, 2).float()
     mean, std = (torch.tensor(three).view(3, 1, 1) for three in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -128,7 +125,7 @@ def test_its_input_is_what_it_was_trained_with(stored: dict[str, Tensor]):
 
 
 def test_it_has_the_published_number_of_weights(network: EfficientNet):
-    """4.65 million in all (TensorFlow's README of the lite variants says 4.7), of which the classifier's are not here."""
+    """4.65 million in all (TensorFlow's README of the lite variants says 4.7); the classifier's are not here."""
     weights = sum(tensor.numel() for name, tensor in network.named_buffers() if name.endswith("_weight"))
     norms = 2 * sum(tensor.numel() for name, tensor in network.named_buffers() if name.endswith("_bias"))
     assert weights + norms + 1281 * 1000 == 4_652_008
@@ -192,8 +189,6 @@ def test_grey_colour_alpha_and_pictures_that_are_not_square(extractor: extractor
     features = features_of(extractor, grey)
     assert features.isfinite().all()
     assert torch.equal(features, features_of(extractor, grey.repeat(3, 3)))
-    from PIL import Image
-
     clear = some_pixels(2, 30, 20, 4)
     on_white = np.stack([np.asarray(as_channels(Image.fromarray(picture), 3)) for picture in clear])
     torch.testing.assert_close(features_of(extractor, clear), features_of(extractor, on_white), rtol=0.05, atol=0.05)

@@ -104,8 +104,8 @@ BLOCKS = _blocks()
 class EfficientNet(nn.Module):
     """Frozen. Images [N, 3, H, W] in [-1, 1] of any size -> the means of the head's 1280 channels [N, 1280].
 
-    Gradients reach the images. The weights are buffers outside the state dict, for they come with a package: a network
-    that has this one as a part neither trains it nor saves it.
+    Gradients reach the images. The weights are buffers outside the state dict, for they come with a package: who has
+    this network as a part neither trains it nor saves it.
 
     Args:
         convolutions: from `load_convolutions`.
@@ -202,7 +202,7 @@ def load_convolutions(path: Path | None = None) -> Convolutions:
         weight = stored.get(f"{convolution}.weight")
         right = weight is not None and weight.shape == shape
         if weight is None or not right or any(part is None or part.shape != shape[:1] for part in parts):
-            raise HasamaError(f"{path} is not EfficientNet-Lite0: {convolution} or {norm} is missing or another size.")
+            raise HasamaError(f"{path} is not EfficientNet-Lite0: {convolution} or {norm} is missing or another's.")
         found[name] = fold(weight, *(part for part in parts if part is not None))
     return found
 

@@ -1,8 +1,8 @@
 """Frozen networks that extract the features of pictures. Each has a name, which is shown beside every figure.
 
-vgg19-relu5_1-mean       VGG19's packaged weights; offline.
+vgg19-relu5_1-mean         VGG19's packaged weights; offline.
 efficientnet-lite0-pooled  EfficientNet-Lite0's packaged weights; offline, a second opinion.
-inception-v3-pool3       InceptionV3 with the weights that published FIDs were measured with; downloaded, or a file.
+inception-v3-pool3         InceptionV3 with the weights that published FIDs were measured with; downloaded, or a file.
 """
 
 import os
@@ -241,7 +241,7 @@ def download_weights(features: str) -> Iterator[DownloadProgress]:
     if features != "inception" or path.exists():
         return
     address = os.environ.get("HASAMA_MIRROR") or INCEPTION_ADDRESS
-    instead = "evaluate with --features vgg19, give the file as --features PATH, or"
+    instead = "evaluate with --features vgg19 or efficientnet, give the file as --features PATH, or"
     yield from download_file(f"{address.rstrip('/')}/{INCEPTION_FILE}", path, f"sha256:{INCEPTION_SHA256}", instead)
 
 
