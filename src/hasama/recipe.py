@@ -155,6 +155,15 @@ class Recipe:
         "runs of less than 100 kimg, but not more often than every 36 steps.",
         0,
     )
+    quality_kimg: float | None = option(
+        None,
+        "Measure the quality (KID) every so many kimg, and keep the best generator; 0: never. Default: as often as a "
+        "fiftieth of the arithmetic allows, and never in runs that are too short for four looks.",
+        0,
+    )
+    quality_features: Literal["efficientnet", "vgg19"] = option(
+        "efficientnet", "The frozen network whose features the quality is measured in."
+    )
     autopilot: bool = option(
         False, "On a serious finding go back to the last healthy state, apply the remedy, go on; three times at most."
     )

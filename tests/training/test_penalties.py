@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hasama.shapes import largest
-from hasama.training.penalties import PENALTIES, between, squared_gradient, unit_gradient
+from hasama.training.penalties import PENALTIES, between, squared_difference, squared_gradient, unit_gradient
 
 SHAPE = (5, 3, 4, 2)  # images [N, C, H, W]
 
@@ -25,6 +25,11 @@ def test_a_linear_discriminator_has_the_gradient_w_everywhere(images: torch.Tens
     norm = weights.detach().square().sum().sqrt().item()
     torch.testing.assert_close(squared_gradient(images, said), torch.full((5,), norm**2 / 2))
     torch.testing.assert_close(unit_gradient(images, said), torch.full((5,), (norm - 1) ** 2))
+
+
+def test_a_difference_of_a_linear_discriminator_is_one_direction_of_its_gradient():
+    found = squared_difference(torch.tensor([1.0, 0.0]), torch.tensor([1.2, -0.3]), sigma=0.1)
+    torch.testing.assert_close(found, torch.tensor([0.04 / 0.02, 0.09 / 0.02]))
 
 
 def test_a_quadratic_discriminator_has_the_gradient_x(images: torch.Tensor):

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,6 @@ from hasama.training.game import Game
 from hasama.training.loops import loop_for
 from hasama.training.setup import mixes_images, new_game
 from hasama.training.turns import (
-    EMA_WARM_UP,
     begin,
     discriminator_turn,
     draw_fakes,
@@ -334,8 +334,18 @@ def test_at_first_the_half_life_is_a_share_of_the_images_seen():
     game.ema, game.pair = Scalars(1.0), game.pair._replace(generator=Scalars(0.0))
     game.images_seen = 900
     finish(game, 100)  # of 1000 seen: the half-life is 50, and two pass
-    assert EMA_WARM_UP == 0.05
     assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.25] * 3)
+
+
+def test_the_share_is_the_recipes():
+    game = tiny(ema_rampup=0.5, ema_kimg=0.25)
+    game.ema, game.pair = Scalars(1.0), game.pair._replace(generator=Scalars(0.0))
+    game.images_seen = 300
+    finish(game, 100)  # of 400 seen the half is 200: half of a half-life passes
+    assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.5**0.5] * 3)
+    game.images_seen = 9900
+    finish(game, 250)  # the half-life itself
+    assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.5**1.5] * 3)
 
 
 def test_the_ema_generator_makes_the_samples_and_learns_by_no_gradient():
@@ -608,6 +618,45 @@ def test_rates_and_gamma_fall_by_half_a_cosine_and_then_stay():
     game.images_seen = 500
     assert scheduled(game, 0.1) == pytest.approx(0.55)
     assert scheduled(game, 1.0) == 1
+
+
+def test_beta2_rises_by_half_a_cosine_and_then_stays():
+    game = tiny("r3gan", schedule_kimg=1.0, beta2_initial=0.9)
+    found = []
+    for images in (0, 250, 500, 1000, 9000):
+        game.images_seen = images
+        begin(game)
+        found.append([optimizer.param_groups[0]["betas"] for optimizer in game.optimizers])
+    rising = [0.99 - 0.09 * (1 + math.cos(math.pi * done)) / 2 for done in (0, 0.25, 0.5, 1, 1)]
+    assert [pair[0] for pair in found] == [pytest.approx((0.0, beta2)) for beta2 in rising]
+    assert all(one == other for one, other in found)
+    assert rising[0] == pytest.approx(0.9)
+    assert rising[-1] == 0.99
+
+
+def test_schedules_go_on_across_a_resume():
+    changes = {"schedule_kimg": 0.03, "beta2_initial": 0.9}
+    whole, first, resumed = (tiny("r3gan", **changes) for _ in range(3))
+    run(whole, "r3gan", 6)
+    run(first, "r3gan", 3)
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    run(resumed, "r3gan", 3, first=3)
+    assert changed(everything(whole.state_dict()), everything(resumed.state_dict())) == set()
+    groups = [game.optimizers.discriminator.param_groups[0] for game in (whole, resumed, tiny("r3gan", **changes))]
+    assert groups[0]["betas"] == groups[1]["betas"] != groups[2]["betas"]
+
+
+def test_a_penalty_by_finite_differences_is_the_exact_one_on_the_average():
+    game = tiny("r3gan", penalty="r1+r2", precision="fp32", penalty_sigma=0.001)
+    with torch.no_grad():
+        for parameter in game.pair.discriminator.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    torch.manual_seed(0)
+    real, fake = (torch.randn(4, 3, 8, 8, requires_grad=True) for _ in range(2))
+    outputs = real_and_fake_logits(game, real, fake, None)
+    near = torch.stack([penalties(game, outputs, None).detach() for _ in range(400)]).mean(0)
+    exact = game.rules.penalties[0].cost(*outputs["both"]).detach()
+    torch.testing.assert_close(near, exact[:4] + exact[4:], rtol=0.35, atol=0)  # 400 squared normals: 7 % each
 
 
 def test_a_lazy_penalty_comes_at_every_nth_step_for_n_times_as_much():

@@ -28,8 +28,7 @@ from hasama.recipe import DEFAULTS, Recipe  # noqa: E402
 from hasama.runs.folder import Run  # noqa: E402
 from hasama.runs.session import train  # noqa: E402
 from hasama.training.game import Step  # noqa: E402
-from hasama.training.turns import EMA_WARM_UP  # noqa: E402
-from hasama.tuning.search_space import EMA_SHARE, MORE, SENSITIVE, Choice, Span, middle, search_space, vary  # noqa: E402
+from hasama.tuning.search_space import MORE, SENSITIVE, Choice, Span, middle, search_space, vary  # noqa: E402
 from hasama.tuning.storage import url_of  # noqa: E402
 from hasama.tuning.study import (  # noqa: E402
     DEATHS_MOST,
@@ -405,7 +404,6 @@ def test_the_same_over_postgresql(plan: Sweep, small: Pictures):
 
 def test_names_of_parameters_are_fields():
     assert set(SENSITIVE | MORE) - {"beta1"} <= set(DEFAULTS)
-    assert EMA_SHARE == EMA_WARM_UP
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -47,17 +47,23 @@ def check_truncation(truncation: float) -> None:
 
 
 def open_generator(run: Path, device: str) -> Any:
-    """The generator of a run folder or of a file.
+    """The generator of a run folder or of a file; of a run the best one, if it is clearly better than the last.
 
     Raises:
         HasamaError: there is none, it is damaged, or there is no such device.
     """
+    from hasama.cli.terminal import say
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
+    from hasama.health.quality import clearly_better
     from hasama.runs.folder import Run
 
     if run.is_dir():
-        run = Run(run).saved_generator()
+        folder = Run(run)
+        run = folder.saved_generator()
+        if told := clearly_better(folder.best, folder.log()):
+            say(f"Taking the best generator of this run, {told}. For the last one give {run}.")
+            run = folder.best
     return load_generator(run, pick_device(device))
 
 

@@ -89,18 +89,19 @@ def watch_stages(records: Iterable[Stage]) -> Iterator[Stage]:
 DOING = {"looking": "looking at the pictures", "decoding": "decoding the pictures"}
 
 
-def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:
     """Pass the records on, showing images per second, time left and the losses: a bar, or plain lines.
 
     Args:
         records: from `fit`.
         recipe: for its length and batch.
         start: images seen before.
+        run: whose log has the quality.
     """
     if console.is_terminal:
-        yield from _bar(records, recipe, start)
+        yield from _bar(records, recipe, start, run)
     else:
-        yield from _lines(records, recipe, start)
+        yield from _lines(records, recipe, start, run)
 
 
 def watch_health(records: Iterator["Record"], run: "Run") -> Iterator["Record"]:
@@ -147,7 +148,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} images/s" if task.speed else "- images/s")
 
 
-def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+def _bar(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:
     total, narrow = recipe.images, console.width < WIDE
 
     def told(images: int) -> str:
@@ -162,7 +163,7 @@ def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator[
         drawn = 0.0
         for record in records:
             if time.monotonic() - drawn > REFRESH_SECONDS:
-                done, losses = min(record.images_seen, total), _losses(record, narrow)
+                done, losses = min(record.images_seen, total), _losses(record, narrow) + _quality(run)
                 progress.update(task, completed=done, seen=told(record.images_seen), losses=losses)
                 drawn = time.monotonic()
             yield record
@@ -170,7 +171,7 @@ def _bar(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator[
         progress.update(task, completed=min(start, total), seen=told(start))
 
 
-def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterator["Record"]:
+def _lines(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:
     began = told = time.monotonic()
     seen = start
     for record in records:
@@ -182,7 +183,8 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int) -> Iterato
             rate = (record.images_seen - start) / (now - began)
             left = max(0, recipe.images - record.images_seen) / rate
             say(
-                f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  {_losses(record)}"
+                f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  "
+                f"{_losses(record)}{_quality(run)}"
             )
             told = now
         yield record
@@ -198,6 +200,12 @@ def _losses(record: "Record", narrow: bool = False) -> str:
     figures = record.figures()
     losses = {name.removeprefix("loss_"): v for name, v in figures.items() if name.startswith("loss_")}
     return "  ".join(f"{name[0].upper() if narrow else name} {value:.3f}" for name, value in losses.items())
+
+
+def _quality(run: "Run") -> str:
+    """The last look at the quality, if there was one."""
+    look = run.last_with("kid")
+    return "" if look is None or look["kid"] is None else f"  KID {look['kid']:.3g}"
 
 
 # --- painting -------------------------------------------------------------------------------------

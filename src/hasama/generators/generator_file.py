@@ -31,8 +31,14 @@ if TYPE_CHECKING:
     from hasama.shapes import Pixels
 
 FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm")
-OWN_FIELDS: dict[str, tuple[str, ...]] = {"stylegan": ("mapping_layers",), "progressive": ("grow_kimg",)}
+OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "stylegan": ("mapping_layers",),
+    "progressive": ("grow_kimg",),
+    "r3gan": ("resampling",),
+}
 """More fields that are needed to build an architecture's generator."""
+LATER: dict[str, Any] = {"resampling": "strided"}
+"""What a header means that does not name a field, for the version that wrote it had no choice."""
 MOST_CLASSES = 100_000  # that a header may claim
 
 
@@ -75,12 +81,13 @@ class TrainedGenerator:
             yield
 
 
-def save_generator(generator: TrainedGenerator, path: str | Path) -> None:
+def save_generator(generator: TrainedGenerator, path: str | Path, more: dict[str, Any] | None = None) -> None:
     """Write the weights and the header, atomically.
 
     Args:
         generator: what to write.
         path: usually a `generator.safetensors`.
+        more: for the header, beside what is needed to build the network.
 
     Raises:
         HasamaError: it cannot be written; a file that was there before is untouched.
@@ -93,6 +100,7 @@ def save_generator(generator: TrainedGenerator, path: str | Path) -> None:
     }
     if generator.recipe is not None:
         about |= {name: getattr(generator.recipe, name) for name in _fields(generator.recipe.architecture)}
+    about |= more or {}
     tensors = {  # cloned, for safetensors refuses weights that share memory
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in generator.network.state_dict().items()
@@ -160,7 +168,7 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
             "with safetensors.torch.load_file."
         )
     try:
-        recipe = Recipe(**{name: about[name] for name in _fields(about["architecture"])})
+        recipe = Recipe(**{name: (LATER | about)[name] for name in _fields(about["architecture"])})
         channels, classes = about["channels"], about["classes"]
     except (TypeError, KeyError, HasamaError) as error:
         raise HasamaError(f"The header of {path} is damaged: {error}") from error

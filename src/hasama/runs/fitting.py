@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.generators.sampling import draw_latents, generate_all, labels_for
 from hasama.health.checks import examine
 from hasama.health.findings import LOOK_STEPS, Finding, up_to_last_look
+from hasama.health.quality import QualityProbe, keep_if_best
 from hasama.health.signals import Probe
 from hasama.pictures.images import grid, save_picture
 from hasama.recipe import Recipe
@@ -73,6 +74,7 @@ def fit(
     generator: TrainedGenerator,
     stop: Callable[[], bool] = never,
     probe: Probe | None = None,
+    looks: "Looks | None" = None,
 ) -> Iterator[Record]:
     """Train until the recipe's length is reached, keeping the run folder up to date.
 
@@ -87,6 +89,7 @@ def fit(
         generator: how to make the sample grids and what to share; `TrainedGenerator(game.sampling_generator, ...)`.
         stop: asked after every step.
         probe: looks at the health of the training every `health_kimg`; findings go into health.jsonl.
+        looks: at the quality; figures go into the log, and the best generator into best.safetensors.
 
     Yields:
         Every record of `steps`, after it has been logged.
@@ -95,7 +98,7 @@ def fit(
         HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
             checkpoint is intact.
     """
-    keeper = _Keeper(run, game, recipe, generator, probe)
+    keeper = _Keeper(run, game, recipe, generator, probe, looks)
     if game.images_seen == 0:
         keeper.save_grid()
     try:
@@ -114,13 +117,27 @@ def fit(
     keeper.save_all()
 
 
+class Looks(NamedTuple):
+    """How to look at the generator's quality, and how many images apart."""
+
+    probe: QualityProbe
+    every: float
+
+
 class _Keeper:
     """Writes the run folder."""
 
     def __init__(
-        self, run: Run, game: Game, recipe: Recipe, generator: TrainedGenerator, probe: Probe | None
+        self,
+        run: Run,
+        game: Game,
+        recipe: Recipe,
+        generator: TrainedGenerator,
+        probe: Probe | None,
+        looks: Looks | None = None,
     ) -> None:
         self.run, self.game, self.recipe, self.generator, self.probe = run, game, recipe, generator, probe
+        self.looks = looks
         self.log, self.images, self.start = run.log(), run.images(), judged_from(run)
         self.started = time.monotonic() - (self.log[-1].get("seconds", 0.0) if self.log else 0.0)
         self.saved = self.plotted = time.monotonic()
@@ -133,10 +150,12 @@ class _Keeper:
     def note(self, step: Record) -> None:
         """Whatever is due after this step."""
         self.last = step
-        looks = self.probe is not None and crossed(step, health_interval(self.recipe))
-        if looks or crossed(step, log_interval(self.recipe)):
-            self.write_log(step, self.probe(self.game, isinstance(step, Step)) if looks and self.probe else {})
-        if looks:
+        health = self.probe is not None and crossed(step, health_interval(self.recipe))
+        quality = self.looks is not None and crossed(step, self.looks.every)
+        if health or quality or crossed(step, log_interval(self.recipe)):
+            signals = self.probe(self.game, isinstance(step, Step)) if health and self.probe else {}
+            self.write_log(step, signals | (self.quality() if quality else {}))
+        if health:
             self.examine()
         if crossed(step, sample_interval(self.recipe)):
             self.save_grid()
@@ -154,6 +173,14 @@ class _Keeper:
         line = {"images_seen": step.images_seen, "seconds": round(now - self.started, 3), "images_per_second": rate}
         self.append(line | figures)
         self.logged, self.logged_at = step.images_seen, now
+
+    def quality(self) -> dict[str, float]:
+        """What is logged of a look at the quality; the best generator is kept."""
+        if self.looks is None:
+            return {}
+        quality = self.looks.probe(self.generator, self.game.images_seen)
+        keep_if_best(self.generator, quality, self.run.best)
+        return quality.figures()
 
     def append(self, line: dict[str, Any]) -> None:
         self.run.append_log(line)
@@ -226,7 +253,7 @@ class _Keeper:
         """At the end of a session."""
         finished = self.game.images_seen >= self.recipe.images
         if finished and self.last is not None and self.logged < self.game.images_seen:
-            self.write_log(self.last)  # so that the log, too, reaches the end
+            self.write_log(self.last, self.quality())  # so that the log, too, reaches the end
         self.save()
         if not self.run.sample_file(self.game.images_seen).exists():
             self.save_grid()

@@ -11,6 +11,7 @@ healthy/000120000.pt   with --autopilot: states to go back to
 autopilot/             with --autopilot: the log, and perhaps the checkpoint, of what was given up
 game.pt                everything to resume
 generator.safetensors  the EMA generator: what people share
+best.safetensors       the EMA generator as it was when its quality was best, which its header tells
 inherited.json         with --init-from: which weights were taken over, and which began afresh
 stop                   whoever writes this file asks the run to stop
 """
@@ -32,7 +33,7 @@ from hasama.fields import BEFORE_THEY_WERE, new_names
 from hasama.files import cannot_write, read_json, replacing, write_json
 from hasama.names import fitting_name
 from hasama.recipe import Recipe
-from hasama.runs.lines import append_line, cut_lines, read_lines
+from hasama.runs.lines import append_line, cut_lines, last_line_with, read_lines
 from hasama.version import __version__
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Run:
         self.folder = Path(folder).expanduser()
         self.checkpoint = self.folder / "game.pt"
         self.generator = self.folder / "generator.safetensors"
+        self.best = self.folder / "best.safetensors"
         self.samples = self.folder / "samples"
         self.log_file = self.folder / "log.jsonl"
         self.loss_plot = self.folder / "loss.png"
@@ -206,6 +208,10 @@ class Run:
     def log(self) -> list[dict[str, Any]]:
         """All whole lines of the log."""
         return read_lines(self.log_file)
+
+    def last_with(self, name: str) -> dict[str, Any] | None:
+        """The last line of the log that has a figure, if it is among the last hundreds; else None."""
+        return last_line_with(self.log_file, name)
 
     def append_finding(self, finding: dict[str, Any]) -> None:
         """Add one finding to health.jsonl. Raises HasamaError if that is impossible."""

@@ -1,10 +1,13 @@
 """Files of one JSON object a line, as the log and the findings are: added to line by line, read after any kill."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from hasama.files import cannot_write, replacing
+
+TAIL = 2**17  # bytes: some hundred lines
 
 
 def append_line(file: Path, line: dict[str, Any]) -> None:
@@ -23,6 +26,17 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     return [figures for line in lines if (figures := _parsed(line)) is not None]
+
+
+def last_line_with(file: Path, name: str) -> dict[str, Any] | None:
+    """The last line that has this figure, among those at the end of the file; None if there is none."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - TAIL))
+            end = opened.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line for text in reversed(end) if (line := _parsed(text)) is not None and name in line), None)
 
 
 def cut_lines(file: Path, images_seen: int) -> None:

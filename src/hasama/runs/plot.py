@@ -8,6 +8,7 @@ import numpy as np
 
 from hasama.files import replacing
 from hasama.health.findings import is_number
+from hasama.health.quality import Quality
 from hasama.metrics.modes import NEAR
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ NAMES = {
 
 
 def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
-    """Draw the losses, and the discriminator's accuracy where there is one, against kimg.
+    """Draw the losses, the discriminator's accuracy and the quality, where there are such, against kimg.
 
     Args:
         log: `Run.log()`; with fewer than two lines nothing is drawn.
@@ -41,13 +42,20 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
         for title, prefix in (("loss", "loss_"), ("accuracy of the discriminator", "accuracy_"))
         if (names := sorted({name for line in log for name in line if name.startswith(prefix)}))
     ]
-    figure = Figure(figsize=(9, 3.2 * len(panels)), layout="constrained")
-    for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1)), panels, strict=True):
+    looks = [look for line in log if (look := Quality.of(line)) is not None]
+    count = len(panels) + (len(looks) > 1)
+    figure = Figure(figsize=(9, 3.2 * count), layout="constrained")
+    axis = list(np.atleast_1d(figure.subplots(count, 1)))
+    for axes, (title, names) in zip(axis, panels, strict=False):
         for name in names:
             _draw(axes, log, name)
-        axes.set(xlabel="thousands of images seen (kimg)", ylabel=title)
+        axes.set(ylabel=title)
         axes.set_ylim(*(_limits(log, names) if title == "loss" else (-0.02, 1.02)))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), frameon=False)
+    if len(looks) > 1:
+        _draw_quality(axis[-1], looks)
+    for axes in axis:
+        axes.set(xlabel="thousands of images seen (kimg)")
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
@@ -77,6 +85,20 @@ def _draw(axes: Any, log: list[dict[str, Any]], name: str) -> None:
     (line,) = axes.plot(kimg, means, label=NAMES.get(name, name), linewidth=1.6)
     if window > 1:
         axes.plot(kimg, values, color=line.get_color(), linewidth=0.5, alpha=0.35)
+
+
+def _draw_quality(axes: Any, looks: list[Quality]) -> None:
+    """The quality curve with its interval of 95 %, and the best look."""
+    kimg, best = [look.images_seen / 1000 for look in looks], min(looks, key=lambda look: look.kid)
+    axes.plot(kimg, [look.kid for look in looks], marker=".", label="KID (lower is better)")
+    axes.fill_between(kimg, [look.low for look in looks], [look.high for look in looks], alpha=0.2, linewidth=0)
+    axes.plot(
+        best.images_seen / 1000, best.kid, "o", label=f"the best: {best.kid:.3g} at {best.images_seen / 1000:g}"
+    )
+    axes.set(ylabel="KID")
+    if min(look.kid for look in looks) > 0:
+        axes.set_yscale("log")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 
 
 def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:

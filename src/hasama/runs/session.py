@@ -14,23 +14,25 @@ from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE
 from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
+from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
 from hasama.options import flag
+from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
 from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, original_recipe, piloted
-from hasama.runs.fitting import fit, health_interval, never
+from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.loops import loop_for
 from hasama.training.setup import freeze_first, new_game
 
-FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "autopilot")
+FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot")
 """Fields that do not change what a step does, so that a run may change them."""
 
 
@@ -197,7 +199,17 @@ def _session(
     steps = loop_for(recipe.architecture)(game, shown)
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
     probe = Probe(training, held, device) if health_interval(recipe) else None
-    yield from fit(run, game, steps, recipe, generator, stop, probe)
+    looks = _looks(recipe, training, device)
+    yield from fit(run, game, steps, recipe, generator, stop, probe, looks)
+
+
+def _looks(recipe: Recipe, training: Pictures, device: torch.device) -> Looks | None:
+    """How the quality is looked at; None where it is not."""
+    if not is_looked_at(recipe):
+        return None
+    extractor = extractor_named(recipe.quality_features, device)
+    every = quality_interval(recipe, training.report.channels, len(training.classes), extractor)
+    return Looks(QualityProbe(training, extractor), every) if every else None
 
 
 def check_buildable(recipe: Recipe) -> None:

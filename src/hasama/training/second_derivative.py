@@ -58,7 +58,7 @@ class _Replaced(TorchFunctionMode):
             return func(*args, **kwargs)
         if torch.is_autocast_enabled(x.device.type):  # which does not see into these functions
             dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, bias = (None if t is None else t.to(dtype) for t in (x, weight, bias))
+            x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         with torch.autocast(x.device.type, enabled=False):
             return _Convolution.apply(*map(_no_leaf, (x, weight, bias)), how)
 
@@ -130,7 +130,8 @@ class _Convolution(Function):
         return torch.ops.aten.convolution(x, weight, bias, *how)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,) = gradients
         x, weight = ctx.saved_tensors
         wanted = [*_wanted(ctx), False, False][:3]
         dy = _laid_out(dy, x)
@@ -156,7 +157,8 @@ class _ToInput(Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (ddx,) = gradients
         dy, weight = ctx.saved_tensors
         wanted = _wanted(ctx)
         ddx = _laid_out(ddx, dy)
@@ -180,7 +182,8 @@ class _ToWeight(Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, ddw: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (ddw,) = gradients
         dy, x = ctx.saved_tensors
         wanted = _wanted(ctx)
         return (

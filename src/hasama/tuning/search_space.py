@@ -29,8 +29,6 @@ class Choice(NamedTuple):
 
 Space = Span | Choice
 
-EMA_SHARE = 0.05
-"""The half-life of the EMA is at most this share of the images seen (see `hasama.training.turns.EMA_WARM_UP`)."""
 LEAST_BATCH = 4
 
 
@@ -47,7 +45,7 @@ def choose(*values: Value) -> Choice | None:
 
 def _ema(recipe: Recipe) -> Span | None:
     """Only if a trial is long enough to reach the preset's half-life; in shorter ones all values do the same."""
-    return around(recipe.ema_kimg, 3) if EMA_SHARE * recipe.kimg > recipe.ema_kimg else None
+    return around(recipe.ema_kimg, 3) if recipe.ema_rampup * recipe.kimg > recipe.ema_kimg else None
 
 
 def _augment(recipe: Recipe) -> Choice | None:

@@ -180,7 +180,7 @@ def _train(opening: Any, device: str, tensorboard: bool) -> int:
         records = opening.session(device, asked)
         if tensorboard:
             records = to_tensorboard(records, run, recipe)
-        for _ in watch_health(watch_training(records, recipe, start), run):
+        for _ in watch_health(watch_training(records, recipe, start, run), run):
             pass
         interrupted = asked()
     return _farewell(run, recipe, interrupted)
@@ -216,6 +216,14 @@ def _piloted(run: Any, recipe: Recipe) -> str:
     return f"\nThe autopilot is on: {len(done)} of {ATTEMPTS} attempts are used up{flags}."
 
 
+def _best(run: Any) -> str:
+    """Where the best generator is, if it is clearly better than the last."""
+    from hasama.health.quality import clearly_better
+
+    told = clearly_better(run.best, run.log())
+    return f"  better one   {run.best}: {told}\n" if told else ""
+
+
 def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
     from hasama.cli.terminal import say
 
@@ -228,6 +236,7 @@ def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
         f"  sample grid  {run.sample_file(seen)}\n"
         f"  loss plot    {run.loss_plot}\n"
         f"  model        {run.generator}\n"
+        f"{_best(run)}"
         f"More pictures:  hasama sample {shlex.quote(str(run.folder))}\n"
         f"Train longer:   {run.how_to_go_on()} --kimg {2 * recipe.kimg:g}"
     )

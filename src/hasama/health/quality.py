@@ -1,0 +1,173 @@
+"""Is it still getting better? A cheap KID, again and again through a training, and the best generator so far.
+
+The losses of a GAN do not say how good its pictures are. A look at the quality does: always the same latents and the
+same real pictures, so that two looks of one training differ only because the generator has changed. It leaves no
+trace in the training: a resumed run logs what the uninterrupted one would have.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch.utils.flop_counter import FlopCounterMode
+
+from hasama.generators.generator_file import TrainedGenerator, save_generator
+from hasama.generators.sampling import draw_latents, generate, labels_for
+from hasama.metrics.distances import kid
+from hasama.metrics.intervals import SUBSET, SUBSETS, kid_interval, stream
+from hasama.networks.registry import build
+from hasama.perception.extractors import Extractor, extract_features
+from hasama.pictures.dataset import Pictures
+from hasama.recipe import Recipe
+
+FAKES, REALS = 256, 1024
+SEED = 0x9E38  # away from the seeds that people type
+SHARE = 0.02  # of a training's arithmetic that looking at its quality may take
+LEAST_LOOKS, MOST_LOOKS, SHORT_KIMG = 4, 100, 10.0
+
+
+class Quality(NamedTuple):
+    """One look, after so many images seen: the KID in some extractor's features, with its interval of 95 %."""
+
+    images_seen: int
+    kid: float
+    low: float
+    high: float
+
+    def figures(self) -> dict[str, float]:
+        """As the log has them."""
+        return {"kid": self.kid, "kid_low": self.low, "kid_high": self.high}
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> "Quality | None":
+        """What a line of the log, or a header, says; None if it says nothing of the kind."""
+        values = [line.get(name) for name in ("images_seen", "kid", "kid_low", "kid_high")]
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        return cls(int(numbers[0]), *map(float, numbers[1:])) if len(numbers) == len(values) else None
+
+    def is_clearly_better_than(self, other: "Quality") -> bool:
+        """Whether not even the intervals meet."""
+        return self.high < other.low
+
+    def __str__(self) -> str:
+        return f"KID {self.kid:.4g} (95 %: {self.low:.4g} to {self.high:.4g}) at {self.images_seen / 1000:g} kimg"
+
+
+class QualityProbe:
+    """Looks at a generator's quality.
+
+    Args:
+        pictures: real ones, which it is compared with; 1,024 of them at most.
+        extractor: the frozen network that sees them, which should not be one that the training uses.
+    """
+
+    def __init__(self, pictures: Pictures, extractor: Extractor) -> None:
+        self.extractor = extractor
+        order = stream(SEED).permutation(len(pictures))[:REALS]
+        batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
+        self.reals = torch.cat(list(extract_features(extractor, batches)))
+
+    def __call__(self, generator: TrainedGenerator, images_seen: int) -> Quality:
+        """The KID of 256 fakes, as `hasama evaluate` computes it."""
+        latents = draw_latents(SEED, FAKES, generator.latent_size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)  # noise inside the generator
+            made = generate(generator, latents, labels_for(generator, FAKES))
+            fakes = torch.cat(list(extract_features(self.extractor, made)))
+        if not fakes.isfinite().all():  # a generator that broke down
+            return Quality(images_seen, *3 * (float("inf"),))
+        mean, deviation = kid(self.reals, fakes, SUBSETS, SUBSET)
+        around = kid_interval(mean, deviation, SUBSETS, SUBSET, min(len(self.reals), FAKES))
+        return Quality(images_seen, mean, *around)
+
+
+def is_looked_at(recipe: Recipe) -> bool:
+    """Whether a run's quality may be looked at: unless the recipe says how often, not in short runs."""
+    return recipe.quality_kimg > 0 if recipe.quality_kimg is not None else recipe.kimg >= SHORT_KIMG
+
+
+def quality_interval(recipe: Recipe, channels: int, classes: int, extractor: Extractor) -> float:
+    """Images between two looks, so that these take about a fiftieth of the arithmetic; 0: they are not worth it.
+
+    Multiplications are counted, not seconds, so that it is the same on every machine, and in a run that is resumed.
+
+    Args:
+        recipe: its `quality_kimg` counts if it has one.
+        channels: of the pictures.
+        classes: how many; 0 for none.
+        extractor: the network that looks.
+    """
+    if recipe.quality_kimg is not None:
+        return 1000 * recipe.quality_kimg
+    one = np.zeros((1, *recipe.resolution, channels), np.uint8)
+    seeing = _products(lambda: list(extract_features(extractor, one)))
+    making, discriminating = _products_of(recipe, channels, classes)
+    every = max(FAKES * (making + seeing) / (SHARE * _of_a_step(recipe, making, discriminating)), 1.0)
+    return max(every, recipe.images / MOST_LOOKS) if LEAST_LOOKS * every <= recipe.images else 0.0
+
+
+def _of_a_step(recipe: Recipe, making: float, discriminating: float) -> float:
+    """Multiplications for each image of a step; a way back through a network costs two ways there."""
+    if recipe.architecture == "vae":
+        return 3 * (making + discriminating)
+    penalty = 0.0 if recipe.penalty == "none" else (3 if recipe.penalty_sigma else 6) / recipe.penalty_every
+    return 3 * making + (6 + penalty + 3) * discriminating  # reals and fakes; then the generator's turn
+
+
+def _products_of(recipe: Recipe, channels: int, classes: int) -> tuple[float, float]:
+    """Multiplications for one fake and for one logit, by fresh networks that have grown to their end."""
+    count, pair, fakes = 4, build(recipe, channels, classes), []
+    pair.grow(2**62)
+    given = [torch.zeros(count, pair.latent_size)] + ([torch.zeros(count, dtype=torch.long)] if classes else [])
+    with torch.random.fork_rng(devices=[]):  # noise inside the generator
+        making = _products(lambda: fakes.append(pair.generator(*given)))
+    discriminating = _products(lambda: pair.discriminator(fakes[0], *given[1:]))
+    return making / count, discriminating / count
+
+
+@torch.no_grad()
+def _products(work: Callable[[], Any]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def keep_if_best(generator: TrainedGenerator, quality: Quality, file: Path) -> bool:
+    """Write the generator with its quality into its header, unless the file holds one that is as good.
+
+    Raises:
+        HasamaError: it cannot be written; what was there before is untouched.
+    """
+    before = kept_quality(file)
+    if before is not None and before.kid <= quality.kid:
+        return False
+    save_generator(generator, file, {"images_seen": quality.images_seen, **quality.figures()})
+    return True
+
+
+def kept_quality(file: Path) -> Quality | None:
+    """The quality in the header of such a file; None if there is none, or it cannot be read."""
+    try:
+        with safe_open(file, "pt") as opened:
+            about = json.loads((opened.metadata() or {})["hasama"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    return Quality.of(about) if isinstance(about, dict) else None
+
+
+def clearly_better(best: Path, log: list[dict[str, Any]]) -> str | None:
+    """How much better the kept generator is than the last one that was looked at; None if it is not clearly better.
+
+    Args:
+        best: the file of `keep_if_best`.
+        log: lines, the last of which with a look at the quality counts.
+    """
+    kept = kept_quality(best)
+    last = next((look for line in reversed(log) if (look := Quality.of(line)) is not None), None)
+    if kept is None or last is None or not kept.is_clearly_better_than(last):
+        return None
+    return f"{kept}; the last look: {last}"

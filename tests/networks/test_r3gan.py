@@ -1,0 +1,89 @@
+"""R3GAN's two ways of resampling: the published filter by hand, full-size maps, and files that say which it was."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import hasama
+from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
+from hasama.networks.architectures.r3gan import Doubled, Halved
+from hasama.networks.registry import build
+
+
+def test_a_point_is_spread_by_one_two_one():
+    point = torch.zeros(1, 2, 3, 3)
+    point[0, 0, 1, 1] = 16.0
+    doubled = Doubled()(point)
+    assert doubled.shape == (1, 2, 6, 6)
+    wanted = torch.tensor([[4.0, 8, 4], [8, 16, 8], [4, 8, 4]])
+    torch.testing.assert_close(doubled[0, 0, 1:4, 1:4], wanted)
+    assert doubled.sum() == wanted.sum()  # nothing elsewhere, and nothing in the other channel
+
+
+def test_a_flat_picture_stays_flat_inside():
+    flat = torch.ones(1, 3, 8, 8)
+    torch.testing.assert_close(Doubled()(flat)[..., 1:-1, 1:-1], torch.ones(1, 3, 14, 14))
+    torch.testing.assert_close(Halved()(flat)[..., 1:, 1:], torch.ones(1, 3, 3, 3))
+
+
+def test_halving_weighs_by_one_two_one():
+    maps = torch.zeros(1, 1, 4, 4)
+    maps[0, 0, 2] = torch.tensor([0.0, 0, 16, 0])
+    torch.testing.assert_close(Halved()(maps)[0, 0], torch.tensor([[0.0, 0], [0, 4]]))
+    maps[0, 0, 2] = torch.tensor([0.0, 16, 0, 0])  # seen by both neighbours, half as much
+    torch.testing.assert_close(Halved()(maps)[0, 0], torch.tensor([[0.0, 0], [2, 2]]))
+
+
+@pytest.mark.parametrize("resampling", ["strided", "filtered"])
+@pytest.mark.parametrize(("size", "channels", "classes"), [("16", 3, 0), ("16x24", 4, 3), ("8x16", 1, 2)])
+def test_pictures_of_every_form(resampling: str, size: str, channels: int, classes: int):
+    recipe = hasama.RECIPES["r3gan"].but(size=size, width=2, latent_size=4, resampling=resampling)
+    pair, (height, width) = build(recipe, channels, classes), recipe.resolution
+    labels = torch.arange(2) % classes if classes else None
+    given = (torch.randn(2, 4),) if labels is None else (torch.randn(2, 4), labels)
+    fakes = pair.generator(*given)
+    assert fakes.shape == (2, channels, height, width)
+    logits = pair.discriminator(fakes, *given[1:])
+    assert logits.shape == (2,)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in pair.discriminator.parameters() if p.requires_grad)
+
+
+def test_filtered_maps_are_as_large_as_the_picture():
+    recipe = hasama.RECIPES["r3gan"].but(size="32", width=2, latent_size=4, resampling="filtered")
+    pair = build(recipe, 3, 0)
+    assert pair.discriminator.get_submodule("from_rgb").kernel_size == (1, 1)  # type: ignore[union-attr]
+    seen: list[int] = []
+    for stage in pair.generator.get_submodule("stages").children():
+        stage.register_forward_hook(lambda _, __, maps: seen.append(maps.shape[-1]))
+    pair.generator(torch.randn(1, 4))
+    assert seen == [4, 8, 16, 32]
+
+
+def test_the_file_says_how_it_was_resampled(tmp_path: Path):
+    file = tmp_path / "g.safetensors"
+    recipe = hasama.RECIPES["r3gan"].but(size="8", width=2, latent_size=4, resampling="filtered")
+    generator = TrainedGenerator(build(recipe, 3).generator, recipe, 4, 3)
+    save_generator(generator, file)
+    loaded = load_generator(file)
+    assert loaded.recipe is not None
+    assert loaded.recipe.resampling == "filtered"
+    latents = torch.randn(3, 4)
+    assert (loaded.generate(latents) == generator.generate(latents)).all()
+
+
+def test_files_from_before_there_was_a_choice_are_strided(tmp_path: Path):
+    new, old = tmp_path / "new.safetensors", tmp_path / "old.safetensors"
+    recipe = hasama.RECIPES["r3gan"].but(size="8", width=2, latent_size=4, resampling="strided")
+    save_generator(TrainedGenerator(build(recipe, 3).generator, recipe, 4, 3), new)
+    with safe_open(new, "pt") as opened:
+        about = json.loads(opened.metadata()["hasama"])
+    del about["resampling"]
+    save_file(load_file(new), old, {"hasama": json.dumps(about)})
+    loaded = load_generator(old)
+    assert loaded.recipe is not None
+    assert loaded.recipe.resampling == "strided"
