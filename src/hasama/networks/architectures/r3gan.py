@@ -18,12 +18,15 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hasama.networks.layers import Conditioned, Projection, channels_at, doublings
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Labels, Latents
 
+Smaller = Float[Tensor, "n c h/2 w/2"]
+Larger = Float[Tensor, "n c 2*h 2*w"]
 GAIN = math.sqrt(2 / 1.04)  # keeps the variance through a leaky ReLU of slope 0.2
 GROUP = 16  # channels that a 3x3 convolution mixes
 
@@ -87,14 +90,14 @@ def _scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
 class Halved(nn.Module):
     """Maps [N, C, 2h, 2w] -> [N, C, h, w], filtered by [1, 2, 1] in either direction."""
 
-    def forward(self, maps: Images) -> Images:
+    def forward(self, maps: Images) -> Smaller:
         return F.conv2d(maps, _filter(maps) / 16, stride=2, padding=1, groups=maps.shape[1])
 
 
 class Doubled(nn.Module):
     """Maps [N, C, h, w] -> [N, C, 2h, 2w]: zeros between, then the filter [1, 2, 1] either way."""
 
-    def forward(self, maps: Images) -> Images:
+    def forward(self, maps: Images) -> Larger:
         weight, groups = _filter(maps) / 4, maps.shape[1]
         return F.conv_transpose2d(maps, weight, stride=2, padding=1, output_padding=1, groups=groups)
 
