@@ -67,6 +67,18 @@ def test_derivatives_of_the_third_order_are_right():
     assert torch.autograd.gradgradcheck(slope, tensors, fast_mode=True)
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_leaky_relu_too(inplace: bool):
+    def leaky(x: Tensor) -> Tensor:
+        with fast_second_derivatives():
+            return F.leaky_relu(2 * x, 0.2, inplace=inplace).pow(3)
+
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(leaky(x), F.leaky_relu(2 * x, 0.2).pow(3))
+    assert torch.autograd.gradcheck(leaky, x)
+    assert torch.autograd.gradgradcheck(leaky, x)
+
+
 GANS = [name for name in ARCHITECTURES if name != "vae"]
 
 

@@ -1,4 +1,4 @@
-"""Convolutions that can be differentiated twice at the price of two ordinary ones.
+"""Convolutions (and leaky ReLUs) that can be differentiated twice at the price of two ordinary ones.
 
 A gradient penalty is differentiated again, through the discriminator's own gradient. PyTorch's derivative of a
 convolution's derivative transposes and copies maps, and goes through grouped convolutions group by group. Here the
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
@@ -50,6 +51,8 @@ class _Replaced(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is F.leaky_relu:
+            return _leaky_relu(*args, **kwargs)
         if func not in CONVOLUTIONS:
             return func(*args, **kwargs)
         read = _transposed if CONVOLUTIONS[func] else _ordinary
@@ -81,6 +84,11 @@ def _transposed(
     """The arguments of torch.conv_transpose2d."""
     how = How(_two(stride), _two(padding), _two(dilation), True, _two(output_padding), groups)
     return input, weight, bias, how
+
+
+def _leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """The arguments of torch.nn.functional.leaky_relu."""
+    return _LeakyReLU.apply(input, negative_slope, inplace)
 
 
 def _two(value: Any) -> list[int]:
@@ -192,3 +200,36 @@ class _ToWeight(Function):
             None,
             None,
         )
+
+
+class _LeakyReLU(Function):
+    """max(x, slope x). Its second derivative is nothing; torch adds zeros as large as the maps instead."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float, inplace: bool) -> Tensor:
+        y = torch.ops.aten.leaky_relu_(x, slope) if inplace else torch.ops.aten.leaky_relu(x, slope)
+        if inplace:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(y)
+        ctx.slope = slope
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,), (y,) = gradients, ctx.saved_tensors
+        return _Sloped.apply(dy, y.detach(), ctx.slope), None, None
+
+
+class _Sloped(Function):
+    """dL/dx of a leaky ReLU from dL/dy; y says where it is flat."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, y: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(y)
+        ctx.slope = slope
+        return torch.ops.aten.leaky_relu_backward(dy, y, slope, True)  # True: y is the result, not the input
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (ddx,), (y,) = gradients, ctx.saved_tensors
+        return _Sloped.apply(ddx, y, ctx.slope), None, None
