@@ -1,4 +1,4 @@
-"""Every architecture on the same pictures for the same time: a table of KID, coverage and speed, with grids.
+"""Every architecture on the same pictures for the same time: a table of two KIDs, coverage and speed, with grids.
 
     python benchmarks/ladder.py train SOURCE --only dcgan r3gan [--core-minutes 30]
     python benchmarks/ladder.py table SOURCE
@@ -6,7 +6,10 @@
 Equal time is counted in processor time: 30 core-minutes are a quarter of an hour on two cores, whatever else the
 machine does meanwhile. Each training is the plain command, stopped through its stop file, and goes on exactly where
 it stopped: so `train` can be called again and again, until every run has had its time. `table` reads nothing but the
-source and the run folders that are there; it leaves table.md, a grid of each run and sheet.png beside them.
+source and the run folders that are there; it leaves table.md, a grid of each run and sheet.png beside them, and in
+each run nearest.png: generated pictures, each with the training pictures nearest to it, which tell copies.
+
+Two networks judge, for a generator can please one of them by what people do not see.
 """
 
 import argparse
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from hasama.generators.generator_file import TrainedGenerator
+    from hasama.perception.extractors import Extractor
     from hasama.pictures.dataset import Pictures
 
 OUT = Path(__file__).parent / "out" / "ladder"
@@ -42,8 +46,15 @@ RUNS: dict[str, list[str]] = {
 }
 
 COUNT, NEIGHBOURS, LATENT_SEED, SHUFFLE_SEED = 5000, 5, 1, 0
+NETWORKS = ("vgg19", "efficientnet")
+"""That judge, as `hasama evaluate --features` calls them; the first one's features decide the order and coverage."""
+LIKENESS = "efficientnet"
+"""In whose features the nearest training pictures are sought: the second network's, whose KIDs no sweep minimises."""
+SHOWN, NEAREST = 16, 4
 FLOOR = "*real pictures*"
-HEAD = ("run", "kimg", "core-minutes", "images per core-second", "KID x 1000", "coverage")
+HEAD = ("run", "kimg", "core-minutes", "images per core-second")
+Features = dict[str, "torch.Tensor"]
+"""{network: features [N, F]}"""
 
 
 def spent(folder: Path) -> float:
@@ -84,21 +95,20 @@ class Row:
     """A run's figures; what it has not got is None."""
 
     name: str
-    kid: tuple[float, float]
+    kid: list[tuple[float, float]]
     coverage: float
     images_seen: int | None = None
     core_minutes: float | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """As `HEAD` wants them."""
-        mean, deviation = (1000 * value for value in self.kid)
+        """As the table's head wants them."""
         seen, minutes = self.images_seen, self.core_minutes
         return (
             self.name,
             f"{seen / 1000:.0f}" if seen else "",
             f"{minutes:.1f}" if minutes else "",
             f"{seen / minutes / 60:.1f}" if seen and minutes else "",
-            f"{round(mean)} ± {round(deviation)}",
+            *(f"{1000 * mean:,.0f} ± {1000 * deviation:,.0f}" for mean, deviation in self.kid),
             f"{self.coverage:.3f}",
         )
 
@@ -106,25 +116,30 @@ class Row:
 def table(source: str, out: Path, only: list[str]) -> None:
     """Judge the runs in a folder; write table.md, a grid of each, and sheet.png."""
     import hasama
+    from hasama.perception.extractors import extractor_named
     from hasama.runs.folder import Run
 
     runs = {name: Run(out / name) for name in only if (out / name / "generator.safetensors").is_file()}
     if not runs:
         sys.exit(f"no runs in {out}")
+    extractors = {network: extractor_named(network) for network in NETWORKS}
     rows: dict[str, Row] = {}
     strips: dict[str, Image.Image] = {}
     for name, run in runs.items():
         pictures = hasama.open_pictures(source, run.recipe())
-        reals = real_features(pictures, out)
+        reals = {network: real_features(pictures, out, extractor) for network, extractor in extractors.items()}
         if FLOOR not in rows:
             rows[FLOOR] = floor(reals)
             strips["real pictures"] = hasama.grid(pictures.take(shuffled(len(pictures))[:32]), 8)
         print(f"{name}: painting {COUNT} pictures", flush=True)
         generator = hasama.load_generator(run.generator)
-        rows[name] = judge(name, reals, fake_features(generator), run.images_seen(), spent(run.folder))
+        fakes, first = fake_features(generator, extractors)
+        rows[name] = judge(name, reals, fakes, run.images_seen(), spent(run.folder))
         strips[name] = painted(generator, 32)
         hasama.save_picture(painted(generator, 64), out / f"{name}.png")
-    text = markdown(rows, Path(source).name, next(iter(runs.values())).recipe().size)
+        hasama.save_picture(nearest(first, fakes[LIKENESS], pictures, reals[LIKENESS]), run.folder / "nearest.png")
+    names = [extractor.name for extractor in extractors.values()]
+    text = markdown(rows, names, Path(source).name, next(iter(runs.values())).recipe().size)
     (out / "table.md").write_text(text, encoding="utf-8")
     hasama.save_picture(sheet(strips), out / "sheet.png")
     print(f"\n{text}")
@@ -135,66 +150,87 @@ def shuffled(count: int) -> np.ndarray:
     return np.random.default_rng(SHUFFLE_SEED).permutation(count)
 
 
-def real_features(pictures: "Pictures", out: Path) -> "torch.Tensor":
+def real_features(pictures: "Pictures", out: Path, extractor: "Extractor") -> "torch.Tensor":
     """Of all real pictures, in the shuffled order; kept for the next table."""
+    import torch
     from safetensors.torch import load_file, save_file
 
-    from hasama.perception.extractors import EXTRACTOR, vgg_features
+    from hasama.perception.extractors import extract_features
 
-    file = out / f"real-{pictures.report.digest[:12]}-{EXTRACTOR}.safetensors"
+    file = out / f"real-{pictures.report.digest[:12]}-{extractor.name}.safetensors"
     if not file.is_file():
-        print(f"looking at {len(pictures)} real pictures", flush=True)
+        print(f"extracting {extractor.name} of {len(pictures)} real pictures", flush=True)
         order = shuffled(len(pictures))
-        features = vgg_features(pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
+        batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
         unfinished = file.with_suffix(".unfinished")
-        save_file({"features": features}, unfinished)
+        save_file({"features": torch.cat(list(extract_features(extractor, batches)))}, unfinished)
         unfinished.rename(file)
     return load_file(file)["features"]
 
 
-def fake_features(generator: "TrainedGenerator", seed: int = LATENT_SEED) -> "torch.Tensor":
-    """Of `COUNT` generated pictures."""
+def fake_features(generator: "TrainedGenerator", extractors: "dict[str, Extractor]") -> tuple[Features, np.ndarray]:
+    """Of `COUNT` generated pictures; and the first `SHOWN` of these themselves."""
+    import torch
+
     from hasama.generators.sampling import draw_latents, generate, labels_for
-    from hasama.perception.extractors import vgg_features
+    from hasama.perception.extractors import extract_features
 
-    latents = draw_latents(seed, COUNT, generator.latent_size)
-    return vgg_features(generate(generator, latents, labels_for(generator, COUNT)))
+    found: dict[str, list[torch.Tensor]] = {network: [] for network in extractors}
+    kept: list[np.ndarray] = []
+    latents = draw_latents(LATENT_SEED, COUNT, generator.latent_size)
+    for pixels in generate(generator, latents, labels_for(generator, COUNT)):
+        kept.append(pixels[: max(0, SHOWN - sum(map(len, kept)))])
+        for network, extractor in extractors.items():
+            found[network] += extract_features(extractor, pixels)
+    return {network: torch.cat(rows) for network, rows in found.items()}, np.concatenate(kept)
 
 
-def judge(name: str, reals: "torch.Tensor", fakes: "torch.Tensor", images_seen: int, minutes: float) -> Row:
-    """KID against all reals; coverage of as many of them as there are fakes, on which it depends."""
+def judge(name: str, reals: Features, fakes: Features, images_seen: int, minutes: float) -> Row:
+    """KIDs against all reals; coverage of as many of them as there are fakes, on which it depends."""
     from hasama.metrics.distances import kid
     from hasama.metrics.neighbours import coverage
 
-    return Row(name, kid(reals, fakes), coverage(reals[:COUNT], fakes, NEIGHBOURS), images_seen, minutes)
+    kids = [kid(reals[network], fakes[network]) for network in NETWORKS]
+    first = NETWORKS[0]
+    return Row(name, kids, coverage(reals[first][:COUNT], fakes[first], NEIGHBOURS), images_seen, minutes)
 
 
-def floor(reals: "torch.Tensor") -> Row:
+def floor(reals: Features) -> Row:
     """One half of the real pictures judged against the other: what a perfect generator would get."""
-    from hasama.metrics.distances import kid
-    from hasama.metrics.neighbours import coverage
-
-    half = min(COUNT, len(reals) // 2)
-    one, other = reals[:half], reals[half : 2 * half]
-    return Row(FLOOR, kid(one, other), coverage(one, other, NEIGHBOURS))
+    half = min(COUNT, len(reals[NETWORKS[0]]) // 2)
+    one, other = ({network: rows[at : at + half] for network, rows in reals.items()} for at in (0, half))
+    row = judge(FLOOR, one, other, 0, 0.0)
+    return Row(FLOOR, row.kid, row.coverage)
 
 
-def markdown(rows: dict[str, Row], source: str, size: str) -> str:
-    """The table, best KID first."""
-    from hasama.perception.extractors import EXTRACTOR
+def nearest(pixels: np.ndarray, fakes: "torch.Tensor", pictures: "Pictures", reals: "torch.Tensor") -> "Image.Image":
+    """A row for each generated picture: first it, then the real ones with the nearest features (Euclidean)."""
+    import torch
 
+    import hasama
+
+    apart = torch.cdist(fakes[: len(pixels)], reals)
+    found = shuffled(len(pictures))[apart.topk(min(NEAREST, len(pictures)), largest=False).indices.numpy()]
+    rows = [np.concatenate([one[None], pictures.take(near)]) for one, near in zip(pixels, found, strict=True)]
+    return hasama.grid(np.concatenate(rows), len(rows[0]))
+
+
+def markdown(rows: dict[str, Row], networks: list[str], source: str, size: str) -> str:
+    """The table, best KID of the first network first."""
     ordered = sorted(rows.values(), key=lambda row: (row.name != FLOOR, row.kid))
+    head = (*HEAD, *(f"KID x 1000, {network}" for network in networks), f"coverage, {networks[0]}")
     lines = [
-        f"### {source} at {size} pixels, judged by {EXTRACTOR}",
+        f"### {source} at {size} pixels, judged by {' and '.join(networks)}",
         "",
-        "| " + " | ".join(HEAD) + " |",
-        "|---" + "|---:" * (len(HEAD) - 1) + "|",
+        "| " + " | ".join(head) + " |",
+        "|---" + "|---:" * (len(head) - 1) + "|",
         *("| " + " | ".join(row.cells()) + " |" for row in ordered),
         "",
         f"KID of {COUNT:,} generated pictures (averaged generator, latents of seed {LATENT_SEED}) against all real "
         f"ones, with the deviation of subsets of 1,000; coverage with k={NEIGHBOURS} of {COUNT:,} real ones. The "
         "first row is one half of the real pictures against the other. Comparable only with figures of the same "
-        "extractor, size and pictures.",
+        "extractor, size and pictures. nearest.png in each run: generated pictures on the left, beside each the "
+        f"{NEAREST} training pictures with the nearest features.",
     ]
     return "\n".join(lines) + "\n"
 

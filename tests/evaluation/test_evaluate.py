@@ -316,6 +316,26 @@ def test_entries_of_other_extractors_stay_and_its_own_is_replaced(run: Path, kep
     assert reports[1]["origin"]["generator"]["seed"] == 1
 
 
+def test_efficientnet_is_a_second_opinion_beside_the_first(run: Path, capsys: pytest.CaptureFixture[str]):
+    """With its real weights, which are quick: in the table, in metrics.json and in the model card."""
+    ask(run)
+    assert ask(run, "--features", "efficientnet") == 0
+    said = capsys.readouterr().out
+    assert "efficientnet-lite0-pooled: 40 generated against 40 real pictures, 16x16" in said
+    assert "Comparable only with other figures of efficientnet-lite0-pooled" in " ".join(said.split())
+    first, second = json.loads((run / "metrics.json").read_text())
+    assert (first["extractor"], second["extractor"]) == ("vgg19-relu5_1-mean", "efficientnet-lite0-pooled")
+    assert list(second["figures"]) == NAMES
+    assert second["figures"]["kid"] > 2 * second["details"]["kid"]["floor"]
+    card = model_card(Trained(Run(run).generator, load_generator(Run(run).generator), Run(run)))
+    assert len([line for line in card.splitlines() if "(efficientnet-lite0-pooled, 40 samples)" in line]) == len(
+        NAMES
+    )
+    *_, again = evaluate(run, features="efficientnet")
+    assert again.result is not None
+    assert {name: figure.value for name, figure in again.result.figures.items()} == second["figures"]
+
+
 def test_of_a_generator_alone_nothing_is_written(run: Path, source: Path):
     before = sorted(path.name for path in run.iterdir())
     ask(run / "generator.safetensors", "--source", source)

@@ -48,7 +48,7 @@ def evaluate(
     Args:
         run: a run's folder, or a generator.safetensors.
         source: other real pictures than those the run was trained on; needed with a generator.safetensors.
-        features: 'vgg19', 'inception', or a local file of InceptionV3's weights.
+        features: 'vgg19', 'efficientnet', 'inception', or a local file of InceptionV3's weights.
         count: of generated pictures; None: as many as there are real ones, at most 5,000.
         seed: of the latents, and of everything drawn.
         device: 'auto', 'cpu', 'cuda', ...
