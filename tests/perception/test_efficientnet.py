@@ -45,6 +45,11 @@ def some_pixels(count: int, height: int = 64, width: int = 64, channels: int = 3
     return np.random.default_rng(0).integers(0, 256, (count, height, width, channels), np.uint8)
 
 
+def directions(pooled: Tensor) -> Tensor:
+    """What the extractor makes of the network's means."""
+    return pooled / pooled.norm(dim=1, keepdim=True) * 1280**0.5
+
+
 def features_of(extractor: extractors.Extractor, pixels: Any) -> Tensor:
     return torch.cat(list(extract_features(extractor, pixels)))
 
@@ -178,7 +183,7 @@ def test_the_extractor_gives_the_networks_means_whatever_the_batches_are(
     assert (extractor.name, extractor.width) == ("efficientnet-lite0-pooled", 1280)
     assert (features.shape, features.dtype) == ((20, 1280), torch.float32)
     exact = network(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1)
-    torch.testing.assert_close(features, exact, rtol=0.05, atol=0.05)  # bf16, where the machine has it
+    torch.testing.assert_close(features, directions(exact), rtol=0.05, atol=0.05)  # bf16, where the machine has it
     assert torch.equal(features_of(extractor, pixels), features), "the same each time"
     cut = features_of(extractor, iter([pixels[:3], pixels[3:]]))
     torch.testing.assert_close(cut, features, rtol=1e-2, atol=1e-2)
@@ -199,10 +204,10 @@ def test_small_pictures_are_enlarged_and_large_ones_are_not(extractor: extractor
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
     least = extractors.SMALLEST_EFFICIENTNET
     enlarged = F.interpolate(images, (least, least * 3 // 2), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(features_of(extractor, pixels), network(enlarged), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(features_of(extractor, pixels), directions(network(enlarged)), rtol=0.05, atol=0.05)
     large = some_pixels(1, least, least + 50)
     as_it_is = network(torch.from_numpy(large).permute(0, 3, 1, 2) / 127.5 - 1)
-    torch.testing.assert_close(features_of(extractor, large), as_it_is, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(features_of(extractor, large), directions(as_it_is), rtol=0.05, atol=0.05)
 
 
 def test_other_weights_have_another_key_and_another_name(
@@ -214,6 +219,18 @@ def test_other_weights_have_another_key_and_another_name(
     assert other.key != extractor.key
     assert other.name.startswith("efficientnet-lite0-pooled-")
     assert efficientnet.SHA256 in extractor.key
+
+
+def test_all_features_have_one_length_those_of_plain_pictures_too(
+    extractor: extractors.Extractor, network: EfficientNet
+):
+    """Their own is so short that they lay in every real picture's neighbourhood."""
+    plain = np.full((2, 128, 128, 3), 128, np.uint8)
+    lengths = [features_of(extractor, pixels).norm(dim=1) for pixels in (plain, some_pixels(2))]
+    torch.testing.assert_close(torch.cat(lengths), torch.full((4,), 1280**0.5))
+    datasets: Any = pytest.importorskip("sklearn.datasets")
+    photo = torch.from_numpy(datasets.load_sample_image("flower.jpg")[None].copy()).permute(0, 3, 1, 2) / 127.5 - 1
+    assert network(torch.zeros(1, 3, 128, 128)).norm() < network(photo).norm() / 2
 
 
 # --- weights that cannot be used ------------------------------------------------------------------

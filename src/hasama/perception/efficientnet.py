@@ -127,6 +127,8 @@ class EfficientNet(nn.Module):
     def maps(self, images: Colours, strides: Iterable[int] = tuple(WIDTHS)) -> Maps:
         """The last activations of each size asked for, which have no ReLU; what lies behind them is not computed.
 
+        For a discriminator on frozen features (Sauer et al. 2021). What it has trained, judge by another network.
+
         Args:
             images: [N, 3, H, W] in [-1, 1].
             strides: of 4, 8, 16 and 32.
@@ -202,7 +204,7 @@ def load_convolutions(path: Path | None = None) -> Convolutions:
         weight = stored.get(f"{convolution}.weight")
         right = weight is not None and weight.shape == shape
         if weight is None or not right or any(part is None or part.shape != shape[:1] for part in parts):
-            raise HasamaError(f"{path} is not EfficientNet-Lite0: {convolution} or {norm} is missing or another's.")
+            raise HasamaError(f"{path} is not EfficientNet-Lite0: {convolution} or {norm} is missing or misshapen.")
         found[name] = fold(weight, *(part for part in parts if part is not None))
     return found
 

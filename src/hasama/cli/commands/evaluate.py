@@ -38,7 +38,7 @@ def evaluate(
         trained on.
     features
         The network that extracts the features: vgg19 (offline), efficientnet (EfficientNet-Lite0: offline, a second
-        opinion, and several times as fast), inception (FID's own weights, downloaded the first time: 91 MiB), or a
+        opinion, and three times as fast), inception (FID's own weights, downloaded the first time: 91 MiB), or a
         file of InceptionV3's weights, .pth or .safetensors. Figures of different networks cannot be compared.
     count
         Generated pictures. Default: as many as there are real ones, at most 5000.
