@@ -158,7 +158,7 @@ class Recipe:
     quality_kimg: float | None = option(
         None,
         "Measure the quality (KID) every so many kimg, and keep the best generator; 0: never. Default: as often as a "
-        "fiftieth of the arithmetic allows, and never in runs that are too short for four looks.",
+        "sixtieth of the arithmetic allows, and never in runs that are too short for four looks.",
         0,
     )
     quality_features: Literal["efficientnet", "vgg19"] = option(

@@ -26,7 +26,7 @@ from hasama.recipe import Recipe
 
 FAKES, REALS = 256, 1024
 SEED = 0x9E38  # away from the seeds that people type
-SHARE = 0.02  # of a training's arithmetic that looking at its quality may take
+SHARE = 0.015  # of a training's arithmetic that looking at its quality may take
 LEAST_LOOKS, MOST_LOOKS, SHORT_KIMG = 4, 100, 10.0
 
 
@@ -91,7 +91,7 @@ def is_looked_at(recipe: Recipe) -> bool:
 
 
 def quality_interval(recipe: Recipe, channels: int, classes: int, extractor: Extractor) -> float:
-    """Images between two looks, so that these take about a fiftieth of the arithmetic; 0: they are not worth it.
+    """Images between two looks, so that these take about a sixtieth of the arithmetic; 0: they are not worth it.
 
     Multiplications are counted, not seconds, so that it is the same on every machine, and in a run that is resumed.
 

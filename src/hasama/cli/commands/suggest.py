@@ -11,9 +11,11 @@ from hasama.presets import train_command
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
+    import torch
+
     from hasama.pictures.dataset import Pictures
     from hasama.runs.pace import Pace
-    from hasama.tuning.suggest import Reason
+    from hasama.tuning.suggest import Reason, Suggestion
     from hasama.tuning.survey import Machine
 
 
@@ -23,6 +25,8 @@ def suggest(
     *,
     hours: float = 1.0,
     size: str | None = None,
+    gammas: str | None = None,
+    gamma_kimg: float = 10.0,
     device: str = "auto",
     threads: int | None = None,
     json: bool = False,
@@ -37,6 +41,11 @@ def suggest(
         How long the training may take.
     size
         64, or WIDTHxHEIGHT such as 64x96, if you know what you want.
+    gammas
+        Weights of the gradient penalty to try in short trainings, such as 0.05,0.5,5: the best one depends on the
+        pictures. Takes --gamma-kimg for each.
+    gamma_kimg
+        Length of each trial of --gammas.
     device
         auto, cpu, cuda, ...
     threads
@@ -46,6 +55,10 @@ def suggest(
     """
     if not 0.01 <= hours <= 10_000:
         raise HasamaError(f"--hours takes 0.01 to 10000; got {hours:g}.")
+
+    tried = _numbers(gammas) if gammas is not None else ()
+    if not 0.1 <= gamma_kimg <= 10_000:
+        raise HasamaError(f"--gamma-kimg takes 0.1 to 10000; got {gamma_kimg:g}.")
 
     from hasama.device import pick_device
 
@@ -69,7 +82,7 @@ def suggest(
     pictures = read_pictures(Reading(source, Form.of(form)), quiet=json)
     if not json:
         say(pictures.report.text())
-    told = _propose(source, form, reasons, pictures, machine, hours)
+    told = _propose(source, form, reasons, pictures, machine, hours, (tried, gamma_kimg, json))
     if json:
         import json as writer
 
@@ -80,7 +93,13 @@ def suggest(
 
 
 def _propose(
-    source: str, form: Recipe, reasons: "list[Reason]", pictures: "Pictures", machine: "Machine", hours: float
+    source: str,
+    form: Recipe,
+    reasons: "list[Reason]",
+    pictures: "Pictures",
+    machine: "Machine",
+    hours: float,
+    trials: tuple[tuple[float, ...], float, bool],
 ) -> dict[str, Any]:
     """The whole suggestion, as JSON can hold it."""
     import torch
@@ -91,6 +110,8 @@ def _propose(
 
     looks, device = look_at(pictures), torch.device(machine.device)
     suggestion = choose_rest(form, pictures, looks)
+    if trials[0]:
+        suggestion = _with_gamma(suggestion, pictures, device, *trials)
     pace = measure(suggestion.recipe, pictures, device)
     suggestion = with_length(suggestion, pace, hours)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
@@ -111,6 +132,38 @@ def _propose(
         "pictures": looks._asdict() | ({} if isfinite(looks.mirrored) else {"mirrored": None}),
         "machine": machine._asdict(),
     }
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """'0.05,0.5,5' -> (0.05, 0.5, 5.0)"""
+    try:
+        numbers = tuple(float(word) for word in text.replace(" ", "").split(","))
+    except ValueError:
+        numbers = ()
+    if len(set(numbers)) < 2 or not all(isfinite(number) and number >= 0 for number in numbers):
+        raise HasamaError(f"--gammas takes at least two different numbers, such as 0.05,0.5,5; got {text!r}.")
+    return numbers
+
+
+def _with_gamma(
+    suggestion: "Suggestion",
+    pictures: "Pictures",
+    device: "torch.device",
+    gammas: tuple[float, ...],
+    kimg: float,
+    quiet: bool,
+) -> "Suggestion":
+    """The suggestion with the weight of the penalty that was best in short trainings."""
+    from hasama.cli.progress import watch_stages
+    from hasama.tuning.gammas import best_gamma, try_gammas
+    from hasama.tuning.suggest import Reason
+
+    records = try_gammas(suggestion.recipe, pictures, gammas, kimg, device)
+    watched = records if quiet else watch_stages(records)
+    found = {one.gamma: one.quality for one in watched if one.quality is not None}
+    gamma, why = best_gamma(found, suggestion.recipe.penalty_weight)
+    recipe = suggestion.recipe.but(gamma=gamma)
+    return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(f"gamma {gamma:g}", why)])
 
 
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""Trials of gamma differ in nothing else, and only a clearly better one replaces the usual."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hasama
+from command import hasama as command
+from hasama.errors import HasamaError
+from hasama.health.quality import Quality
+from hasama.tuning.gammas import best_gamma, check_gammas, try_gammas
+
+RECIPE = hasama.RECIPES["r3gan"].but(size="16", width=2, latent_size=4, batch=8, precision="fp32")
+
+
+def look(kid: float, apart: float = 0.1) -> Quality:
+    return Quality(10_000, kid, kid - apart, kid + apart)
+
+
+def test_the_usual_one_stays_unless_another_is_clearly_better():
+    assert best_gamma({0.5: look(1.0), 5.0: look(2.0)}, usual=5.0)[0] == 0.5
+    gamma, why = best_gamma({0.5: look(1.0), 5.0: look(1.1)}, usual=5.0)
+    assert gamma == 5.0
+    assert "not clearly better" in why
+    assert "10 kimg" in why
+    assert best_gamma({0.5: look(1.0), 50.0: look(1.1)}, usual=5.0)[0] == 0.5  # the usual one was not tried
+    assert best_gamma({0.5: look(3.0), 5.0: look(1.0)}, usual=5.0)[0] == 5.0
+
+
+@pytest.mark.parametrize("gammas", [[], [1.0], [2.0, 2.0], [1.0, -1.0], [1.0, float("nan")]])
+def test_bad_weights_are_refused(gammas: list[float]):
+    with pytest.raises(HasamaError):
+        check_gammas(gammas, RECIPE)
+    with pytest.raises(HasamaError, match="penalty"):
+        check_gammas([1.0, 2.0], hasama.RECIPES["dcgan"])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "noise.npz", images=rng.integers(0, 256, (60, 16, 16, 3), np.uint8))
+    return tmp_path / "noise.npz"
+
+
+def test_each_weight_is_trained_with_and_looked_at(source: Path):
+    pictures = hasama.open_pictures(str(source), RECIPE)
+    records = list(try_gammas(RECIPE, pictures, [0.5, 50.0], 0.03))
+    found = [(one.gamma, one.quality.kid) for one in records if one.quality is not None]
+    assert [gamma for gamma, _ in found] == [0.5, 50.0]
+    assert found[0][1] != found[1][1]
+    again = [one.quality.kid for one in try_gammas(RECIPE, pictures, [50.0, 0.5], 0.03) if one.quality is not None]
+    assert again == [found[1][1], found[0][1]]  # a function of the gamma, not of the order
+    assert [one.done for one in records if one.gamma == 0.5] == [8, 16, 24, 30, 30]
+
+
+def test_the_command_tells_what_it_tried(source: Path, tmp_path: Path):
+    done = command(
+        "suggest", str(source), "--gammas", "0.5, 50", "--gamma-kimg", "0.1", "--threads", "1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "by gamma 0.5: " in done.stdout
+    assert "--gamma" in done.stdout.split("Begin with:")[1] or "not clearly better" in done.stdout
+
+
+@pytest.mark.parametrize("gammas", ["", "1", "1,1", "1,x", "1,-2", "1,nan"])
+def test_the_command_refuses_bad_weights(source: Path, gammas: str):
+    done = command("suggest", str(source), f"--gammas={gammas}")
+    assert done.returncode == 2
+    assert "at least two different numbers" in done.stderr
