@@ -6,6 +6,9 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "gamma": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "gamma_final": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "penalty_every": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
+    "generator_norm": ("architecture", ("dense",)),
+    "discriminator_layers": ("architecture", ("dense",)),
+    "discriminator_dropout": ("architecture", ("dcgan", "dense")),
     "mapping_layers": ("architecture", ("stylegan",)),
     "path_length": ("architecture", ("stylegan",)),
     "style_mixing": ("architecture", ("stylegan",)),
@@ -29,10 +32,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": (
         *("size", "kimg", "batch", "mirror", "labels", "augment", "width", "init_from", "autopilot", "seed"),
     ),
-    "Pictures": ("fit", "colour", "held_out"),
+    "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
         *("architecture", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers", "grow_kimg"),
-        *("freeze_d", "ema_kimg"),
+        *("freeze_d", "ema_kimg", "generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every"),
@@ -40,6 +43,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Learning rates": (
         *("generator_lr", "discriminator_lr", "lr_final", "schedule_kimg", "generator_betas", "discriminator_betas"),
+        *("weight_decay",),
     ),
     "Balance": ("balance", "skip_above", "critic_steps"),
     "Augmentation": ("ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),

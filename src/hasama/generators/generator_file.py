@@ -31,8 +31,14 @@ if TYPE_CHECKING:
     from hasama.shapes import Pixels
 
 FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm")
-OWN_FIELDS: dict[str, tuple[str, ...]] = {"stylegan": ("mapping_layers",), "progressive": ("grow_kimg",)}
+OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "stylegan": ("mapping_layers",),
+    "progressive": ("grow_kimg",),
+    "dense": ("generator_norm",),
+}
 """More fields that are needed to build an architecture's generator."""
+LATER = ("generator_norm",)
+"""Those of them that files of older versions lack; they have the default."""
 MOST_CLASSES = 100_000  # that a header may claim
 
 
@@ -160,7 +166,8 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
             "with safetensors.torch.load_file."
         )
     try:
-        recipe = Recipe(**{name: about[name] for name in _fields(about["architecture"])})
+        needed = [name for name in _fields(about["architecture"]) if name in about or name not in LATER]
+        recipe = Recipe(**{name: about[name] for name in needed})
         channels, classes = about["channels"], about["classes"]
     except (TypeError, KeyError, HasamaError) as error:
         raise HasamaError(f"The header of {path} is damaged: {error}") from error

@@ -23,6 +23,7 @@ def suggest(
     *,
     hours: float = 1.0,
     size: str | None = None,
+    only: str = "",
     device: str = "auto",
     threads: int | None = None,
     json: bool = False,
@@ -37,6 +38,8 @@ def suggest(
         How long the training may take.
     size
         64, or WIDTHxHEIGHT such as 64x96, if you know what you want.
+    only
+        Only these classes: their names, with commas between.
     device
         auto, cpu, cuda, ...
     threads
@@ -56,16 +59,18 @@ def suggest(
     from hasama.cli.terminal import say
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
+    from hasama.pictures.sources.chosen import only_classes, tidy
     from hasama.pictures.sources.sources import download_first, open_source
     from hasama.tuning.suggest import choose_form
     from hasama.tuning.survey import read_headers, survey_machine
 
     machine = survey_machine(place)
     watch_download(download_first(source))
-    headers = read_headers(open_source(source))
+    headers = read_headers(only_classes(open_source(source), only))
     if headers is None:
         raise HasamaError(f"No file in {source} is a picture that can be read:  hasama images {shlex.quote(source)}")
     form, reasons = choose_form(headers, machine, size)
+    form = form.but(only=tidy(only))
     pictures = read_pictures(Reading(source, Form.of(form)), quiet=json)
     if not json:
         say(pictures.report.text())
