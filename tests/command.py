@@ -19,8 +19,7 @@ from PIL import Image
 HASAMA = [sys.executable, "-m", "hasama"]
 """The command as it is really started: seconds of reading torch. For what cannot be seen in a forked process."""
 
-# A game that is over in seconds: 12x12 pictures would do, but dcgan wants multiples of 8. A sample grid costs as much
-# as five steps: TINY has but the first and the last.
+# A game that is over in seconds. A sample grid costs as much as five steps: TINY has but the first and the last.
 FORM = ["--size", "16", "--width", "4", "--latent-size", "8", "--batch", "16", "--precision", "fp32"]
 TINY = [*FORM, "--sample-kimg", "100"]
 

@@ -7,6 +7,9 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "gamma_final": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "penalty_every": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "penalty_sigma": ("penalty", ("r1", "r2", "r1+r2")),
+    "generator_norm": ("architecture", ("dense",)),
+    "discriminator_layers": ("architecture", ("dense",)),
+    "discriminator_dropout": ("architecture", ("dcgan", "dense")),
     "mapping_layers": ("architecture", ("stylegan",)),
     "path_length": ("architecture", ("stylegan",)),
     "style_mixing": ("architecture", ("stylegan",)),
@@ -31,18 +34,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": (
         *("size", "kimg", "batch", "mirror", "labels", "augment", "width", "init_from", "autopilot", "seed"),
     ),
-    "Pictures": ("fit", "colour", "held_out"),
+    "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
-        *(
-            "architecture",
-            "latent_size",
-            "discriminator_norm",
-            "spectral_norm",
-            "mapping_layers",
-            "resampling",
-            "grow_kimg",
-        ),
-        *("freeze_d", "ema_kimg", "ema_rampup"),
+        *("architecture", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers", "resampling"),
+        *("grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),
@@ -50,7 +46,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Learning rates": (
         *("generator_lr", "discriminator_lr", "lr_final", "schedule_kimg", "generator_betas", "discriminator_betas"),
-        "beta2_initial",
+        *("beta2_initial", "weight_decay"),
     ),
     "Balance": ("balance", "skip_above", "critic_steps"),
     "Augmentation": ("ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),

@@ -20,8 +20,15 @@ def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
 PRESETS: dict[str, dict[str, Any]] = {
     # Radford et al. 2016; the batch is the classic PyTorch example's.
     "dcgan": {},
-    # The lesson's first GAN: 100-256-512-1024-pixels against 1024-512-256-1.
+    # After the lesson's first GAN: 100-256-512-1024-pixels against 1024-512-256-1, with dropout.
     "dense": {"architecture": "dense", "width": 256, "size": "28", "batch": 128},
+    # The lesson's dense GAN (Microsoft's AI-For-Beginners, GANPyTorch.ipynb): BatchNorm in the generator, without
+    # which it collapses to a few digits, 784-512-256-1 without dropout, batches of 256 and a trace of weight decay.
+    # Its hundred epochs of MNIST are --kimg 6000, and it has no moving average (--ema-kimg 0).
+    "lesson": {
+        "architecture": "dense", "width": 256, "size": "28", "batch": 256, "generator_norm": "batch",
+        "discriminator_layers": 2, "discriminator_dropout": 0.0, "weight_decay": 8e-9,
+    },
     # Kingma & Welling 2014: the baseline that GANs beat, with the same convolutions.
     "vae": {"architecture": "vae", "latent_size": 64, "generator_lr": 1e-3, "discriminator_lr": 1e-3},
     # Mao et al. 2017.

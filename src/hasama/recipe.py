@@ -40,6 +40,7 @@ class Recipe:
     colour: Colour = option("auto", "Colour channels; auto takes the fewest that lose nothing.")
     mirror: bool = option(False, "Also show each picture mirrored, half of the time.")
     labels: bool = option(False, "Learn the classes: the sub-folders' names, or an .npz file's labels.")
+    only: str = option("", "Train on these classes only, with or without --labels: their names, with commas between.")
     held_out: float = option(
         0.02,
         "Share of the pictures that is held out of the training, to see whether the discriminator overfits; at most "
@@ -57,8 +58,19 @@ class Recipe:
         1024,
     )
     latent_size: int = option(100, "Length of the latent z, the random vector that a picture is made from.", 1, 4096)
+    generator_norm: Literal["none", "batch"] = option("none", "dense: normalisation of the generator's layers.")
     discriminator_norm: Literal["batch", "none"] = option(
         "batch", "Normalisation in dcgan's discriminator; the penalties need none."
+    )
+    discriminator_layers: int = option(
+        3, "dense: hidden layers of the discriminator; the last has --width units, each other twice the next.", 1, 8
+    )
+    discriminator_dropout: float | None = option(
+        None,
+        "dcgan, dense: share of the units of each layer of the discriminator that dropout silences while training. "
+        "Default: 0.3 in dense, 0 in dcgan.",
+        0,
+        0.9,
     )
     spectral_norm: bool = option(False, "Spectral normalisation of every layer of the discriminator.")
     mapping_layers: int = option(8, "stylegan: layers of the mapping network.", 1, 32)
@@ -118,6 +130,9 @@ class Recipe:
     beta2_initial: float | None = option(
         None, "Both players' beta2 begins at this, and rises to that of the betas over --schedule-kimg.", 0, 0.999999
     )
+    weight_decay: float = option(
+        0.0, "Adam's weight decay for both networks: this share of each weight is added to its gradient (L2).", 0, 1
+    )
     balance: BalanceName = option(
         "always",
         "Who learns at each step. always: both; skip-strong: not the discriminator while it is too strong; "
@@ -171,6 +186,7 @@ class Recipe:
     def __post_init__(self) -> None:
         check_fields(self)
         parse_size(self.size)
+        self._check_only()
         for name in ("generator_betas", "discriminator_betas"):
             if not all(0 <= beta < 1 for beta in getattr(self, name)):
                 raise HasamaError(f"{flag(name)} takes two numbers from 0 up to, not including, 1.")
@@ -195,6 +211,10 @@ class Recipe:
             raise HasamaError(
                 "--schedule-kimg means nothing without --lr-final or --gamma-final below 1, or --beta2-initial."
             )
+
+    def _check_only(self) -> None:
+        if self.only and not self.only.strip(", "):
+            raise HasamaError(f"--only takes the names of classes, with commas between them; got {self.only!r}.")
 
     def _check_vae(self) -> None:
         for name in GANS_ONLY:
@@ -228,6 +248,12 @@ class Recipe:
         if self.penalty == "r1+r2":
             return 5 * max(1, height * width / 64**2)
         return 10.0 if self.penalty == "wgan-gp" else 0.0002 * height * width / self.batch
+
+    @property
+    def dropout(self) -> float:
+        """Dropout in the discriminator: --discriminator-dropout, or the architecture's own where none was given."""
+        own = 0.3 if self.architecture == "dense" else 0.0
+        return own if self.discriminator_dropout is None else self.discriminator_dropout
 
     def but(self, **changes: Any) -> "Recipe":
         """A copy with some fields changed, checked anew.

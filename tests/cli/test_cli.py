@@ -167,7 +167,7 @@ def test_runs_lists_all_and_survives_damage(trained: Path, tmp_path: Path):
 # --- bad input ------------------------------------------------------------------------------------
 
 BAD_FLAGS = {
-    "--size 60": ["multiples of 8", "--size 64x64"],
+    "--size 7": ["at least 8 pixels a side", "--size 8x8"],
     "--size 0": ["between 1 and 4096"],
     "--size 64y96": ["WIDTHxHEIGHT"],
     "--width 0": ["--width", "between 1 and 1024"],

@@ -195,9 +195,10 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
         ],
         *[("grow_kimg", 9.0, "--architecture"), ("ada_target", 0.5, "--augment"), ("ada_kimg", 9.0, "--augment")],
         *[("mapping_layers", 2, "--architecture"), ("schedule_kimg", 9.0, "--lr-final")],
+        *[("discriminator_layers", 2, "--architecture"), ("generator_norm", "batch", "--architecture")],
     ],
 )
-def test_a_number_that_would_do_nothing_is_refused(name: str, value: float, without: str):
+def test_a_number_that_would_do_nothing_is_refused(name: str, value: float | str, without: str):
     with pytest.raises(HasamaError, match=rf"^{flag(name)} means nothing without {without} "):
         PLAIN(**{name: value})
 
@@ -235,6 +236,8 @@ CONTRADICTIONS = [
     ({"architecture": "vae", "spectral_norm": True}, "--spectral-norm"),
     ({"architecture": "vae", "augment": "ada"}, "--augment"),
     ({"architecture": "vae", "freeze_d": 1}, "--freeze-d"),
+    *[({"architecture": a, "discriminator_dropout": 0.1}, "--architecture dcgan") for a in ("vae", "r3gan")],
+    *[({"only": names}, "--only takes the names") for names in (",", " ", " , ,")],
 ]
 
 

@@ -172,8 +172,9 @@ def test_the_nearest_is_not_oneself():
     assert _nearest(rows, rows).tolist() == [0, 0, 0]
 
 
-def test_the_update_is_what_adam_did(pictures: Pictures):
-    game = played(a_game("dense", ema_kimg=0.0), pictures, steps=3)
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_the_update_is_what_adam_did(pictures: Pictures, decay: float):
+    game = played(a_game("dense", ema_kimg=0.0, weight_decay=decay), pictures, steps=3)
     before = [p.detach().clone() for p in game.pair.generator.parameters()]
     played(game, pictures, steps=1)
     moved = torch.stack(

@@ -13,17 +13,24 @@ from hasama.networks import strided
 from hasama.networks.architectures.dcgan import DCGAN
 from hasama.networks.architectures.dense import Dense
 from hasama.networks.architectures.vae import VAE
-from hasama.networks.layers import Conditioned, Dropout, Projection, cut, halvings, widths
+from hasama.networks.layers import Conditioned, Dropout, Projection, cut, halvings, map_sizes, widths
 from hasama.networks.pair import Pair
 from hasama.networks.registry import build
 from hasama.networks.strided import Double, Halve
+from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.training.autoencoder import gaussian_loss, kl_divergence
 
 # --- shapes and gradients -------------------------------------------------------------------------
 
-RESOLUTIONS = [(8, 8), (16, 32), (24, 24), (40, 40), (56, 56), (40, 72), (72, 72), (64, 8)]
-CONFIGS = {"dcgan": DCGAN(2, 3), "dcgan-plain": DCGAN(2, 3, "none"), "dense": Dense(2, 3), "vae": VAE(2, 3)}
+RESOLUTIONS = [(8, 8), (16, 32), (24, 24), (40, 72), (72, 72), (64, 8), (28, 28), (17, 30), (9, 15), (50, 33)]
+CONFIGS = {
+    "dcgan": DCGAN(2, 3),
+    "dcgan-plain": DCGAN(2, 3, "none"),
+    "dense": Dense(2, 3),
+    "lesson": Dense(2, 3, 0.0, 2, "batch"),
+    "vae": VAE(2, 3),
+}
 FORMS = [
     (config, resolution, channels, classes)
     for config, resolution, (channels, classes) in itertools.product(
@@ -57,12 +64,30 @@ def test_a_pair_fits_its_pictures_and_every_weight_gets_a_gradient(
 
 
 @pytest.mark.parametrize("architecture", ["dcgan", "vae"])
-@pytest.mark.parametrize(
-    ("size", "nearest"), [("28", "32"), ("63", "64"), ("20x40", "16x40"), ("4", "8"), ("100x62", "96x64")]
-)
-def test_other_sizes_are_refused_with_the_nearest(architecture: str, size: str, nearest: str):
-    with pytest.raises(HasamaError, match=f"multiples of 8, not {size}.*try --size {nearest}(x{nearest})?\\.$"):
+@pytest.mark.parametrize(("size", "nearest"), [("4", "8x8"), ("7", "8x8"), ("20x5", "20x8"), ("1x64", "8x64")])
+def test_smaller_sizes_are_refused_with_the_smallest(architecture: str, size: str, nearest: str):
+    with pytest.raises(HasamaError, match=f"at least 8 pixels a side, not {size}.*try --size {nearest}\\.$"):
         build(Recipe(architecture=architecture, size=size, width=2))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("resolution", [(72, 72), (40, 72), (24, 24), (64, 8)])
+def test_sizes_of_multiples_of_8_are_made_as_they_were_before_there_were_others(resolution: tuple[int, int]):
+    torch.manual_seed(0)
+    generator = DCGAN(2, 3).build(resolution, 3).generator.eval()
+    latents = torch.randn(2, 3)
+    maps = generator.get_submodule("doublings")(generator.get_submodule("spread")(latents[:, :, None, None]))
+    whole = torch.tanh(generator.get_submodule("to_rgb")(maps))
+    assert torch.equal(generator(latents), cut(whole, resolution))
+
+
+@pytest.mark.parametrize("resolution", [(28, 28), (17, 30), (9, 15), (50, 33), (39, 71)])
+@pytest.mark.parametrize("config", ["dcgan", "vae"])
+def test_every_pixel_is_seen(config: str, resolution: tuple[int, int]):
+    torch.manual_seed(0)
+    images = torch.randn(1, 1, *resolution, requires_grad=True)
+    CONFIGS[config].build(resolution, 1).discriminator.eval()(images).sum().backward()
+    assert images.grad is not None
+    assert (images.grad != 0).all()
 
 
 @pytest.mark.parametrize("resolution", [(7, 5), (28, 28), (1, 1)])
@@ -79,6 +104,10 @@ def test_dense_has_the_lessons_layers():
     pair = Dense().build((28, 28), 1)
     assert weights_of(pair.generator, nn.Linear) == [(256, 100), (512, 256), (1024, 512), (784, 1024)]
     assert weights_of(pair.discriminator, nn.Linear) == [(1024, 784), (512, 1024), (256, 512), (1, 256)]
+    lesson = build(RECIPES["lesson"], 1)
+    assert weights_of(lesson.generator, nn.Linear) == weights_of(pair.generator, nn.Linear)
+    assert weights_of(lesson.generator, nn.BatchNorm1d) == [(256,), (512,), (1024,)]
+    assert weights_of(lesson.discriminator, nn.Linear) == [(512, 784), (256, 512), (1, 256)]
 
 
 def test_dcgan_has_the_papers_layers():
@@ -129,11 +158,19 @@ def test_building_draws_from_the_recipes_seed_and_leaves_the_callers_numbers_alo
 def test_halvings_come_to_a_picture_of_at_least_4_that_covers_the_whole():
     assert halvings((64, 64)) == (4, (4, 4))
     assert halvings((72, 72)) == (4, (5, 5))
-    for height, width in itertools.product(range(8, 264, 8), repeat=2):
+    assert halvings((28, 28)) == (2, (7, 7))
+    for height, width in itertools.product([*range(8, 264, 8), *range(9, 140, 5)], repeat=2):
         steps, (top, left) = halvings((height, width))
         assert 4 <= min(top, left) <= 8
         assert 0 <= top * 2**steps - height < 2**steps
         assert 0 <= left * 2**steps - width < 2**steps
+        sizes = map_sizes((height, width))
+        assert (sizes[0], sizes[-1], len(sizes)) == ((top, left), (height, width), steps + 1)
+        waste = [2 * side - cut for a, b in itertools.pairwise(sizes) for side, cut in zip(a, b, strict=True)]
+        if height % 8 or width % 8:
+            assert set(waste) <= {0, 1}
+        else:
+            assert not any(waste[:-2])
     assert widths(3, 6) == [3, 6, 12, 24, 24, 24]
 
 
@@ -141,6 +178,7 @@ def test_cut_keeps_the_middle():
     images = torch.arange(80.0).view(1, 1, 8, 10)
     assert torch.equal(cut(images, (4, 8)), images[:, :, 2:6, 1:9])
     assert torch.equal(cut(images, (8, 10)), images)
+    assert torch.equal(cut(images, (7, 9)), images[:, :, :7, :9])
 
 
 # --- classes --------------------------------------------------------------------------------------
@@ -294,6 +332,25 @@ def test_dropout_is_reproducible_and_does_nothing_in_evaluation():
     assert not torch.equal(one, other)
     assert layer.eval()(units) is units
     assert Dropout(0.0)(units) is units
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "dense"])
+def test_dropout_in_the_discriminator_is_a_field_whose_default_is_what_was(architecture: str):
+    recipe = Recipe(architecture=architecture, size="12x9", width=3)  # pyright: ignore[reportArgumentType]
+    own = 0.3 if architecture == "dense" else 0.0
+    pairs = [build(recipe.but(discriminator_dropout=share)) for share in (None, own, 0.5)]
+    images = torch.randn(4, 3, 9, 12)
+    for network in (pair.discriminator for pair in pairs):
+        torch.manual_seed(3)
+        network.said = network(images)  # pyright: ignore[reportArgumentType]
+    one, same, other = (pair.discriminator.said for pair in pairs)
+    assert torch.equal(one, same)  # pyright: ignore[reportArgumentType]
+    assert not torch.equal(one, other)  # pyright: ignore[reportArgumentType]
+    layers = [module.silent for module in pairs[2].discriminator.modules() if isinstance(module, Dropout)]
+    assert layers == [128] * len(layers)
+    assert len(layers) == (3 if architecture == "dense" else 1)
+    states = [list(pair.discriminator.state_dict()) for pair in pairs]
+    assert states[0] == states[1] == states[2]
 
 
 # --- the VAE's formulas ---------------------------------------------------------------------------

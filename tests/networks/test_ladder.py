@@ -16,6 +16,7 @@ from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.sharing.onnx_export import save_onnx
+from hasama.training.autoencoder import autoencode
 from hasama.training.game import Game
 from hasama.training.setup import new_game
 from hasama.training.turns import begin, discriminator_turn, draw_fakes, generator_turn, play
@@ -23,7 +24,10 @@ from hasama.training.turns import begin, discriminator_turn, draw_fakes, generat
 ARCHITECTURES_THAT_PLAY = [name for name in ARCHITECTURES if name != "vae"]
 BATCH, CLASSES = 4, 3
 SIZES = ("8", "8x16")
-FORMS = list(itertools.product(ARCHITECTURES_THAT_PLAY, (1, 3, 4), SIZES, (0, CLASSES)))
+FORMS = [
+    *itertools.product(ARCHITECTURES_THAT_PLAY, (1, 3, 4), SIZES, (0, CLASSES)),
+    *itertools.product(("dcgan",), (1, 3, 4), ("14", "17x30"), (0, CLASSES)),  # odd maps, which are cut
+]
 every_form = pytest.mark.parametrize(("architecture", "channels", "size", "classes"), FORMS)
 
 
@@ -111,8 +115,9 @@ def test_a_saved_generator_paints_the_same(architecture: str, channels: int, siz
     assert again.classes == names
 
 
+QUICK = [(3, "8x16", 3), (3, "17x30", 3)]
 # One form of each by default; the others are slow, for an export takes seconds.
-ONNX = [pytest.param(*form, marks=() if form[1:] == (3, "8x16", 3) else pytest.mark.slow) for form in FORMS]
+ONNX = [pytest.param(*form, marks=() if form[1:] in QUICK else pytest.mark.slow) for form in FORMS]
 
 
 @pytest.mark.parametrize(("architecture", "channels", "size", "classes"), ONNX)
@@ -135,6 +140,26 @@ def test_onnx_paints_the_same(architecture: str, channels: int, size: str, class
         with generator.at_rest(), torch.no_grad():
             wanted = generator.network(*given.values())
         np.testing.assert_allclose(np.asarray(images), wanted.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "size"), list(itertools.product((1, 3, 4), ("14", "17x30"))))
+def test_a_vae_learns_odd_sizes(channels: int, size: str):
+    recipe = recipe_of("vae", size, 0)
+    game = new(recipe, channels, 0)
+    steps = list(autoencode(game, batches(recipe, channels, 0, 0, 2)))
+    assert all(np.isfinite(value) for step in steps for value in step.figures().values())
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "dense"])
+@pytest.mark.parametrize(("channels", "size", "classes"), list(itertools.product((1, 3, 4), SIZES, (0, CLASSES))))
+def test_dropout_and_weight_decay_resume_exactly(architecture: str, channels: int, size: str, classes: int):
+    recipe = recipe_of(architecture, size, classes, discriminator_dropout=0.25, weight_decay=0.01)
+    whole, first, resumed = (new(recipe, channels, classes) for _ in range(3))
+    run(whole, recipe, channels, classes, 0, 3)
+    run(first, recipe, channels, classes, 0, 2)
+    resumed.load_state_dict(first.state_dict())
+    run(resumed, recipe, channels, classes, 2, 1)
+    assert differing(whole.state_dict(), resumed.state_dict()) == []
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES_THAT_PLAY)

@@ -16,6 +16,7 @@ import pytest
 
 from hasama.errors import HasamaError
 from hasama.pictures.sources import download
+from hasama.pictures.sources.chosen import only_classes
 from hasama.pictures.sources.download import DOWNLOADS, Download, cache_folder, fetch
 from hasama.pictures.sources.sources import open_source
 
@@ -109,7 +110,7 @@ def server(monkeypatch) -> Iterator[Server]:
     for name, files in (("mnist", MNIST), ("fashion-mnist", MNIST), ("cifar10", CIFAR)):
         sums = {file: hashlib.md5(data, usedforsecurity=False).hexdigest() for file, data in files.items()}
         assert list(sums) == list(DOWNLOADS[name].files), "the same names as the real ones"
-        monkeypatch.setitem(DOWNLOADS, name, Download(server.address, sums, DOWNLOADS[name].read))
+        monkeypatch.setitem(DOWNLOADS, name, DOWNLOADS[name]._replace(address=server.address, files=sums))
         server.files.update(files)
     yield server
     server.shutdown()
@@ -145,6 +146,16 @@ def test_downloads_are_sources(server, tmp_path, monkeypatch):
     assert [entry.label for entry in mnist.entries] == ["7", "0", "7"]
     np.testing.assert_array_equal(np.asarray(mnist.entries[2].open(None)), GREYS[2])
     np.testing.assert_array_equal(np.asarray(cifar10.entries[9].open(None)), COLOURS[9].transpose(1, 2, 0))
+
+
+def test_their_classes_can_be_called_by_words(server):
+    number = int(TEN[0])
+    word = DOWNLOADS["cifar10"].classes[number]
+    some = only_classes(open_source("cifar10"), word)
+    assert {entry.label for entry in some.entries} == {str(number)}
+    assert len(DOWNLOADS["cifar10"].classes) == len(DOWNLOADS["fashion-mnist"].classes) == 10
+    with pytest.raises(HasamaError, match=f"{number} = {word} "):
+        only_classes(open_source("cifar10"), "unicorn")
 
 
 def test_the_second_time_nothing_is_asked(server):

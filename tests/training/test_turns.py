@@ -293,6 +293,22 @@ def test_a_state_of_other_networks_is_refused(spoil: Callable[[dict[str, Any]], 
         tiny().load_state_dict(state)
 
 
+# --- weight decay ---------------------------------------------------------------------------------
+
+
+def test_weight_decay_is_part_of_both_networks_gradient():
+    """Of a first step of Adam, which is rate * sign(gradient), as torch's Adam has it, not AdamW."""
+    game = tiny("dense", weight_decay=1.0, generator_lr=1e-3, discriminator_lr=1e-3)
+    for network, optimizer in zip(game.pair[:2], game.optimizers, strict=True):
+        weights = list(network.parameters())
+        before = [weight.detach().clone() for weight in weights]
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        for weight, old in zip(weights, before, strict=True):
+            torch.testing.assert_close(weight.detach(), old - 1e-3 * old.sign(), atol=1e-5, rtol=0)
+
+
 # --- the EMA generator ----------------------------------------------------------------------------
 
 

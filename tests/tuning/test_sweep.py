@@ -87,7 +87,7 @@ def test_bad_input_is_refused(pictures: Path, tmp_path: Path):
         ("--trials", pictures, {"trials": 0}),
         ("Did you mean generator_lr", pictures, {"search": "generatorlr"}),
         ("has no effect", pictures, {"search": "gamma"}),
-        ("multiples of 8", pictures, {"changes": TrainingFlags(size="17")}),
+        ("at least 8 pixels", pictures, {"changes": TrainingFlags(size="7")}),
         ("5 pictures are too few", few, {"changes": TrainingFlags(size="16")}),
         ("Cannot write", pictures, {"out": tmp_path / "file" / "sweep"}),
     ):

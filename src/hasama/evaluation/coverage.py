@@ -239,7 +239,7 @@ class Plane:
 RULES = (
     *("objective", "penalty", "penalty_every", "gamma_final", "generator_lr", "discriminator_lr", "lr_final"),
     *("generator_betas", "discriminator_betas", "balance", "skip_above", "critic_steps", "label_smoothing"),
-    *("instance_noise", "instance_noise_kimg", "ema_kimg", "seed"),
+    *("instance_noise", "instance_noise_kimg", "ema_kimg", "seed", "weight_decay"),
 )
 """The fields of a recipe that decide how points are learnt."""
 

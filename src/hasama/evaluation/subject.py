@@ -13,6 +13,7 @@ from hasama.metrics.intervals import Figure
 from hasama.pictures.cache import Reading, open_cached
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form
+from hasama.pictures.sources.chosen import classes_called
 from hasama.pictures.sources.download import DownloadProgress
 from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Colour
@@ -89,16 +90,19 @@ class Subject(NamedTuple):
         return pictures
 
     def _reading(self, source: str) -> Reading:
-        """The source in the form of the generated pictures; with classes if the generator knows all of them."""
+        """The source in the form of the generated pictures; with classes if the generator knows all of them.
+
+        If the run learnt some classes only, these; all of it if it has none of them, for its classes may be others.
+        """
         recipe = self.run.recipe() if self.run else self.generator.recipe
         if recipe is None:
             raise HasamaError(f"{self.file} does not say how large its pictures are.")
         form = Form(recipe.resolution, recipe.fit, COLOURS[self.generator.channels])
         reading = Reading(source, form)
-        names = {entry.label for entry in reading.source.entries if entry.label is not None}
-        return (
-            Reading(source, form._replace(labels=True)) if names and names <= set(self.generator.classes) else reading
-        )
+        only = classes_called(reading.source, recipe.only).classes
+        names = set(only) or {entry.label for entry in reading.source.entries if entry.label is not None}
+        labels = bool(names) and names <= set(self.generator.classes)
+        return Reading(source, form._replace(labels=labels, only=",".join(only))) if labels or only else reading
 
     def about(self, seed: int) -> dict[str, Any]:
         """Which generator, at which time of its training, with which latents."""

@@ -35,10 +35,11 @@ OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "stylegan": ("mapping_layers",),
     "progressive": ("grow_kimg",),
     "r3gan": ("resampling",),
+    "dense": ("generator_norm",),
 }
 """More fields that are needed to build an architecture's generator."""
-LATER: dict[str, Any] = {"resampling": "strided"}
-"""What a header means that does not name a field, for the version that wrote it had no choice."""
+LATER = ("resampling", "generator_norm")
+"""Those of them that files of older versions lack; they have the default."""
 MOST_CLASSES = 100_000  # that a header may claim
 
 
@@ -168,7 +169,8 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
             "with safetensors.torch.load_file."
         )
     try:
-        recipe = Recipe(**{name: (LATER | about)[name] for name in _fields(about["architecture"])})
+        needed = [name for name in _fields(about["architecture"]) if name in about or name not in LATER]
+        recipe = Recipe(**{name: about[name] for name in needed})
         channels, classes = about["channels"], about["classes"]
     except (TypeError, KeyError, HasamaError) as error:
         raise HasamaError(f"The header of {path} is damaged: {error}") from error

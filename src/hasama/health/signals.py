@@ -221,7 +221,10 @@ def _norm(tensors: list[Tensor]) -> float:
 
 @torch.no_grad()
 def _step_size(optimizer: Adam) -> float:
-    """The norm of Adam's last step, from its moments: Kingma & Ba 2015, algorithm 1."""
+    """The norm of Adam's last step, from its moments: Kingma & Ba 2015, algorithm 1.
+
+    Weight decay stands in the moments, for it is part of the gradient (`hasama.training.setup`); AdamW's would not.
+    """
     total = 0.0
     for group in optimizer.param_groups:
         first, second = group["betas"]

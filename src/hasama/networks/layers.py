@@ -146,26 +146,44 @@ class MinibatchStd(nn.Module):
 
 
 def halvings(resolution: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-    """How often a picture is halved, and the (height, width) of the smallest one, which may be slightly too large.
+    """How often a picture is halved, and the (height, width) of the smallest map, in which the rest is rounded up.
 
-    64x64 -> 4 and (4, 4). 72x72 -> 4 and (5, 5): 80x80 pixels are made, of which `cut` keeps the middle.
+    64x64 -> 4 and (4, 4). 28x28 -> 2 and (7, 7). 50x50 -> 3 and (7, 7), for 56x56 pixels cover it; see `map_sizes`.
 
     Raises:
-        HasamaError: a side is not a multiple of 8.
+        HasamaError: a side is shorter than 8, which leaves nothing to halve.
     """
     height, width = resolution
-    if height % 8 or width % 8:
-        nearest = "x".join(str(max(8, round(side / 8) * 8)) for side in (width, height))
+    if min(height, width) < 2 * SMALLEST:
+        large_enough = "x".join(str(max(2 * SMALLEST, side)) for side in (width, height))
         raise HasamaError(
-            f"dcgan and vae make pictures whose sides are multiples of 8, not {width}x{height}: try --size {nearest}."
+            f"dcgan and vae make pictures of at least {2 * SMALLEST} pixels a side, not {width}x{height}: "
+            f"try --size {large_enough}."
         )
     steps = (min(height, width) // SMALLEST).bit_length() - 1
     return steps, (-(-height // 2**steps), -(-width // 2**steps))
 
 
-def cut(images: Images, resolution: tuple[int, int]) -> Float[torch.Tensor, "n c height width"]:
-    """The middle of the images, cut out at this (height, width)."""
+def map_sizes(resolution: tuple[int, int]) -> list[tuple[int, int]]:
+    """The (height, width) of a generator's maps, from the smallest to the picture: each is doubled and then cut.
+
+    Half of a side is rounded up, so that a doubled map has one row or column too many at most: 50x50 comes from 25,
+    13 and 7. It is cut off at once, for later it would be two, four, eight. But where both sides are multiples of 8,
+    only the picture is cut, to its middle (72x72 of 80x80, from 5, 10, 20 and 40): such sizes were made so before
+    there were others, and a run that began then must go on as the same run.
+    """
+    steps, smallest = halvings(resolution)
+    if not any(side % 8 for side in resolution):
+        return [(smallest[0] << step, smallest[1] << step) for step in range(steps)] + [resolution]
     height, width = resolution
+    return [(-(-height // 2**step), -(-width // 2**step)) for step in range(steps, -1, -1)]
+
+
+def cut(images: Images, resolution: tuple[int, int]) -> Float[torch.Tensor, "n c height width"]:
+    """The middle of the images, cut out at this (height, width); of one row or column too many the last goes."""
+    height, width = resolution
+    if images.shape[2:] == resolution:
+        return images
     top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
     return images[:, :, top : top + height, left : left + width]
 

@@ -17,8 +17,8 @@ from hasama.networks.pair import Config, Pair
 from hasama.recipe import Recipe
 
 ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
-    "dcgan": lambda r: DCGAN(r.width, r.latent_size, r.discriminator_norm),
-    "dense": lambda r: Dense(r.width, r.latent_size),
+    "dcgan": lambda r: DCGAN(r.width, r.latent_size, r.discriminator_norm, r.dropout),
+    "dense": lambda r: Dense(r.width, r.latent_size, r.dropout, r.discriminator_layers, r.generator_norm),
     "vae": lambda r: VAE(r.width, r.latent_size),
     "progressive": lambda r: Progressive(r.width, r.latent_size, r.grow_kimg * 1000),
     "msg": lambda r: MSG(r.width, r.latent_size),

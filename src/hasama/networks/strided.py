@@ -22,7 +22,7 @@ Large = Float[torch.Tensor, "n large_c large_h large_w"]  # twice as high and wi
 
 
 class Halve(nn.Module):
-    """[N, before, 2h, 2w] -> [N, after, h, w]"""
+    """[N, before, 2h, 2w] -> [N, after, h, w]; a last odd row or column counts too, without padding beyond it."""
 
     def __init__(self, before: int, after: int, bias: bool) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ from hasama.files import cannot_write
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form, Scan, decode
 from hasama.pictures.report import Report
+from hasama.pictures.sources.chosen import only_classes
 from hasama.pictures.sources.download import cache_folder
 from hasama.pictures.sources.entries import Source
 from hasama.pictures.sources.sources import open_source
@@ -39,7 +40,7 @@ def open_pictures(source: str, recipe: Recipe) -> Pictures:
 
     Args:
         source: a folder, zip, tar, .npz or picture, or one of the built-in names.
-        recipe: its size, fit, colour and labels count here.
+        recipe: its size, fit, colour, labels and only count here.
 
     Raises:
         HasamaError: there is nothing there, nothing that can be used, or no room for the cache.
@@ -57,11 +58,11 @@ class Reading:
         form: to which its pictures are brought.
 
     Raises:
-        HasamaError: there is nothing there, or its classes are wanted and cannot be read.
+        HasamaError: there is nothing there; its classes are wanted and cannot be read; or there is no such class.
     """
 
     def __init__(self, source: str, form: Form) -> None:
-        self.source = open_source(source)
+        self.source = only_classes(open_source(source), form.only)
         if form.labels and self.source.no_classes:
             raise HasamaError(self.source.no_classes)
         self.form = form
@@ -129,7 +130,8 @@ def cached(key: str) -> Path:
 
 def _key(source: Source, form: Form) -> str:
     listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
-    told = json.dumps([LAYOUT, source.crops, form, listing], ensure_ascii=True)
+    wanted = form[:-1]  # without `only` as it was typed: source.only says what it means
+    told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only], ensure_ascii=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 

@@ -38,11 +38,12 @@ class Form(NamedTuple):
     fit: Fit = "crop"
     colour: Colour = "auto"
     labels: bool = False
+    only: str = ""
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Form":
         """What a recipe asks of its pictures."""
-        return cls(recipe.resolution, recipe.fit, recipe.colour, recipe.labels)
+        return cls(recipe.resolution, recipe.fit, recipe.colour, recipe.labels, recipe.only)
 
 
 class Scan(NamedTuple):

@@ -23,6 +23,7 @@ from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
 from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
+from hasama.pictures.sources.chosen import tidy
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, original_recipe, piloted
 from hasama.runs.fitting import Looks, fit, health_interval, never
@@ -102,7 +103,7 @@ class Opening(NamedTuple):
     def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
         """A new run, or one that was started by the same command. Checks all that can be checked without work."""
         source = _absolute(source)
-        recipe = recipe.but(init_from=_absolute(recipe.init_from))
+        recipe = recipe.but(init_from=_absolute(recipe.init_from), only=tidy(recipe.only))
         if run.exists():
             return cls.resumed(run, reconciled(run, recipe, given), source)
         check_buildable(recipe)

@@ -123,6 +123,8 @@ def _history(run: Run) -> list[tuple[str, str]]:
     seen = run.images_seen() or (log[-1]["images_seen"] if log else 0)  # who has deleted game.pt still has the log
     count, crops = images["used"], images.get("crops")
     what = f"{crops} random crops of one picture" if crops else f"{count} picture{'s'[: count != 1]}"
+    if only := run.recipe().only:
+        what = f"{what} of {_words(only.replace(',', ', '))}"
     source = re.split(r"[\\/]", images["name"].rstrip("\\/"))[-1].strip("~.")
     length = f"{seen / 1000:g} kimg (thousands of training pictures shown)" if seen else "not known"
     return [("trained for", length), ("trained on", f"{what} ({_words(source)})" if source else what)]

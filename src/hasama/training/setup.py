@@ -45,16 +45,20 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
     pair.generator.train()
     pair.discriminator.train()
     optimizers = Optimizers(
-        _adam(pair.generator, recipe.generator_lr, recipe.generator_betas, device),
-        _adam(pair.discriminator, recipe.discriminator_lr, recipe.discriminator_betas, device),
+        _adam(pair.generator, recipe.generator_lr, recipe.generator_betas, recipe.weight_decay, device),
+        _adam(pair.discriminator, recipe.discriminator_lr, recipe.discriminator_betas, recipe.weight_decay, device),
     )
     arithmetic = pick_arithmetic(recipe.precision, device)
     return Game(pair, optimizers, ema, Rules.of(recipe), arithmetic, mixes)
 
 
-def _adam(network: nn.Module, lr: float, betas: tuple[float, float], device: torch.device) -> Adam:
+def _adam(network: nn.Module, lr: float, betas: tuple[float, float], decay: float, device: torch.device) -> Adam:
+    """Kingma and Ba 2015, algorithm 1. Weight decay as torch's Adam and the lesson have it: `decay` times the weight
+    joins the gradient before the moments, the L2 regularisation of Loshchilov and Hutter 2019, algorithm 2, and not
+    their decoupled one (AdamW). All weights and biases are decayed alike.
+    """
     learning = [p for p in network.parameters() if p.requires_grad]
-    return Adam(learning, lr=lr, betas=betas, fused=device.type in ("cpu", "cuda"))
+    return Adam(learning, lr=lr, betas=betas, weight_decay=decay, fused=device.type in ("cpu", "cuda"))
 
 
 def mixes_images(network: nn.Module) -> bool:

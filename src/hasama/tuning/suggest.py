@@ -133,7 +133,7 @@ def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
     report = pictures.report
     count = report.crops or report.used - report.copies
     preset, augment, reasons = _networks(count, bool(report.crops))
-    recipe = RECIPES[preset].but(size=form.size, labels=form.labels, augment=augment)
+    recipe = RECIPES[preset].but(size=form.size, labels=form.labels, only=form.only, augment=augment)
     mirror = _mirror(looks, bool(report.crops))
     colour = _colour(report, looks)
     batch = recipe.batch

@@ -21,6 +21,7 @@ def images(
     fit: str = "crop",
     colour: str = "auto",
     labels: bool = False,
+    only: str = "",
     out: Path | None = None,
 ) -> int:
     """Read pictures as training would: report what is there, and save a preview grid.
@@ -37,13 +38,15 @@ def images(
         auto, grey, rgb or rgba.
     labels
         Also read the classes.
+    only
+        Read these classes only: their names, with commas between.
     out
         The preview grid. Default: SOURCE-preview.png here.
     """
     from hasama.cli.progress import watch_download, watch_scan
     from hasama.cli.terminal import say
 
-    form = Recipe(size=size, fit=fit, colour=colour, labels=labels)  # pyright: ignore[reportArgumentType]
+    form = Recipe(size=size, fit=fit, colour=colour, labels=labels, only=only)  # pyright: ignore[reportArgumentType]
     out = out or _preview_place(source)
 
     import numpy as np

@@ -27,6 +27,7 @@ def suggest(
     size: str | None = None,
     gammas: str | None = None,
     gamma_kimg: float = 10.0,
+    only: str = "",
     device: str = "auto",
     threads: int | None = None,
     json: bool = False,
@@ -46,6 +47,8 @@ def suggest(
         pictures. Takes --gamma-kimg for each.
     gamma_kimg
         Length of each trial of --gammas.
+    only
+        Only these classes: their names, with commas between.
     device
         auto, cpu, cuda, ...
     threads
@@ -69,16 +72,18 @@ def suggest(
     from hasama.cli.terminal import say
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
+    from hasama.pictures.sources.chosen import only_classes, tidy
     from hasama.pictures.sources.sources import download_first, open_source
     from hasama.tuning.suggest import choose_form
     from hasama.tuning.survey import read_headers, survey_machine
 
     machine = survey_machine(place)
     watch_download(download_first(source))
-    headers = read_headers(open_source(source))
+    headers = read_headers(only_classes(open_source(source), only))
     if headers is None:
         raise HasamaError(f"No file in {source} is a picture that can be read:  hasama images {shlex.quote(source)}")
     form, reasons = choose_form(headers, machine, size)
+    form = form.but(only=tidy(only))
     pictures = read_pictures(Reading(source, Form.of(form)), quiet=json)
     if not json:
         say(pictures.report.text())

@@ -28,7 +28,11 @@ class VAE:
     latent_size: int = 64
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
-        """Any (height, width) of multiples of 8. The encoder takes the discriminator's place."""
+        """Any (height, width) of at least 8, as for a dcgan. The encoder takes the discriminator's place.
+
+        Raises:
+            HasamaError: a side is shorter than 8 pixels.
+        """
         decoder = Generator(resolution, channels, 0, self.width, self.latent_size)
         return Pair(decoder, Encoder(resolution, channels, self.width, self.latent_size), self.latent_size)
 

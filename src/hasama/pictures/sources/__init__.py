@@ -1,4 +1,4 @@
 """Where pictures come from: a folder, a zip, a tar, arrays, one picture, a built-in name. Nothing is decoded here.
 
-Its face: `sources.open_source`, `entries.Source`, `entries.Entry`, `download.fetch`.
+Its face: `sources.open_source`, `entries.Source`, `entries.Entry`, `chosen.only_classes`, `download.fetch`.
 """

@@ -23,7 +23,7 @@ Listed = dict[str, Any]
 NAME, LABELS = "file_name", ("label", "labels", "class")
 """Columns of a `metadata` file."""
 
-WITHOUT = "To learn without classes, leave out --labels."
+WITHOUT = "To learn without classes, leave out --labels and --only."
 
 
 def with_classes(entries: Sequence[Entry]) -> tuple[list[Entry], str]:

@@ -29,11 +29,13 @@ class Download(NamedTuple):
     """A data set: where it lies, its files with their MD5 sums, and how to read them.
 
     `read` takes the files' paths in order and gives uint8 images [N, H, W] or [N, H, W, C] and labels [N].
+    `classes` are the words for the labels 0, 1, ..., by which people can call them.
     """
 
     address: str
     files: dict[str, str]
     read: Callable[[list[Path]], tuple[np.ndarray, np.ndarray]]
+    classes: tuple[str, ...] = ()
 
 
 def cache_folder() -> Path:
@@ -176,10 +178,15 @@ DOWNLOADS: dict[str, Download] = {
             "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
         },
         _read_mnist,
+        (
+            *("t-shirt", "trouser", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        ),
     ),
     "cifar10": Download(
         "https://www.cs.toronto.edu/~kriz",
         {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
         _read_cifar10,
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
 }

@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,8 @@ class Source(NamedTuple):
         no_classes: why its classes cannot be read, and what to do; empty if they can. It matters only to those who
             want classes.
         note: what the user should know of how it is read.
+        aliases: other names of classes -> the classes' own names.
+        only: the classes that these are, if not all: see `chosen.only_classes`.
     """
 
     description: str
@@ -69,6 +72,8 @@ class Source(NamedTuple):
     folder: Path | None = None
     no_classes: str = ""
     note: str = ""
+    aliases: Mapping[str, str] = MappingProxyType({})
+    only: tuple[str, ...] = ()
 
 
 def printable(name: str) -> str:

@@ -87,7 +87,7 @@ def _open_file(path: Path) -> Source:
     return Source(f"picture {path}", [_file_entry(path, path.name)], crops=True, no_classes=ONE_PICTURE)
 
 
-ONE_PICTURE = "One picture has no classes. To learn from random crops of it, leave out --labels."
+ONE_PICTURE = "One picture has no classes. To learn from random crops of it, leave out --labels and --only."
 
 
 # --- folder ---------------------------------------------------------------------------------------
@@ -137,7 +137,8 @@ def _file_entry(path: Path, name: str) -> Entry:
 
 def _downloaded(name: str) -> Source:
     images, labels = fetch(name)
-    return Source(f"built-in {name}", array_entries(as_pixels(images, name), labels, name))
+    aliases = {word: str(number) for number, word in enumerate(DOWNLOADS[name].classes)}
+    return Source(f"built-in {name}", array_entries(as_pixels(images, name), labels, name), aliases=aliases)
 
 
 BUILT_IN: dict[str, Callable[[], Source]] = {

@@ -1,0 +1,98 @@
+"""Some classes of a source (--only): which are meant, and the source that holds nothing else."""
+
+import difflib
+from collections import Counter
+from typing import NamedTuple
+
+from hasama.errors import HasamaError
+from hasama.pictures.sources.entries import Source
+
+LISTED = 30  # classes that a message lists at most
+
+
+class Called(NamedTuple):
+    """The classes of a source that some names mean, in the order in which they were named; and names of none."""
+
+    classes: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def tidy(names: str) -> str:
+    """Names with commas between them, each once, sorted, without spaces around: 'dogs, cats' -> 'cats,dogs'."""
+    return ",".join(sorted({name.strip() for name in names.split(",")} - {""}))
+
+
+def classes_called(source: Source, names: str) -> Called:
+    """The classes of a source that `names` means, with commas (or, where no class has one, spaces) between them.
+
+    Args:
+        source: whose entries have their classes as labels.
+        names: as `--only` takes them. A class whose name has a comma is understood where it is alone.
+    """
+    known = {tidy(label): label for label in _counts(source)}
+    known |= {tidy(name): label for name, label in source.aliases.items() if label in known.values()}
+    parts = [tidy(names)] if tidy(names) in known else tidy(names).split(",") if tidy(names) else []
+    words = [word for part in parts for word in (part.split() if _are_names(part, known) else [part])]
+    classes = dict.fromkeys(known[word] for word in words if word in known)
+    return Called(tuple(classes), tuple(word for word in words if word not in known))
+
+
+def _are_names(part: str, known: dict[str, str]) -> bool:
+    """Whether these are several names with spaces between."""
+    return part not in known and all(word in known for word in part.split())
+
+
+def only_classes(source: Source, names: str) -> Source:
+    """The source with the files of some classes alone; as it is if there are no `names`.
+
+    Args:
+        source: see `sources.open_source`.
+        names: as `--only` takes them.
+
+    Raises:
+        HasamaError: the source has no classes, or none of such a name; with the nearest one, and a list of all.
+    """
+    if not names:
+        return source
+    if source.no_classes:
+        raise HasamaError(f"--only needs classes. {source.no_classes}")
+    if not _counts(source):
+        first = source.entries[0]
+        raise HasamaError(
+            f"--only takes names of classes, and {source.description} has none ({first.name}: {first.unlabelled}). "
+            "Give each class a sub-folder, or an array its labels; or leave out --only."
+        )
+    classes, unknown = classes_called(source, names)
+    if unknown:
+        raise HasamaError(_unknown(unknown[0], source))
+    if not classes:
+        raise HasamaError(f"--only names no class. {_listed(source)}")
+    entries = [entry for entry in source.entries if entry.label in classes]
+    only = tuple(sorted(classes))
+    return source._replace(description=f"{source.description} (only {', '.join(only)})", entries=entries, only=only)
+
+
+def _counts(source: Source) -> dict[str, int]:
+    """How many files each class has; files without one do not count."""
+    return dict(Counter(entry.label for entry in source.entries if entry.label is not None))
+
+
+def _unknown(name: str, source: Source) -> str:
+    known = {other.lower(): other for other in [*_counts(source), *source.aliases]}
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f" Did you mean {known[near[0]]}?" if near else ""
+    return f"There is no class called {name!r} in {source.description}.{hint} {_listed(source)}"
+
+
+def _listed(source: Source) -> str:
+    words = {label: f"{label} = {name}" for name, label in source.aliases.items()}
+    counts = _counts(source)
+    told = [f"{words.get(label, label)} ({counts[label]})" for label in sorted(counts, key=_by_number)]
+    more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
+    return f"There are: {', '.join(told[:LISTED])}{more}."
+
+
+def _by_number(name: str) -> tuple[bool, int, str]:
+    """2 before 10, and numbers before words."""
+    number = name.isascii() and name.isdigit()
+    return not number, len(name) if number else 0, name
