@@ -336,13 +336,13 @@ def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path
 
 
 def test_rate_and_time_left_after_the_autopilot_went_back(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     monkeypatch.setattr("hasama.cli.progress.LINE_SECONDS", 0.0)
     recipe = RECIPES["vae"].but(kimg=1.0, batch=20)
     seen = [*range(620, 801, 20), *range(20, 1001, 20)]  # resumed at 600, at 800 back to 0
     records = (Step(number, 20, Turn(torch.zeros(()), True, {}), Turn(torch.zeros(()), True, {})) for number in seen)
-    assert [record.images_seen for record in watch_training(iter(records), recipe, 600)] == seen
+    assert [record.images_seen for record in watch_training(iter(records), recipe, 600, Run(tmp_path))] == seen
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= len(seen) - 1
     assert not any("-" in line for line in lines)

@@ -92,7 +92,9 @@ def test_a_penaltys_gradients_are_torchs_own(architecture: str, penalty: str, pr
     recipe = RECIPES[architecture].but(**changes, **exact, **norm)
     game = new_game(build(recipe, 3), recipe)
     if precision == "float64":
-        game.pair.discriminator.double().to(memory_format=torch.contiguous_format)
+        game.pair.discriminator.double()
+        for parameter in game.pair.discriminator.parameters():
+            parameter.data = parameter.data.contiguous()
         game.discriminate = lambda images, labels=None: game.pair.discriminator(images)  # type: ignore[method-assign]
     torch.manual_seed(1)
     for parameter in game.pair.discriminator.parameters():
@@ -106,10 +108,10 @@ def test_a_penaltys_gradients_are_torchs_own(architecture: str, penalty: str, pr
     def gradients(fast: bool) -> dict[str, Tensor]:
         monkeypatch.setattr("hasama.training.turns.fast_second_derivatives", lambda: fast_second_derivatives(fast))
         game.pair.discriminator.zero_grad()
-        shown = [each(lambda x: x.detach().clone().requires_grad_(), images) for images in (real, fake)]
+        shown_real, shown_fake = (each(lambda x: x.detach().clone().requires_grad_(), v) for v in (real, fake))
         torch.manual_seed(2)
         with fast_second_derivatives(fast):
-            outputs = real_and_fake_logits(game, *shown, None)
+            outputs = real_and_fake_logits(game, shown_real, shown_fake, None)
         (penalties(game, outputs, None).mean() + outputs["real"][1].mean()).backward()
         return {n: p.grad.clone() for n, p in game.pair.discriminator.named_parameters() if p.grad is not None}
 

@@ -651,7 +651,7 @@ def test_beta2_rises_by_half_a_cosine_and_then_stays():
 
 
 def test_schedules_go_on_across_a_resume():
-    changes = {"schedule_kimg": 0.03, "beta2_initial": 0.9}
+    changes: dict[str, Any] = {"schedule_kimg": 0.03, "beta2_initial": 0.9}
     whole, first, resumed = (tiny("r3gan", **changes) for _ in range(3))
     run(whole, "r3gan", 6)
     run(first, "r3gan", 3)
