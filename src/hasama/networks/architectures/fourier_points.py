@@ -7,13 +7,14 @@ fast functions within reach (Mildenhall et al. 2020, section 5.1; Tancik et al. 
 - The generator begins as the identity on a square: two normal numbers become a place in it, by the normal
   distribution function; a network moves the place. It sees two further normal numbers, from which it learns the width
   of the modes.
-- The places are those of a lattice, each equally likely. What is continuous makes of connected places connected
-  points, and so leaves bridges of points between the modes (Khayatkhoei et al. 2018, section 3); between two places of
-  a lattice it can jump. The lattice does not know the modes: 64 places a side do not divide by 10.
+- The places are those of a lattice, each equally likely. A continuous generator makes connected points of connected
+  places, and so leaves bridges of points between the modes (Khayatkhoei et al. 2018, section 3); between two places
+  of a lattice it can jump. The lattice does not know the modes: 64 places a side do not divide by 10.
 - The discriminator is that of `hasama.networks.architectures.points`, with the sines and cosines beside the point.
 
-What this takes for granted: the square is the data's, and one of the octaves is the period of the grid. The critic of the package `particlegan`, with whose figures those of the hundred modes are
-compared, has such an octave, too, and its generator begins as the identity on points of the same square.
+What this takes for granted: the square is the data's, and one of the octaves is the period of the grid. The critic of
+the package `particlegan`, with whose figures ours for a hundred modes are compared, has such an octave, too, and its
+generator begins as the identity on points of the same square.
 """
 
 import math
