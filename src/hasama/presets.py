@@ -99,7 +99,7 @@ RECIPES: dict[str, Recipe] = {name: Recipe(**differences) for name, differences 
 # nothing.
 POINT_RECIPES: dict[str, Recipe] = {
     "hundred": Recipe(
-        architecture="dense", objective="relativistic", penalty="r1+r2", gamma=3e-4, gamma_final=0.1,
+        architecture="dense", objective="relativistic", penalty="r1+r2", gamma=1e-3, gamma_final=0.03,
         generator_lr=1e-3, discriminator_lr=2e-3, lr_final=0.0, ema_kimg=20.0,
         generator_betas=(0.0, 0.99), discriminator_betas=(0.0, 0.99),
     ),

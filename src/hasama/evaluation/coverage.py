@@ -32,7 +32,7 @@ from hasama.metrics.modes import (
 )
 from hasama.networks.architectures.fourier_points import FourierPointNetworks
 from hasama.networks.architectures.points import PointNetworks
-from hasama.networks.pair import Config, Pair
+from hasama.networks.pair import Pair
 from hasama.options import unknown_name
 from hasama.pictures.dataset import Batch
 from hasama.pictures.sources.sources import download_first
@@ -203,7 +203,7 @@ class Plane:
     """
 
     mixture: Mixture
-    networks: Config = PointNetworks()
+    networks: PointNetworks | FourierPointNetworks = PointNetworks()
     batch: int = POINT_BATCH
 
     def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
@@ -225,7 +225,7 @@ class Plane:
         """The same first weights for every recipe with the same seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            return self.networks.build((1, 1), 2, 0)
+            return self.networks.build()
 
     def batches(self, recipe: Recipe, device: torch.device, start: int = 0) -> Iterator[Batch]:
         """Points as pictures of one pixel."""

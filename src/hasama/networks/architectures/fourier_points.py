@@ -29,7 +29,7 @@ from hasama.shapes import Images, Latents
 
 PLACE = 2
 """How many of the latent's numbers become the place; the others are the noise around it."""
-STEEP = 1.5
+STEEP = 2.0
 """Gain of the generator's hidden layers: tangents that are steep give narrow modes."""
 QUIET = 0.1
 """Gain of the generator's last layer: at first a place hardly moves."""
@@ -52,7 +52,7 @@ class FourierPointNetworks:
     reach: float
     slowest: float
     octaves: int
-    places: int = 64
+    places: int = 40
     width: int = 128
     depth: int = 3
     latent_size: int = 4
