@@ -24,7 +24,7 @@ from hasama.cli.flags import use_threads
 from hasama.device import keep_memory, pick_device
 from hasama.evaluation.coverage import GROUNDS, KIMG, cover
 from hasama.files import read_json, write_json
-from hasama.metrics.modes import Coverage, mean_coverage
+from hasama.metrics.modes import MIXTURES, Coverage, mean_coverage, width_of_points
 from hasama.presets import POINT_RECIPES, recipe_for_points
 from hasama.runs.folder import Run
 
@@ -71,6 +71,8 @@ def result_of(what: str, recipe: str, seed: int, given: argparse.Namespace) -> d
     assert last.floor is not None
     told = {"seconds": round(time.perf_counter() - began, 1), "version": hasama.__version__}
     told |= {"found": last.found.to_dict(), "floor": last.floor.to_dict()}
+    if what in MIXTURES and last.sample is not None:
+        told["width"] = width_of_points(last.sample, MIXTURES[what])
     write_json(place, told)
     shutil.rmtree(game.folder)
     print(f"{what} {recipe} seed {seed}: {json.dumps(told)}", flush=True)
@@ -91,13 +93,14 @@ def line(name: str, found: Coverage, note: str = "") -> str:
 def table(what: str, recipes: list[str], seeds: list[int], given: argparse.Namespace) -> str:
     """The floor, ours, and the published."""
     rows = {recipe: [result_of(what, recipe, seed, given) for seed in seeds] for recipe in recipes}
-    lines = [f"| {what}, mean of {len(seeds)} | modes | high quality | KL | minutes, fewest modes |"]
+    lines = [f"| {what}, mean of {len(seeds)} | modes | high quality | KL | minutes, fewest modes, width in sigma |"]
     lines += ["|---|---|---|---|---|", line("real data (the floor)", mean_of(rows[recipes[0]], "floor"))]
     for recipe, found in rows.items():
         minutes = sum(row["seconds"] for row in found) / len(found) / 60
-        lines.append(
-            line(recipe, mean_of(found, "found"), f"{minutes:.1f}, {min(r['found']['modes'] for r in found):g}")
-        )
+        note = f"{minutes:.1f}, {min(r['found']['modes'] for r in found):g}"
+        if widths := [row["width"] for row in found if "width" in row]:
+            note += f", {sum(widths) / len(widths):.2f}"
+        lines.append(line(recipe, mean_of(found, "found"), note))
     return "\n".join([*lines, *(f"| *{' | '.join(row)} | published* |" for row in PUBLISHED[what])])
 
 

@@ -47,6 +47,7 @@ from hasama.metrics.modes import (
     mean_coverage,
     modes_of,
     stack,
+    width_of_points,
 )
 from hasama.networks.architectures.fourier_points import FourierPointNetworks, Waves
 from hasama.networks.architectures.points import PointNetworks
@@ -108,6 +109,17 @@ def test_what_is_no_number_is_of_low_quality():
     lost = coverage_of_points(np.full((5, 2), np.nan), TWO)
     assert (lost.modes, lost.quality, lost.kl) == (0, 0.0, math.inf)
     assert lost.to_dict()["kl"] is None
+
+
+def test_the_width_of_the_modes():
+    """By hand, of real points, and of such as are half as wide; quality alone finds the narrow ones better."""
+    points = np.array([[0.1, 0.0], [-0.1, 0.0], [2.0, 0.1], [2.0, -0.1], [1.0, 0.0], [np.nan, 0.0]])
+    assert width_of_points(points, TWO) == pytest.approx(math.sqrt(0.1**2 / 2) / 0.1)
+    hundred = MIXTURES["hundred"]
+    assert width_of_points(draw_points(hundred, 0, 20_000), hundred) == pytest.approx(0.974, abs=0.01)
+    narrow = draw_points(hundred._replace(sigma=0.015), 0, 20_000)
+    assert width_of_points(narrow, hundred) == pytest.approx(0.5, abs=0.01)
+    assert math.isnan(width_of_points(points[4:], TWO))
 
 
 @given(arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 1000)))

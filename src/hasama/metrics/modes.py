@@ -167,6 +167,22 @@ def coverage_of_points(points: Points, mixture: Mixture) -> Coverage:
     return Coverage(int(found.sum()), total, int(good.sum()) / len(points), kl, len(points))
 
 
+def width_of_points(points: Points, mixture: Mixture) -> float:
+    """How wide the modes are in standard deviations of the data's: the share of high quality does not tell.
+
+    The root mean square, over points of high quality and both directions, of what lies between a point and the mean
+    of those that belong to its mode. Of real points it is 0.974, for those beyond 3 sigma are not counted; points
+    that all lie on the modes' middles would be of high quality, and this 0. NaN if no point is of high quality.
+    """
+    distances = np.linalg.norm(points[:, None].astype(np.float64) - mixture.centres, axis=2)  # [n, modes]
+    good = np.nan_to_num(distances.min(1), nan=math.inf) < NEAR * mixture.sigma
+    nearest, points = distances[good].argmin(1), points[good]
+    if not len(points):
+        return math.nan
+    squares = [((own := points[nearest == mode]) - own.mean(0)) ** 2 for mode in np.unique(nearest)]
+    return math.sqrt(float(np.concatenate(squares).mean())) / mixture.sigma
+
+
 def as_images(points: Points, mixture: Mixture) -> Images:
     """Points as the networks take them: "pictures" [n, 2, 1, 1], coordinates about -1 to 1."""
     return torch.from_numpy(points / mixture.reach).float()[:, :, None, None]
