@@ -101,6 +101,28 @@ RECIPES: dict[str, Recipe] = {name: Recipe(**differences) for name, differences 
 """The presets by name; `RECIPES["dcgan"].but(size="32")` varies one."""
 
 
+# Rules for points: `hasama coverage` knows these beside the presets. A hundred modes, each a thirtieth as wide as
+# their distance, need a discriminator that may be steep from the start, hence the small gamma; and rates that fall to
+# nothing.
+POINT_RECIPES: dict[str, Recipe] = {
+    "hundred": Recipe(
+        architecture="dense", objective="relativistic", penalty="r1+r2", gamma=1e-3, gamma_final=0.03,
+        generator_lr=1e-3, discriminator_lr=2e-3, lr_final=0.0, ema_kimg=20.0,
+        generator_betas=(0.0, 0.99), discriminator_betas=(0.0, 0.99),
+    ),
+}  # fmt: skip
+"""Recipes for points in the plane by name."""
+
+
+def recipe_for_points(name: str) -> Recipe:
+    """One of `POINT_RECIPES`, or of `RECIPES`.
+
+    Raises:
+        HasamaError: there is none of that name; the message offers the nearest.
+    """
+    return preset_named(name, POINT_RECIPES | RECIPES, "recipe")
+
+
 def recipe_named(name: str) -> Recipe:
     """One of `RECIPES`.
 

@@ -47,9 +47,11 @@ from hasama.metrics.modes import (
     mean_coverage,
     modes_of,
     stack,
+    width_of_points,
 )
+from hasama.networks.architectures.fourier_points import FourierPointNetworks, Waves
 from hasama.networks.architectures.points import PointNetworks
-from hasama.presets import RECIPES
+from hasama.presets import RECIPES, recipe_for_points
 from hasama.runs.folder import Run
 
 seeds = st.integers(0, 2**63 - 1)
@@ -66,6 +68,23 @@ def test_the_mixtures_are_the_published_ones():
     np.testing.assert_allclose(np.hypot(*ring.centres.T), np.ones(8))
     np.testing.assert_allclose(ring.centres[2], [0, 1], atol=1e-12)
     assert sorted(map(tuple, grid.centres)) == [(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)]
+    assert {(one.samples, one.enough) for one in (ring, grid)} == {(2500, 1)}
+
+
+def test_the_hundred_are_the_packages():
+    """Its 10 x 10 means from -4.5 to 4.5, sigma 0.03; 20,000 points, of which 10 make a mode; 7,000 steps."""
+    hundred, plane = MIXTURES["hundred"], covering.PLANES["hundred"]
+    ticks = [-4.5, -3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5, 4.5]
+    assert sorted(map(tuple, hundred.centres)) == [(x, y) for x in ticks for y in ticks]
+    assert (hundred.sigma, hundred.reach, hundred.samples, hundred.enough) == (0.03, 4.5, 20_000, 10)
+    assert covering.KIMG["hundred"] * 1000 <= 7000 * plane.batch
+    assert plane.batch <= 2048
+
+
+def test_a_mode_may_need_more_than_one_point():
+    """Three near the first, of which one is of low quality; two near the second."""
+    points = np.array([[0.0, 0.0], [0.1, 0.0], [0.31, 0.0], [2.0, 0.0], [2.0, 0.1]])
+    assert [coverage_of_points(points, TWO._replace(enough=n)).modes for n in (1, 2, 3)] == [2, 2, 0]
 
 
 def test_by_hand():
@@ -92,6 +111,17 @@ def test_what_is_no_number_is_of_low_quality():
     assert lost.to_dict()["kl"] is None
 
 
+def test_the_width_of_the_modes():
+    """By hand, of real points, and of such as are half as wide; quality alone finds the narrow ones better."""
+    points = np.array([[0.1, 0.0], [-0.1, 0.0], [2.0, 0.1], [2.0, -0.1], [1.0, 0.0], [np.nan, 0.0]])
+    assert width_of_points(points, TWO) == pytest.approx(math.sqrt(0.1**2 / 2) / 0.1)
+    hundred = MIXTURES["hundred"]
+    assert width_of_points(draw_points(hundred, 0, 20_000), hundred) == pytest.approx(0.974, abs=0.01)
+    narrow = draw_points(hundred._replace(sigma=0.015), 0, 20_000)
+    assert width_of_points(narrow, hundred) == pytest.approx(0.5, abs=0.01)
+    assert math.isnan(width_of_points(points[4:], TWO))
+
+
 @given(arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 1000)))
 @settings(max_examples=100)
 def test_the_divergence_is_the_definitions(counts: np.ndarray):
@@ -106,7 +136,7 @@ def test_the_divergence_is_the_definitions(counts: np.ndarray):
 @given(names, seeds)
 @settings(max_examples=25)
 def test_real_points_find_all_modes_and_are_good(name: str, seed: int):
-    found = coverage_of_points(draw_points(MIXTURES[name], seed, 2500), MIXTURES[name])
+    found = coverage_of_points(draw_points(MIXTURES[name], seed, MIXTURES[name].samples), MIXTURES[name])
     assert found.modes == found.of == len(MIXTURES[name].centres)
     assert found.quality == pytest.approx(1 - math.exp(-9 / 2), abs=0.012)  # five standard deviations
     assert found.kl < 0.02
@@ -297,7 +327,7 @@ def ended(record: CoverageProgress) -> End:
 
 
 def end_of(what: str, seed: int = 0, recipe: str = "r3gan", kimg: float = 1.0) -> End:
-    (last,) = deque(cover(what, RECIPES[recipe].but(seed=seed), kimg), maxlen=1)
+    (last,) = deque(cover(what, recipe_for_points(recipe).but(seed=seed), kimg), maxlen=1)
     return ended(last)
 
 
@@ -342,6 +372,36 @@ def test_the_networks_begin_among_the_points():
     assert tuple(points.shape) == (2000, 2, 1, 1)
     assert 0.2 < points.std() < 3
     assert tuple(pair.discriminator(points).shape) == (2000,)
+
+
+def test_the_generator_of_the_hundred_begins_at_the_places_of_a_lattice():
+    networks = FourierPointNetworks(reach=1.0, slowest=1.0, octaves=2, places=4)
+    pair = networks.build()
+    torch.nn.init.zeros_(list(pair.generator.parameters())[-2])  # the last weight: places are not moved
+    quarters = [-20.0, -0.68, -0.67, -0.001, 0.001, 0.67, 0.68, 20.0]  # quartiles of the normal: -0.6745, 0, 0.6745
+    latents = torch.tensor([[x, -x, 3.0, -3.0] for x in quarters])
+    wanted = torch.tensor([-0.75, -0.75, -0.25, -0.25, 0.25, 0.25, 0.75, 0.75])
+    torch.testing.assert_close(pair.generator(latents)[:, :, 0, 0], torch.stack([wanted, -wanted], 1))
+    assert tuple(pair.discriminator(pair.generator(latents)).shape) == (8,)
+
+
+def test_waves_by_hand():
+    waves = Waves(slowest=math.pi / 2, octaves=2)
+    found = waves(torch.tensor([[1.0, 0.5]]))  # angles: pi/2 and pi; pi/4 and pi/2
+    half = math.sqrt(0.5)
+    wanted = torch.tensor([[1.0, 0.5, 1.0, 0.0, half, 1.0, 0.0, -1.0, half, 0.0]])
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+    assert waves.features == 10
+
+
+def test_hundred_modes_are_found_in_a_hundred_steps():
+    """Points all over the square would be of high quality by 2.5 %."""
+    end = end_of("hundred", 100, "hundred", kimg=51.2)
+    assert end.found.modes >= 95
+    assert end.found.quality is not None
+    assert end.found.quality > 0.15
+    assert end.floor.quality == pytest.approx(1 - math.exp(-9 / 2), abs=0.004)
+    assert end.sample.shape == (20_000, 2)
 
 
 def test_a_collapsed_and_a_perfect_generator_are_told_apart():
@@ -424,18 +484,19 @@ def figures(out: Path) -> dict[int, tuple[float, float]]:
     }
 
 
-def test_a_game_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path):
-    recipe, kept = RECIPES["r3gan"].but(seed=5), Run(tmp_path / "game")
-    begun = cover("grid", recipe, 1.2, kept=kept)
+@pytest.mark.parametrize(("what", "name", "batch"), [("grid", "r3gan", 100), ("hundred", "hundred", 512)])
+def test_a_game_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, what: str, name: str, batch: int):
+    recipe, kept, kimg = recipe_for_points(name).but(seed=5), Run(tmp_path / "game"), 12 * batch / 1000
+    begun = cover(what, recipe, kimg, kept=kept)
     assert [round(record.done, 3) for record in islice(begun, 3)] == [0.083, 0.167, 0.25]
     begun.close()
-    assert kept.images_seen() == 300
-    rest = list(cover("grid", recipe, 1.2, kept=kept))
+    assert kept.images_seen() == 3 * batch
+    rest = list(cover(what, recipe, kimg, kept=kept))
     assert round(rest[0].done, 3) == 0.333
-    assert kept.images_seen() == 1200
-    again = list(cover("grid", recipe, 1.2, kept=kept))  # stopped while it was judged
+    assert kept.images_seen() == 12 * batch
+    again = list(cover(what, recipe, kimg, kept=kept))  # stopped while it was judged
     assert [record.stage for record in again] == ["counting modes", "counting modes"]
-    whole = end_of("grid", 5, kimg=1.2).sample
+    whole = end_of(what, 5, name, kimg=kimg).sample
     assert np.array_equal(ended(rest[-1]).sample, whole)
     assert np.array_equal(ended(again[-1]).sample, whole)
 
@@ -476,6 +537,18 @@ sys.exit(main())
     assert run(*words[1:], whole) == 0
     assert figures(kept) == figures(whole)
     assert {file.name for file in kept.iterdir()} == {"coverage.json", "coverage.png", "settings.json"}
+
+
+def test_hundred_by_one_command_in_a_process_of_its_own(tmp_path: Path):
+    """Its recipe is the default; what is done is not done again."""
+    words = ["coverage", "hundred", "--kimg", "2", "--seeds", "7", "--threads", "1", "--json", "--out", str(tmp_path)]
+    code = f"import sys; from hasama.cli.app import main; sys.argv = ['hasama', *{words!r}]; sys.exit(main())"
+    first, again = forked(run_code, code), forked(run_code, code)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr
+    told = json.loads(first.stdout)
+    assert (told["what"], told["recipe"], told["kimg"], told["mean"]["of"]) == ("hundred", "hundred", 2, 100)
+    assert json.loads(again.stdout)["seeds"] == told["seeds"]  # to the second that it took
+    assert {file.name for file in tmp_path.iterdir()} == {"coverage.json", "coverage.png", "settings.json"}
 
 
 def test_ctrl_c_saves_the_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -519,6 +592,8 @@ def test_figures_of_other_settings_are_not_overwritten(tmp_path: Path):
         (("ring", "--threads", "0"), "--threads must be between 1 and 1024"),
         (("ring", "--device", "abacus"), "device 'abacus' cannot be used"),
         (("ring", "vae"), "A vae plays no game"),
+        (("hundred", "hunderd"), "Did you mean hundred"),
+        (("stacked-mnist", "hundred"), "no recipe called 'hundred'"),
         (("ring", "--source", "mnist"), "--source is for stacked-mnist"),
         ((STACKED, "--source", "nowhere.npz"), "no pictures at nowhere.npz"),
     ],

@@ -11,7 +11,7 @@ from hasama.cli.arguments import check_out_folder, numbers_of
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.fields import new_names
-from hasama.presets import recipe_named
+from hasama.presets import POINT_RECIPES, recipe_for_points, recipe_named
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from hasama.runs.folder import Run
 
 MOST_SEEDS = 1000
+DEFAULT_RECIPE = "r3gan"
 FIGURES, PICTURE, SETTINGS = "coverage.json", "coverage.png", "settings.json"
 
 
 def coverage(
     what: str,
-    recipe: str = "r3gan",
+    recipe: str | None = None,
     /,
     *,
     seeds: str = "0",
@@ -39,7 +40,7 @@ def coverage(
 ) -> int:
     """Count the modes that a recipe's generator covers, on data whose modes are known.
 
-    ring: 8 Gaussians; grid: 25 Gaussians; both use the recipe's rules, but not its networks. stacked-mnist: 1,000
+    ring: 8 Gaussians; grid: 25; hundred: 100; they use the recipe's rules, but not its networks. stacked-mnist: 1,000
     modes, three digits as red, green and blue, with the recipe's own networks. The first row is the floor: what as
     many real samples cover. Ctrl-C stops and shows the seeds that are done; with --out the same command goes on from
     there.
@@ -47,9 +48,9 @@ def coverage(
     Parameters
     ----------
     what
-        ring, grid or stacked-mnist.
+        ring, grid, hundred or stacked-mnist.
     recipe
-        A preset: see `hasama recipes`.
+        A preset: see `hasama recipes`; for points also hundred. Default: r3gan; of hundred: hundred.
     seeds
         A run with each of these, such as 0-9.
     kimg
@@ -60,13 +61,15 @@ def coverage(
     device
         auto, cpu, cuda, ...
     threads
-        CPU threads. ring and grid need only one.
+        CPU threads. All but stacked-mnist need only one.
     out
         A folder for coverage.json and a picture of the first seed's sample; checkpoints are saved in it, too.
     json
         Print the figures as JSON, and nothing else.
     """
-    chosen = recipe_named(recipe)
+    if recipe is None:
+        recipe = what if what in POINT_RECIPES else DEFAULT_RECIPE
+    chosen = recipe_named(recipe) if what == "stacked-mnist" else recipe_for_points(recipe)
     numbers = numbers_of(seeds, "--seeds")
     if len(numbers) > MOST_SEEDS:
         raise HasamaError(f"--seeds takes at most {MOST_SEEDS} seeds here; got {len(numbers)}.")
