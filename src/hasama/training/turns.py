@@ -85,7 +85,11 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
 
 
 def generator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
-    """Stage 2. The generator learns to be taken for real; the discriminator is frozen."""
+    """Stage 2. The generator learns to be taken for real; the discriminator is frozen.
+
+    A relativistic objective compares with the reals of the discriminator's turn; Huang et al. 2024 draw fresh ones.
+    They only weigh each fake's gradient, and one more draw would let every picture count half as often in an epoch.
+    """
     rules = game.rules
     if not rules.balance.generator_learns(BalanceInput(game.steps)):
         return Turn(None, False, {})
