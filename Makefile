@@ -22,7 +22,7 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 # Threads that sleep while they wait: on a core that is shared, spinning ones make training three times as slow.
-demo: export OMP_WAIT_POLICY := passive
+demo test test-all: export OMP_WAIT_POLICY := passive
 demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write pictures
 	@$(BIN)/hasama train digits demo --out runs/demo
 	@$(BIN)/hasama sample runs/demo --count 64 --seed 1 --out runs/demo/digits.png
