@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # than theirs, for people who have hours, not weeks (benchmarks/ladder.py). A step costs as much as its pictures,
     # so that small batches are more steps in the same time (docs/experiments/small-batches.md).
     "r3gan": {
-        "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 8, "ema_kimg": 50.0,
+        "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 8,
         "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.25,
         "generator_lr": 1e-3, "discriminator_lr": 1e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),

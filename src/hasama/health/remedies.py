@@ -28,7 +28,10 @@ STEADY: dict[str, Any] = {
     for name in (
         *("objective", "penalty", "generator_lr", "discriminator_lr", "generator_betas", "discriminator_betas"),
     )
-} | {name: DEFAULTS[name] for name in ("balance", "skip_above", "critic_steps", "label_smoothing")}
+} | {
+    name: DEFAULTS[name]
+    for name in ("balance", "skip_above", "critic_steps", "label_smoothing", "penalty_sigma", "beta2_initial")
+}
 """The rules of the preset `stable` (Huang et al. 2024): they go with any networks without BatchNorm."""
 
 
