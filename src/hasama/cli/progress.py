@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from hasama.style.film import Painted
     from hasama.style.transfer import Frame
     from hasama.training.game import Record
+    from hasama.tuning.gammas import GammaTrial
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, errors, say
 
-Stage = TypeVar("Stage", bound="Scan | EvaluationProgress")
+Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial")
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:
