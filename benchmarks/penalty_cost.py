@@ -64,7 +64,7 @@ def step(game: Game, reals: torch.Tensor, ours: bool) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", default="64")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--recipes", nargs="+", default=["r3gan", "stable", "msg", "fast", "progressive", "stylegan"])
