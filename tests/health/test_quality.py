@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import hasama
-from command import HASAMA
+from command import HASAMA, TINY
+from command import hasama as command
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate_all
 from hasama.health.quality import (
@@ -200,3 +201,29 @@ def test_a_kill_does_not_cost_the_best_generator(tmp_path: Path, source: Path):
     best = kept_quality(whole / "best.safetensors")
     assert best is not None
     assert best.kid == pytest.approx(min(look["kid"] for look in looks(whole)), rel=1e-5)
+
+
+def test_the_command_takes_the_best_one_and_says_so(tmp_path: Path, source: Path):
+    run = tmp_path / "run"
+    done = command("train", source, "dcgan", *TINY, "--kimg", "0.1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert not (run / "best.safetensors").exists()
+    other = TrainedGenerator(build(RECIPE.but(seed=7), 3).generator, RECIPE, RECIPE.latent_size, 3)
+    keep_if_best(other, Quality(50, 1.0, 0.9, 1.1), run / "best.safetensors")
+    with (run / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line(112, 1.05, 0.1)) + "\n")
+
+    def sampled(place: Path) -> tuple[str, bytes]:
+        done = command("sample", place, "--count", "4", "--out", tmp_path / "s.png")
+        assert done.returncode == 0, done.stderr
+        return done.stdout, (tmp_path / "s.png").read_bytes()
+
+    told, of_last = sampled(run)
+    assert "best" not in told  # it may be chance
+    assert of_last == sampled(run / "generator.safetensors")[1]
+    with (run / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line(112, 2.0, 0.1)) + "\n")
+    told, of_best = sampled(run)
+    assert "Taking the best generator of this run, KID 1 " in told
+    assert str(run / "generator.safetensors") in told
+    assert of_best == sampled(run / "best.safetensors")[1] != of_last
