@@ -51,12 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Balance": ("balance", "skip_above", "critic_steps"),
     "Augmentation": ("ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),
     "Length, arithmetic, records": (
-        "precision",
-        "sample_kimg",
-        "checkpoint_minutes",
-        "health_kimg",
-        "quality_kimg",
-        "quality_features",
+        *("precision", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
     ),
 }
 """All fields by what they are about, those that people need first at the top: for the help, and for forms."""

@@ -15,6 +15,7 @@ from hasama.errors import HasamaError
 from hasama.pictures.report import Report
 from hasama.runs.fitting import crossed, fit, health_interval
 from hasama.runs.folder import Run
+from hasama.runs.lines import NewLines, append_line, cut_lines
 from hasama.runs.plot import plot_losses
 from hasama.runs.session import reconciled
 
@@ -170,3 +171,21 @@ def test_numbers_that_break_down_are_left_as_a_finding(tmp_path: Path):
     (finding,) = [f for f in run.findings() if f["name"] == "not-finite"]
     assert finding["severity"] == "serious"
     assert run.log()[-1]["not_finite"] == "loss_generator"
+
+
+def test_new_lines_are_those_by_which_a_file_has_grown(tmp_path: Path):
+    file = tmp_path / "log.jsonl"
+    new = NewLines(file)
+    assert new() == []
+    for seen in (1, 2):
+        append_line(file, {"images_seen": seen})
+    assert new() == [{"images_seen": 1}, {"images_seen": 2}]
+    assert new() == []
+    with file.open("a") as opened:
+        opened.write('{"images_seen": 3}\n{"images')  # half a line, as while it is being written
+    assert new() == [{"images_seen": 3}]
+    with file.open("a") as opened:
+        opened.write('_seen": 4}\n')
+    assert new() == [{"images_seen": 4}]
+    cut_lines(file, 2)
+    assert new() == [{"images_seen": 1}, {"images_seen": 2}]  # it was cut: all of it again

@@ -18,7 +18,7 @@ from torch import nn
 from command import hasama
 from hasama.cli.app import main
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import TrainedGenerator, save_generator
+from hasama.generators.generator_file import TrainedGenerator, header_of, save_generator
 from hasama.generators.sampling import draw_latents, labels_for
 from hasama.networks.registry import build
 from hasama.pictures.report import Report
@@ -26,7 +26,7 @@ from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.sharing import onnx_export as export
-from hasama.sharing.folder import header_of, write_folder
+from hasama.sharing.folder import write_folder
 from hasama.sharing.model_card import Trained, model_card, sheet
 from hasama.sharing.onnx_export import save_onnx, settled
 

@@ -61,7 +61,7 @@ def open_generator(run: Path, device: str) -> Any:
     if run.is_dir():
         folder = Run(run)
         run = folder.saved_generator()
-        if told := clearly_better(folder.best, folder.log()):
+        if folder.best.exists() and (told := clearly_better(folder.best, folder.log())):
             say(f"Taking the best generator of this run, {told}. For the last one give {run}.")
             run = folder.best
     return load_generator(run, pick_device(device))

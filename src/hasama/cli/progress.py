@@ -150,7 +150,7 @@ class _Rate(ProgressColumn):
 
 
 def _bar(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:
-    total, narrow = recipe.images, console.width < WIDE
+    total, narrow, quality = recipe.images, console.width < WIDE, _LastLook(run)
 
     def told(images: int) -> str:
         return f"{images / 1000:.1f}/{recipe.kimg:g} kimg" if narrow else _seen(images, recipe)
@@ -164,7 +164,7 @@ def _bar(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") 
         drawn = 0.0
         for record in records:
             if time.monotonic() - drawn > REFRESH_SECONDS:
-                done, losses = min(record.images_seen, total), _losses(record, narrow) + _quality(run)
+                done, losses = min(record.images_seen, total), _losses(record, narrow) + quality()
                 progress.update(task, completed=done, seen=told(record.images_seen), losses=losses)
                 drawn = time.monotonic()
             yield record
@@ -174,7 +174,7 @@ def _bar(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") 
 
 def _lines(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:
     began = told = time.monotonic()
-    seen = start
+    seen, quality = start, _LastLook(run)
     for record in records:
         now = time.monotonic()
         if record.images_seen < seen:  # the autopilot went back
@@ -185,7 +185,7 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run"
             left = max(0, recipe.images - record.images_seen) / rate
             say(
                 f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  "
-                f"{_losses(record)}{_quality(run)}"
+                f"{_losses(record)}{quality()}"
             )
             told = now
         yield record
@@ -203,10 +203,19 @@ def _losses(record: "Record", narrow: bool = False) -> str:
     return "  ".join(f"{name[0].upper() if narrow else name} {value:.3f}" for name, value in losses.items())
 
 
-def _quality(run: "Run") -> str:
-    """The last look at the quality, if there was one."""
-    look = run.last_with("kid")
-    return "" if look is None or look["kid"] is None else f"  KID {look['kid']:.3g}"
+class _LastLook:
+    """The last look at the quality, if there was one, from what the log has grown by."""
+
+    def __init__(self, run: "Run") -> None:
+        from hasama.runs.lines import NewLines
+
+        self.new_lines, self.told = NewLines(run.log_file), ""
+
+    def __call__(self) -> str:
+        for line in self.new_lines():
+            if line.get("kid") is not None:
+                self.told = f"  KID {line['kid']:.3g}"
+        return self.told
 
 
 # --- painting -------------------------------------------------------------------------------------

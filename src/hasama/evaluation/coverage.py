@@ -260,16 +260,8 @@ PLANES = {
 RULES = (
     *("objective", "penalty", "penalty_every", "gamma_final", "generator_lr", "discriminator_lr", "lr_final"),
     *("generator_betas", "discriminator_betas", "balance", "skip_above", "critic_steps", "label_smoothing"),
-    *(
-        "instance_noise",
-        "instance_noise_kimg",
-        "ema_kimg",
-        "seed",
-        "weight_decay",
-        "ema_rampup",
-        "penalty_sigma",
-        "beta2_initial",
-    ),
+    *("instance_noise", "instance_noise_kimg", "ema_kimg", "ema_rampup", "seed", "weight_decay"),
+    *("penalty_sigma", "beta2_initial"),
 )
 """The fields of a recipe that decide how points are learnt."""
 

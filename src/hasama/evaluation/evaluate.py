@@ -142,7 +142,7 @@ def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) 
     """Features of the real pictures in a random order that is always the same: the first are a sample of all."""
     report = pictures.report
     form = (report.digest, report.resolution, report.channels, report.crops, len(order))
-    batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
+    batches = pictures.take_in_parts(order)
     return (yield from cached_features(extractor, ("real", *form), batches, len(order), "real pictures"))
 
 

@@ -156,6 +156,12 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
     return TrainedGenerator(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
 
 
+def header_of(file: Path) -> str:
+    """The JSON in a generator's header, as it stands there; empty if it is not one of ours."""
+    with safe_open(file, "pt") as opened:
+        return (opened.metadata() or {}).get("hasama", "")
+
+
 def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Recipe]:
     if "hasama" not in header:
         raise HasamaError(f"{path} is a safetensors file, but not a generator that Hasama saved.")

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch.utils.flop_counter import FlopCounterMode
 
-from hasama.generators.generator_file import TrainedGenerator, save_generator
+from hasama.generators.generator_file import TrainedGenerator, header_of, save_generator
 from hasama.generators.sampling import draw_latents, generate, labels_for
 from hasama.metrics.distances import kid
 from hasama.metrics.intervals import SUBSET, SUBSETS, kid_interval, stream
@@ -68,8 +68,7 @@ class QualityProbe:
     def __init__(self, pictures: Pictures, extractor: Extractor) -> None:
         self.extractor = extractor
         order = stream(SEED).permutation(len(pictures))[:REALS]
-        batches = (pictures.take(order[first : first + 64]) for first in range(0, len(order), 64))
-        self.reals = torch.cat(list(extract_features(extractor, batches)))
+        self.reals = torch.cat(list(extract_features(extractor, pictures.take_in_parts(order))))
 
     def __call__(self, generator: TrainedGenerator, images_seen: int) -> Quality:
         """The KID of 256 fakes, as `hasama evaluate` computes it."""
@@ -152,9 +151,8 @@ def keep_if_best(generator: TrainedGenerator, quality: Quality, file: Path) -> b
 def kept_quality(file: Path) -> Quality | None:
     """The quality in the header of such a file; None if there is none, or it cannot be read."""
     try:
-        with safe_open(file, "pt") as opened:
-            about = json.loads((opened.metadata() or {})["hasama"])
-    except (OSError, SafetensorError, KeyError, ValueError):
+        about = json.loads(header_of(file))
+    except (OSError, SafetensorError, ValueError):
         return None
     return Quality.of(about) if isinstance(about, dict) else None
 

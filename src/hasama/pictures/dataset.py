@@ -43,6 +43,11 @@ class Pictures:
         height, width = self.report.resolution
         return np.stack([self.stored[0, y : y + height, x : x + width] for y, x in self.corners[indices]])
 
+    def take_in_parts(self, indices: np.ndarray, count: int = 64) -> Iterator[Pixels]:
+        """The pictures of these numbers, at most `count` at a time: uint8 [n, H, W, C]."""
+        for first in range(0, len(indices), count):
+            yield self.take(indices[first : first + count])
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes' names, in the order of the labels."""

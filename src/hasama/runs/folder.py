@@ -33,7 +33,7 @@ from hasama.fields import BEFORE_THEY_WERE, new_names
 from hasama.files import cannot_write, read_json, replacing, write_json
 from hasama.names import fitting_name
 from hasama.recipe import Recipe
-from hasama.runs.lines import append_line, cut_lines, last_line_with, read_lines
+from hasama.runs.lines import append_line, cut_lines, read_lines
 from hasama.version import __version__
 
 if TYPE_CHECKING:
@@ -208,10 +208,6 @@ class Run:
     def log(self) -> list[dict[str, Any]]:
         """All whole lines of the log."""
         return read_lines(self.log_file)
-
-    def last_with(self, name: str) -> dict[str, Any] | None:
-        """The last line of the log that has a figure, if it is among the last hundreds; else None."""
-        return last_line_with(self.log_file, name)
 
     def append_finding(self, finding: dict[str, Any]) -> None:
         """Add one finding to health.jsonl. Raises HasamaError if that is impossible."""

@@ -1,13 +1,10 @@
 """Files of one JSON object a line, as the log and the findings are: added to line by line, read after any kill."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from hasama.files import cannot_write, replacing
-
-TAIL = 2**17  # bytes: some hundred lines
+from hasama.files import cannot_write, replacing, size_of
 
 
 def append_line(file: Path, line: dict[str, Any]) -> None:
@@ -22,21 +19,36 @@ def append_line(file: Path, line: dict[str, Any]) -> None:
 def read_lines(file: Path) -> list[dict[str, Any]]:
     """All whole lines that say after how many images seen they were written; none if there is no such file."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return _whole(file.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return []
-    return [figures for line in lines if (figures := _parsed(line)) is not None]
 
 
-def last_line_with(file: Path, name: str) -> dict[str, Any] | None:
-    """The last line that has this figure, among those at the end of the file; None if there is none."""
-    try:
-        with file.open("rb") as opened:
-            opened.seek(max(0, opened.seek(0, os.SEEK_END) - TAIL))
-            end = opened.read().decode("utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((line for text in reversed(end) if (line := _parsed(text)) is not None and name in line), None)
+class NewLines:
+    """Asked again and again, gives the whole lines by which a file has grown; all of them the first time.
+
+    A file that has become shorter was cut, and is read from its beginning.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.read = file, 0
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """What is new; nothing if there is no such file."""
+        size = size_of(self.file)
+        if size == self.read:
+            return []
+        if size < self.read:
+            self.read = 0
+        try:
+            with self.file.open("rb") as opened:
+                opened.seek(self.read)
+                grown = opened.read()
+        except OSError:
+            return []
+        whole = grown[: grown.rfind(b"\n") + 1]
+        self.read += len(whole)
+        return _whole(whole.decode("utf-8", errors="replace"))
 
 
 def cut_lines(file: Path, images_seen: int) -> None:
@@ -44,6 +56,11 @@ def cut_lines(file: Path, images_seen: int) -> None:
     kept = [line for line in read_lines(file) if line["images_seen"] <= images_seen]
     with replacing(file) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def _whole(text: str) -> list[dict[str, Any]]:
+    """What its lines say, but for those that were cut off."""
+    return [figures for line in text.splitlines() if (figures := _parsed(line)) is not None]
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

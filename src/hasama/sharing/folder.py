@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-from safetensors import safe_open
-
 from hasama.errors import HasamaError
 from hasama.files import check_place, replacing
 from hasama.pictures.images import save_picture
@@ -49,9 +47,3 @@ def write_folder(
     save_picture(sheet(trained.generator), out / SAMPLES)
     with replacing(out / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")
-
-
-def header_of(file: Path) -> str:
-    """The JSON in a generator's header, as it stands there."""
-    with safe_open(file, "pt") as opened:
-        return (opened.metadata() or {}).get("hasama", "")

@@ -25,7 +25,6 @@ Score = Callable[[TrainedGenerator], float]
 
 REALS_MOST = 1000
 PICTURES_LEAST = 20
-AT_ONCE = 64
 
 
 def generator_at_checkpoint(run: Run, recipe: Recipe, pictures: Pictures, device: torch.device) -> TrainedGenerator:
@@ -69,8 +68,7 @@ def _features_of_reals(pictures: Pictures, chosen: np.ndarray, out: Path, networ
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / ".reals.lock"):
         if not place.exists():
-            few = (pictures.take(chosen[first : first + AT_ONCE]) for first in range(0, len(chosen), AT_ONCE))
-            found = torch.cat(list(extract_features(network, few)))
+            found = torch.cat(list(extract_features(network, pictures.take_in_parts(chosen))))
             with replacing(place) as temporary, temporary.open("wb") as file:
                 np.save(file, found.numpy())
     return torch.from_numpy(np.load(place, allow_pickle=False))

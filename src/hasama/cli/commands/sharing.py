@@ -37,7 +37,8 @@ def export(
     both = not (onnx or safetensors)
 
     from hasama.cli.terminal import say
-    from hasama.sharing.folder import check_folder, header_of, write_folder
+    from hasama.generators.generator_file import header_of
+    from hasama.sharing.folder import check_folder, write_folder
     from hasama.sharing.model_card import ONNX, check_license
     from hasama.sharing.onnx_export import check_onnx, save_onnx
 
