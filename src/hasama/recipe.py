@@ -120,9 +120,10 @@ class Recipe:
     generator_lr: float = option(2e-4, "Adam's learning rate for the generator.", 0, 1)
     discriminator_lr: float = option(2e-4, "Adam's learning rate for the discriminator.", 0, 1)
     lr_final: float = option(1.0, "Both learning rates fall to this share of their value over --schedule-kimg.", 0, 1)
-    schedule_kimg: float = option(
-        1000.0,
-        "Length of the cosine schedule by which learning rates and gamma fall, and beta2 rises; after it they stay.",
+    schedule_kimg: float | None = option(
+        None,
+        "Length of the cosine schedule by which learning rates and gamma fall, and beta2 rises; after it they stay. "
+        "Default: the whole run, --kimg.",
         0.001,
     )
     generator_betas: tuple[float, float] = option((0.5, 0.999), "Adam's betas for the generator.")
@@ -232,6 +233,11 @@ class Recipe:
     def images(self) -> int:
         """The length in images."""
         return round(self.kimg * 1000)
+
+    @property
+    def schedule_images(self) -> float:
+        """The length of the schedule in images: --schedule-kimg, or the run's own where none was given."""
+        return 1000 * (self.kimg if self.schedule_kimg is None else self.schedule_kimg)
 
     @property
     def penalty_weight(self) -> float:

@@ -353,9 +353,9 @@ def test_points_are_played_by_the_recipes_rules_and_none_of_its_networks():
     played = plane.adapted(wanted, 5.0)
     for name in covering.RULES:
         assert getattr(played, name) == getattr(wanted, name), name
-    assert (played.kimg, played.precision, played.schedule_kimg) == (5.0, "fp32", 1000.0)
+    assert (played.kimg, played.precision, played.schedule_images) == (5.0, "fp32", 5000)
     falling = plane.adapted(RECIPES["r3gan"].but(size="256", augment="ada"), 7.0)
-    assert (falling.schedule_kimg, falling.gamma, falling.augment) == (7.0, covering.POINT_GAMMA, "none")
+    assert (falling.schedule_images, falling.gamma, falling.augment) == (7000, covering.POINT_GAMMA, "none")
     assert plane.adapted(RECIPES["r3gan"].but(gamma=3.0), 7.0).gamma == 3
     assert plane.adapted(RECIPES["wgan-gp"], 7.0).penalty_weight == 10
 

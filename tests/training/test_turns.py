@@ -636,6 +636,15 @@ def test_rates_and_gamma_fall_by_half_a_cosine_and_then_stay():
     assert scheduled(game, 1.0) == 1
 
 
+def test_without_a_length_of_its_own_the_schedule_lasts_as_long_as_the_run():
+    game = tiny("r3gan", kimg=3.0)
+    shares = []
+    for images in (0, 1500, 3000, 9000):
+        game.images_seen = images
+        shares.append(scheduled(game, 0.25))
+    assert shares == pytest.approx([1, 0.625, 0.25, 0.25])
+
+
 def test_beta2_rises_by_half_a_cosine_and_then_stays():
     game = tiny("r3gan", schedule_kimg=1.0, beta2_initial=0.9)
     found = []

@@ -28,7 +28,6 @@ from hasama.metrics.modes import (
     as_points,
     coverage_of_points,
     draw_points,
-    over_the_length,
 )
 from hasama.networks.architectures.fourier_points import FourierPointNetworks
 from hasama.networks.architectures.points import PointNetworks
@@ -218,8 +217,7 @@ class Plane:
         gamma = recipe.gamma
         if gamma is None and recipe.penalty in ("r1", "r2", "r1+r2"):
             gamma = POINT_GAMMA
-        rules = Recipe(architecture="dense", precision="fp32", batch=self.batch, gamma=gamma, **kept)
-        return rules.but(**over_the_length(rules, kimg))
+        return Recipe(architecture="dense", precision="fp32", batch=self.batch, gamma=gamma, kimg=kimg, **kept)
 
     def pair(self, recipe: Recipe) -> Pair:
         """The same first weights for every recipe with the same seed."""

@@ -29,7 +29,6 @@ from hasama.metrics.modes import (
     Read,
     coverage_of_stacks,
     draw_stacks,
-    over_the_length,
     stack,
 )
 from hasama.networks.pair import Pair
@@ -204,7 +203,7 @@ class Stacks:
     def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
         """The recipe in the form of the stacks: 32x32, colour, no mirroring and no classes."""
         form = {"size": str(self.digits.pixels.shape[1]), "colour": "rgb", "mirror": False, "labels": False}
-        return recipe.but(**form, **over_the_length(recipe, kimg))
+        return recipe.but(**form, kimg=kimg)
 
     def pair(self, recipe: Recipe) -> Pair:
         """The recipe's own networks."""

@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
-from hasama.recipe import Recipe
 from hasama.shapes import Images
 
 Points = Float[ndarray, "n 2"]
@@ -227,9 +226,3 @@ def coverage_of_stacks(read: Read) -> Coverage:
 
 def _stream(purpose: int, seed: int, first: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, first, purpose))))
-
-
-def over_the_length(recipe: Recipe, kimg: float) -> dict[str, Any]:
-    """Fields for a run of this length; a schedule, if the recipe has one, runs over all of it."""
-    falls = recipe.lr_final != 1 or recipe.gamma_final != 1
-    return {"kimg": kimg, "schedule_kimg": kimg} if falls else {"kimg": kimg}

@@ -61,7 +61,7 @@ class Rules(NamedTuple):
             (recipe.generator_betas, recipe.discriminator_betas),
             recipe.beta2_initial,
             recipe.gamma_final,
-            recipe.schedule_kimg * 1000,
+            recipe.schedule_images,
             recipe.seed,
         )
 
