@@ -177,6 +177,10 @@ BAD_FLAGS = {
     "--kimg -1": ["--kimg"],
     "--kimg 1 --steps 3": ["not both"],
     "--steps 0": ["--steps"],
+    "--hours 1 --kimg 3": ["--hours or --kimg, not both"],
+    "--steps 3 --hours 1": ["--steps or --hours, not both"],
+    "--hours 0": ["--hours", "0.001 to 10000"],
+    "--hours nan": ["--hours"],
     "--objective hings": ["--objective"],
     "--penalty r1": ["--discriminator-norm none"],
     "--generator-betas 0.5 1": ["--generator-betas"],
@@ -277,6 +281,20 @@ def test_the_bar_shows_rate_time_left_and_both_losses(pictures: Path, tmp_path: 
     assert whole
     assert all(len(line) <= 80 for line in whole)
     assert "500 steps of 16" in said
+
+
+def test_the_length_as_a_time_is_what_the_machine_makes_of_it(pictures: Path, tmp_path: Path):
+    command = ["train", pictures, "r3gan", "--size", 8, "--width", 2, "--out", tmp_path / "run", "--hours", 0.001]
+    done = hasama(*command)
+    assert done.returncode == 0, done.stderr
+    told = re.search(r"([\d.e+]+) images/s: about (\S+) kimg in 0.001 h", done.stdout)
+    assert told, done.stdout
+    run = Run(tmp_path / "run")
+    rate, kimg = map(float, told.groups())
+    assert run.recipe().kimg == kimg == pytest.approx(rate * 3.6 / 1000, rel=0.12)
+    assert run.recipe().schedule_images == run.recipe().images <= run.images_seen()
+    again = hasama(*command)
+    assert "already has its" in again.stdout, again.stdout  # its own length, whatever the machine does now
 
 
 def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):

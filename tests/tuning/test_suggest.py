@@ -267,7 +267,7 @@ def test_mirror_colour_and_warnings(tmp_path: Path):
 
 def test_the_length_fits_the_hours(tmp_path: Path):
     found = suggested(2000, PLAIN, tmp_path)
-    for rate, kimg in ((1000.0, 1000.0), (150.0, 540.0), (151.5, 540.0), (1.0, 300.0)):
+    for rate, kimg in ((1000.0, 1000.0), (150.0, 540.0), (151.5, 540.0), (1.0, 40.0)):
         chosen = with_length(found, Pace(rate, 10, None), 1.0)
         assert chosen.recipe.kimg == kimg
         assert chosen.reasons[-1].choice == f"{kimg:g} kimg"

@@ -1,5 +1,6 @@
 """How fast and how large a training is, by a few real steps of it."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -43,6 +44,16 @@ class Pace(NamedTuple):
     def hours(self, kimg: float) -> float:
         """How long so many thousands of images take."""
         return kimg / self.kimg_per_hour
+
+    def kimg_within(self, hours: float) -> float:
+        """How many thousands of images fit into so many hours, to two digits."""
+        return two_digits_below(hours * self.kimg_per_hour)
+
+
+def two_digits_below(value: float) -> float:
+    """546.0 -> 540.0: a length that was rounded up would not fit."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / unit + 1e-9) * unit:.2g}")
 
 
 def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: float | None = None) -> Pace:

@@ -4,7 +4,6 @@ The numbers are rules of thumb. Where they come from a paper, it is named; the o
 `hasama sweep` is how to do better.
 """
 
-import math
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
@@ -26,8 +25,8 @@ ENLARGED = 1.1
 SYMMETRIC = 1.05
 CLASS_LEAST, CLASSES_MOST, LABELLED = 20, 1000, 0.95
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-ENOUGH = 0.3
-"""The share of a preset's length from which pictures are worth looking at."""
+ENOUGH = 5000
+"""Steps from which pictures are worth looking at."""
 ALL_ALIKE = 3.0  # of 255
 TWICE = 0.05
 MEMORY_SHARE = 0.8
@@ -213,14 +212,15 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
 
 def enough(preset: str) -> float:
     """The kimg from which this preset's pictures are worth looking at."""
-    return ENOUGH * RECIPES[preset].kimg
+    recipe = RECIPES[preset]
+    return min(recipe.kimg, ENOUGH * recipe.batch / 1000)
 
 
 def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
     """The length that fits the hours: not more than the preset's, not less than `enough`."""
     most, least = RECIPES[suggestion.preset].kimg, enough(suggestion.preset)
     fits = hours * pace.kimg_per_hour
-    kimg = most if fits >= most else least if fits <= least else two_digits_below(fits)
+    kimg = most if fits >= most else least if fits <= least else pace.kimg_within(hours)
     if fits >= most:
         why = f"the preset's full length takes {pace.hours(kimg):.1f} h of the {hours:g} h."
     elif fits > least:
@@ -229,12 +229,6 @@ def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
         why = f"with less there is little to see; it takes {pace.hours(kimg):.1f} h."
     reasons = [*suggestion.reasons, Reason(f"{kimg:g} kimg", why)]
     return suggestion._replace(recipe=suggestion.recipe.but(kimg=kimg), reasons=reasons)
-
-
-def two_digits_below(value: float) -> float:
-    """546.0 -> 540.0: a length that was rounded up would not fit."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.floor(value / unit + 1e-9) * unit:.2g}")
 
 
 def smaller(recipe: Recipe) -> Recipe | None:

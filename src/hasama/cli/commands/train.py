@@ -23,6 +23,8 @@ from hasama.options import flag
 from hasama.presets import RECIPES, recipe_named
 from hasama.recipe import Recipe, counts
 
+HOURS_LEAST, HOURS_MOST = 0.001, 10_000.0
+
 
 def training_flags(preset: str = "r3gan", **changes: Any) -> Any:
     """The flags of `Recipe`, each of them optional; the help shows a preset's values, so changed, as defaults."""
@@ -59,6 +61,7 @@ def train(
     threads: int | None = None,
     tensorboard: bool = False,
     steps: int | None = None,
+    hours: float | None = None,
     changes: AnyChanges = TrainingFlags(),  # noqa: B008 (frozen)
 ) -> int:
     """Train on pictures; or, with the same command again, go on where the run stands.
@@ -82,16 +85,16 @@ def train(
         Also write TensorBoard logs into the run's folder.
     steps
         The length in steps instead of kimg.
+    hours
+        The length, instead of kimg, as the time that it may take: some seconds of training first tell how many kimg
+        this machine makes of it, and learning rates fall within them.
     changes
         What differs from the preset.
     """
     asked = given(changes)
     chosen = recipe_named(recipe).but(**asked)
+    _check_length(asked, steps, hours)
     if steps is not None:
-        if "kimg" in asked:
-            raise HasamaError("Give the length as --kimg or as --steps, not both.")
-        if steps < 1:
-            raise HasamaError(f"--steps must be at least 1; got {steps}.")
         asked["kimg"] = steps * chosen.batch / 1000
         chosen = chosen.but(kimg=asked["kimg"])
 
@@ -104,7 +107,20 @@ def train(
     _check_machine(device, threads, tensorboard)
     with telling_what_is_saved(lambda: _standing(run)):
         watch_download(download_first(source))
-        return _train(Opening.of(source, chosen, run, asked)._replace(threads=threads), device, tensorboard)
+        opening = Opening.of(source, chosen, run, asked)._replace(threads=threads)
+        return _train(opening, device, tensorboard, hours)
+
+
+def _check_length(asked: dict[str, Any], steps: int | None, hours: float | None) -> None:
+    """The length is given once, and makes sense."""
+    given_as = [name for name, value in (("steps", steps), ("hours", hours)) if value is not None]
+    given_as += ["kimg"] if "kimg" in asked else []
+    if len(given_as) > 1:
+        raise HasamaError(f"Give the length once: {' or '.join(map(flag, given_as))}, not both.")
+    if steps is not None and steps < 1:
+        raise HasamaError(f"--steps must be at least 1; got {steps}.")
+    if hours is not None and not HOURS_LEAST <= hours <= HOURS_MOST:
+        raise HasamaError(f"--hours takes {HOURS_LEAST:g} to {HOURS_MOST:g}; got {hours:g}.")
 
 
 def _standing(run: Any) -> str:
@@ -162,13 +178,16 @@ def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
     use_threads(threads)
 
 
-def _train(opening: Any, device: str, tensorboard: bool) -> int:
+def _train(opening: Any, device: str, tensorboard: bool, hours: float | None = None) -> int:
     from hasama.cli.progress import watch_health, watch_scan, watch_training
     from hasama.cli.terminal import say
     from hasama.runs.tensorboard import to_tensorboard
 
-    run, recipe = opening.run, opening.recipe
+    run = opening.run
     watch_scan(opening.scan())
+    if hours is not None and not run.exists():  # a run that exists keeps its length
+        opening = opening._replace(recipe=_lasting(hours, opening.recipe, opening.pictures(), device))
+    recipe = opening.recipe
     if notice := opening.notice():
         say(notice, "yellow")
     start = run.images_seen()
@@ -184,6 +203,18 @@ def _train(opening: Any, device: str, tensorboard: bool) -> int:
             pass
         interrupted = asked()
     return _farewell(run, recipe, interrupted)
+
+
+def _lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
+    """The recipe with as many kimg as this machine makes in the time."""
+    from hasama.cli.terminal import say
+    from hasama.device import pick_device
+    from hasama.runs.pace import measure
+
+    pace = measure(recipe, pictures, pick_device(device))
+    lasting = recipe.but(kimg=pace.kimg_within(hours))
+    say(f"{pace.images_per_second:.3g} images/s: about {lasting.kimg:g} kimg in {hours:g} h.")
+    return lasting
 
 
 def _told(opening: Any, start: int) -> str:
