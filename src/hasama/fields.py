@@ -14,6 +14,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "path_length": ("architecture", ("stylegan",)),
     "style_mixing": ("architecture", ("stylegan",)),
     "resampling": ("architecture", ("r3gan",)),
+    "group_width": ("architecture", ("r3gan",)),
     "grow_kimg": ("architecture", ("progressive",)),
     "reconstruction": ("architecture", ("fast",)),
     "ada_target": ("augment", ("ada",)),
@@ -37,7 +38,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
         *("architecture", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers", "resampling"),
-        *("grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("group_width", "grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
         *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (

@@ -79,6 +79,9 @@ class Recipe:
         "r3gan: strided: the largest maps are half as large as the picture; filtered: as published, up to the full "
         "size, filtered by [1, 2, 1]: nearly twice the work.",
     )
+    group_width: int = option(
+        16, "r3gan: channels that its 3x3 convolutions mix; 16 as published, 1 (depthwise) for speed.", 1, 1024
+    )
     grow_kimg: float = option(
         35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
     )

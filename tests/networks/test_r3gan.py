@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import hasama
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
-from hasama.networks.architectures.r3gan import Doubled, Halved
+from hasama.networks.architectures.r3gan import Block, Doubled, Halved
 from hasama.networks.registry import build
 
 
@@ -38,10 +38,13 @@ def test_halving_weighs_by_one_two_one():
     torch.testing.assert_close(Halved()(maps)[0, 0], torch.tensor([[0.0, 0], [2, 2]]))
 
 
+@pytest.mark.parametrize("group_width", [1, 16])
 @pytest.mark.parametrize("resampling", ["strided", "filtered"])
 @pytest.mark.parametrize(("size", "channels", "classes"), [("16", 3, 0), ("16x24", 4, 3), ("8x16", 1, 2)])
-def test_pictures_of_every_form(resampling: str, size: str, channels: int, classes: int):
-    recipe = hasama.RECIPES["r3gan"].but(size=size, width=2, latent_size=4, resampling=resampling)
+def test_pictures_of_every_form(resampling: str, size: str, channels: int, classes: int, group_width: int):
+    recipe = hasama.RECIPES["r3gan"].but(
+        size=size, width=2, latent_size=4, resampling=resampling, group_width=group_width
+    )
     pair, (height, width) = build(recipe, channels, classes), recipe.resolution
     labels = torch.arange(2) % classes if classes else None
     given = (torch.randn(2, 4),) if labels is None else (torch.randn(2, 4), labels)
@@ -64,6 +67,19 @@ def test_filtered_maps_are_as_large_as_the_picture():
     assert seen == [4, 8, 16, 32]
 
 
+@pytest.mark.parametrize("group_width", [1, 3, 16])
+def test_a_3x3_convolution_mixes_the_channels_of_its_group_alone(group_width: int):
+    block = Block(6, 1, group_width)
+    inner = block.mix.in_channels
+    assert inner == {1: 12, 3: 12, 16: 16}[group_width]  # twice as many, in whole groups
+    maps = torch.randn(1, inner, 3, 3, requires_grad=True)
+    for out in range(inner):
+        (gradient,) = torch.autograd.grad(block.mix(maps)[0, out].sum(), maps)
+        seen = gradient.abs().sum((0, 2, 3)).nonzero().flatten().tolist()
+        first = out // group_width * group_width
+        assert seen == list(range(first, first + group_width))
+
+
 def test_the_file_says_how_it_was_resampled(tmp_path: Path):
     file = tmp_path / "g.safetensors"
     recipe = hasama.RECIPES["r3gan"].but(size="8", width=2, latent_size=4, resampling="filtered")
@@ -78,12 +94,12 @@ def test_the_file_says_how_it_was_resampled(tmp_path: Path):
 
 def test_files_from_before_there_was_a_choice_are_strided(tmp_path: Path):
     new, old = tmp_path / "new.safetensors", tmp_path / "old.safetensors"
-    recipe = hasama.RECIPES["r3gan"].but(size="8", width=2, latent_size=4, resampling="strided")
+    recipe = hasama.RECIPES["r3gan"].but(size="8", width=2, latent_size=4, resampling="strided", group_width=16)
     save_generator(TrainedGenerator(build(recipe, 3).generator, recipe, 4, 3), new)
     with safe_open(new, "pt") as opened:
         about = json.loads(opened.metadata()["hasama"])
-    del about["resampling"]
+    del about["resampling"], about["group_width"]
     save_file(load_file(new), old, {"hasama": json.dumps(about)})
     loaded = load_generator(old)
     assert loaded.recipe is not None
-    assert loaded.recipe.resampling == "strided"
+    assert (loaded.recipe.resampling, loaded.recipe.group_width) == ("strided", 16)

@@ -2,7 +2,8 @@
 
 Huang et al. 2024, "The GAN is dead; long live the GAN!", config E. Blocks are 1x1 -> 3x3 grouped -> 1x1 around a
 skip; the last convolution of each starts at zero (Zhang et al. 2019, Fixup), so that at first the networks are
-shallow and the variance of the maps is that of the input.
+shallow and the variance of the maps is that of the input. Groups can be as narrow as one channel (depthwise, Howard
+et al. 2017, section 3.1).
 
 Departures, all of them for the time that a CPU has: a stage has one block where the paper has two. With `strided`
 resampling the largest maps are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed
@@ -14,7 +15,7 @@ convolutions connect with it; halved and doubled with the filter [1, 2, 1].
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,6 @@ from hasama.shapes import Images, Labels, Latents
 Smaller = Float[Tensor, "n c h/2 w/2"]
 Larger = Float[Tensor, "n c 2*h 2*w"]
 GAIN = math.sqrt(2 / 1.04)  # keeps the variance through a leaky ReLU of slope 0.2
-GROUP = 16  # channels that a 3x3 convolution mixes
 
 
 @dataclass(frozen=True)
@@ -40,33 +40,56 @@ class R3GAN:
         latent_size: length of the random vector.
         resampling: how maps become larger and smaller, and how the largest are connected with the picture.
         blocks: residual blocks at each size.
+        group_width: channels that a 3x3 convolution mixes.
     """
 
     width: int = 32
     latent_size: int = 64
     resampling: Literal["strided", "filtered"] = "strided"
     blocks: int = 1
+    group_width: int = 16
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """(height, width) that are a few pixels doubled several times."""
         steps, smallest = doublings(resolution, "r3gan")
         filtered = self.resampling == "filtered"
         widths = [channels_at(self.width, level) for level in range(steps + filtered)]
+        stages = Stages(widths, self.blocks, self.group_width)
         return Pair(
-            Generator(smallest, channels, classes, widths, self.blocks, self.latent_size, filtered),
-            Discriminator(smallest, channels, classes, widths, self.blocks, filtered),
+            Generator(smallest, channels, classes, stages, self.latent_size, filtered),
+            Discriminator(smallest, channels, classes, stages, filtered),
             self.latent_size,
         )
+
+
+class Stages(NamedTuple):
+    """The residual blocks of a network.
+
+    Attributes:
+        widths: channels of the maps of each size, the smallest first.
+        blocks: at each size.
+        group_width: channels that a 3x3 convolution mixes.
+    """
+
+    widths: list[int]
+    blocks: int
+    group_width: int
+
+    def at(self, level: int) -> list[nn.Module]:
+        """New blocks for the maps of one size."""
+        return [
+            Block(self.widths[level], self.blocks * len(self.widths), self.group_width) for _ in range(self.blocks)
+        ]
 
 
 class Block(nn.Module):
     """[N, C, h, w] -> the same: figure 4 (right) of the paper."""
 
-    def __init__(self, width: int, blocks: int) -> None:
+    def __init__(self, width: int, blocks: int, group_width: int) -> None:
         super().__init__()
-        inner = -(-2 * width // GROUP) * GROUP  # twice as many, in whole groups
+        inner = -(-2 * width // group_width) * group_width  # twice as many, in whole groups
         self.expand = nn.Conv2d(width, inner, 1)
-        self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // GROUP)
+        self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group_width)
         self.shrink = nn.Conv2d(inner, width, 1, bias=False)
         for layer in (self.expand, self.mix):
             _scaled(layer, GAIN * blocks**-0.25)
@@ -116,17 +139,16 @@ class Generator(nn.Module):
         smallest: tuple[int, int],
         channels: int,
         classes: int,
-        widths: list[int],
-        blocks: int,
+        stages: Stages,
         latent_size: int,
         filtered: bool = False,
     ) -> None:
         super().__init__()
-        total = blocks * len(widths)
+        widths = stages.widths
         self.conditioned = Conditioned(latent_size, classes)
         self.weigh = _scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
-        self.stages = nn.ModuleList(nn.Sequential(*(Block(w, total) for _ in range(blocks))) for w in widths)
+        self.stages = nn.ModuleList(nn.Sequential(*stages.at(level)) for level in range(len(widths)))
         self.narrow = nn.ModuleList(_scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
         if filtered:
             self.to_rgb = _scaled(nn.Conv2d(widths[-1], channels, 1))
@@ -152,18 +174,17 @@ class Discriminator(nn.Module):
         smallest: tuple[int, int],
         channels: int,
         classes: int,
-        widths: list[int],
-        blocks: int,
+        stages: Stages,
         filtered: bool = False,
     ) -> None:
         super().__init__()
-        total = blocks * len(widths)
+        widths = stages.widths
         self.from_rgb = _scaled(
             nn.Conv2d(channels, widths[-1], 1) if filtered else nn.Conv2d(channels, widths[-1], 4, 2, 1)
         )
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(len(widths) - 1, -1, -1):
-            inside = [Block(widths[level], total) for _ in range(blocks)]
+            inside = stages.at(level)
             if level:  # half as high and wide
                 halved = Halved() if filtered else nn.AvgPool2d(2)
                 inside += [halved, _scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
