@@ -66,8 +66,8 @@ RENAMED: dict[str, str] = {
 }
 """What fields were called in version 0.1.0 -> what they are called now: old recipes, flags and sweeps still load."""
 
-BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0}
-"""What held in the runs of versions that did not know these fields, where it was not today's default."""
+BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0}
+"""What held in the runs of older versions, which did not know these fields or had another default for them."""
 
 
 def new_names(fields: Any) -> Any:

@@ -164,6 +164,19 @@ def test_a_run_of_a_version_that_kept_no_pictures_back_keeps_none_back(tmp_path:
         reconciled(run, RECIPE, ["held_out"])
 
 
+def test_a_run_of_a_version_with_a_schedule_of_fixed_length_keeps_it_and_goes_on(tmp_path: Path):
+    now = RECIPE.but(lr_final=0.25)
+    run = new_run(tmp_path / "run")
+    run.save_recipe(now.but(schedule_kimg=1000.0))
+    kept = reconciled(run, now, [])  # the command that began it
+    assert kept.schedule_images == 1e6
+    with pytest.raises(HasamaError, match="schedule-kimg"):
+        reconciled(run, now.but(schedule_kimg=7.0), ["schedule_kimg"])
+    run.save_recipe(now.but(schedule_kimg=7.0))
+    with pytest.raises(HasamaError, match="schedule-kimg"):
+        reconciled(run, now, [])
+
+
 def test_numbers_that_break_down_are_left_as_a_finding(tmp_path: Path):
     run = new_run(tmp_path / "run")
     with pytest.raises(HasamaError, match="broke down"):
