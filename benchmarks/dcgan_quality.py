@@ -12,28 +12,31 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from torch import nn
 
 import hasama
 from dcgan_speed import LATENT, SIDE, classic
 from hasama.device import pick_device
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents, generate_all, in_batches
 from hasama.metrics.distances import kid
 from hasama.networks.registry import build
 from hasama.perception.extractors import extract_features, extractor_named
 from hasama.pictures.dataset import Pictures, batches
 from hasama.pictures.images import to_pixels
 from hasama.runs.pace import measure
+from hasama.shapes import Pixels
 from hasama.training.setup import new_game
 
 OUT = Path(__file__).parent / "out" / "dcgan_quality"
-COUNT, BATCH, AT_ONCE = 2000, 128, 50
-Generate = Callable[[int], torch.Tensor]
+COUNT, BATCH, LATENT_SEED = 2000, 128, 1
 
 
 class Judges:
@@ -47,10 +50,7 @@ class Judges:
             for extractor in self.extractors
         ]
 
-    @torch.no_grad()
-    def __call__(self, generate: Generate, grid: Path) -> dict[str, float]:
-        torch.manual_seed(1)
-        pixels = np.concatenate([to_pixels(generate(AT_ONCE)) for _ in range(COUNT // AT_ONCE)])
+    def __call__(self, pixels: Pixels, grid: Path) -> dict[str, float]:
         grid.parent.mkdir(parents=True, exist_ok=True)
         hasama.save_picture(hasama.grid(pixels[:64], 8), grid)
         return {
@@ -75,16 +75,19 @@ def classic_side(folder: Path, minutes: float, looks: int, judges: Judges) -> It
         if spent < due * minutes / looks:
             continue
         before = core_minutes()
-
-        def generate(count: int, generator: torch.nn.Module = generator) -> torch.Tensor:
-            return generator(torch.randn(count, LATENT, 1, 1))
-
-        found = judges(generate, OUT / f"classic-{due}.png")
+        found = judges(classic_pictures(generator), OUT / f"classic-{due}.png")
         yield {"side": "classic", "core_minutes": round(spent, 1), "images": step * BATCH, **found}
         looking += core_minutes() - before
         due += 1
         if due > looks:
             return
+
+
+@torch.no_grad()
+def classic_pictures(generator: nn.Module) -> Pixels:
+    """As the example draws its grids: the generator stays in training mode."""
+    latents = draw_latents(LATENT_SEED, COUNT, LATENT)[:, :, None, None]
+    return np.concatenate([to_pixels(generator(latents[some])) for some in in_batches(COUNT)])
 
 
 def our_side(pictures: Pictures, minutes: float, judges: Judges) -> dict[str, Any]:
@@ -98,8 +101,9 @@ def our_side(pictures: Pictures, minutes: float, judges: Judges) -> dict[str, An
         if step.images_seen >= recipe.images:
             break
     spent = core_minutes() - began
-    generator = game.sampling_generator.eval()
-    found = judges(lambda count: generator(torch.randn(count, game.pair.latent_size)), OUT / "r3gan.png")
+    generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, 3)
+    pixels = generate_all(generator, draw_latents(LATENT_SEED, COUNT, generator.latent_size))
+    found = judges(pixels, OUT / "r3gan.png")
     return {"side": "r3gan", "core_minutes": round(spent, 1), "images": game.images_seen, **found}
 
 

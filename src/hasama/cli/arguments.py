@@ -46,6 +46,16 @@ def check_truncation(truncation: float) -> None:
         raise HasamaError(f"--truncation takes 0 to 2; got {truncation:g}.")
 
 
+def check_hours(hours: float, least: float) -> None:
+    """How long a training may take.
+
+    Raises:
+        HasamaError: out of range.
+    """
+    if not least <= hours <= 10_000:
+        raise HasamaError(f"--hours takes {least:g} to 10000; got {hours:g}.")
+
+
 def open_generator(run: Path, device: str) -> Any:
     """The generator of a run folder or of a file; of a run the best one, if it is clearly better than the last.
 
@@ -55,16 +65,22 @@ def open_generator(run: Path, device: str) -> Any:
     from hasama.cli.terminal import say
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
-    from hasama.health.quality import clearly_better
     from hasama.runs.folder import Run
 
     if run.is_dir():
         folder = Run(run)
         run = folder.saved_generator()
-        if folder.best.exists() and (told := clearly_better(folder.best, folder.log())):
+        if told := best_is_better(folder):
             say(f"Taking the best generator of this run, {told}. For the last one give {run}.")
             run = folder.best
     return load_generator(run, pick_device(device))
+
+
+def best_is_better(run: Any) -> str | None:
+    """How much better a run's best generator is than its last; None if it is not clearly better, or not there."""
+    from hasama.health.quality import clearly_better
+
+    return clearly_better(run.best, run.log()) if run.best.exists() else None
 
 
 def beside(run: Path, name: str) -> Path:

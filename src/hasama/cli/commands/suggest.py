@@ -4,7 +4,7 @@ import shlex
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import free_run_place, read_pictures
+from hasama.cli.arguments import check_hours, free_run_place, read_pictures
 from hasama.cli.flags import use_threads
 from hasama.errors import HasamaError
 from hasama.presets import train_command
@@ -56,9 +56,7 @@ def suggest(
     json
         Print the same as JSON, and nothing else.
     """
-    if not 0.01 <= hours <= 10_000:
-        raise HasamaError(f"--hours takes 0.01 to 10000; got {hours:g}.")
-
+    check_hours(hours, least=0.01)
     tried = _numbers(gammas) if gammas is not None else ()
     if not 0.1 <= gamma_kimg <= 10_000:
         raise HasamaError(f"--gamma-kimg takes 0.1 to 10000; got {gamma_kimg:g}.")

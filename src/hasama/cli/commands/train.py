@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import usual_run_place
+from hasama.cli.arguments import best_is_better, check_hours, usual_run_place
 from hasama.cli.flags import (
     INTERRUPTED,
     asked_to_stop,
@@ -23,7 +23,7 @@ from hasama.options import flag
 from hasama.presets import RECIPES, recipe_named
 from hasama.recipe import Recipe, counts
 
-HOURS_LEAST, HOURS_MOST = 0.001, 10_000.0
+HOURS_LEAST = 0.001
 
 
 def training_flags(preset: str = "r3gan", **changes: Any) -> Any:
@@ -113,14 +113,14 @@ def train(
 
 def _check_length(asked: dict[str, Any], steps: int | None, hours: float | None) -> None:
     """The length is given once, and makes sense."""
-    given_as = [name for name, value in (("steps", steps), ("hours", hours)) if value is not None]
-    given_as += ["kimg"] if "kimg" in asked else []
+    lengths = {"steps": steps, "hours": hours, "kimg": asked.get("kimg")}
+    given_as = [name for name, value in lengths.items() if value is not None]
     if len(given_as) > 1:
         raise HasamaError(f"Give the length once: {' or '.join(map(flag, given_as))}, not both.")
     if steps is not None and steps < 1:
         raise HasamaError(f"--steps must be at least 1; got {steps}.")
-    if hours is not None and not HOURS_LEAST <= hours <= HOURS_MOST:
-        raise HasamaError(f"--hours takes {HOURS_LEAST:g} to {HOURS_MOST:g}; got {hours:g}.")
+    if hours is not None:
+        check_hours(hours, HOURS_LEAST)
 
 
 def _standing(run: Any) -> str:
@@ -249,9 +249,7 @@ def _piloted(run: Any, recipe: Recipe) -> str:
 
 def _best(run: Any) -> str:
     """Where the best generator is, if it is clearly better than the last."""
-    from hasama.health.quality import clearly_better
-
-    told = clearly_better(run.best, run.log())
+    told = best_is_better(run)
     return f"  better one   {run.best}: {told}\n" if told else ""
 
 
