@@ -1,5 +1,6 @@
 """What the recipe's fields mean beside each other: which need another, their groups, and what they were called."""
 
+from collections.abc import Mapping
 from typing import Any
 
 MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -17,6 +18,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "group_width": ("architecture", ("r3gan",)),
     "grow_kimg": ("architecture", ("progressive",)),
     "reconstruction": ("architecture", ("fast",)),
+    "vision_weight": ("vision_aid", ("efficientnet",)),
     "ada_target": ("augment", ("ada",)),
     "ada_kimg": ("augment", ("ada",)),
     "skip_above": ("balance", ("skip-strong",)),
@@ -27,7 +29,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 
 GANS_ONLY = (
     *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
-    *("spectral_norm", "augment", "init_from", "freeze_d"),
+    *("spectral_norm", "augment", "init_from", "freeze_d", "vision_aid"),
 )
 """Fields that do nothing without a discriminator, and so cannot be set for a vae."""
 
@@ -43,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),
+        *("vision_aid", "vision_weight"),
         *("path_length", "style_mixing", "reconstruction"),
     ),
     "Learning rates": (
@@ -73,3 +76,8 @@ BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0}
 def new_names(fields: Any) -> Any:
     """The same fields by today's names; of two names of one field the later counts."""
     return {RENAMED.get(name, name): value for name, value in fields.items()} if isinstance(fields, dict) else fields
+
+
+def follows_schedule(fields: Mapping[str, Any]) -> bool:
+    """Whether anything changes over --schedule-kimg in a recipe of these fields."""
+    return fields["lr_final"] != 1 or fields["gamma_final"] != 1 or fields["beta2_initial"] is not None

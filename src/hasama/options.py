@@ -6,6 +6,7 @@ This module does not import torch, so that `hasama --help` is quick.
 import dataclasses
 import difflib
 import math
+import re
 import sys
 import types
 import typing
@@ -13,6 +14,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
+
+LARGEST_SIDE = 4096
+"""Pixels of a picture's side, at most."""
 
 
 def option(default: Any, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
@@ -75,6 +79,18 @@ def preset_named(name: str, presets: dict[str, Any], what: str) -> Any:
         raise HasamaError(unknown_name(name, presets, what)) from None
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """'64' -> (64, 64); '64x96' (width x height) -> (96, 64), the (height, width) of tensors."""
+    match = re.fullmatch(r"(\d{1,6})(?:[xX×](\d{1,6}))?", text.strip())
+    if not match:
+        raise HasamaError(f"--size takes 64, or WIDTHxHEIGHT such as 64x96; got {text!r}.")
+    width = int(match[1])
+    height = int(match[2] or match[1])
+    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+        raise HasamaError(f"--size must lie between 1 and {LARGEST_SIDE} pixels a side; got {text}.")
+    return height, width
+
+
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Hold one value against its field's type and range."""
     if not _is_a(field.type, value):
@@ -90,7 +106,7 @@ def _is_a(hint: Any, value: Any) -> bool:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return value in options and isinstance(value, str)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return any(_is_a(one, value) for one in options)
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(options) and all(map(_is_a, options, value))
@@ -105,7 +121,7 @@ def _in_words(hint: Any) -> str:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(options)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return _in_words(options[0])
     if origin is tuple:
         return "two numbers"

@@ -5,14 +5,12 @@ does not import torch, so that `hasama --help` is quick.
 """
 
 import dataclasses
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
-from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT, new_names
-from hasama.options import check_fields, flag, option, unknown_name
+from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT, follows_schedule, new_names
+from hasama.options import check_fields, flag, option, parse_size, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
 Objective = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
@@ -21,7 +19,6 @@ BalanceName = Literal["always", "skip-strong", "critic-steps"]
 Augmentation = Literal["none", "diffaugment", "ada"]
 Fit = Literal["crop", "pad", "stretch"]
 Colour = Literal["auto", "grey", "rgb", "rgba"]
-LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,12 @@ class Recipe:
         "none",
         "Random transforms of all that the discriminator sees; ada sets their strength by how far it overfits.",
     )
+    vision_aid: Literal["none", "efficientnet"] = option(
+        "none",
+        "A second discriminator beside the ordinary one, which sees the features of this frozen network: far better "
+        "pictures for the same time.",
+    )
+    vision_weight: float = option(1.0, "Weight of the second discriminator's part in the generator's loss.", 0, 100)
     ada_target: float = option(0.6, "ada: the target r_t, the mean sign of the logits of reals.", 0, 1)
     ada_kimg: float = option(100.0, "ada: the transforms' probability can rise from 0 to 1 in so many kimg.", 0.001)
     generator_lr: float = option(2e-4, "Adam's learning rate for the generator.", 0, 1)
@@ -180,8 +183,10 @@ class Recipe:
         "sixtieth of the arithmetic allows, and never in runs that are too short for four looks.",
         0,
     )
-    quality_features: Literal["efficientnet", "vgg19"] = option(
-        "efficientnet", "The frozen network whose features the quality is measured in."
+    quality_features: Literal["efficientnet", "vgg19"] | None = option(
+        None,
+        "The frozen network whose features the quality is measured in. Default: efficientnet, but vgg19 where that "
+        "helps to train.",
     )
     autopilot: bool = option(
         False, "On a serious finding go back to the last healthy state, apply the remedy, go on; three times at most."
@@ -209,11 +214,19 @@ class Recipe:
         for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
             if getattr(self, name) != DEFAULTS[name] and getattr(self, needed) not in values:
                 raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
-        if self.autopilot and self.health_kimg == 0:
-            raise HasamaError("--autopilot goes by the measured health: it needs --health-kimg above 0.")
-        if self.schedule_kimg != DEFAULTS["schedule_kimg"] and not _follows_schedule(vars(self)):
+        self._check_records()
+        if self.schedule_kimg != DEFAULTS["schedule_kimg"] and not follows_schedule(vars(self)):
             raise HasamaError(
                 "--schedule-kimg means nothing without --lr-final or --gamma-final below 1, or --beta2-initial."
+            )
+
+    def _check_records(self) -> None:
+        if self.autopilot and self.health_kimg == 0:
+            raise HasamaError("--autopilot goes by the measured health: it needs --health-kimg above 0.")
+        if self.vision_aid != "none" and self.vision_aid == self.quality_features:
+            raise HasamaError(
+                f"--quality-features {self.quality_features} would judge by the network that helps to train "
+                "(--vision-aid): what has been trained with one network is judged by another."
             )
 
     def _check_only(self) -> None:
@@ -259,6 +272,11 @@ class Recipe:
         return 10.0 if self.penalty == "wgan-gp" else 0.0002 * height * width / self.batch
 
     @property
+    def quality_extractor(self) -> str:
+        """Whose features the quality is measured in: --quality-features, or a network that does not train."""
+        return self.quality_features or ("vgg19" if self.vision_aid == "efficientnet" else "efficientnet")
+
+    @property
     def dropout(self) -> float:
         """Dropout in the discriminator: --discriminator-dropout, or the architecture's own where none was given."""
         own = 0.3 if self.architecture == "dense" else 0.0
@@ -292,7 +310,7 @@ class Recipe:
         fields = new_names(fields)
         full = DEFAULTS | _known(fields)
         idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if full[needed] not in values}
-        if not _follows_schedule(full):
+        if not follows_schedule(full):
             idle.add("schedule_kimg")
         kept = {name: value for name, value in fields.items() if name not in idle}
         return dataclasses.replace(cls(), **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
@@ -303,11 +321,6 @@ class Recipe:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _follows_schedule(fields: Mapping[str, Any]) -> bool:
-    """Whether anything changes over --schedule-kimg."""
-    return fields["lr_final"] != 1 or fields["gamma_final"] != 1 or fields["beta2_initial"] is not None
-
-
 def _known(fields: Any) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise HasamaError(f"A recipe is an object of fields and values; got {fields!r:.80}.")
@@ -315,18 +328,6 @@ def _known(fields: Any) -> dict[str, Any]:
         if name not in DEFAULTS:
             raise HasamaError(unknown_name(name, DEFAULTS, "field of a recipe"))
     return fields
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """'64' -> (64, 64); '64x96' (width x height) -> (96, 64), the (height, width) of tensors."""
-    match = re.fullmatch(r"(\d{1,6})(?:[xX×](\d{1,6}))?", text.strip())
-    if not match:
-        raise HasamaError(f"--size takes 64, or WIDTHxHEIGHT such as 64x96; got {text!r}.")
-    width = int(match[1])
-    height = int(match[2] or match[1])
-    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
-        raise HasamaError(f"--size must lie between 1 and {LARGEST_SIDE} pixels a side; got {text}.")
-    return height, width
 
 
 def counts(name: str, recipe: Recipe) -> bool:

@@ -16,6 +16,9 @@ Pyramid = tuple[Float[Tensor, "n c _ _"], ...]
 Views = Float[Tensor, "n c _ _"] | Pyramid
 """What a discriminator takes: pictures, or a pyramid of them."""
 
+Maps = tuple[Float[Tensor, "n _ _ _"], ...]
+"""Activations of several layers for the same pictures."""
+
 Pixels = UInt8[ndarray, "n h w c"]
 """Pictures on disk, 0 to 255."""
 

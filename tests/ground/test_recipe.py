@@ -18,9 +18,9 @@ from hasama import recipe as module
 from hasama.errors import HasamaError
 from hasama.fields import MEANS_NOTHING_WITHOUT
 from hasama.networks.registry import ARCHITECTURES, build
-from hasama.options import flag
+from hasama.options import LARGEST_SIDE, flag, parse_size
 from hasama.presets import PRESETS, RECIPES, recipe_named
-from hasama.recipe import DEFAULTS, LARGEST_SIDE, Recipe, parse_size
+from hasama.recipe import DEFAULTS, Recipe
 from hasama.training.augmentation.augment import AUGMENTS
 from hasama.training.balance import BALANCES
 from hasama.training.loops import loop_for

@@ -105,7 +105,7 @@ def test_grey_is_seen_as_grey_colour_and_alpha_on_white():
 def test_small_pictures_are_enlarged_and_keep_their_shape(
     size: tuple[int, int], seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ):
-    enlarged = extractors._large_enough(extractors.as_photographs(torch.zeros(2, 1, *size)), 64)
+    enlarged = extractors.large_enough(extractors.as_photographs(torch.zeros(2, 1, *size)), 64)
     assert tuple(enlarged.shape) == (2, 3, *seen)
     assert vgg_features(some_pixels(1, *size)).isfinite().all()
 

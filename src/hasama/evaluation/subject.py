@@ -107,7 +107,9 @@ class Subject(NamedTuple):
     def about(self, seed: int) -> dict[str, Any]:
         """Which generator, at which time of its training, with which latents."""
         seen = {"images_seen": self.images_seen} if self.run else {}
-        return {"sha256": self.sha256, "seed": seed, **seen}
+        recipe = self.generator.recipe
+        aided = {"vision_aid": recipe.vision_aid} if recipe and recipe.vision_aid != "none" else {}
+        return {"sha256": self.sha256, "seed": seed, **seen, **aided}
 
 
 def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
@@ -127,6 +129,12 @@ def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:
     origin = report.get("origin")
     told = origin.get(what) if isinstance(origin, dict) else None
     return told if isinstance(told, dict) else {}
+
+
+def helped_to_train(report: dict[str, Any]) -> bool:
+    """Whether the network whose features a report is about was an aid in training the generator."""
+    aid, extractor = origin_of(report, "generator").get("vision_aid"), report.get("extractor")
+    return isinstance(aid, str) and isinstance(extractor, str) and extractor.startswith(aid)
 
 
 def downloading(progress: Iterable[DownloadProgress]) -> Iterator[EvaluationProgress]:

@@ -12,6 +12,7 @@ from hasama.errors import HasamaError
 from hasama.shapes import Images, Labels, Latents
 
 SMALLEST = 4  # side of the picture from which the first convolution grows, as in Radford et al. 2016
+LEAKY_GAIN = math.sqrt(2 / 1.04)  # keeps the variance through a leaky ReLU of slope 0.2
 
 
 def small_normal(module: nn.Module) -> None:
@@ -23,6 +24,16 @@ def small_normal(module: nn.Module) -> None:
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
+
+
+def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
+    """Weights from N(0, gain^2 / inputs), biases zero."""
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor)
+    nn.init.normal_(weight, 0.0, gain / math.sqrt(weight[0].numel()))
+    if isinstance(bias, Tensor):
+        nn.init.zeros_(bias)
+    return layer
 
 
 class Conditioned(nn.Module):

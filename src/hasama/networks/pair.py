@@ -47,6 +47,7 @@ class Pair(NamedTuple):
         view: turns reals [N, C, H, W] into what the discriminator is given (blurred, a pyramid, ...).
         grow: called with the images seen before every step; opens layers.
         generator_extra, discriminator_extra: costs beside the objective; or None.
+        classes: how many; 0 for none.
     """
 
     generator: nn.Module
@@ -56,6 +57,7 @@ class Pair(NamedTuple):
     grow: Callable[[int], None] = never
     generator_extra: Extra | None = None
     discriminator_extra: Extra | None = None
+    classes: int = 0
 
 
 @runtime_checkable

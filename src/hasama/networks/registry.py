@@ -43,7 +43,7 @@ def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
     config = ARCHITECTURES[recipe.architecture](recipe)
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(recipe.seed)
-        pair = config.build(recipe.resolution, channels, classes)
+        pair = config.build(recipe.resolution, channels, classes)._replace(classes=classes)
         if recipe.spectral_norm:
             normalise_spectrally(pair.discriminator)
         return pair

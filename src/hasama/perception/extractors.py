@@ -159,7 +159,7 @@ def vgg_features(pixels: Pixels | Iterable[Pixels], device: torch.device | str =
 
 @torch.no_grad()
 def _means(network: VGG, images: Images) -> Features:
-    return network(_large_enough(as_photographs(images), SMALLEST))[LAYER].float().mean((2, 3)).cpu()
+    return network(large_enough(as_photographs(images), SMALLEST))[LAYER].float().mean((2, 3)).cpu()
 
 
 def as_photographs(images: Images) -> Photographs:
@@ -170,7 +170,7 @@ def as_photographs(images: Images) -> Photographs:
     return images.expand(-1, 3, -1, -1)
 
 
-def _large_enough(images: Photographs, least: int) -> Float[Tensor, "n 3 _ _"]:
+def large_enough(images: Photographs, least: int) -> Float[Tensor, "n 3 _ _"]:
     """Enlarged, if they are smaller, until the shorter side has `least` pixels."""
     height, width = images.shape[2:]
     factor = least / min(height, width)
@@ -202,7 +202,7 @@ def efficientnet_lite0(device: torch.device) -> Extractor:
 
     @torch.no_grad()
     def extract(images: Images) -> Features:
-        means = network(_large_enough(as_photographs(images), SMALLEST_EFFICIENTNET))
+        means = network(large_enough(as_photographs(images), SMALLEST_EFFICIENTNET))
         return F.normalize(means).mul(efficientnet.HEAD**0.5).cpu()  # so that a kernel's x.x/F is 1
 
     return Extractor(name, key, efficientnet.HEAD, extract, device, SMALLEST_EFFICIENTNET, PIXELS_AT_ONCE)

@@ -208,7 +208,7 @@ def _looks(recipe: Recipe, training: Pictures, device: torch.device) -> Looks | 
     """How the quality is looked at; None where it is not."""
     if not is_looked_at(recipe):
         return None
-    extractor = extractor_named(recipe.quality_features, device)
+    extractor = extractor_named(recipe.quality_extractor, device)
     every = quality_interval(recipe, training.report.channels, len(training.classes), extractor)
     return Looks(QualityProbe(training, extractor), every) if every else None
 

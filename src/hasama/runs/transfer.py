@@ -68,6 +68,8 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     }
     if game.ema is not None:
         networks["ema"] = game.ema
+    if game.aid is not None and isinstance(state.get("heads"), dict):
+        networks["heads"] = game.aid.heads
     taken, fresh = [], []
     for which, network in networks.items():
         ours = _by_name(network.state_dict())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from hasama.errors import HasamaError
-from hasama.evaluation.subject import origin_of
+from hasama.evaluation.subject import helped_to_train, origin_of
 from hasama.files import read_json, sha256_of
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate_all, labels_for
@@ -187,6 +187,8 @@ def _reserve(report: dict[str, Any], own: str) -> str:
     if generator.get("sha256") not in (None, own):
         seen = generator.get("images_seen")
         told += f", of the generator at {seen / 1000:g} kimg" if isinstance(seen, int) else ", of another generator"
+    if helped_to_train(report):
+        told += ", by the network that helped to train it, which flatters"
     return told
 
 

@@ -19,6 +19,7 @@ from hasama.training.augmentation.augment import Augmented
 from hasama.training.balance import BALANCES, Balance
 from hasama.training.objectives import Objective, objective_named
 from hasama.training.penalties import PENALTIES, Penalty
+from hasama.training.vision_aid import VisionAid
 
 
 class Rules(NamedTuple):
@@ -40,6 +41,7 @@ class Rules(NamedTuple):
     beta2_initial: float | None
     gamma_final: float
     schedule_images: float
+    vision_weight: float
     seed: int
 
     @classmethod
@@ -62,6 +64,7 @@ class Rules(NamedTuple):
             recipe.beta2_initial,
             recipe.gamma_final,
             recipe.schedule_images,
+            recipe.vision_weight,
             recipe.seed,
         )
 
@@ -84,6 +87,7 @@ class Game:
             or None.
         rules: what stays the same during training.
         arithmetic: the context in which the networks run.
+        aid: a second discriminator, on what a frozen network sees; or None.
         mixes: whether the discriminator's logit for one image depends on the others in its batch.
         rank: which process this is.
         images_seen: real images shown to the discriminator so far, by all processes.
@@ -96,6 +100,7 @@ class Game:
     rules: Rules
     arithmetic: Arithmetic = nullcontext
     mixes: bool = True
+    aid: VisionAid | None = None
     rank: int = 0
     images_seen: int = 0
     steps: int = 0
@@ -118,7 +123,11 @@ class Game:
             "generator_optimizer": self.optimizers.generator,
             "discriminator_optimizer": self.optimizers.discriminator,
         }
-        return parts if self.ema is None else {**parts, "ema": self.ema}
+        if self.ema is not None:
+            parts["ema"] = self.ema
+        if self.aid is not None:
+            parts |= {"heads": self.aid.heads, "heads_optimizer": self.aid.optimizer}
+        return parts
 
     def state_dict(self) -> dict[str, Any]:
         """The parts' states and the two counters: all that resuming needs."""

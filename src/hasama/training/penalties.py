@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from hasama.shapes import Logits, PerImage, Views, each, largest
+from hasama.shapes import Logits, Maps, PerImage, Views, each, largest
 
 
-def squared_gradient(images: Views, logits: Logits) -> PerImage:
+def squared_gradient(images: Views | Maps, logits: Logits) -> PerImage:
     """|grad_x D(x)|^2 / 2: R1 on reals, R2 on fakes. Mescheder et al. 2018, eq. 9 and 10."""
     return _gradient(images, logits).square().sum(1) / 2
 
@@ -36,7 +36,7 @@ def unit_gradient(images: Views, logits: Logits) -> PerImage:
     return (_gradient(images, logits).norm(dim=1) - 1).square()
 
 
-def _gradient(images: Views, logits: Logits) -> torch.Tensor:
+def _gradient(images: Views | Maps, logits: Logits) -> torch.Tensor:
     """grad_x D(x) of each image, flattened to [N, C*H*W], itself differentiable."""
     gradients = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return torch.cat([gradient.flatten(1).float() for gradient in gradients], 1)

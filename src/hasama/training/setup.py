@@ -13,6 +13,7 @@ from hasama.networks.pair import Pair, as_torch
 from hasama.recipe import Recipe
 from hasama.training.augmentation.augment import augmented
 from hasama.training.game import Game, Optimizers, Rules
+from hasama.training.vision_aid import VisionAid, frozen_network, new_heads
 
 
 def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> Game:
@@ -25,7 +26,7 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
 
     Raises:
         HasamaError: the recipe has a penalty, and the discriminator has batch normalisation; or `freeze_d` would
-            leave it no layer that learns.
+            leave it no layer that learns; or the weights of a frozen network are missing.
     """
     device = torch.device(device)
     pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
@@ -49,7 +50,17 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
         _adam(pair.discriminator, recipe.discriminator_lr, recipe.discriminator_betas, recipe.weight_decay, device),
     )
     arithmetic = pick_arithmetic(recipe.precision, device)
-    return Game(pair, optimizers, ema, Rules.of(recipe), arithmetic, mixes)
+    return Game(pair, optimizers, ema, Rules.of(recipe), arithmetic, mixes, _vision_aid(recipe, pair, device))
+
+
+def _vision_aid(recipe: Recipe, pair: Pair, device: torch.device) -> VisionAid | None:
+    """The second discriminator, if the recipe has one: its heads learn at the rates of the ordinary one."""
+    if recipe.vision_aid == "none":
+        return None
+    heads = new_heads(recipe.seed, pair.classes)
+    lay_out(heads, device)
+    adam = _adam(heads, recipe.discriminator_lr, recipe.discriminator_betas, recipe.weight_decay, device)
+    return VisionAid(frozen_network(device), heads, adam)
 
 
 def _adam(network: nn.Module, lr: float, betas: tuple[float, float], decay: float, device: torch.device) -> Adam:

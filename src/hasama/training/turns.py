@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Adam
 
 from hasama.errors import HasamaError
-from hasama.networks.calling import frozen, snapshot
+from hasama.networks.calling import call, frozen, snapshot
 from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Labels, Logits, PerImage, Scalar, Views, each, largest
@@ -18,8 +18,9 @@ from hasama.training.augmentation.augment import Augmented
 from hasama.training.balance import BalanceInput
 from hasama.training.game import Game, Step, Turn
 from hasama.training.objectives import accuracy
-from hasama.training.penalties import Penalty, between, squared_difference
+from hasama.training.penalties import Penalty, between, squared_difference, squared_gradient
 from hasama.training.second_derivative import fast_second_derivatives
+from hasama.training.vision_aid import Seen, VisionAid, see
 
 
 def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
@@ -40,7 +41,8 @@ def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
         real = game.pair.view(images)
         fake = draw_fakes(game, len(images), images.device, labels)
         d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
-        g = generator_turn(game, real, fake, labels)  # stage 2: learn to be taken for real, D frozen
+        seen = heads_turn(game, real, fake, labels, d.figures)  # so do heads on a frozen network, if one helps
+        g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
         finish(game, len(images), d)
         yield Step(game.images_seen, len(images), d, g)
 
@@ -84,7 +86,36 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
     return Turn(total.detach(), True, figures)
 
 
-def generator_turn(game: Game, real: Views, fake: Views, labels: Labels | None = None) -> Turn:
+def heads_turn(
+    game: Game, real: Views, fake: Views, labels: Labels | None, figures: dict[str, Scalar]
+) -> Seen | None:
+    """Stage 1 for the heads of the second discriminator, if there is one (see `hasama.training.vision_aid`).
+
+    They learn at the maps of a frozen network, with R1 and R2 there: weight 1, which falls as gamma does.
+
+    Returns:
+        What the frozen network saw, for the generator's turn.
+    """
+    if game.aid is None:
+        return None
+    heads = game.aid.heads
+    with game.arithmetic():
+        seen = see(game.aid, real, fake, game.pair.discriminator, game.images_seen)
+    maps = tuple(torch.cat(two).detach().requires_grad_() for two in zip(*seen, strict=True))
+    twice = None if labels is None else torch.cat([labels, labels])
+    with game.arithmetic(), fast_second_derivatives():
+        logits = call(heads, maps, twice).float()
+    loss = game.rules.objective.discriminator(*logits.chunk(2)).mean()
+    penalty = squared_gradient(maps, logits).mean() * 2  # of a real and a fake
+    loss = loss + scheduled(game, game.rules.gamma_final) * penalty
+    descend([game.aid.optimizer], loss)
+    figures |= {"loss_heads": loss.detach(), "penalty_heads": penalty.detach()}
+    return seen
+
+
+def generator_turn(
+    game: Game, real: Views, fake: Views, labels: Labels | None = None, seen: Seen | None = None
+) -> Turn:
     """Stage 2. The generator learns to be taken for real; the discriminator is frozen.
 
     A relativistic objective compares with the reals of the discriminator's turn; Huang et al. 2024 draw fresh ones.
@@ -103,6 +134,8 @@ def generator_turn(game: Game, real: Views, fake: Views, labels: Labels | None =
         loss = rules.objective.generator(real_logits, fake_logits).mean()
         latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
         loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
+        if game.aid is not None and seen is not None:
+            loss = loss + game.rules.vision_weight * heads_cost(game, game.aid, seen, labels)
         descend([game.optimizers.generator], loss)
     return Turn(loss.detach(), True, figures)
 
@@ -115,7 +148,10 @@ def begin(game: Game) -> None:
     entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
     rules = game.rules
-    for optimizer, rate, betas in zip(game.optimizers, rules.rates, rules.betas, strict=True):
+    players = [*zip(game.optimizers, rules.rates, rules.betas, strict=True)]
+    if game.aid is not None:
+        players.append((game.aid.optimizer, rules.rates[1], rules.betas[1]))
+    for optimizer, rate, betas in players:
         for group in optimizer.param_groups:
             group["lr"] = rate * scheduled(game, rules.rates_final)
             if rules.beta2_initial is not None:
@@ -160,6 +196,15 @@ def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *giv
         cost = extra.cost(*given).float().mean()
     figures[extra.name] = cost.detach()
     return cost * extra.every
+
+
+def heads_cost(game: Game, aid: VisionAid, seen: Seen, labels: Labels | None) -> Scalar:
+    """What the generator pays for being told from reals by the heads, which are frozen."""
+    with frozen(aid.heads), game.arithmetic():
+        fake_logits = call(aid.heads, seen.fake, labels).float()
+        with torch.no_grad():
+            real_logits = call(aid.heads, seen.real, labels).float()
+    return game.rules.objective.generator(real_logits, fake_logits).mean()
 
 
 ImagesAndLogits = dict[str, tuple[Views, Logits]]

@@ -71,7 +71,7 @@ def try_gammas(
     """
     check_gammas(gammas, recipe)
     device, images = torch.device(device), round(1000 * kimg)
-    probe = QualityProbe(pictures, extractor_named(recipe.quality_features, device))
+    probe = QualityProbe(pictures, extractor_named(recipe.quality_extractor, device))
     for gamma in gammas:
         trial, channels, classes = recipe.but(gamma=gamma), pictures.report.channels, pictures.classes
         game = new_game(build(trial, channels, len(classes)), trial, device)

@@ -95,6 +95,7 @@ def _table(result: "Evaluation") -> "Table":
 
 def _notes(result: "Evaluation") -> Iterator[str]:
     """Notes on what the figures do not mean."""
+    from hasama.evaluation.subject import helped_to_train
     from hasama.perception.extractors import INCEPTION_EXTRACTOR
 
     fewer = min(result.real, result.generated)
@@ -102,6 +103,11 @@ def _notes(result: "Evaluation") -> Iterator[str]:
         yield (
             f"FID means little here: it needs more pictures ({fewer}) than the network has features "
             f"({result.width}). KID does not."
+        )
+    if helped_to_train(result.report()):
+        yield (
+            "This generator was trained with the help of this network (--vision-aid), which flatters it: judge it by "
+            "--features vgg19."
         )
     if result.extractor != INCEPTION_EXTRACTOR:
         yield f"Comparable only with other figures of {result.extractor}, not with published ones (Inception's)."

@@ -18,7 +18,7 @@ from hasama.cli.flags import (
     use_threads,
 )
 from hasama.errors import HasamaError
-from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT
+from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, follows_schedule
 from hasama.options import flag
 from hasama.presets import RECIPES, recipe_named
 from hasama.recipe import Recipe, counts
@@ -39,8 +39,8 @@ def _shown_default(field: str, recipe: Recipe) -> str:
     if not counts(field, recipe):
         needed, values = MEANS_NOTHING_WITHOUT[field]
         return f"only with {flag(needed)} {' or '.join(values)}"
-    if field == "schedule_kimg" and recipe.lr_final == recipe.gamma_final == 1:
-        return "only with --lr-final or --gamma-final below 1"
+    if field == "schedule_kimg" and not follows_schedule(vars(recipe)):
+        return "only with --lr-final or --gamma-final below 1, or --beta2-initial"
     return f"default: {recipe.penalty_weight:g}" if field == "gamma" else default_of(field, recipe)
 
 

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hasama.networks.architectures.points import GAIN, Dense
+from hasama.networks.architectures.points import Dense
+from hasama.networks.layers import LEAKY_GAIN
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Latents
 
@@ -107,11 +108,11 @@ class Discriminator(nn.Module):
     def __init__(self, sizes: FourierPointNetworks) -> None:
         super().__init__()
         self.waves = Waves(sizes.slowest, sizes.octaves)
-        inputs, gain = self.waves.features, math.sqrt(2) * GAIN  # the mean square of a sine is a half
+        inputs, gain = self.waves.features, math.sqrt(2) * LEAKY_GAIN  # the mean square of a sine is a half
         self.layers = nn.Sequential()
         for _ in range(sizes.depth):
             self.layers.extend([Dense(inputs, sizes.width, gain), nn.LeakyReLU(0.2)])
-            inputs, gain = sizes.width, GAIN
+            inputs, gain = sizes.width, LEAKY_GAIN
         self.layers.append(Dense(inputs, 1, 1.0))
 
     def forward(self, images: Images) -> Tensor:

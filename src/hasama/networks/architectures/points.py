@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hasama.networks.layers import LEAKY_GAIN
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Latents
 
@@ -33,7 +34,6 @@ STEEP = 2.0
 """Gain of the generator's layers; 1 would keep the tangents nearly straight."""
 RATE = 2.0
 """The generator's learning rate, as a multiple of the recipe's."""
-GAIN = math.sqrt(2 / 1.04)  # keeps the variance through a leaky ReLU of slope 0.2
 REACH = 4.0
 """How steep the units of the discriminator's first layer are, whose points reach 1 in each direction."""
 
@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, sizes: list[int]) -> None:
         super().__init__()
-        self.layers = _layers(sizes, lambda: nn.LeakyReLU(0.2), (REACH * GAIN, GAIN, 1.0), REACH)
+        self.layers = _layers(sizes, lambda: nn.LeakyReLU(0.2), (REACH * LEAKY_GAIN, LEAKY_GAIN, 1.0), REACH)
 
     def forward(self, images: Images) -> Tensor:
         return self.layers(images.flatten(1)).flatten()  # [N, 2, 1, 1] -> [N, 2] -> [N]

@@ -13,7 +13,6 @@ convolutions connect with it; halved and doubled with the filter [1, 2, 1].
 """
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -22,13 +21,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hasama.networks.layers import Conditioned, Projection, channels_at, doublings
+from hasama.networks.layers import LEAKY_GAIN, Conditioned, Projection, channels_at, doublings, scaled
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Labels, Latents
 
 Smaller = Float[Tensor, "n c h/2 w/2"]
 Larger = Float[Tensor, "n c 2*h 2*w"]
-GAIN = math.sqrt(2 / 1.04)  # keeps the variance through a leaky ReLU of slope 0.2
 
 
 @dataclass(frozen=True)
@@ -92,22 +90,12 @@ class Block(nn.Module):
         self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group_width)
         self.shrink = nn.Conv2d(inner, width, 1, bias=False)
         for layer in (self.expand, self.mix):
-            _scaled(layer, GAIN * blocks**-0.25)
+            scaled(layer, LEAKY_GAIN * blocks**-0.25)
         nn.init.zeros_(self.shrink.weight)
 
     def forward(self, maps: Images) -> Images:
         inner = F.leaky_relu(self.expand(maps), 0.2, inplace=True)
         return maps + self.shrink(F.leaky_relu(self.mix(inner), 0.2, inplace=True))
-
-
-def _scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
-    """Weights from N(0, gain^2 / inputs), biases zero."""
-    weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, Tensor)
-    nn.init.normal_(weight, 0.0, gain / math.sqrt(weight[0].numel()))
-    if isinstance(bias, Tensor):
-        nn.init.zeros_(bias)
-    return layer
 
 
 class Halved(nn.Module):
@@ -146,15 +134,15 @@ class Generator(nn.Module):
         super().__init__()
         widths = stages.widths
         self.conditioned = Conditioned(latent_size, classes)
-        self.weigh = _scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
+        self.weigh = scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
         self.stages = nn.ModuleList(nn.Sequential(*stages.at(level)) for level in range(len(widths)))
-        self.narrow = nn.ModuleList(_scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
+        self.narrow = nn.ModuleList(scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
         if filtered:
-            self.to_rgb = _scaled(nn.Conv2d(widths[-1], channels, 1))
+            self.to_rgb = scaled(nn.Conv2d(widths[-1], channels, 1))
         else:
             gain = 2 * (channels / widths[-1]) ** 0.5
-            self.to_rgb = _scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), gain)
+            self.to_rgb = scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), gain)
         self.doubled = Doubled() if filtered else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
@@ -179,7 +167,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         widths = stages.widths
-        self.from_rgb = _scaled(
+        self.from_rgb = scaled(
             nn.Conv2d(channels, widths[-1], 1) if filtered else nn.Conv2d(channels, widths[-1], 4, 2, 1)
         )
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
@@ -187,10 +175,10 @@ class Discriminator(nn.Module):
             inside = stages.at(level)
             if level:  # half as high and wide
                 halved = Halved() if filtered else nn.AvgPool2d(2)
-                inside += [halved, _scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
+                inside += [halved, scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
             self.stages[f"level{level}"] = nn.Sequential(*inside)
-        self.gather = _scaled(nn.Conv2d(widths[0], widths[0], smallest, groups=widths[0], bias=False))
-        self.logit = _scaled(nn.Linear(widths[0], 1))
+        self.gather = scaled(nn.Conv2d(widths[0], widths[0], smallest, groups=widths[0], bias=False))
+        self.logit = scaled(nn.Linear(widths[0], 1))
         self.projection = Projection(widths[0], classes)
 
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:

@@ -53,12 +53,16 @@ class Augmented(nn.Module):
             self.register_buffer(running, torch.tensor(0.0))
 
     def forward(self, views: Views, labels: Labels | None = None) -> Tensor:
-        """Logits of pictures, or of pyramids; one draw of transforms for all levels."""
+        """Logits of pictures, or of pyramids, transformed."""
+        views = self.transformed(views)
+        return self.discriminator(views) if labels is None else self.discriminator(views, labels)
+
+    def transformed(self, views: Views) -> Views:
+        """Pictures, or pyramids, after random transforms; one draw of them for all levels."""
         top = largest(views)
         with torch.autocast(top.device.type, enabled=False):  # positions need more than bfloat16's 8 bits
             drawn = self.augment.draw(top, self.probability)
-            views = each(lambda level: self.augment.apply(precise(level), drawn).to(level.dtype), views)
-        return self.discriminator(views) if labels is None else self.discriminator(views, labels)
+            return each(lambda level: self.augment.apply(precise(level), drawn).to(level.dtype), views)
 
     @torch.no_grad()
     def adapt(self, right: Scalar, count: int) -> None:
