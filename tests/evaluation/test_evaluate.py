@@ -17,7 +17,7 @@ from hasama.cli.commands.evaluate import evaluate as command
 from hasama.errors import HasamaError
 from hasama.evaluation import evaluate as evaluation
 from hasama.evaluation.evaluate import evaluate
-from hasama.evaluation.subject import EvaluationProgress, Subject
+from hasama.evaluation.subject import EvaluationProgress, Subject, helped_to_train
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
 from hasama.generators.sampling import labels_for
 from hasama.metrics import intervals as figures
@@ -58,9 +58,9 @@ def source(tmp_path: Path) -> Path:
     return make_pictures(tmp_path / "pictures", PICTURES)
 
 
-def make_run(source: Path, folder: Path, labels: bool = False, seed: int = 0) -> Path:
+def make_run(source: Path, folder: Path, labels: bool = False, seed: int = 0, **changes: Any) -> Path:
     """A run folder with an untrained generator, as training leaves it."""
-    recipe = RECIPES["dcgan"].but(size="16", width=4, latent_size=6, labels=labels, kimg=1)
+    recipe = RECIPES["dcgan"].but(size="16", width=4, latent_size=6, labels=labels, kimg=1, **changes)
     pictures = open_pictures(str(source), recipe)
     place = Run(folder)
     place.create(recipe, pictures.report, str(source))
@@ -428,3 +428,22 @@ def test_weights_that_make_no_numbers(run: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(extractors, "_means", lambda net, images: torch.full((len(images), WIDTHS[-1]), torch.nan))
     with pytest.raises(HasamaError, match=r"real pictures are not finite numbers: the network's weights are damaged"):
         ask(run)
+
+
+def test_who_helped_to_train_is_said_to_flatter(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Under the figures, in metrics.json and in the model card, of a run and of its generator alone."""
+    out = make_run(source, tmp_path / "run", vision_aid="efficientnet")
+    assert ask(out) == 0
+    assert "flatters" not in capsys.readouterr().out
+    assert ask(out, "--features", "efficientnet") == 0
+    assert "which flatters it: judge it by --features vgg19" in " ".join(capsys.readouterr().out.split())
+    reports = json.loads((out / "metrics.json").read_text())
+    assert [helped_to_train(report) for report in reports] == [False, True]
+    alone = load_generator(Run(out).generator)
+    assert alone.recipe is not None
+    assert alone.recipe.vision_aid == "efficientnet"
+    card = model_card(Trained(Run(out).generator, alone, Run(out)))
+    assert [("vgg19" in line, "flatters" in line) for line in card.splitlines() if line.startswith("- kid:")] == [
+        (True, False),
+        (False, True),
+    ]

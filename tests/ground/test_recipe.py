@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hasama import recipe as module
 from hasama.errors import HasamaError
-from hasama.fields import MEANS_NOTHING_WITHOUT
+from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.options import LARGEST_SIDE, flag, parse_size
 from hasama.presets import PRESETS, RECIPES, recipe_named
@@ -58,6 +58,8 @@ def values(field: dataclasses.Field) -> st.SearchStrategy:
         return st.builds(str, side) | st.builds("{}x{}".format, side, side)
     if typing.get_origin(hint) is typing.Literal:
         return st.sampled_from(typing.get_args(hint))
+    if (choices := typing.get_args(hint)) and typing.get_origin(choices[0]) is typing.Literal:
+        return st.none() | st.sampled_from(typing.get_args(choices[0]))
     if hint is bool:
         return st.booleans()
     if hint is str:
@@ -79,16 +81,15 @@ def recipes(draw: st.DrawFn) -> Recipe:
     if fields["penalty"] != "none":
         fields["discriminator_norm"] = "none"
     if fields["architecture"] == "vae":
-        for name in (
-            *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
-            *("spectral_norm", "augment", "init_from", "freeze_d"),
-        ):
+        for name in GANS_ONLY:
             fields[name] = DEFAULTS[name]
     for name, (needed, allowed) in MEANS_NOTHING_WITHOUT.items():
         if fields[needed] not in allowed:
             fields[name] = DEFAULTS[name]
     if fields["lr_final"] == fields["gamma_final"] == 1:
         fields["schedule_kimg"] = DEFAULTS["schedule_kimg"]
+    if fields["vision_aid"] == fields["quality_features"]:
+        fields["quality_features"] = None
     if not fields["health_kimg"]:
         fields["autopilot"] = False
     return Recipe(**fields)
@@ -237,6 +238,8 @@ CONTRADICTIONS = [
     ({"architecture": "vae", "augment": "ada"}, "--augment"),
     ({"architecture": "vae", "freeze_d": 1}, "--freeze-d"),
     *[({"architecture": a, "discriminator_dropout": 0.1}, "--architecture dcgan") for a in ("vae", "r3gan")],
+    ({"architecture": "vae", "vision_aid": "efficientnet"}, "--vision-aid"),
+    ({"vision_aid": "efficientnet", "quality_features": "efficientnet"}, "judged by another"),
     *[({"only": names}, "--only takes the names") for names in (",", " ", " , ,")],
 ]
 
@@ -245,6 +248,12 @@ CONTRADICTIONS = [
 def test_contradictions_are_refused_with_what_to_do(fields: dict[str, Any], names: str):
     with pytest.raises(HasamaError, match=names):
         Recipe(**fields)
+
+
+def test_who_helps_to_train_does_not_judge():
+    assert Recipe().quality_extractor == "efficientnet"
+    assert Recipe(vision_aid="efficientnet").quality_extractor == "vgg19"
+    assert Recipe(quality_features="vgg19").quality_extractor == "vgg19"
 
 
 def test_changes_are_checked_too():

@@ -30,7 +30,7 @@ def trained(tmp_path: Path, name: str, size: str = "8", **changes) -> Run:
     side = recipe.resolution[0]
     list(play(game, iter([torch.rand(4, 3, side, side)] * 2)))
     run = Run(tmp_path / name)
-    run.folder.mkdir()
+    run.folder.mkdir(parents=True)
     run.save_recipe(recipe)
     run.save_game(game)
     return run
@@ -151,3 +151,18 @@ def test_the_command_begins_with_another_runs_weights(pictures: Path, tmp_path: 
         "--init-from",
     )
     assert not (tmp_path / "no").exists()
+
+
+def test_heads_begin_with_the_other_runs_heads_if_it_has_some(tmp_path: Path):
+    run = trained(tmp_path, "r3gan", vision_aid="efficientnet")
+    recipe = recipe_of("r3gan", "16", seed=5, vision_aid="efficientnet")
+    game = new_game(build(recipe, 3), recipe)
+    report = inherit(game, run.folder)
+    theirs = torch.load(run.checkpoint, weights_only=True)["game"]["heads"]
+    assert game.aid is not None
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in game.aid.heads.state_dict().items())
+    assert "heads.heads.0.narrow.weight" in report.taken
+    plain = trained(tmp_path / "plain", "dcgan")
+    recipe = recipe_of("dcgan", "8", seed=5, vision_aid="efficientnet")
+    game = new_game(build(recipe, 3), recipe)
+    assert not any(name.startswith("heads") for name in inherit(game, plain.folder).taken)
