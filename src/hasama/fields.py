@@ -81,3 +81,9 @@ def new_names(fields: Any) -> Any:
 def follows_schedule(fields: Mapping[str, Any]) -> bool:
     """Whether anything changes over --schedule-kimg in a recipe of these fields."""
     return fields["lr_final"] != 1 or fields["gamma_final"] != 1 or fields["beta2_initial"] is not None
+
+
+def counts(name: str, recipe: Any) -> bool:
+    """Whether a field does anything beside the recipe's others."""
+    needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
+    return getattr(recipe, needed) in values

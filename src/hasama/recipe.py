@@ -282,6 +282,11 @@ class Recipe:
         own = 0.3 if self.architecture == "dense" else 0.0
         return own if self.discriminator_dropout is None else self.discriminator_dropout
 
+    def lasting(self, kimg: float) -> "Recipe":
+        """A copy of another length; `progressive` grows in the same share of it. Raises HasamaError."""
+        growing = {"grow_kimg": self.grow_kimg * kimg / self.kimg} if self.architecture == "progressive" else {}
+        return self.but(kimg=kimg, **growing)
+
     def but(self, **changes: Any) -> "Recipe":
         """A copy with some fields changed, checked anew.
 
@@ -328,12 +333,6 @@ def _known(fields: Any) -> dict[str, Any]:
         if name not in DEFAULTS:
             raise HasamaError(unknown_name(name, DEFAULTS, "field of a recipe"))
     return fields
-
-
-def counts(name: str, recipe: Recipe) -> bool:
-    """Whether a field does anything beside the recipe's others."""
-    needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
-    return getattr(recipe, needed) in values
 
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}

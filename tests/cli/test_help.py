@@ -10,10 +10,10 @@ from hasama.cli.app import make_app
 from hasama.cli.commands.sweep import SWEEP_KIMG
 from hasama.cli.flags import SHOWN_FIRST
 from hasama.cli.words import asked_recipe
-from hasama.fields import GROUPS, MEANS_NOTHING_WITHOUT
+from hasama.fields import GROUPS, MEANS_NOTHING_WITHOUT, counts
 from hasama.options import flag, typed
 from hasama.presets import PRESETS, RECIPES
-from hasama.recipe import DEFAULTS, Recipe, counts
+from hasama.recipe import DEFAULTS, Recipe
 from hasama.style.recipe import STYLE_DEFAULTS, STYLE_GROUPS, STYLE_PRESETS
 
 
@@ -47,7 +47,7 @@ def test_without_a_recipe_they_are_those_of_the_default_recipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     shown = help_of("train", capsys=capsys, monkeypatch=monkeypatch)
-    assert "RECIPE A preset: see hasama recipes. [default: r3gan]" in shown
+    assert "RECIPE A preset: see hasama recipes. [default: vision-aided]" in shown
     assert "[default: r3gan]" in told_of("architecture", shown)
     assert "[default: 5]" in told_of("gamma", shown)
 

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Sequence
 
 from hasama.fields import RENAMED
 from hasama.options import flag
-from hasama.presets import RECIPES
+from hasama.presets import DEFAULT, RECIPES
 from hasama.recipe import Recipe
 
 OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
-DEFAULT = "r3gan"
-"""The recipe of `train` and `sweep` where none is given."""
-
 SWITCHES = ("--help", "-h", "--tensorboard", "--json")
 FLAG = re.compile(r"--[a-z][a-z0-9-]*")
 

@@ -233,6 +233,7 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     """
     own = run.recipe()
     older = {n for n, before in BEFORE_THEY_WERE.items() if n not in given and getattr(own, n) == before}
+    older |= {"grow_kimg"} - {*given}  # which goes by the length unless it is given
     pairs = original_recipe(run).differences(asked)
     different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
     if different:

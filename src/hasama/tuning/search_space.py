@@ -8,8 +8,9 @@ from dataclasses import fields
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
+from hasama.fields import counts
 from hasama.options import unknown_name
-from hasama.recipe import Recipe, counts
+from hasama.recipe import Recipe
 
 Value = float | int | str
 

@@ -228,7 +228,7 @@ def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
     else:
         why = f"with less there is little to see; it takes {pace.hours(kimg):.1f} h."
     reasons = [*suggestion.reasons, Reason(f"{kimg:g} kimg", why)]
-    return suggestion._replace(recipe=suggestion.recipe.but(kimg=kimg), reasons=reasons)
+    return suggestion._replace(recipe=suggestion.recipe.lasting(kimg), reasons=reasons)
 
 
 def smaller(recipe: Recipe) -> Recipe | None:

@@ -11,7 +11,7 @@ from hasama.cli.commands.train import AnyChanges, TrainingFlags
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
-from hasama.presets import RECIPES, recipe_named, train_command
+from hasama.presets import DEFAULT, RECIPES, recipe_named, train_command
 from hasama.tuning.search_space import search_space
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TABLE_ROWS = 5
 
 def sweep(
     source: str,
-    recipe: str = "r3gan",
+    recipe: str = DEFAULT,
     /,
     *,
     trials: int = 20,
@@ -77,7 +77,8 @@ def sweep(
     asked = given(changes)
     final = recipe_named(recipe).but(**asked | {"kimg": RECIPES[recipe].kimg})
     kimg = asked.get("kimg", SWEEP_KIMG)
-    trial = final.but(kimg=kimg, sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
+    trial = final.lasting(kimg).but(sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
+    trial = trial if "grow_kimg" not in asked else trial.but(grow_kimg=asked["grow_kimg"])
     names = None if search is None else [word.strip().replace("-", "_") for word in search.split(",") if word.strip()]
     space = search_space(trial, names)
     folder = (out or Path("runs") / fitting_name(f"sweep-{name_of(source)}", f"-{recipe}", SPARE)).expanduser()

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,15 +19,15 @@ from hasama.cli.flags import (
     use_threads,
 )
 from hasama.errors import HasamaError
-from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, follows_schedule
+from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, counts, follows_schedule
 from hasama.options import flag
-from hasama.presets import RECIPES, recipe_named
-from hasama.recipe import Recipe, counts
+from hasama.presets import DEFAULT, RECIPES, recipe_named
+from hasama.recipe import Recipe
 
 HOURS_LEAST = 0.001
 
 
-def training_flags(preset: str = "r3gan", **changes: Any) -> Any:
+def training_flags(preset: str = DEFAULT, **changes: Any) -> Any:
     """The flags of `Recipe`, each of them optional; the help shows a preset's values, so changed, as defaults."""
     told = f"What differs from the recipe. The defaults, here and below, are those of {preset}."
     return flags_of(RECIPES[preset].but(**changes), "TrainingFlags", GROUPS, _shown_default, told)
@@ -53,7 +54,7 @@ else:
 
 def train(
     source: str,
-    recipe: str = "r3gan",
+    recipe: str = DEFAULT,
     /,
     *,
     out: Path | None = None,
@@ -92,11 +93,11 @@ def train(
         What differs from the preset.
     """
     asked = given(changes)
-    chosen = recipe_named(recipe).but(**asked)
     _check_length(asked, steps, hours)
     if steps is not None:
-        asked["kimg"] = steps * chosen.batch / 1000
-        chosen = chosen.but(kimg=asked["kimg"])
+        asked["kimg"] = steps * recipe_named(recipe).but(**asked).batch / 1000
+    chosen = recipe_named(recipe)
+    chosen = chosen.lasting(asked.get("kimg", chosen.kimg)).but(**asked)
 
     from hasama.cli.progress import watch_download
     from hasama.pictures.sources.sources import download_first
@@ -108,7 +109,7 @@ def train(
     with telling_what_is_saved(lambda: _standing(run)):
         watch_download(download_first(source))
         opening = Opening.of(source, chosen, run, asked)._replace(threads=threads)
-        return _train(opening, device, tensorboard, hours)
+        return _train(opening, device, tensorboard, hours, asked)
 
 
 def _check_length(asked: dict[str, Any], steps: int | None, hours: float | None) -> None:
@@ -178,7 +179,9 @@ def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
     use_threads(threads)
 
 
-def _train(opening: Any, device: str, tensorboard: bool, hours: float | None = None) -> int:
+def _train(
+    opening: Any, device: str, tensorboard: bool, hours: float | None = None, asked: Mapping[str, Any] | None = None
+) -> int:
     from hasama.cli.progress import watch_health, watch_scan, watch_training
     from hasama.cli.terminal import say
     from hasama.runs.tensorboard import to_tensorboard
@@ -186,7 +189,8 @@ def _train(opening: Any, device: str, tensorboard: bool, hours: float | None = N
     run = opening.run
     watch_scan(opening.scan())
     if hours is not None and not run.exists():  # a run that exists keeps its length
-        opening = opening._replace(recipe=_lasting(hours, opening.recipe, opening.pictures(), device))
+        lasting = _lasting(hours, opening.recipe, opening.pictures(), device).but(**(asked or {}))
+        opening = opening._replace(recipe=lasting)
     recipe = opening.recipe
     if notice := opening.notice():
         say(notice, "yellow")
@@ -195,13 +199,13 @@ def _train(opening: Any, device: str, tensorboard: bool, hours: float | None = N
     if not start:
         for warning in opening.pictures().report.warnings():
             say(warning, "yellow")
-    with asked_to_stop() as asked:
-        records = opening.session(device, asked)
+    with asked_to_stop() as stopping:
+        records = opening.session(device, stopping)
         if tensorboard:
             records = to_tensorboard(records, run, recipe)
         for _ in watch_health(watch_training(records, recipe, start, run), run):
             pass
-        interrupted = asked()
+        interrupted = stopping()
     return _farewell(run, recipe, interrupted)
 
 
@@ -212,7 +216,7 @@ def _lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe
     from hasama.runs.pace import measure
 
     pace = measure(recipe, pictures, pick_device(device))
-    lasting = recipe.but(kimg=pace.kimg_within(hours))
+    lasting = recipe.lasting(pace.kimg_within(hours))
     say(f"{pace.images_per_second:.3g} images/s: about {lasting.kimg:g} kimg in {hours:g} h.")
     return lasting
 
