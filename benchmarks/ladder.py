@@ -3,11 +3,11 @@
     python benchmarks/ladder.py train SOURCE --only dcgan r3gan [--core-minutes 30]
     python benchmarks/ladder.py table SOURCE
 
-Equal time is counted in processor time: 30 core-minutes are a quarter of an hour on two cores, whatever else the
-machine does meanwhile. Each training is the plain command, stopped through its stop file, and goes on exactly where
-it stopped: so `train` can be called again and again, until every run has had its time. `table` reads nothing but the
-source and the run folders that are there; it leaves table.md, a grid of each run and sheet.png beside them, and in
-each run nearest.png: generated pictures, each with the training pictures nearest to it, which tell copies.
+Each training is the plain command with `--hours`, on one thread: so each has the length that the machine makes in the
+time, and rates fall within it. The table says how many core-minutes each has really had, for a machine that was busy
+when the length was chosen is faster later. Runs that were stopped go on where they stopped. `table` reads nothing but
+the source and the run folders that are there; it leaves table.md, a grid of each run and sheet.png beside them, and
+in each run nearest.png: generated pictures, each with the training pictures nearest to it, which tell copies.
 
 Two networks judge, for a generator can please one of them by what people do not see.
 """
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 
 OUT = Path(__file__).parent / "out" / "ladder"
 
-# What is trained: a recipe each, everything else alike. Lengths are never reached: time ends the runs.
-COMMON = ["--size", "64", "--seed", "0", "--kimg", "100000", "--sample-kimg", "20", "--threads", "1"]
+# What is trained: a recipe each, everything else alike.
+COMMON = ["--size", "64", "--seed", "0", "--threads", "1"]
 RUNS: dict[str, list[str]] = {
     "dcgan": ["dcgan"],
     "progressive": ["progressive"],
     "msg": ["msg"],
     "stylegan": ["stylegan"],
     "r3gan": ["r3gan"],
+    "vision-aided": ["vision-aided"],
     "fast": ["fast"],
 }
 
@@ -64,12 +65,16 @@ def spent(folder: Path) -> float:
 
 
 def train(source: str, name: str, folder: Path, minutes: float, more: list[str]) -> None:
-    """Give a run what it lacks of its time."""
-    before = spent(folder)
-    if before >= minutes:
-        print(f"{name}: has had its {minutes:g} core-minutes")
+    """Train to the end of the length that fits the time, in one go or in several."""
+    from hasama.runs.folder import Run
+
+    run, before = Run(folder), spent(folder)
+    if run.exists() and run.images_seen() >= run.recipe().images:
+        print(f"{name}: is trained")
         return
-    command = [sys.executable, "-m", "hasama", "train", source, *RUNS[name], *COMMON, *more, "--out", str(folder)]
+    length = ["--hours", str(minutes / 60)]
+    command = [sys.executable, "-m", "hasama", "train", source, *RUNS[name], *COMMON, *length, *more]
+    command += ["--out", str(folder)]
     child = subprocess.Popen(command)
     process = psutil.Process(child.pid)
     used = 0.0
@@ -79,8 +84,6 @@ def train(source: str, name: str, folder: Path, minutes: float, more: list[str])
         except psutil.NoSuchProcess:
             break
         used = (times.user + times.system) / 60
-        if before + used >= minutes and folder.is_dir():
-            (folder / "stop").touch()
         time.sleep(0.5)
     if child.wait():
         sys.exit(f"{name} failed")
