@@ -67,11 +67,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_lr": 2e-3, "discriminator_lr": 2e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
+    # Progressive, stylegan and fast take small batches and falling rates for the same reason as r3gan. In ten
+    # core-minutes of faces they are then ahead of dcgan (docs/experiments/ten-minutes.md).
     # The next three have equalised weights, N(0, 1), which the papers' rates of 1e-3 to 2e-3 move in millions of
     # images; with 6e-3 they move as fast as dcgan's do. (A rate is relative to the size of what it moves.)
     # Karras et al. 2018; their objective is WGAN-GP, but R1 is steadier and cheaper (Mescheder et al. 2018).
     "progressive": {
-        "architecture": "progressive", "width": 16, "latent_size": 128, "batch": 32, "kimg": 200.0,
+        "architecture": "progressive", "width": 16, "latent_size": 128, "batch": 8, "kimg": 200.0,
+        "lr_final": 0.25, "gamma_final": 0.1,
         "penalty": "r1", "penalty_every": 4, "gamma": 2.0, "generator_lr": 6e-3, "discriminator_lr": 6e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
@@ -86,11 +89,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "stylegan": {
         "architecture": "stylegan", "width": 16, "latent_size": 128, "mapping_layers": 4, "path_length": 2.0,
         "penalty": "r1", "penalty_every": 16, "gamma": 4.0, "generator_lr": 6e-3, "discriminator_lr": 6e-3,
-        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99), "batch": 32,
+        "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99), "batch": 8,
+        "lr_final": 0.25, "gamma_final": 0.1,
     },
     # Liu et al. 2021: 50 to 500 pictures in an hour; with the objective and the penalties of Huang et al. 2024.
     "fast": {
-        "architecture": "fast", "width": 16, "latent_size": 128, "batch": 16, "kimg": 300.0,
+        "architecture": "fast", "width": 16, "latent_size": 128, "batch": 8, "kimg": 300.0,
+        "lr_final": 0.25, "gamma_final": 0.1,
         "objective": "relativistic", "penalty": "r1+r2", "gamma": 1.0, "augment": "diffaugment",
         "generator_lr": 1e-3, "discriminator_lr": 1e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),

@@ -242,7 +242,12 @@ def suggested(count: int, looks: Looks, tmp_path: Path, **report: object):
 
 @pytest.mark.parametrize(
     ("count", "preset", "augment"),
-    [(4, "fast", "diffaugment"), (999, "fast", "diffaugment"), (2000, "r3gan", "ada"), (20_000, "r3gan", "none")],
+    [
+        (4, "fast", "diffaugment"),
+        (999, "fast", "diffaugment"),
+        (2000, "vision-aided", "ada"),
+        (20_000, "vision-aided", "none"),
+    ],
 )
 def test_the_fewer_pictures_the_more_help(count: int, preset: str, augment: str, tmp_path: Path):
     found = suggested(count, PLAIN, tmp_path)
@@ -262,7 +267,7 @@ def test_mirror_colour_and_warnings(tmp_path: Path):
     assert "transparent everywhere" in suggested(2000, PLAIN._replace(clear=0.1), tmp_path).warnings[0]
     copies = suggested(100, PLAIN, tmp_path, duplicates=[["a"] * 30]).warnings
     assert copies == ["29 of the 100 pictures are copies: 71 different ones are left."]
-    assert suggested(1, PLAIN, tmp_path, crops=500).preset == "r3gan"
+    assert suggested(1, PLAIN, tmp_path, crops=500).preset == "vision-aided"
 
 
 def test_the_length_fits_the_hours(tmp_path: Path):

@@ -10,7 +10,7 @@ from hasama.errors import HasamaError
 from hasama.networks.layers import SMALLEST
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.report import Report
-from hasama.presets import RECIPES
+from hasama.presets import DEFAULT, RECIPES
 from hasama.recipe import Recipe
 from hasama.runs.pace import Pace
 from hasama.runs.session import check_buildable
@@ -63,7 +63,7 @@ def choose_form(headers: Headers, machine: Machine, size: str | None) -> tuple[R
     """
     chosen, why = (size, "as you asked.") if size else _size(headers, machine)
     labels, told = _labels(headers)
-    recipe = RECIPES["r3gan"].but(size=chosen, labels=labels)
+    recipe = RECIPES[DEFAULT].but(size=chosen, labels=labels)
     check_buildable(recipe)
     return recipe, [Reason(f"size {chosen}", why), Reason("labels" if labels else "no labels", told)]
 
@@ -96,7 +96,7 @@ def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
 
 def _possible(size: str) -> bool:
     try:
-        check_buildable(RECIPES["r3gan"].but(size=size))
+        check_buildable(RECIPES[DEFAULT].but(size=size))
     except HasamaError:
         return False
     return True
@@ -151,16 +151,16 @@ def _networks(count: int, crops: bool) -> tuple[str, str, list[Reason]]:
     """Preset and augmentation, and why."""
     if crops:
         why = f"{count:,} crops of one picture are many, if of few things."
-        return "r3gan", "none", [Reason("r3gan", why), Reason("no augmentation", "crops are already that.")]
+        return DEFAULT, "none", [Reason(DEFAULT, why), Reason("no augmentation", "crops are already that.")]
     if count < FEW:
         why = f"{count:,} different pictures are few, for which this one is made."
         told = "with few pictures the discriminator would learn them by heart."
         return "fast", "diffaugment", [Reason("fast", why), Reason("augment diffaugment", told)]
-    why = f"{count:,} different pictures are enough for the steadiest recipe."
+    why = f"{count:,} different pictures are enough for the recipe that learns the most in the same time."
     if count < MANY:
         told = "it sets in when the discriminator begins to learn the pictures by heart."
-        return "r3gan", "ada", [Reason("r3gan", why), Reason("augment ada", told)]
-    return "r3gan", "none", [Reason("r3gan", why), Reason("no augmentation", "so many pictures need none.")]
+        return DEFAULT, "ada", [Reason(DEFAULT, why), Reason("augment ada", told)]
+    return DEFAULT, "none", [Reason(DEFAULT, why), Reason("no augmentation", "so many pictures need none.")]
 
 
 def _mirror(looks: Looks, crops: bool) -> tuple[bool, str]:
