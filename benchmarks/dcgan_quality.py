@@ -1,11 +1,12 @@
-"""How good the pictures are after how long: the classic PyTorch DCGAN example's loop against `r3gan`.
+"""How good the pictures are after how long: the classic PyTorch DCGAN example's loop against our recipe.
 
-    python benchmarks/dcgan_quality.py FOLDER [--core-minutes 60] [--share 12]
+    python benchmarks/dcgan_quality.py FOLDER [--core-minutes 60] [--share 12] [--recipe vision-aided]
 
 FOLDER holds JPEGs. The classic side (`dcgan_speed.py`) trains for the core-minutes; ours for a `share`-th of them,
 with the length that fits, so that rates fall within it. Each in its own process on one thread, by processor time, the
 loader's workers included; the time of looking is not counted. Two networks judge 2,000 pictures of either, by KID
-against 2,000 real ones; neither was trained with. Grids are left in benchmarks/out/dcgan_quality.
+against 2,000 real ones; a network that helped to train one side is no judge of it, and its figure stands in brackets.
+Grids are left in benchmarks/out/dcgan_quality.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from hasama.networks.registry import build
 from hasama.perception.extractors import extract_features, extractor_named
 from hasama.pictures.dataset import Pictures, batches
 from hasama.pictures.images import to_pixels
+from hasama.presets import DEFAULT
 from hasama.runs.pace import measure
 from hasama.shapes import Pixels
 from hasama.training.setup import new_game
@@ -90,9 +92,9 @@ def classic_pictures(generator: nn.Module) -> Pixels:
     return np.concatenate([to_pixels(generator(latents[some])) for some in in_batches(COUNT)])
 
 
-def our_side(pictures: Pictures, minutes: float, judges: Judges) -> dict[str, Any]:
-    """`r3gan`, as `hasama train --hours` would have it."""
-    recipe = hasama.RECIPES["r3gan"].but(size=str(SIDE))
+def our_side(pictures: Pictures, name: str, minutes: float, judges: Judges) -> dict[str, Any]:
+    """A preset, as `hasama train --hours` would have it."""
+    recipe = hasama.RECIPES[name].but(size=str(SIDE))
     device = pick_device("cpu")
     recipe = recipe.but(kimg=measure(recipe, pictures, device).kimg_within(minutes / 60))
     game = new_game(build(recipe), recipe)
@@ -103,8 +105,11 @@ def our_side(pictures: Pictures, minutes: float, judges: Judges) -> dict[str, An
     spent = core_minutes() - began
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, 3)
     pixels = generate_all(generator, draw_latents(LATENT_SEED, COUNT, generator.latent_size))
-    found = judges(pixels, OUT / "r3gan.png")
-    return {"side": "r3gan", "core_minutes": round(spent, 1), "images": game.images_seen, **found}
+    found: dict[str, Any] = judges(pixels, OUT / f"{name}.png")
+    for judge in found:
+        if judge.startswith(recipe.vision_aid):
+            found[judge] = f"({found[judge]})"
+    return {"side": name, "core_minutes": round(spent, 1), "images": game.images_seen, **found}
 
 
 def main() -> None:
@@ -113,17 +118,18 @@ def main() -> None:
     parser.add_argument("--core-minutes", type=float, default=60.0)
     parser.add_argument("--share", type=float, default=12.0)
     parser.add_argument("--looks", type=int, default=4)
-    parser.add_argument("--only", choices=["classic", "r3gan"])
+    parser.add_argument("--recipe", default=DEFAULT)
+    parser.add_argument("--only", choices=["classic", "ours"])
     given = parser.parse_args()
     if given.only is None:
-        for side in ("r3gan", "classic"):
+        for side in ("ours", "classic"):
             subprocess.run([sys.executable, *sys.argv, "--only", side], check=True)
         return
     torch.set_num_threads(1)
     pictures = hasama.open_pictures(str(given.folder), hasama.RECIPES["dcgan"].but(size=str(SIDE)))
     judges = Judges(pictures)
-    if given.only == "r3gan":
-        print(json.dumps(our_side(pictures, given.core_minutes / given.share, judges)), flush=True)
+    if given.only == "ours":
+        print(json.dumps(our_side(pictures, given.recipe, given.core_minutes / given.share, judges)), flush=True)
     else:
         for look in classic_side(given.folder, given.core_minutes, given.looks, judges):
             print(json.dumps(look), flush=True)

@@ -23,6 +23,7 @@ from hasama.pictures.sources.entries import Entry, Source
 from hasama.pictures.sources.sources import open_source
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
+from hasama.runs.session import Opening
 
 CLASSES = {"cats": 10, "dogs": 20, "a bird": 30}
 """The classes of every source here, and the shade of all their pictures; each has two."""
@@ -174,6 +175,13 @@ def test_an_unknown_class_is_told_the_nearest_and_all(tmp_path: Path):
     many = of_labels(*(f"c{number}" for number in range(1000)))
     with pytest.raises(HasamaError, match="and 970 more"):
         only_classes(many, "zzz")
+
+
+def test_a_refused_class_leaves_no_run_folder(tmp_path: Path):
+    source, out = in_folders(tmp_path / "set"), tmp_path / "run"
+    with pytest.raises(HasamaError, match="Did you mean cats"):
+        Opening.of(str(source), Recipe(size="8", only="cat"), Run(out))
+    assert not out.exists()
 
 
 def test_a_source_without_classes_says_so(tmp_path: Path):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from hasama.networks.layers import LEAKY_GAIN, Projection, scaled
 from hasama.shapes import Images, Labels, Logits, Maps
 
-WIDTH, GROUP = 64, 16
-"""Channels of a head, and how many its 3x3 convolution mixes."""
+WIDTH, GROUP, PLACES = 64, 16, 4
+"""Channels of a head, how many its 3x3 convolution mixes, and into how many places a side it divides a picture."""
 
 
 class FeatureHeads(nn.Module):
@@ -45,19 +45,24 @@ class FeatureHeads(nn.Module):
 
 
 class Head(nn.Module):
-    """Maps [N, C, h, w] -> logit [N], that of their mean place. The last layer begins at zero."""
+    """Maps [N, C, h, w] -> logit [N]. The last layer begins at zero, so that no head wins at first.
+
+    4x4 places are weighed apart, channel by channel, so that it counts where in the picture something is seen. (With
+    the mean place in their stead, parts of faces were right, and lay anywhere.)
+    """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.narrow = scaled(nn.Conv2d(channels, WIDTH, 1), LEAKY_GAIN)
         self.mix = scaled(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH // GROUP), LEAKY_GAIN)
+        self.gather = scaled(nn.Conv2d(WIDTH, WIDTH, PLACES, groups=WIDTH, bias=False))
         self.logit = nn.Linear(WIDTH, 1, bias=False)
         nn.init.zeros_(self.logit.weight)
         self.projection = Projection(WIDTH, classes)
 
     def forward(self, maps: Images, labels: Labels | None = None) -> Logits:
         maps = F.leaky_relu(self.mix(F.leaky_relu(self.narrow(maps), 0.2)), 0.2)
-        features = maps.mean((2, 3))  # [N, 64, h, w] -> [N, 64]
+        features = self.gather(F.adaptive_avg_pool2d(maps, PLACES)).flatten(1)  # [N, 64, h, w] -> [N, 64]
         return self.logit(features).flatten() + self.projection(features, labels)
 
 

@@ -107,8 +107,9 @@ class Opening(NamedTuple):
         if run.exists():
             return cls.resumed(run, reconciled(run, recipe, given), source)
         check_buildable(recipe)
-        run.check_free()
-        return cls(run, recipe, source, Reading(source, Form.of(recipe)))
+        reading = Reading(source, Form.of(recipe))
+        run.check_free()  # last, for it makes the folder
+        return cls(run, recipe, source, reading)
 
     @classmethod
     def resumed(cls, run: Run, recipe: Recipe | None = None, source: str | None = None) -> "Opening":
