@@ -5,7 +5,7 @@ sum of an ordinary discriminator's and of those of heads on frozen networks, eq.
 a thousand kinds of things apart knows eyes from noses before the game begins, and cannot learn the training pictures
 by heart; the ordinary discriminator sees what that one was taught to ignore.
 
-Departures: one network, EfficientNet-Lite0; a head for each of two sizes of its maps, as in Sauer et al. 2021
+Departures: one network, EfficientNet-Lite0; a head for each of three sizes of its maps, as in Sauer et al. 2021
 (projected GANs); and R1 and R2 at the maps, in place of label smoothing, so that the heads do not win at once. They
 cost little, for the penalties' gradients do not go through the frozen network.
 """
@@ -22,9 +22,9 @@ from hasama.perception.extractors import as_photographs, large_enough
 from hasama.shapes import Maps, Views, largest
 from hasama.training.augmentation.augment import Augmented
 
-STRIDES = (8, 16)
+STRIDES = (8, 16, 32)
 SMALLEST = 64
-"""Pixels of the shorter side: smaller pictures are enlarged, so that the network's maps have 8x8 and 4x4 places."""
+"""Pixels of the shorter side: smaller pictures are enlarged, so that the maps have 8x8, 4x4 and 2x2 places."""
 OBSERVED = 256
 """Reals by which the maps are standardised: the first ones of a run."""
 
@@ -43,7 +43,7 @@ class VisionAid(NamedTuple):
     optimizer: Adam
 
     def maps(self, images: Views) -> Maps:
-        """What the frozen network sees in pictures (of a pyramid, in the largest): maps [N, C, h, w] of two sizes."""
+        """What the frozen network sees in pictures (the largest of a pyramid): maps [N, C, h, w] of three sizes."""
         seen = self.network.maps(large_enough(as_photographs(largest(images)), SMALLEST), STRIDES)
         return tuple(seen[stride].float() for stride in STRIDES)
 
