@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import hasama
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
-from hasama.networks.architectures.r3gan import Block, Doubled, Halved
+from hasama.networks.architectures.r3gan import R3GAN, Block, Doubled, Generator, Halved, smooth
 from hasama.networks.registry import build
 
 
@@ -103,3 +103,16 @@ def test_files_from_before_there_was_a_choice_are_strided(tmp_path: Path):
     loaded = load_generator(old)
     assert loaded.recipe is not None
     assert (loaded.recipe.resampling, loaded.recipe.group_width) == ("strided", 16)
+
+
+def test_the_last_layer_begins_as_a_linear_interpolation():
+    """So that a constant map gives one colour, and no picture begins with a grain of two pixels."""
+    torch.manual_seed(0)
+    generator = R3GAN(width=4, latent_size=4).build((32, 32), 3).generator
+    assert isinstance(generator, Generator)
+    assert isinstance(generator.to_rgb, torch.nn.ConvTranspose2d)
+    inner = generator.to_rgb(torch.randn(1, generator.to_rgb.weight.shape[0], 1, 1).expand(-1, -1, 8, 8))[..., 2:-2, 2:-2]
+    torch.testing.assert_close(inner, inner[..., :1, :1].expand_as(inner))
+    deviations = [smooth(torch.nn.ConvTranspose2d(64, 64, 4, 2, 1)).weight.square().mean() for _ in range(2)]
+    plain = torch.nn.ConvTranspose2d(64, 64, 4, 2, 1).weight.square().mean()
+    assert all(abs(one / plain - 1) < 0.1 for one in deviations)

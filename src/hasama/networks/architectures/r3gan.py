@@ -7,8 +7,8 @@ et al. 2017, section 3.1).
 
 Departures, all of them for the time that a CPU has: a stage has one block where the paper has two. With `strided`
 resampling the largest maps are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed
-in the generator) connects with them, as in DCGAN; maps are halved by the mean of 2x2 places and doubled by linear
-interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's, which 1x1
+in the generator, and smooth at first) connects with them, as in DCGAN; maps are halved by the mean of 2x2 places and
+doubled by linear interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's, which 1x1
 convolutions connect with it; halved and doubled with the filter [1, 2, 1].
 """
 
@@ -98,6 +98,17 @@ class Block(nn.Module):
         return maps + self.shrink(F.leaky_relu(self.mix(inner), 0.2, inplace=True))
 
 
+def smooth(layer: nn.ConvTranspose2d) -> nn.ConvTranspose2d:
+    """Kernels 4x4 that double by linear interpolation, each with one random weight of the size that it had.
+
+    Kernels drawn place by place begin with a grain of two pixels, which a short training does not get rid of.
+    """
+    row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 5**0.5  # of the mean square 1
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight[..., :1, :1] * row[:, None] * row)
+    return layer
+
+
 class Halved(nn.Module):
     """Maps [N, C, 2h, 2w] -> [N, C, h, w], filtered by [1, 2, 1] in either direction."""
 
@@ -142,7 +153,7 @@ class Generator(nn.Module):
             self.to_rgb = scaled(nn.Conv2d(widths[-1], channels, 1))
         else:
             gain = 2 * (channels / widths[-1]) ** 0.5
-            self.to_rgb = scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), gain)
+            self.to_rgb = smooth(scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), gain))
         self.doubled = Doubled() if filtered else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
