@@ -8,8 +8,8 @@ et al. 2017, section 3.1).
 Departures, all of them for the time that a CPU has: a stage has one block where the paper has two. With `strided`
 resampling the largest maps are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed
 in the generator, and smooth at first) connects with them, as in DCGAN; maps are halved by the mean of 2x2 places and
-doubled by linear interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's, which 1x1
-convolutions connect with it; halved and doubled with the filter [1, 2, 1].
+doubled by linear interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's,
+which 1x1 convolutions connect with it; halved and doubled with the filter [1, 2, 1].
 """
 
 import itertools
