@@ -147,10 +147,17 @@ def test_how_often_is_a_matter_of_arithmetic(architecture: str):
 
 def test_a_wider_network_is_looked_at_more_often():
     slow, fast = (
-        quality_interval(hasama.RECIPES["r3gan"].but(size="32", width=w, kimg=200.0), 3, 0, a_larger_extractor())
+        quality_interval(hasama.RECIPES["r3gan"].but(size="32", width=w, kimg=20.0), 3, 0, a_larger_extractor())
         for w in (16, 4)
     )
-    assert 1000 <= slow < fast
+    assert 200 < slow < fast
+
+
+def test_a_second_discriminator_makes_a_step_dearer_so_that_there_can_be_more_looks():
+    plain = hasama.RECIPES["r3gan"].but(size="16", kimg=20.0, quality_features="vgg19")
+    aided = plain.but(vision_aid="efficientnet")
+    rare, often = (quality_interval(recipe, 3, 0, a_larger_extractor()) for recipe in (plain, aided))
+    assert 200 < often < rare
 
 
 def a_larger_extractor() -> Extractor:
