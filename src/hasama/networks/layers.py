@@ -1,6 +1,7 @@
 """The layers that several architectures use identically."""
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,8 @@ from torch.nn.utils import parametrize
 
 from hasama.errors import HasamaError
 from hasama.shapes import Images, Labels, Latents
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 SMALLEST = 4  # side of the picture from which the first convolution grows, as in Radford et al. 2016
 LEAKY_GAIN = math.sqrt(2 / 1.04)  # keeps the variance through a leaky ReLU of slope 0.2
@@ -26,7 +29,7 @@ def small_normal(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
+def scaled(layer: Layer, gain: float = 1.0) -> Layer:
     """Weights from N(0, gain^2 / inputs), biases zero."""
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor)
