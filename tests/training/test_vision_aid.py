@@ -94,6 +94,15 @@ def test_every_kind_of_game_can_have_it(name: str):
     assert not same(before, aid_of(game).heads.state_dict())
 
 
+def test_in_bfloat16_it_learns_nearly_the_same_in_float32_weights():
+    games = [aided(precision=precision) for precision in ("fp32", "bf16")]
+    batches = [some(3, (8, 8), 0, number) for number in range(3)]
+    losses = [[step.figures()["loss_heads"] for step in play(game, batches)] for game in games]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+    assert losses[0] != losses[1]
+    assert all(tensor.dtype == torch.float32 for tensor in aid_of(games[1]).heads.state_dict().values())
+
+
 def test_with_no_weight_both_players_are_those_of_the_game_without_it():
     games = [aided(vision_weight=0.0), aided(vision_aid="none")]
     for game in games:

@@ -8,7 +8,7 @@ from hasama.cli.flags import plain
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name
 from hasama.options import flag
-from hasama.presets import PRESETS
+from hasama.presets import DEFAULT, PRESETS
 from hasama.recipe import Recipe
 from hasama.style.recipe import STYLE_PRESETS
 
@@ -123,9 +123,11 @@ def recipes() -> int:
 
     for command, presets in (("train SOURCE", PRESETS), ("style CONTENT STYLE --recipe", STYLE_PRESETS)):
         say(f"hasama {command} ...", "bold")
+        longest = max(map(len, presets))
         for name, differences in presets.items():
             told = "  ".join(f"{flag(field)} {plain(value)}" for field, value in differences.items())
-            say(f"  {name:10} {told or '(the defaults)'}")
+            usual = "  (taken where none is named)" if name == DEFAULT else ""
+            say(f"  {name:{longest}}  {told or '(the defaults)'}{usual}")
     return 0
 
 
