@@ -32,7 +32,7 @@ SEED = 0x9E38  # away from the seeds that people type
 SHARE = 0.025  # of a training's work that looking at its quality may take
 PER_VALUE = 100  # operations in the time that it takes to write one value: about so many on a CPU
 AID_SMALLEST = 64  # pixels of a side, to which a frozen network that helps has smaller pictures enlarged
-LEAST_LOOKS, MOST_LOOKS, SHORT_KIMG = 3, 100, 10.0
+LEAST_LOOKS, MOST_LOOKS, SHORT_KIMG = 2, 100, 10.0
 
 
 class Quality(NamedTuple):
