@@ -52,7 +52,7 @@ def test_the_suggested_command_trains(pictures: Path, tmp_path: Path):
     assert told["cache_bytes"] == 40 * 20 * 20 * 3
     assert 2**26 < told["memory_bytes"] < 2**33
     assert Recipe.from_dict(told["recipe"]).labels
-    assert {one["choice"] for one in told["reasons"]} >= {"fast", "size 20", "labels", "augment diffaugment"}
+    assert {one["choice"] for one in told["reasons"]} >= {"vision-aided", "size 20", "labels", "augment diffaugment"}
     program, train, *arguments = shlex.split(told["command"])
     assert (program, train) == ("hasama", "train")
     if "--kimg" in arguments:  # there where the machine was too slow for the preset's length
@@ -243,8 +243,8 @@ def suggested(count: int, looks: Looks, tmp_path: Path, **report: object):
 @pytest.mark.parametrize(
     ("count", "preset", "augment"),
     [
-        (4, "fast", "diffaugment"),
-        (999, "fast", "diffaugment"),
+        (4, "vision-aided", "diffaugment"),
+        (999, "vision-aided", "diffaugment"),
         (2000, "vision-aided", "ada"),
         (20_000, "vision-aided", "none"),
     ],

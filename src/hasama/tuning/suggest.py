@@ -17,8 +17,8 @@ from hasama.runs.session import check_buildable
 from hasama.tuning.survey import Headers, Looks, Machine
 
 FEW, MANY = 1000, 10_000
-"""Distinct pictures: up to FEW, FastGAN (Liu et al. 2021 had some hundreds); from MANY on, no augmentation. The fewer
-the pictures, the sooner the discriminator knows them by heart (Karras et al. 2020, 'limited data', section 2)."""
+"""Distinct pictures: up to FEW, DiffAugment (Zhao et al. 2020 had a hundred); from MANY on, none. The fewer the
+pictures, the sooner the discriminator knows them by heart (Karras et al. 2020, 'limited data', section 2)."""
 SIDE_CPU, SIDE_GPU = 64, 128
 SIDE_LEAST = 16
 ENLARGED = 1.1
@@ -153,9 +153,9 @@ def _networks(count: int, crops: bool) -> tuple[str, str, list[Reason]]:
         why = f"{count:,} crops of one picture are many, if of few things."
         return DEFAULT, "none", [Reason(DEFAULT, why), Reason("no augmentation", "crops are already that.")]
     if count < FEW:
-        why = f"{count:,} different pictures are few, for which this one is made."
+        why = f"{count:,} different pictures are few: a network that knows a thousand things already helps."
         told = "with few pictures the discriminator would learn them by heart."
-        return "fast", "diffaugment", [Reason("fast", why), Reason("augment diffaugment", told)]
+        return DEFAULT, "diffaugment", [Reason(DEFAULT, why), Reason("augment diffaugment", told)]
     why = f"{count:,} different pictures are enough for the recipe that learns the most in the same time."
     if count < MANY:
         told = "it sets in when the discriminator begins to learn the pictures by heart."
