@@ -301,7 +301,7 @@ def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):
     pictures = make_pictures(tmp_path / "photos", 6)
     done = hasama("train", ".", *TINY, "--steps", "2", cwd=pictures)
     assert done.returncode == 0, done.stderr
-    assert Run(pictures / "runs" / "photos-r3gan").images_seen() == 32
+    assert Run(pictures / "runs" / "photos-vision-aided").images_seen() == 32
     done = hasama("images", ".", cwd=pictures)
     assert "6 files, 6 pictures" in done.stdout
     assert (tmp_path / "photos-preview.png").exists()
