@@ -438,9 +438,8 @@ def test_the_command_of_a_recipe_without_a_weight_where_the_preset_has_one():
     typed = shlex.split(train_command("x", guessed, "fast", Path("a place")))
     assert typed[typed.index("--gamma") + 1] == f"{guessed.penalty_weight:g}"
     assert typed[-2:] == ["--out", "a place"]
-    assert "--gamma" not in train_command(
-        "x", RECIPES["fast"].but(gamma=None, gamma_final=1.0, penalty="none"), "fast"
-    )
+    without = RECIPES["fast"].but(gamma=None, gamma_final=1.0, penalty="none")
+    assert "--gamma" not in shlex.split(train_command("x", without, "fast"))
 
 
 def test_parameters_that_are_asked_for():
