@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hasama.errors import HasamaError
+from hasama.options import flag
+
 MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "gamma": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "gamma_final": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
@@ -29,13 +32,25 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 
 GANS_ONLY = (
     *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
-    *("spectral_norm", "augment", "init_from", "freeze_d", "vision_aid"),
+    *("spectral_norm", "augment", "jitter", "init_from", "freeze_d", "vision_aid"),
 )
 """Fields that do nothing without a discriminator, and so cannot be set for a vae."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": (
-        *("size", "kimg", "batch", "mirror", "labels", "augment", "width", "init_from", "autopilot", "seed"),
+        *(
+            "size",
+            "enlarge",
+            "kimg",
+            "batch",
+            "mirror",
+            "labels",
+            "augment",
+            "width",
+            "init_from",
+            "autopilot",
+            "seed",
+        ),
     ),
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
@@ -53,7 +68,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("beta2_initial", "weight_decay"),
     ),
     "Balance": ("balance", "skip_above", "critic_steps"),
-    "Augmentation": ("ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),
+    "Augmentation": ("jitter", "ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),
     "Length, arithmetic, records": (
         *("precision", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
     ),
@@ -76,6 +91,28 @@ BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0}
 def new_names(fields: Any) -> Any:
     """The same fields by today's names; of two names of one field the later counts."""
     return {RENAMED.get(name, name): value for name, value in fields.items()} if isinstance(fields, dict) else fields
+
+
+def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse what does nothing beside the other fields.
+
+    Raises:
+        HasamaError: a field that differs from its default, and would be ignored.
+    """
+    given = [name for name, value in fields.items() if value != defaults[name]]
+    if fields["architecture"] == "vae":
+        for name in GANS_ONLY:
+            if name in given:
+                raise HasamaError(
+                    f"A vae has neither a discriminator nor classes: {flag(name)} does not apply to it."
+                )
+    for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
+        if name in given and fields[needed] not in values:
+            raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
+    if "schedule_kimg" in given and not follows_schedule(fields):
+        raise HasamaError(
+            "--schedule-kimg means nothing without --lr-final or --gamma-final below 1, or --beta2-initial."
+        )
 
 
 def follows_schedule(fields: Mapping[str, Any]) -> bool:

@@ -91,6 +91,22 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def smaller_size(text: str, times: int) -> tuple[int, int]:
+    """The (height, width) of `parse_size`, so many times smaller: 1, 2, 4 or 8.
+
+    Raises:
+        HasamaError: another number of times, or a side that it does not divide; the message names the nearest size.
+    """
+    height, width = parse_size(text)
+    if times not in (1, 2, 4, 8):
+        raise HasamaError(f"--enlarge takes 1, 2, 4 or 8; got {times}.")
+    if height % times or width % times:
+        near = [max(times, round(side / times) * times) for side in (width, height)]
+        told = f"{near[0]}" if near[0] == near[1] else f"{near[0]}x{near[1]}"
+        raise HasamaError(f"--enlarge {times} needs sides that are multiples of {times}: try --size {told}.")
+    return height // times, width // times
+
+
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Hold one value against its field's type and range."""
     if not _is_a(field.type, value):

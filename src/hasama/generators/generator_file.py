@@ -30,7 +30,7 @@ from hasama.version import __version__
 if TYPE_CHECKING:
     from hasama.shapes import Pixels
 
-FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm", "vision_aid")
+FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm", "vision_aid", "enlarge")
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "stylegan": ("mapping_layers",),
     "progressive": ("grow_kimg",),
@@ -38,7 +38,7 @@ OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "dense": ("generator_norm",),
 }
 """More fields that are needed to build an architecture's generator."""
-LATER = ("resampling", "group_width", "generator_norm", "vision_aid")
+LATER = ("resampling", "group_width", "generator_norm", "vision_aid", "enlarge")
 """Those of them that files of older versions lack; they have the default."""
 MOST_CLASSES = 100_000  # that a header may claim
 

@@ -7,16 +7,15 @@ the latent z in its place. For a style-based generator w may be one vector, or o
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeGuard
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator
-from hasama.networks.pair import Styled
+from hasama.networks.pair import is_styled
 from hasama.options import unknown_name
 from hasama.pictures.images import to_pixels
 from hasama.shapes import Images, Labels, Latents, Pixels, Styles
@@ -90,11 +89,6 @@ def generate_all(
 
 
 # --- w ----------------------------------------------------------------------------------------
-
-
-def is_styled(network: nn.Module) -> TypeGuard[Styled]:
-    """Whether a generator is style-based. Not by isinstance, which from Python 3.12 on overlooks buffers."""
-    return all(hasattr(network, name) for name in ("style_layers", "mean_style", "mapping", "synthesis"))
 
 
 @torch.no_grad()

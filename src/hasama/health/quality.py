@@ -126,7 +126,7 @@ def _of_a_step(recipe: Recipe, making: float, discriminating: float) -> float:
 
 def _of_an_aid(recipe: Recipe) -> float:
     """The work of the frozen network that helps: it sees reals, and fakes with a way back to the picture."""
-    height, width = (max(AID_SMALLEST, side) for side in recipe.resolution)
+    height, width = (max(AID_SMALLEST, side) for side in recipe.game_resolution)
     network = EfficientNet(load_convolutions())
     return 3 * _work(lambda: network.maps(torch.zeros(1, 3, height, width), (32,)))
 

@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +81,11 @@ class Styled(Protocol):
     def synthesis(self, styles: Styles) -> Images:
         """A w for each layer [N, style_layers, W] -> images [N, C, H, W]."""
         ...
+
+
+def is_styled(network: nn.Module) -> TypeGuard[Styled]:
+    """Whether a generator is style-based. Not by isinstance, which from Python 3.12 on overlooks buffers."""
+    return all(hasattr(network, name) for name in ("style_layers", "mean_style", "mapping", "synthesis"))
 
 
 class Config(Protocol):

@@ -12,6 +12,7 @@ from hasama.networks.architectures.progressive import Progressive
 from hasama.networks.architectures.r3gan import R3GAN
 from hasama.networks.architectures.stylegan import StyleGAN
 from hasama.networks.architectures.vae import VAE
+from hasama.networks.enlarger import with_enlarger
 from hasama.networks.layers import normalise_spectrally
 from hasama.networks.pair import Config, Pair
 from hasama.recipe import Recipe
@@ -43,7 +44,7 @@ def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
     config = ARCHITECTURES[recipe.architecture](recipe)
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(recipe.seed)
-        pair = config.build(recipe.resolution, channels, classes)._replace(classes=classes)
+        pair = config.build(recipe.game_resolution, channels, classes)._replace(classes=classes)
         if recipe.spectral_norm:
             normalise_spectrally(pair.discriminator)
-        return pair
+        return with_enlarger(pair, recipe.enlarge) if recipe.enlarge > 1 else pair

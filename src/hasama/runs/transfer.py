@@ -48,7 +48,7 @@ def check_init_from(recipe: Recipe) -> None:
             "weights can only be taken over within an architecture. Try  "
             f"hasama train ... {other.architecture} --init-from {run.folder}"
         )
-    if any(ours < theirs for ours, theirs in zip(recipe.resolution, other.resolution, strict=True)):
+    if any(ours < theirs for ours, theirs in zip(recipe.game_resolution, other.game_resolution, strict=True)):
         raise HasamaError(
             f"--init-from {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights "
             "can only be taken over for pictures of the same or a larger size."

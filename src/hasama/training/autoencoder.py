@@ -39,6 +39,7 @@ def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Recons
     """
     for images, _ in map(as_batch, batches):
         begin(game)
+        images = largest(game.pair.view(images))
         mean, log_variance = game.discriminate(images).chunk(2, dim=1)
         latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)  # the reparametrisation trick
         reconstruction = gaussian_loss(images, largest(game.generate(latents))).mean()

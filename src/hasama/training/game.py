@@ -42,6 +42,7 @@ class Rules(NamedTuple):
     gamma_final: float
     schedule_images: float
     vision_weight: float
+    jitter: int
     seed: int
 
     @classmethod
@@ -65,6 +66,7 @@ class Rules(NamedTuple):
             recipe.gamma_final,
             recipe.schedule_images,
             recipe.vision_weight,
+            recipe.jitter,
             recipe.seed,
         )
 

@@ -15,6 +15,7 @@ from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Labels, Logits, PerImage, Scalar, Views, each, largest
 from hasama.training.augmentation.augment import Augmented
+from hasama.training.augmentation.resample import moved
 from hasama.training.balance import BalanceInput
 from hasama.training.game import Game, Step, Turn
 from hasama.training.objectives import accuracy
@@ -64,7 +65,7 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
     rules = game.rules
     costs = bool(rules.penalties) and due(game, rules.penalty_every)
     exact = costs and not rules.penalty_sigma
-    real, fake = (each(lambda x: x.detach().requires_grad_(exact), noisy(game, x)) for x in (real, fake))
+    real, fake = (each(lambda x: x.detach().requires_grad_(exact), displayed(game, x)) for x in (real, fake))
     put_back = snapshot(game.pair.discriminator)
     with fast_second_derivatives(exact):  # a penalty's gradient is one of a gradient
         outputs = real_and_fake_logits(game, real, fake, labels)
@@ -100,7 +101,8 @@ def heads_turn(
         return None
     heads = game.aid.heads
     with game.arithmetic():
-        seen = see(game.aid, real, fake, game.pair.discriminator, game.images_seen)
+        shown, made = (moved(x, game.rules.jitter) for x in (real, fake))
+        seen = see(game.aid, shown, made, game.pair.discriminator, game.images_seen)
     maps = tuple(torch.cat(two).detach().requires_grad_() for two in zip(*seen, strict=True))
     twice = None if labels is None else torch.cat([labels, labels])
     with game.arithmetic(), fast_second_derivatives():
@@ -126,11 +128,11 @@ def generator_turn(
         return Turn(None, False, {})
     figures: dict[str, Scalar] = {}
     with frozen(game.pair.discriminator):
-        fake_logits = logits_of(game, noisy(game, fake), labels)
+        fake_logits = logits_of(game, displayed(game, fake), labels)
         real_logits = torch.zeros_like(fake_logits)
         if rules.objective.compares:
             with torch.no_grad():
-                real_logits = logits_of(game, noisy(game, real), labels)
+                real_logits = logits_of(game, displayed(game, real), labels)
         loss = rules.objective.generator(real_logits, fake_logits).mean()
         latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
         loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
@@ -258,6 +260,11 @@ def penalty_on(game: Game, penalty: Penalty, images: Views, logits: Logits, labe
         return penalty.cost(images, logits)
     moved = each(lambda level: level + sigma * torch.randn_like(level), images)
     return squared_difference(logits, logits_of(game, moved, labels), sigma)
+
+
+def displayed(game: Game, images: Views) -> Views:
+    """Pictures as the discriminator is to see them: moved by `jitter`, with instance noise."""
+    return noisy(game, moved(images, game.rules.jitter))
 
 
 def noisy(game: Game, images: Views) -> Views:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hasama.shapes import Images
+from hasama.shapes import Images, Views, each
 
 Vector = Float[Tensor, " n"]
 Whole = Int[Tensor, "n 2"]
@@ -71,6 +71,22 @@ def sampled(images: Images, placement: Placement, beyond: int) -> Images:
     x, y = ((2 * torch.arange(side, device=images.device, dtype=images.dtype) + 1) / side - 1 for side in (w, h))
     grid = ((y * down + at)[..., None] + (x * across)[:, :, None]).permute(0, 2, 3, 1)  # [N, H, W, 2]
     return Sampled.apply(images, grid, beyond, False)  # pyright: ignore[reportReturnType]
+
+
+def moved(images: Views, most: int) -> Views:
+    """All pictures moved alike, down and right by 0 to `most` pixels drawn at random; the edge is repeated.
+
+    A discriminator that strides treats even and odd pixels differently, and so does its gradient: where it always
+    sees a picture at the same place, the generator learns a grain of two pixels (Odena et al. 2016, "Deconvolution
+    and Checkerboard Artifacts", on gradients). Moved about, no pixel is special.
+    """
+    if not most:
+        return images
+    y, x = torch.randint(0, most + 1, (2,)).tolist()
+    return each(
+        lambda level: nn.functional.pad(level, (x, 0, y, 0), "replicate")[:, :, : level.shape[2], : level.shape[3]],
+        images,
+    )
 
 
 def on_colours(function: Callable[[Images], Images], images: Images) -> Images:

@@ -1,0 +1,175 @@
+"""How the enlarger learns: pictures are made smaller and spoilt a little, and it is to undo both.
+
+Four costs (as SRGAN, Ledig et al. 2017, with later practice): the absolute difference; the difference in what a
+frozen network sees; a discriminator of patches, relativistic (Jolicoeur-Martineau 2019), so that strokes are sharp;
+and that the enlarged picture made smaller is the small one again. Gradients are clipped: without that a discriminator
+of patches blew such networks up.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from hasama.device import lay_out
+from hasama.networks.enlarger import Enlarger, enlarge, smaller, with_four_channels
+from hasama.perception.efficientnet import EfficientNet, load_convolutions
+from hasama.shapes import Images, Scalar
+
+STRIDES = (4, 8)
+PERCEIVED, DECEIVED, CONSISTENT = 0.15, 0.05, 1.0
+"""Weights of the costs beside the absolute difference, which has 1."""
+HONEST = 0.25
+"""The share of the training before the discriminator of patches counts."""
+CLIP = 0.5
+
+
+class Patches(nn.Module):
+    """Images [N, 3, H, W] -> logits [N, 1, H / 4, W / 4]: whether the surroundings of each place are real."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(3, width, 3, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(4 * width, 4 * width, 3, padding=1), nn.LeakyReLU(0.2)),
+            nn.Conv2d(4 * width, 1, 1),
+        )
+
+    def forward(self, images: Images) -> Tensor:
+        return self.layers(images)
+
+
+class Enlarging(NamedTuple):
+    """Who takes part: the enlarger, the discriminator of patches, their optimizers, and a frozen network."""
+
+    enlarger: Enlarger
+    patches: Patches
+    optimizers: tuple[Adam, Adam]
+    sees: EfficientNet
+    rate: float
+    seed: int
+
+    @classmethod
+    def of(
+        cls, enlarger: Enlarger, rate: float = 5e-4, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> "Enlarging":
+        """To teach an enlarger, new or not."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            patches = Patches()
+        for network in (enlarger, patches):
+            lay_out(network, torch.device(device))
+        optimizers = (
+            Adam(enlarger.parameters(), rate, (0.9, 0.99)),
+            Adam(patches.parameters(), rate / 2, (0.0, 0.99)),
+        )
+        return cls(enlarger, patches, optimizers, EfficientNet(load_convolutions()).to(device), rate, seed)
+
+    def parts(self) -> dict[str, Any]:
+        """Everything that has a state."""
+        names = ("enlarger", "patches", "enlarger_optimizer", "patches_optimizer")
+        return dict(zip(names, (self.enlarger, self.patches, *self.optimizers), strict=True))
+
+
+class EnlargingStep(NamedTuple):
+    """One step of `learn_to_enlarge`."""
+
+    done: float
+    difference: Scalar
+    perceived: Scalar
+    deceived: Scalar
+    consistent: Scalar
+
+
+def learn_to_enlarge(
+    game: Enlarging, crops: Iterable[tuple[Images, int]], done: Callable[[], float]
+) -> Iterator[EnlargingStep]:
+    """Teach an enlarger.
+
+    Args:
+        game: who takes part.
+        crops: pieces of pictures [N, C, H, W] in [-1, 1] with the factor by which they are made smaller first.
+        done: which share of the training is over; at 1 it ends.
+    """
+    for steps, (images, factor) in enumerate(crops):
+        if (share := done()) >= 1:
+            return
+        for optimizer, rate in zip(game.optimizers, (game.rate, game.rate / 2), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1.0, (steps + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+        yield _step(game, with_four_channels(images), factor, share)
+
+
+def _step(game: Enlarging, images: Images, factor: int, share: float) -> EnlargingStep:
+    small = smaller(images, factor)
+    large = enlarge(game.enlarger, spoilt(small), factor)
+    shade = torch.rand(len(images), 3, 1, 1, device=images.device) * 2 - 1
+    real, fake = over(images, shade), over(large, shade)
+    difference = (fake - real).abs().mean() + (large[:, 3] - images[:, 3]).abs().mean()
+    perceived = perceptual(game.sees, fake, real)
+    consistent = (over(smaller(large, factor), shade) - over(small, shade)).abs().mean()
+    loss = difference + PERCEIVED * perceived + CONSISTENT * consistent
+    deceived = torch.zeros((), device=images.device)
+    if share > HONEST:
+        game.patches.requires_grad_(False)
+        with torch.no_grad():
+            real_logits = game.patches(real)
+        deceived = F.softplus(real_logits - game.patches(fake)).mean()
+        loss = loss + DECEIVED * deceived
+        game.patches.requires_grad_(True)
+    _descend(game.optimizers[0], loss)
+    if share > HONEST * 0.8:
+        _descend(game.optimizers[1], F.softplus(game.patches(fake.detach()) - game.patches(real)).mean())
+    return EnlargingStep(share, difference.detach(), perceived.detach(), deceived.detach(), consistent.detach())
+
+
+def _descend(optimizer: Adam, loss: Scalar) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], CLIP)
+    optimizer.step()
+
+
+def perceptual(network: EfficientNet, fake: Images, real: Images) -> Scalar:
+    """How differently a frozen network sees two pictures (Johnson et al. 2016, eq. 2, by absolute differences).
+
+    Both are moved alike by up to three pixels first: the network strides, and pictures that stood still would get a
+    pattern of its strides.
+    """
+    y, x = torch.randint(0, 4, (2,)).tolist()
+    fake, real = fake[:, :, y:, x:], real[:, :, y:, x:]
+    with torch.no_grad():
+        wanted = network.maps(real, STRIDES)
+    found = network.maps(fake, STRIDES)
+    return torch.stack([(found[s] - wanted[s]).abs().mean() / wanted[s].std() for s in STRIDES]).sum()
+
+
+def over(images: Images, shade: Tensor) -> Images:
+    """RGBA over a colour [N, 3, 1, 1]."""
+    alpha = (images[:, 3:] + 1) / 2
+    return images[:, :3] * alpha + shade * (1 - alpha)
+
+
+def spoilt(images: Images) -> Images:
+    """As fakes are: half of the pictures stay clean; others get noise, are blurred, or get a grain of two pixels."""
+    count, device = len(images), images.device
+    kind = torch.randint(0, 6, (count, 1, 1, 1), device=device)
+    strength = torch.rand(count, 1, 1, 1, device=device)
+    colours = images[:, :3]
+    noisy = colours + 0.1 * strength * torch.randn_like(colours)
+    kernel = torch.tensor([1.0, 2.0, 1.0], device=device) / 4
+    kernel = (kernel[:, None] * kernel).expand(3, 1, 3, 3)
+    blurred = torch.lerp(
+        colours, F.conv2d(F.pad(colours, (1, 1, 1, 1), mode="replicate"), kernel, groups=3), strength
+    )
+    height, width = images.shape[2:]
+    parity = (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 * 2.0 - 1
+    grainy = colours + 0.12 * strength * parity * torch.rand(count, 3, 1, 1, device=device)
+    colours = torch.where(kind == 0, noisy, torch.where(kind == 1, blurred, torch.where(kind == 2, grainy, colours)))
+    return torch.cat([colours.clamp(-1, 1), images[:, 3:]], 1)
