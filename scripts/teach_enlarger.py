@@ -24,8 +24,7 @@ from hasama.device import keep_memory
 from hasama.generators.generator_file import save_tensors
 from hasama.networks.enlarger import Enlarger
 from hasama.pictures.images import to_images
-from hasama.shapes import Images
-from hasama.training.enlarging import Enlarging, learn_to_enlarge
+from hasama.training.enlarging import Enlarging, Patches, Pieces, learn_to_enlarge
 
 REDUCED = (2, 3, 4, 6, 8)
 """Every picture is taken at these fractions of its size: full size shows the camera's noise, not the scene."""
@@ -35,6 +34,7 @@ ALIKE = 8
 CROPS = {2: (96, 8), 4: (128, 5), 8: (192, 2)}
 """{factor: (side of a crop, crops in a batch)}"""
 FACTORS = (2, 2, 4, 2, 2, 8)
+RATE, HONEST = 5e-4, 0.25
 DRAWN = 0.15
 """The share of batches that are drawn, with transparency."""
 
@@ -101,7 +101,7 @@ def drawing(side: int, draw: random.Random) -> np.ndarray:
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 
 
-def crops(pool: list[list[np.ndarray]], first: int) -> Iterator[tuple[Images, int]]:
+def crops(pool: list[list[np.ndarray]], first: int) -> Iterator[Pieces]:
     """Batches without end; the k-th depends on k alone, and so does the randomness of its step."""
     for number in itertools.count(first):
         draw = random.Random(number)
@@ -110,7 +110,7 @@ def crops(pool: list[list[np.ndarray]], first: int) -> Iterator[tuple[Images, in
         side, count = CROPS[factor]
         drawn = draw.random() < DRAWN
         batch = [drawing(side, draw) if drawn else cut(pool, side, draw) for _ in range(count)]
-        yield to_images(np.stack(batch)), factor
+        yield Pieces(to_images(np.stack(batch)), factor)
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_memory()
     torch.manual_seed(0)
-    game, steps, spent = Enlarging.of(Enlarger()), 0, 0.0
+    game, steps, spent = Enlarging.of(Enlarger(), Patches(), RATE, HONEST), 0, 0.0
     if asked.state.exists():
         state = torch.load(asked.state, weights_only=True)
         for name, part in game.parts().items():
@@ -142,11 +142,9 @@ def main() -> None:
         state = {name: part.state_dict() for name, part in game.parts().items()}
         torch.save(state | {"steps": steps, "spent": minutes()}, asked.state.with_suffix(".new"))
         asked.state.with_suffix(".new").replace(asked.state)
-        networks = {"enlarger": game.enlarger, "patches": game.patches}
-        half = {f"{part}.{name}": t.half() for part, net in networks.items() for name, t in net.state_dict().items()}
-        save_tensors(asked.out, half, {"steps": steps})
+        save_tensors(asked.out, {name: t.half() for name, t in game.weights().items()}, {"steps": steps})
 
-    for step in learn_to_enlarge(game, crops(pool, steps), lambda: minutes() / asked.minutes):
+    for step in learn_to_enlarge(game, crops(pool, steps), lambda: minutes() / asked.minutes, steps):
         steps += 1
         told.append([float(figure) for figure in step])
         if steps % 50 == 0:

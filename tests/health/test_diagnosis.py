@@ -13,10 +13,10 @@ from hasama.cli.app import app
 from hasama.cli.flags import given
 from hasama.errors import HasamaError
 from hasama.runs.autopilot import Intervention
-from hasama.runs.diagnosis import as_text, diagnose
-from hasama.runs.diagnosis_page import save_page
 from hasama.runs.folder import Run
-from hasama.runs.plot import health_plot
+from hasama.runs.reports.diagnosis import as_text, diagnose
+from hasama.runs.reports.diagnosis_page import save_page
+from hasama.runs.reports.plot import health_plot
 from histories import CASES, late, planted, story
 
 
@@ -112,7 +112,7 @@ def test_of_a_long_log_only_what_matters_is_read_with_the_same_findings(tmp_path
     run = planted(tmp_path / "run", log)
     short = diagnose(run).seen
     assert {one.finding.name for one in short} >= {"discriminator-wins"}
-    monkeypatch.setattr("hasama.runs.diagnosis.FULL", 10**9)
+    monkeypatch.setattr("hasama.runs.reports.diagnosis.FULL", 10**9)
     assert diagnose(run).seen == short
 
 

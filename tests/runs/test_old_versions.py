@@ -20,8 +20,8 @@ from hasama.networks.registry import ARCHITECTURES, build
 from hasama.presets import RECIPES
 from hasama.recipe import DEFAULTS, Recipe
 from hasama.runs.autopilot import interventions, original_recipe
-from hasama.runs.diagnosis import diagnose
 from hasama.runs.folder import Run
+from hasama.runs.reports.diagnosis import diagnose
 from hasama.runs.transfer import inherit
 from hasama.training.setup import new_game
 

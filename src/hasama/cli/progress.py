@@ -165,7 +165,7 @@ def _bar(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") 
         for record in records:
             if time.monotonic() - drawn > REFRESH_SECONDS:
                 done, losses = min(record.images_seen, total), _losses(record, narrow) + quality()
-                progress.update(task, completed=done, seen=told(record.images_seen), losses=losses)
+                progress.update(task, completed=done, seen=_aside(record) or told(record.images_seen), losses=losses)
                 drawn = time.monotonic()
             yield record
             start = record.images_seen
@@ -182,13 +182,20 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run"
         seen = record.images_seen
         if now - told > LINE_SECONDS and now > began:
             rate = (record.images_seen - start) / (now - began)
-            left = max(0, recipe.images - record.images_seen) / rate
+            left = max(0, recipe.images - record.images_seen) / rate if rate else 0.0
             say(
                 f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  "
                 f"{_losses(record)}{quality()}"
+                if record.shown
+                else f"{_aside(record)}  {_losses(record)}"
             )
             told = now
         yield record
+
+
+def _aside(record: "Record") -> str:
+    """How far work is that is no part of the game: fine-tuning or finish of the enlarger."""
+    return "" if record.shown else f"enlarger: {getattr(record, 'stage', '')} {getattr(record, 'done', 0):.0%}"
 
 
 def _seen(images: int, recipe: "Recipe") -> str:

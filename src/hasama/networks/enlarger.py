@@ -91,7 +91,8 @@ def enlarge(enlarger: nn.Module, images: Images, factor: int) -> Images:
     """
     for _ in range(factor.bit_length() - 1):
         count = max(1, AT_ONCE // (images.shape[2] * images.shape[3]))
-        images = torch.cat([enlarger(some) for some in images.split(count)])
+        whole = torch.compiler.is_exporting()  # a file takes any number of pictures
+        images = enlarger(images) if whole else torch.cat([enlarger(some) for some in images.split(count)])
     return images
 
 
@@ -202,12 +203,6 @@ def shipped() -> Enlarger:
     return load_enlarger(WEIGHTS)
 
 
-def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """One network's weights, of those of several, in float32."""
-    named = f"{part}."
-    return {name.removeprefix(named): t.float() for name, t in tensors.items() if name.startswith(named)}
-
-
 def load_enlarger(path: Path) -> Enlarger:
     """Read an enlarger.safetensors.
 
@@ -215,8 +210,20 @@ def load_enlarger(path: Path) -> Enlarger:
         HasamaError: it is missing, damaged or something else.
     """
     enlarger = Enlarger()
+    if not enlarger.first.weight.is_meta:  # else it is an outline, without memory
+        load_part(enlarger, path, "enlarger")
+    return enlarger
+
+
+def load_part(network: nn.Module, path: Path, part: str) -> None:
+    """Give a network the weights that a file has under this name: `enlarger`, or `patches` that judged it.
+
+    Raises:
+        HasamaError: the file is missing, damaged or something else.
+    """
+    named = f"{part}."
     try:
-        enlarger.load_state_dict(part_of(load_file(path), "enlarger"))
+        tensors = {name: t.float() for name, t in load_file(path).items() if name.startswith(named)}
+        network.load_state_dict({name.removeprefix(named): tensor for name, tensor in tensors.items()})
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise HasamaError(f"{path} is not a readable enlarger: {str(error).partition(chr(10))[0]}") from error
-    return enlarger

@@ -1,4 +1,6 @@
-"""A training on disk: the run folder, what keeps it up to date, resuming, the autopilot, the diagnosis.
+"""A training on disk: the run folder, what keeps it up to date, resuming, the autopilot.
 
-Its face: `folder.Run`, `session.train`, `session.resume`, `fitting.fit`, `diagnosis.diagnose`.
+`reports`: what a run shows of itself.
+
+Its face: `folder.Run`, `session.train`, `session.resume`, `fitting.fit`.
 """

@@ -7,30 +7,26 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
-from hasama.generators.sampling import draw_latents, generate_all, labels_for
 from hasama.health.checks import examine
 from hasama.health.findings import LOOK_STEPS, Finding, up_to_last_look
 from hasama.health.quality import QualityProbe, keep_if_best
 from hasama.health.signals import Probe
-from hasama.pictures.images import grid, save_picture
+from hasama.pictures.images import save_picture
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import SHARES, judged_from, keep_healthy
 from hasama.runs.folder import Run
-from hasama.runs.plot import plot_losses
+from hasama.runs.reports.plot import plot_losses
+from hasama.runs.reports.samples import sample_grid
 from hasama.training.game import Game, Record, Step
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 LOG_EVERY_STEPS = 10
 GRIDS_IN_A_RUN = 25
 PLOT_SECONDS = 20.0
 HEALTH_KIMG, HEALTH_KIMG_SHORT, SHORT_KIMG = 5.0, 3.0, 100.0  # most checks need eight looks
-GRID_COUNT = 64
 
 
 def crossed(record: Record, every: float) -> bool:
@@ -262,13 +258,3 @@ class _Keeper:
 
 def _kinds(found: list[Finding]) -> set[tuple[str, str | None]]:
     return {(finding.name, finding.severity) for finding in found}
-
-
-def sample_grid(generator: TrainedGenerator, seed: int) -> "Image.Image":
-    """64 pictures, or 8 of each class with a column for each class (at most 16 classes)."""
-    columns = min(len(generator.classes), 16) or None
-    count = 8 * columns if columns else GRID_COUNT
-    labels = labels_for(generator, count)
-    if columns and labels is not None:
-        labels = labels.new_tensor([place % columns for place in range(count)])
-    return grid(generate_all(generator, draw_latents(seed, count, generator.latent_size), labels), columns)

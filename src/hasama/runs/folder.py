@@ -13,6 +13,8 @@ game.pt                everything to resume
 generator.safetensors  the EMA generator: what people share
 best.safetensors       the EMA generator as it was when its quality was best, which its header tells
 inherited.json         with --init-from: which weights were taken over, and which began afresh
+enlarger.safetensors   with --enlarge: what enlarges the small pictures, fine-tuned on the run's; at its end finished
+enlarging.pt           with --enlarge: to go on with its training
 stop                   whoever writes this file asks the run to stop
 """
 
@@ -59,6 +61,8 @@ class Run:
         self.checkpoint = self.folder / "game.pt"
         self.generator = self.folder / "generator.safetensors"
         self.best = self.folder / "best.safetensors"
+        self.enlarger = self.folder / "enlarger.safetensors"
+        self.enlarging = self.folder / "enlarging.pt"
         self.samples = self.folder / "samples"
         self.log_file = self.folder / "log.jsonl"
         self.loss_plot = self.folder / "loss.png"

@@ -14,7 +14,7 @@ from hasama.generators.generator_file import TrainedGenerator
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.recipe import Recipe
-from hasama.runs.fitting import sample_grid
+from hasama.runs.reports.samples import sample_grid
 from hasama.training.loops import loop_for
 from hasama.training.setup import new_game
 

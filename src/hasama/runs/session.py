@@ -26,6 +26,7 @@ from hasama.pictures.decoding import Form, Scan
 from hasama.pictures.sources.chosen import tidy
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, original_recipe, piloted
+from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.transfer import check_init_from, inherit
@@ -202,7 +203,14 @@ def _session(
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
     probe = Probe(training, held, device) if health_interval(recipe) else None
     looks = _looks(recipe, training, device)
+    if recipe.enlarge > 1:
+        yield from fine_tune(run, recipe, training, held, game, stop)
+        if not run.enlarger.exists():  # stopped before the game began
+            return
     yield from fit(run, game, steps, recipe, generator, stop, probe, looks)
+    if recipe.enlarge > 1:
+        yield from finish(run, recipe, training, game, stop)
+        settle(run, game, generator)
 
 
 def _looks(recipe: Recipe, training: Pictures, device: torch.device) -> Looks | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from hasama.device import lay_out
+from hasama.networks.calling import frozen
 from hasama.networks.enlarger import Enlarger, enlarge, smaller, with_four_channels
 from hasama.perception.efficientnet import EfficientNet, load_convolutions
 from hasama.shapes import Images, Scalar
@@ -23,8 +24,6 @@ from hasama.shapes import Images, Scalar
 STRIDES = (4, 8)
 PERCEIVED, DECEIVED, CONSISTENT = 0.15, 0.05, 1.0
 """Weights of the costs beside the absolute difference, which has 1."""
-HONEST = 0.25
-"""The share of the training before the discriminator of patches counts."""
 CLIP = 0.5
 
 
@@ -46,41 +45,63 @@ class Patches(nn.Module):
 
 
 class Enlarging(NamedTuple):
-    """Who takes part: the enlarger, the discriminator of patches, their optimizers, and a frozen network."""
+    """Who takes part: the enlarger, the discriminator of patches, their optimizers, and a frozen network.
+
+    Attributes:
+        rate: the enlarger's learning rate; the patches' is half of it.
+        honest: the share of the training before the patches count; 0 for patches that have been taught before.
+    """
 
     enlarger: Enlarger
     patches: Patches
     optimizers: tuple[Adam, Adam]
     sees: EfficientNet
     rate: float
-    seed: int
+    honest: float
 
     @classmethod
     def of(
-        cls, enlarger: Enlarger, rate: float = 5e-4, seed: int = 0, device: torch.device | str = "cpu"
+        cls,
+        enlarger: Enlarger,
+        patches: Patches,
+        rate: float,
+        honest: float = 0.0,
+        device: torch.device | str = "cpu",
     ) -> "Enlarging":
         """To teach an enlarger, new or not."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            patches = Patches()
         for network in (enlarger, patches):
-            lay_out(network, torch.device(device))
-        optimizers = (
-            Adam(enlarger.parameters(), rate, (0.9, 0.99)),
-            Adam(patches.parameters(), rate / 2, (0.0, 0.99)),
-        )
-        return cls(enlarger, patches, optimizers, EfficientNet(load_convolutions()).to(device), rate, seed)
+            lay_out(network.requires_grad_(True), torch.device(device))
+        adams = (Adam(enlarger.parameters(), rate, (0.9, 0.99)), Adam(patches.parameters(), rate / 2, (0.0, 0.99)))
+        return cls(enlarger, patches, adams, EfficientNet(load_convolutions()).to(device), rate, honest)
 
     def parts(self) -> dict[str, Any]:
         """Everything that has a state."""
         names = ("enlarger", "patches", "enlarger_optimizer", "patches_optimizer")
         return dict(zip(names, (self.enlarger, self.patches, *self.optimizers), strict=True))
 
+    def weights(self) -> dict[str, Tensor]:
+        """Both networks' weights, as `part_of` takes them apart."""
+        networks = {"enlarger": self.enlarger, "patches": self.patches}
+        return {f"{part}.{name}": t for part, network in networks.items() for name, t in network.state_dict().items()}
+
+
+class Pieces(NamedTuple):
+    """What a step is taught on.
+
+    Attributes:
+        images: pieces of real pictures [N, C, H, W] in [-1, 1]; the sides are multiples of the factor.
+        factor: they are made smaller by 2, 4 or 8, and enlarged again.
+        fakes: small pieces of fakes [N, C, h, w], which are enlarged, too; or None.
+    """
+
+    images: Images
+    factor: int
+    fakes: Images | None = None
+
 
 class EnlargingStep(NamedTuple):
-    """One step of `learn_to_enlarge`."""
+    """One step of `learn_to_enlarge`: the costs, unweighted."""
 
-    done: float
     difference: Scalar
     perceived: Scalar
     deceived: Scalar
@@ -88,45 +109,69 @@ class EnlargingStep(NamedTuple):
 
 
 def learn_to_enlarge(
-    game: Enlarging, crops: Iterable[tuple[Images, int]], done: Callable[[], float]
+    game: Enlarging, pieces: Iterable[Pieces], done: Callable[[], float], first: int = 0
 ) -> Iterator[EnlargingStep]:
     """Teach an enlarger.
 
     Args:
         game: who takes part.
-        crops: pieces of pictures [N, C, H, W] in [-1, 1] with the factor by which they are made smaller first.
+        pieces: what it is taught on, step by step.
         done: which share of the training is over; at 1 it ends.
+        first: the number of the first step: the rates rise over the first hundred.
     """
-    for steps, (images, factor) in enumerate(crops):
+    for number, some in enumerate(pieces, first):
         if (share := done()) >= 1:
             return
+        scale = min(1.0, (number + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
         for optimizer, rate in zip(game.optimizers, (game.rate, game.rate / 2), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, (steps + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
-        yield _step(game, with_four_channels(images), factor, share)
+                group["lr"] = rate * scale
+        yield _step(game, some, share >= game.honest)
 
 
-def _step(game: Enlarging, images: Images, factor: int, share: float) -> EnlargingStep:
+def _step(game: Enlarging, pieces: Pieces, deceives: bool) -> EnlargingStep:
+    images, factor = with_four_channels(pieces.images), pieces.factor
     small = smaller(images, factor)
     large = enlarge(game.enlarger, spoilt(small), factor)
     shade = torch.rand(len(images), 3, 1, 1, device=images.device) * 2 - 1
-    real, fake = over(images, shade), over(large, shade)
-    difference = (fake - real).abs().mean() + (large[:, 3] - images[:, 3]).abs().mean()
-    perceived = perceptual(game.sees, fake, real)
-    consistent = (over(smaller(large, factor), shade) - over(small, shade)).abs().mean()
+    real, made = over(images, shade), over(large, shade)
+    difference, perceived = faithful(game.sees, large, images, shade)
+    consistent = _inconsistency(large, small, factor)
+    if pieces.fakes is not None:
+        fakes = with_four_channels(pieces.fakes)
+        enlarged = enlarge(game.enlarger, fakes, factor)
+        consistent = (consistent + _inconsistency(enlarged, fakes, factor)) / 2
+        made = over(enlarged, torch.rand(len(fakes), 3, 1, 1, device=images.device) * 2 - 1)
     loss = difference + PERCEIVED * perceived + CONSISTENT * consistent
     deceived = torch.zeros((), device=images.device)
-    if share > HONEST:
-        game.patches.requires_grad_(False)
-        with torch.no_grad():
-            real_logits = game.patches(real)
-        deceived = F.softplus(real_logits - game.patches(fake)).mean()
-        loss = loss + DECEIVED * deceived
-        game.patches.requires_grad_(True)
-    _descend(game.optimizers[0], loss)
-    if share > HONEST * 0.8:
-        _descend(game.optimizers[1], F.softplus(game.patches(fake.detach()) - game.patches(real)).mean())
-    return EnlargingStep(share, difference.detach(), perceived.detach(), deceived.detach(), consistent.detach())
+    if deceives:
+        with frozen(game.patches):
+            deceived = F.softplus(game.patches(real).mean() - game.patches(made)).mean()
+            _descend(game.optimizers[0], loss + DECEIVED * deceived)
+        there, here = game.patches(real), game.patches(made.detach())
+        _descend(game.optimizers[1], F.softplus(here - there.mean()).mean() + F.softplus(here.mean() - there).mean())
+    else:
+        _descend(game.optimizers[0], loss)
+    return EnlargingStep(difference.detach(), perceived.detach(), deceived.detach(), consistent.detach())
+
+
+def faithful(network: EfficientNet, large: Images, images: Images, shade: Tensor) -> tuple[Scalar, Scalar]:
+    """How much enlarged pictures differ from the real ones: absolutely, and to a frozen network. Both RGBA.
+
+    Args:
+        network: what sees them.
+        large: the enlarged pictures [N, 4, H, W].
+        images: the real ones [N, 4, H, W].
+        shade: what both lie over where they are transparent [N, 3, 1, 1].
+    """
+    difference = (over(large, shade) - over(images, shade)).abs().mean() + (large[:, 3] - images[:, 3]).abs().mean()
+    return difference, perceptual(network, over(large, shade), over(images, shade))
+
+
+def _inconsistency(large: Images, small: Images, factor: int) -> Scalar:
+    """How much an enlarged picture, made smaller again, differs from the small one (RGBA; premultiplied)."""
+    black = torch.full((len(small), 3, 1, 1), -1.0, device=small.device)
+    return (over(smaller(large, factor), black) - over(small, black)).abs().mean()
 
 
 def _descend(optimizer: Adam, loss: Scalar) -> None:

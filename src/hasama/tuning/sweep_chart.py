@@ -36,7 +36,7 @@ def plot_sweep(
     ended = [one for one in found if one.state in ("complete", "pruned")]
     if not ended:
         return
-    from matplotlib.figure import Figure  # as in `hasama.runs.plot`
+    from matplotlib.figure import Figure  # as in `hasama.runs.reports.plot`
 
     rows = 1 + math.ceil(len(space) / COLUMNS)
     figure = Figure(figsize=(4.2 * COLUMNS, 3.2 * rows), layout="constrained")

@@ -231,7 +231,7 @@ def _keep(asked: _Asked, ended: list[_Ended], sample: "np.ndarray | None", out: 
     from hasama.files import write_json
     from hasama.metrics.modes import MIXTURES
     from hasama.pictures.images import grid, save_picture
-    from hasama.runs.plot import plot_points
+    from hasama.runs.reports.plot import plot_points
 
     write_json(out / FIGURES, _told(asked, ended))
     if sample is not None and asked.what in MIXTURES:

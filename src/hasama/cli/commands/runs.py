@@ -145,9 +145,9 @@ def doctor(run: Path, /, *, json: bool = False, html: Path | None = None) -> int
     """
     from hasama.cli.terminal import say
     from hasama.errors import HasamaError
-    from hasama.runs.diagnosis import as_text, diagnose
-    from hasama.runs.diagnosis_page import save_page
     from hasama.runs.folder import Run
+    from hasama.runs.reports.diagnosis import as_text, diagnose
+    from hasama.runs.reports.diagnosis_page import save_page
 
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise HasamaError(f"--html takes a name such as report.html; got {html}.")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.runs.diagnosis import MEANINGS, Diagnosis, Seen, finding_lines, what_autopilot_did
 from hasama.runs.folder import Run
-from hasama.runs.plot import health_plot
+from hasama.runs.reports.diagnosis import MEANINGS, Diagnosis, Seen, finding_lines, what_autopilot_did
+from hasama.runs.reports.plot import health_plot
 
 # --- as a page ------------------------------------------------------------------------------------
 

@@ -1,0 +1,235 @@
+"""The enlarger's part in a run with --enlarge.
+
+Before the game it is fine-tuned on the run's pictures, until pieces that are held out no longer improve. After it, it
+is finished: it also enlarges the generator's own pictures, and the discriminator of patches tells these from reals.
+Both are resumed exactly: the randomness of a step depends on the seed and the step only.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hasama.errors import HasamaError
+from hasama.files import replacing
+from hasama.generators.generator_file import TrainedGenerator, header_of, load_generator, save_generator, save_tensors
+from hasama.networks.calling import call, evaluating
+from hasama.networks.enlarger import WEIGHTS, Enlarged, enlarge, load_enlarger, load_part, smaller, with_four_channels
+from hasama.pictures.dataset import Pictures
+from hasama.pictures.images import save_picture, to_images
+from hasama.recipe import Recipe
+from hasama.runs.folder import Run
+from hasama.runs.reports.samples import sample_grid
+from hasama.shapes import Images, largest
+from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patches, Pieces, faithful, learn_to_enlarge
+from hasama.training.game import Game
+
+STEPS = {"fine-tuning": 400, "finish": 150}
+"""At most. On one core without bf16 a step takes about a second."""
+LOOK_STEPS, PATIENCE = 50, 2
+"""Fine-tuning ends when so many looks in a row at held-out pieces have not been better than the best one."""
+RATE = 1e-4
+SIDE, COUNT = {2: 96, 4: 128, 8: 192}, {2: 8, 4: 5, 8: 2}
+"""{factor: side of a piece}, {factor: pieces in a step}"""
+HELD = 16
+
+
+class Tuning(NamedTuple):
+    """One step of the enlarger's.
+
+    Attributes:
+        images_seen: by the game: these steps are no part of it.
+        shown: 0, likewise.
+        stage: fine-tuning or finish.
+        done: the share of the stage's longest length.
+        step: its costs.
+    """
+
+    images_seen: int
+    shown: int
+    stage: str
+    done: float
+    step: EnlargingStep
+
+    def figures(self) -> dict[str, float]:
+        """The costs, by name."""
+        return {f"loss_{name}": cost.item() for name, cost in self.step._asdict().items()}
+
+
+def fine_tune(
+    run: Run, recipe: Recipe, training: Pictures, held: Pictures | None, game: Game, stop: Callable[[], bool]
+) -> Iterator[Tuning]:
+    """Before the game: teach the enlarger the run's pictures, unless that has been done, and put it into the game."""
+    if not run.enlarger.exists():
+        yield from _Stage(run, recipe, training, held or training, game, "fine-tuning").go(stop)
+    if run.enlarger.exists():
+        put_in(run, game)
+
+
+def finish(run: Run, recipe: Recipe, training: Pictures, game: Game, stop: Callable[[], bool]) -> Iterator[Tuning]:
+    """After the game: teach the enlarger the generator's pictures, unless that has been done at this length."""
+    if game.images_seen >= recipe.images and not is_finished(run, game):
+        yield from _Stage(run, recipe, training, training, game, "finish").go(stop)
+
+
+def put_in(run: Run, game: Game) -> None:
+    """The run's enlarger into the game's generators."""
+    for network in (game.pair.generator, game.ema):
+        if isinstance(network, Enlarged):
+            load_part(network.enlarger, run.enlarger, "enlarger")
+
+
+def put_in_best(run: Run) -> None:
+    """The same for the best generator, which was kept while the game was played."""
+    if run.best.exists():
+        best = load_generator(run.best)
+        if isinstance(best.network, Enlarged):
+            load_part(best.network.enlarger, run.enlarger, "enlarger")
+            save_generator(best, run.best, json.loads(header_of(run.best)))
+
+
+def is_finished(run: Run, game: Game) -> bool:
+    """Whether the enlarger has been taught the pictures of the generator as it is now."""
+    if not run.enlarger.exists():
+        return False
+    about = json.loads(header_of(run.enlarger) or "{}")
+    return (about.get("stage"), about.get("images_seen")) == ("finish", game.images_seen)
+
+
+def settle(run: Run, game: Game, generator: TrainedGenerator) -> None:
+    """Once the enlarger is finished: everything that holds one gets it, and the last sample grid shows it."""
+    if is_finished(run, game):
+        put_in(run, game)
+        run.save_game(game)
+        save_generator(generator, run.generator)
+        save_picture(sample_grid(generator, game.rules.seed), run.sample_file(game.images_seen))
+        put_in_best(run)
+
+
+class _Stage:
+    """Fine-tuning, or the finish."""
+
+    def __init__(self, run: Run, recipe: Recipe, training: Pictures, held: Pictures, game: Game, stage: str) -> None:
+        self.run, self.recipe, self.training, self.game, self.stage = run, recipe, training, game, stage
+        self.device = next(game.pair.generator.parameters()).device
+        start = run.enlarger if stage == "finish" else WEIGHTS
+        patches = Patches()
+        load_part(patches, start, "patches")
+        self.teaching = Enlarging.of(load_enlarger(start), patches, RATE, device=self.device)
+        self.steps, self.stale, self.least = 0, 0, float("inf")
+        self.best: dict[str, Tensor] | None = None
+        self.held = self.pieces(held, -1, HELD) if stage == "fine-tuning" else None
+        self.load()
+
+    def go(self, stop: Callable[[], bool]) -> Iterator[Tuning]:
+        """To the end, or until someone asks to stop; in either case what is needed is written."""
+        length = STEPS[self.stage]
+        drawn = (self.draw(number) for number in itertools.count(self.steps))
+        steps = learn_to_enlarge(self.teaching, drawn, lambda: self.steps / length, self.steps)
+        try:
+            for step in steps:
+                self.steps += 1
+                yield Tuning(self.game.images_seen, 0, self.stage, self.steps / length, step)
+                if self.steps % LOOK_STEPS == 0:
+                    self.look()
+                    self.save()
+                if self.stale >= PATIENCE:
+                    break
+                if stop() or self.run.stop_asked():
+                    self.save()
+                    return
+        except GeneratorExit:
+            self.save()
+            raise
+        about = {"stage": self.stage, "steps": self.steps, "images_seen": self.game.images_seen}
+        save_tensors(self.run.enlarger, self.best or self.teaching.weights(), about)
+        self.run.enlarging.unlink(missing_ok=True)
+
+    def draw(self, number: int) -> Pieces:
+        """What a step is taught on; its randomness is set."""
+        entropy = np.random.SeedSequence((self.recipe.seed, *self.stage.encode(), number))
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        factor = self.recipe.enlarge
+        images = self.pieces(self.training, number, COUNT[factor])
+        return Pieces(images, factor, self.fakes(images) if self.stage == "finish" else None)
+
+    def pieces(self, pictures: Pictures, number: int, count: int) -> Images:
+        """Pieces of real pictures, at random."""
+        rng = np.random.default_rng(np.random.SeedSequence((self.recipe.seed, number + 1), spawn_key=(7,)))
+        factor = self.recipe.enlarge
+        taken = pictures.take(np.sort(rng.choice(len(pictures), count, replace=len(pictures) < count)))
+        high, wide = (min(SIDE[factor], side) // factor * factor for side in taken.shape[1:3])
+        y, x = (
+            int(rng.integers((side - length) // factor + 1)) * factor
+            for side, length in zip(taken.shape[1:3], (high, wide), strict=True)
+        )
+        pieces = taken[:, y : y + high, x : x + wide]
+        mirrored = self.recipe.mirror and rng.random() < 0.5
+        return to_images(pieces[:, :, ::-1] if mirrored else pieces, self.device)
+
+    @torch.no_grad()
+    def fakes(self, images: Images) -> Images:
+        """As many small pieces of fakes as there are pieces of reals, and as large as those are when made smaller."""
+        network, count = self.game.sampling_generator, len(images)
+        latents = torch.randn(count, self.game.pair.latent_size, device=self.device)
+        classes = self.game.pair.classes
+        labels = torch.randint(classes, (count,), device=self.device) if classes else None
+        assert isinstance(network, Enlarged)
+        with evaluating(network):
+            small = largest(call(network.generator, latents, labels)).float()
+        high, wide = (side // self.recipe.enlarge for side in images.shape[2:])
+        y, x = (int(torch.randint(s - n + 1, ())) for s, n in zip(small.shape[2:], (high, wide), strict=True))
+        return small[:, :, y : y + high, x : x + wide].clamp(-1, 1)
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Keep the best weights, by held-out pieces."""
+        if self.held is None:
+            return
+        images, factor = with_four_channels(self.held), self.recipe.enlarge
+        grey = torch.zeros(len(images), 3, 1, 1, device=self.device)
+        state = torch.get_rng_state()
+        torch.manual_seed(0)  # by how much `perceptual` moves them
+        large = enlarge(self.teaching.enlarger, smaller(images, factor), factor)
+        difference, perceived = faithful(self.teaching.sees, large, images, grey)
+        torch.set_rng_state(state)
+        cost = float(difference + PERCEIVED * perceived)
+        self.stale = 0 if cost < self.least else self.stale + 1
+        if cost < self.least:
+            self.least, self.best = cost, {name: t.clone() for name, t in self.teaching.weights().items()}
+
+    def save(self) -> None:
+        """What going on needs."""
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.teaching.parts().items()}
+        state |= {
+            "stage": self.stage,
+            "steps": self.steps,
+            "stale": self.stale,
+            "least": self.least,
+            "best": self.best,
+        }
+        state["images_seen"] = self.game.images_seen
+        with replacing(self.run.enlarging) as temporary:
+            torch.save(state, temporary)
+
+    def load(self) -> None:
+        """Go on where this stage stands, if it has begun."""
+        if not self.run.enlarging.exists():
+            return
+        try:
+            state = torch.load(self.run.enlarging, map_location="cpu", weights_only=True)
+            if (state["stage"], state["images_seen"]) != (self.stage, self.game.images_seen):
+                return
+            for name, part in self.teaching.parts().items():
+                part.load_state_dict(state[name])
+            self.steps, self.stale = state["steps"], state["stale"]
+            self.least, self.best = state["least"], state["best"]
+        except Exception as error:  # a damaged zip or pickle raises nearly everything
+            raise HasamaError(
+                f"{self.run.enlarging} is damaged and cannot be read: delete it, and the {self.stage} of the "
+                "enlarger begins anew; the game is not touched."
+            ) from error
