@@ -10,10 +10,16 @@ from torch import Tensor
 Images = Float[Tensor, "n c h w"]
 """Pictures inside the networks, -1 (black) to 1 (white)."""
 
+Resized = Float[Tensor, "n c _ _"]
+"""The same pictures at another size."""
+
+Rgba = Float[Tensor, "n 4 h w"]
+"""Pictures inside the networks, with alpha: -1 (transparent) to 1 (opaque)."""
+
 Pyramid = tuple[Float[Tensor, "n c _ _"], ...]
 """The same pictures at several sizes, the largest first."""
 
-Views = Float[Tensor, "n c _ _"] | Pyramid
+Views = Resized | Pyramid
 """What a discriminator takes: pictures, or a pyramid of them."""
 
 Maps = tuple[Float[Tensor, "n _ _ _"], ...]

@@ -13,7 +13,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from hasama.training.augmentation.ada import Moves, Tones, Transforms, draw_transforms, mixture, placement, transform
 from hasama.training.augmentation.augment import AUGMENTS, Augment, Augmented, augmented
 from hasama.training.augmentation.diffaugment import Changes, change, draw_changes
-from hasama.training.augmentation.resample import REFLECTION, ZEROS, Sampled, Shifted
+from hasama.training.augmentation.resample import REFLECTION, ZEROS, Sampled, Shifted, moved
 from hasama.training.penalties import squared_gradient
 
 NAMES = ("diffaugment", "ada")
@@ -543,3 +543,54 @@ def test_diffaugment_does_not_adapt():
     assert isinstance(judge, Augmented)
     assert told(judge, *[1.0] * 8) == 1.0
     assert told(judge, *[0.0] * 8) == 1.0
+
+
+# --- jitter ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_jitter_moves_all_pictures_alike_and_repeats_the_edge(most: int):
+    images = torch.rand(3, 2, 6, 5)
+    found = set()
+    for seed in range(200):
+        torch.manual_seed(seed)
+        made = moved(images, most)
+        assert isinstance(made, torch.Tensor)
+        y, x = next(
+            (y, x)
+            for y in range(most + 1)
+            for x in range(most + 1)
+            if torch.equal(made[:, :, y:, x:], images[:, :, : 6 - y, : 5 - x])
+        )
+        found.add((y, x))
+        assert torch.equal(made[:, :, :y], made[:, :, y : y + 1].expand(-1, -1, y, -1))
+        assert torch.equal(made[:, :, :, :x], made[:, :, :, x : x + 1].expand(-1, -1, -1, x))
+    assert len(found) == (most + 1) ** 2
+
+
+def test_no_jitter_draws_nothing():
+    images = torch.rand(2, 3, 4, 4)
+    torch.manual_seed(3)
+    assert moved(images, 0) is images
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(1), drawn)
+
+
+def test_a_pattern_of_the_discriminators_stride_is_lost_by_jitter():
+    """A discriminator that looks at every other pixel pulls at every other pixel, always the same ones."""
+
+    def pull(most: int) -> torch.Tensor:
+        total = torch.zeros(1, 1, 8, 8)
+        for seed in range(64):
+            torch.manual_seed(seed)
+            image = torch.zeros(1, 1, 8, 8, requires_grad=True)
+            seen = moved(image, most)
+            assert isinstance(seen, torch.Tensor)
+            seen[:, :, ::2, ::2].sum().backward()
+            assert image.grad is not None
+            total += image.grad
+        return total[:, :, 2:6, 2:6] / 64
+
+    assert pull(0).std() > 0.4
+    assert pull(1).std() < 0.1

@@ -8,7 +8,7 @@ from cyclopts import App
 from hasama.cli.commands.coverage import coverage
 from hasama.cli.commands.evaluate import evaluate
 from hasama.cli.commands.latent import directions, mix
-from hasama.cli.commands.project import project
+from hasama.cli.commands.project import enlarge, project
 from hasama.cli.commands.runs import doctor, images, recipes, runs, stop
 from hasama.cli.commands.sample import interpolate, sample
 from hasama.cli.commands.sharing import export, push
@@ -26,7 +26,7 @@ from hasama.version import __version__
 
 COMMANDS = (
     suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,
-    export, push, images, runs, stop, recipes,
+    enlarge, export, push, images, runs, stop, recipes,
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from hasama.evaluation.coverage import CoverageProgress
     from hasama.evaluation.subject import EvaluationProgress
+    from hasama.generators.enlarging import Tile
     from hasama.generators.projection import ProjectionStep
     from hasama.pictures.decoding import Scan
     from hasama.pictures.sources.download import DownloadProgress
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from hasama.tuning.gammas import GammaTrial
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, errors, say
 
-Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial")
+Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial | Tile")
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:

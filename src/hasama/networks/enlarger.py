@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from hasama.errors import HasamaError
 from hasama.networks.calling import call
 from hasama.networks.pair import Extra, Pair, is_styled
-from hasama.shapes import Images, Labels, Latents, Styles, Views, largest
+from hasama.shapes import Images, Labels, Latents, Resized, Rgba, Styles, Views, largest
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "enlarger.safetensors"
 """The enlarger that comes with the package; NOTICE.md beside it says what it was taught on."""
@@ -30,7 +30,7 @@ WIDTH = 48
 INNER_BLOCKS = 3
 AT_ONCE = 2**16
 """Pixels that are doubled at once: some 100 MB of maps."""
-REACH = 36
+REACH = 20
 """Pixels of the small picture, to each side, that an enlarged pixel depends on (a test measures it)."""
 
 
@@ -67,7 +67,7 @@ class Enlarger(nn.Module):
         self.last = nn.Conv2d(width, 16, 3, padding=1)
         silence(self.last)
 
-    def forward(self, images: Images) -> Images:
+    def forward(self, images: Images) -> Resized:
         height, width = images.shape[2:]
         x = with_four_channels(images)
         x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")  # whole pairs of pixels
@@ -84,7 +84,7 @@ def silence(layer: nn.Conv2d) -> None:
         nn.init.zeros_(parameter)
 
 
-def enlarge(enlarger: nn.Module, images: Images, factor: int) -> Images:
+def enlarge(enlarger: nn.Module, images: Images, factor: int) -> Resized:
     """Images [N, C, H, W] -> [N, C, factor H, factor W], doubled as often as needed.
 
     Some at a time, for the maps of many large pictures would not fit into the memory.
@@ -96,7 +96,7 @@ def enlarge(enlarger: nn.Module, images: Images, factor: int) -> Images:
     return images
 
 
-def smaller(images: Images, factor: int) -> Images:
+def smaller(images: Images, factor: int) -> Resized:
     """Images [N, C, H, W] -> [N, C, H / factor, W / factor]: what `enlarge` undoes; sides must be multiples.
 
     By an antialiased cubic, and premultiplied where there is alpha, as pictures are made smaller when they are read.
@@ -119,14 +119,14 @@ def _resized(images: Tensor, factor: int) -> Tensor:
     return F.interpolate(images, size, mode="bicubic", antialias=True)
 
 
-def with_four_channels(images: Images) -> Images:
+def with_four_channels(images: Images) -> Rgba:
     """Grey and RGB as RGBA, opaque."""
     colours = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
     alpha = images[:, 3:] if images.shape[1] == 4 else torch.ones_like(images[:, :1])
     return torch.cat([colours, alpha], 1)
 
 
-def with_channels(images: Images, channels: int) -> Images:
+def with_channels(images: Rgba, channels: int) -> Tensor:
     """RGBA as so many channels again: 1 is the mean of the colours."""
     return images[:, :3].mean(1, keepdim=True) if channels == 1 else images[:, :channels]
 

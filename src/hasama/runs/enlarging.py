@@ -24,7 +24,7 @@ from hasama.pictures.images import save_picture, to_images
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.runs.reports.samples import sample_grid
-from hasama.shapes import Images, largest
+from hasama.shapes import Images, Resized, largest
 from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patches, Pieces, faithful, learn_to_enlarge
 from hasama.training.game import Game
 
@@ -172,7 +172,7 @@ class _Stage:
         return to_images(pieces[:, :, ::-1] if mirrored else pieces, self.device)
 
     @torch.no_grad()
-    def fakes(self, images: Images) -> Images:
+    def fakes(self, images: Images) -> Resized:
         """As many small pieces of fakes as there are pieces of reals, and as large as those are when made smaller."""
         network, count = self.game.sampling_generator, len(images)
         latents = torch.randn(count, self.game.pair.latent_size, device=self.device)

@@ -19,7 +19,7 @@ from hasama.device import lay_out
 from hasama.networks.calling import frozen
 from hasama.networks.enlarger import Enlarger, enlarge, smaller, with_four_channels
 from hasama.perception.efficientnet import EfficientNet, load_convolutions
-from hasama.shapes import Images, Scalar
+from hasama.shapes import Images, Rgba, Scalar
 
 STRIDES = (4, 8)
 PERCEIVED, DECEIVED, CONSISTENT = 0.15, 0.05, 1.0
@@ -96,7 +96,7 @@ class Pieces(NamedTuple):
 
     images: Images
     factor: int
-    fakes: Images | None = None
+    fakes: Tensor | None = None
 
 
 class EnlargingStep(NamedTuple):
@@ -155,7 +155,7 @@ def _step(game: Enlarging, pieces: Pieces, deceives: bool) -> EnlargingStep:
     return EnlargingStep(difference.detach(), perceived.detach(), deceived.detach(), consistent.detach())
 
 
-def faithful(network: EfficientNet, large: Images, images: Images, shade: Tensor) -> tuple[Scalar, Scalar]:
+def faithful(network: EfficientNet, large: Rgba, images: Rgba, shade: Tensor) -> tuple[Scalar, Scalar]:
     """How much enlarged pictures differ from the real ones: absolutely, and to a frozen network. Both RGBA.
 
     Args:
@@ -168,7 +168,7 @@ def faithful(network: EfficientNet, large: Images, images: Images, shade: Tensor
     return difference, perceptual(network, over(large, shade), over(images, shade))
 
 
-def _inconsistency(large: Images, small: Images, factor: int) -> Scalar:
+def _inconsistency(large: Tensor, small: Tensor, factor: int) -> Scalar:
     """How much an enlarged picture, made smaller again, differs from the small one (RGBA; premultiplied)."""
     black = torch.full((len(small), 3, 1, 1), -1.0, device=small.device)
     return (over(smaller(large, factor), black) - over(small, black)).abs().mean()
@@ -195,13 +195,13 @@ def perceptual(network: EfficientNet, fake: Images, real: Images) -> Scalar:
     return torch.stack([(found[s] - wanted[s]).abs().mean() / wanted[s].std() for s in STRIDES]).sum()
 
 
-def over(images: Images, shade: Tensor) -> Images:
+def over(images: Rgba, shade: Tensor) -> Tensor:
     """RGBA over a colour [N, 3, 1, 1]."""
     alpha = (images[:, 3:] + 1) / 2
     return images[:, :3] * alpha + shade * (1 - alpha)
 
 
-def spoilt(images: Images) -> Images:
+def spoilt(images: Rgba) -> Rgba:
     """As fakes are: half of the pictures stay clean; others get noise, are blurred, or get a grain of two pixels."""
     count, device = len(images), images.device
     kind = torch.randint(0, 6, (count, 1, 1, 1), device=device)

@@ -215,6 +215,27 @@ def to_canvas(picture: Picture, height: int, width: int) -> Images:
     return image.mul_(2 / full).sub_(1).clamp_(-1, 1)
 
 
+def to_values(picture: Picture) -> Images:
+    """[1, 1 (grey), 3 or 4, H, W] in [-1, 1], at its own size; what is invisible gets the mean colour of the rest."""
+    full = 65535.0 if picture.is_deep else 255.0
+    colours = picture.pixels.astype(np.float32) / full
+    if picture.alpha is None:
+        grey = (picture.pixels[..., :1] == picture.pixels).all()
+        values = colours[..., :1] if grey else colours
+    else:
+        seen = picture.alpha > 0
+        colours[~seen] = colours[seen].mean(0) if seen.any() else 0.5
+        values = np.dstack([colours, picture.alpha.astype(np.float32) / full])
+    return torch.from_numpy(values).permute(2, 0, 1)[None] * 2 - 1
+
+
+def from_values(values: Images, profile: bytes | None, deep: bool) -> Picture:
+    """The inverse, with 8 or 16 bits."""
+    full, kind = (65535, np.uint16) if deep else (255, np.uint8)
+    pixels = ((values[0] + 1) * (full / 2)).round().clamp(0, full).permute(1, 2, 0).numpy().astype(kind)
+    return from_pixels(pixels)._replace(profile=profile)
+
+
 def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
     """float32 [H, W] -> [height, width]."""
     if values.shape == (height, width):
