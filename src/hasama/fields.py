@@ -84,7 +84,7 @@ RENAMED: dict[str, str] = {
 }
 """What fields were called in version 0.1.0 -> what they are called now: old recipes, flags and sweeps still load."""
 
-BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0}
+BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0}
 """What held in the runs of older versions, which did not know these fields or had another default for them."""
 
 

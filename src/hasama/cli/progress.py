@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from hasama.style.film import Painted
     from hasama.style.transfer import Frame
     from hasama.training.game import Record
+    from hasama.tuning.floor import Floor
     from hasama.tuning.gammas import GammaTrial
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, errors, say
 
-Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial | Tile")
+Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial | Tile | Floor")
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:

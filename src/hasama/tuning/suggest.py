@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.networks.layers import SMALLEST
+from hasama.options import parse_size
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.report import Report
 from hasama.presets import DEFAULT, RECIPES
@@ -20,6 +21,9 @@ FEW, MANY = 1000, 10_000
 """Distinct pictures: up to FEW, DiffAugment (Zhao et al. 2020 had a hundred); from MANY on, none. The fewer the
 pictures, the sooner the discriminator knows them by heart (Karras et al. 2020, 'limited data', section 2)."""
 SIDE_CPU, SIDE_GPU = 64, 128
+ENLARGE_MOST = 4
+"""How much larger than `SIDE_CPU` or `SIDE_GPU` pictures are suggested: the game is played at that size, and what it
+makes is enlarged. Beyond four times little of what is seen has been learnt from the pictures."""
 SIDE_LEAST = 16
 ENLARGED = 1.1
 SYMMETRIC = 1.05
@@ -63,14 +67,38 @@ def choose_form(headers: Headers, machine: Machine, size: str | None) -> tuple[R
     """
     chosen, why = (size, "as you asked.") if size else _size(headers, machine)
     labels, told = _labels(headers)
-    recipe = RECIPES[DEFAULT].but(size=chosen, labels=labels)
+    enlarge = _enlarge(chosen, machine)
+    recipe = RECIPES[DEFAULT].but(size=chosen, enlarge=enlarge, labels=labels)
     check_buildable(recipe)
-    return recipe, [Reason(f"size {chosen}", why), Reason("labels" if labels else "no labels", told)]
+    reasons = [Reason(f"size {chosen}", why)]
+    if enlarge > 1:
+        height, width = recipe.game_resolution
+        played = f"{width}x{height}" if width != height else f"{width}"
+        reasons.append(
+            Reason(
+                f"enlarge {enlarge}",
+                f"what makes a picture is learnt far quicker at {played} pixels; strokes are known already.",
+            )
+        )
+    return recipe, [*reasons, Reason("labels" if labels else "no labels", told)]
+
+
+def _enlarge(size: str, machine: Machine) -> int:
+    """By how much pictures of this size are to be enlarged."""
+    most, factor = _most(machine), 1
+    while min(parse_size(size)) > most * factor and 2 * factor <= 2 * ENLARGE_MOST and _possible(size, 2 * factor):
+        factor *= 2
+    return factor
+
+
+def _most(machine: Machine) -> int:
+    """The shorter side, in pixels, of the pictures that the networks are trained on."""
+    return SIDE_GPU if machine.device.startswith("cuda") else SIDE_CPU
 
 
 def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     """The size, and why."""
-    most = SIDE_GPU if machine.device.startswith("cuda") else SIDE_CPU
+    most = _most(machine) * ENLARGE_MOST
     real = f"{headers.width}x{headers.height}" if headers.width != headers.height else f"{headers.width}"
     if headers.same and max(headers.width, headers.height) <= most and _possible(real):
         return real, f"all pictures have this size ({headers.width}x{headers.height}), which can be made as it is."
@@ -94,9 +122,9 @@ def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     return size, f"most pictures have the shape of {real}, which this keeps; {capped}."
 
 
-def _possible(size: str) -> bool:
+def _possible(size: str, enlarge: int = 1) -> bool:
     try:
-        check_buildable(RECIPES[DEFAULT].but(size=size))
+        check_buildable(RECIPES[DEFAULT].but(size=size, enlarge=enlarge))
     except HasamaError:
         return False
     return True
@@ -132,7 +160,9 @@ def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
     report = pictures.report
     count = report.crops or report.used - report.copies
     preset, augment, reasons = _networks(count, bool(report.crops))
-    recipe = RECIPES[preset].but(size=form.size, labels=form.labels, only=form.only, augment=augment)
+    recipe = RECIPES[preset].but(
+        size=form.size, enlarge=form.enlarge, labels=form.labels, only=form.only, augment=augment
+    )
     mirror = _mirror(looks, bool(report.crops))
     colour = _colour(report, looks)
     batch = recipe.batch
@@ -236,8 +266,8 @@ def smaller(recipe: Recipe) -> Recipe | None:
     height, width = recipe.resolution
     if min(height, width) // 2 < SIDE_LEAST:
         return None
-    halved = f"{width // 2}x{height // 2}" if width != height else f"{width // 2}"
-    return recipe.but(size=halved) if _possible(halved) else None
+    halved, enlarge = f"{width // 2}x{height // 2}" if width != height else f"{width // 2}", recipe.enlarge
+    return recipe.but(size=halved) if _possible(halved, enlarge) else None
 
 
 def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:

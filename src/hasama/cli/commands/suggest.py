@@ -115,6 +115,8 @@ def _propose(
     suggestion = choose_rest(form, pictures, looks)
     if trials[0]:
         suggestion = _with_gamma(suggestion, pictures, device, *trials)
+    if suggestion.recipe.enlarge > 1:
+        suggestion = _with_floor(suggestion, pictures, device, trials[2])
     pace = measure(suggestion.recipe, pictures, device)
     suggestion = with_length(suggestion, pace, hours)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
@@ -167,6 +169,25 @@ def _with_gamma(
     gamma, why = best_gamma(found, suggestion.recipe.penalty_weight)
     recipe = suggestion.recipe.but(gamma=gamma)
     return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(f"gamma {gamma:g}", why)])
+
+
+def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.device", quiet: bool) -> "Suggestion":
+    """The suggestion with what enlarging loses."""
+    from hasama.cli.progress import watch_stages
+    from hasama.perception.extractors import extractor_named
+    from hasama.tuning.floor import floor_of
+    from hasama.tuning.suggest import Reason
+
+    recipe = suggestion.recipe
+    records = floor_of(pictures, recipe.enlarge, extractor_named(recipe.quality_extractor, device))
+    floor = next((one.kid for one in (records if quiet else watch_stages(records)) if one.kid is not None), None)
+    if floor is None:
+        return suggestion
+    why = (
+        f"KID of real pictures made {recipe.enlarge} times smaller and enlarged again (95 %: {floor[1]:.3g} to "
+        f"{floor[2]:.3g}, {recipe.quality_extractor}): no training gets below."
+    )
+    return suggestion._replace(reasons=[*suggestion.reasons, Reason(f"floor {max(0.0, floor[0]):.3g}", why)])
 
 
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
