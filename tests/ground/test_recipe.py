@@ -56,6 +56,8 @@ def values(field: dataclasses.Field) -> st.SearchStrategy:
     if field.name == "size":
         side = st.integers(1, LARGEST_SIDE)
         return st.builds(str, side) | st.builds("{}x{}".format, side, side)
+    if field.name == "enlarge":
+        return st.sampled_from([1, 2, 4, 8])
     if typing.get_origin(hint) is typing.Literal:
         return st.sampled_from(typing.get_args(hint))
     if (choices := typing.get_args(hint)) and typing.get_origin(choices[0]) is typing.Literal:
@@ -76,6 +78,7 @@ def values(field: dataclasses.Field) -> st.SearchStrategy:
 def recipes(draw: st.DrawFn) -> Recipe:
     """Any recipe that contradicts itself nowhere."""
     fields = {name: draw(values(field)) for name, field in FIELDS.items()}
+    fields["enlarge"] = math.gcd(fields["enlarge"], *parse_size(fields["size"]))
     if fields["objective"] not in ("minimax", "non-saturating", "least-squares"):
         fields["label_smoothing"] = 0.0
     if fields["penalty"] != "none":
@@ -215,7 +218,7 @@ def test_betas_lie_from_0_up_to_not_including_1(name: str, betas: tuple[float, f
 def test_unknown_fields_are_refused_with_the_nearest_name(make):
     with pytest.raises(HasamaError, match=r"'generator_lrr'.*Did you mean generator_lr\?"):
         make({"generator_lrr": 1e-4})
-    with pytest.raises(HasamaError, match=r"'zzz'. There are: size, fit, .*checkpoint_minutes"):
+    with pytest.raises(HasamaError, match=r"'zzz'. There are: size, enlarge, fit, .*checkpoint_minutes"):
         make({"zzz": 1})
 
 

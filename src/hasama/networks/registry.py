@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 
+from hasama.errors import HasamaError
 from hasama.networks.architectures.dcgan import DCGAN
 from hasama.networks.architectures.dense import Dense
 from hasama.networks.architectures.fast import Fast
@@ -44,7 +45,19 @@ def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
     config = ARCHITECTURES[recipe.architecture](recipe)
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(recipe.seed)
-        pair = config.build(recipe.game_resolution, channels, classes)._replace(classes=classes)
+        pair = _built(config.build, recipe, channels, classes)._replace(classes=classes)
         if recipe.spectral_norm:
             normalise_spectrally(pair.discriminator)
         return with_enlarger(pair, recipe.enlarge) if recipe.enlarge > 1 else pair
+
+
+def _built(build_pair: Callable[..., Pair], recipe: Recipe, channels: int, classes: int) -> Pair:
+    """The pair for the pictures that the networks are trained on."""
+    try:
+        return build_pair(recipe.game_resolution, channels, classes)
+    except HasamaError as error:
+        if recipe.enlarge == 1:
+            raise
+        raise HasamaError(
+            f"{error} (These are the small pictures of --enlarge {recipe.enlarge}: --size is so many times as large.)"
+        ) from error

@@ -86,7 +86,7 @@ def choose_form(headers: Headers, machine: Machine, size: str | None) -> tuple[R
 def _enlarge(size: str, machine: Machine) -> int:
     """By how much pictures of this size are to be enlarged."""
     most, factor = _most(machine), 1
-    while min(parse_size(size)) > most * factor and 2 * factor <= 2 * ENLARGE_MOST and _possible(size, 2 * factor):
+    while min(parse_size(size)) > most * factor and factor < 8 and _possible(size, 2 * factor):
         factor *= 2
     return factor
 
@@ -100,7 +100,8 @@ def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     """The size, and why."""
     most = _most(machine) * ENLARGE_MOST
     real = f"{headers.width}x{headers.height}" if headers.width != headers.height else f"{headers.width}"
-    if headers.same and max(headers.width, headers.height) <= most and _possible(real):
+    played = min(headers.width, headers.height) / (_enlarge(real, machine) if headers.same else 1)
+    if headers.same and max(headers.width, headers.height) <= most and _possible(real) and played <= _most(machine):
         return real, f"all pictures have this size ({headers.width}x{headers.height}), which can be made as it is."
     shorter = min(headers.width, headers.height)
     side = 2 * SMALLEST
