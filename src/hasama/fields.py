@@ -38,24 +38,12 @@ GANS_ONLY = (
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": (
-        *(
-            "size",
-            "enlarge",
-            "kimg",
-            "batch",
-            "mirror",
-            "labels",
-            "augment",
-            "width",
-            "init_from",
-            "autopilot",
-            "seed",
-        ),
+        *("size", "enlarge", "kimg", "batch", "mirror", "labels", "augment", "init_from", "autopilot", "seed"),
     ),
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
-        *("architecture", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers", "resampling"),
-        *("group_width", "grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("architecture", "width", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers"),
+        *("resampling", "group_width", "grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
         *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (

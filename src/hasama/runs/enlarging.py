@@ -29,7 +29,8 @@ from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patch
 from hasama.training.game import Game
 
 STEPS = {"fine-tuning": 400, "finish": 150}
-"""At most. On one core without bf16 a step takes about a second."""
+"""At most; and at most an eighth of the game's steps, but `STEPS_LEAST`. On a core without bf16 one takes a second."""
+STEPS_LEAST = 10
 LOOK_STEPS, PATIENCE = 50, 2
 """Fine-tuning ends when so many looks in a row at held-out pieces have not been better than the best one."""
 RATE = 1e-4
@@ -127,7 +128,7 @@ class _Stage:
 
     def go(self, stop: Callable[[], bool]) -> Iterator[Tuning]:
         """To the end, or until someone asks to stop; in either case what is needed is written."""
-        length = STEPS[self.stage]
+        length = min(STEPS[self.stage], max(STEPS_LEAST, self.recipe.images // self.recipe.batch // 8))
         drawn = (self.draw(number) for number in itertools.count(self.steps))
         steps = learn_to_enlarge(self.teaching, drawn, lambda: self.steps / length, self.steps)
         try:
