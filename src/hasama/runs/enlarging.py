@@ -29,7 +29,7 @@ from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patch
 from hasama.training.game import Game
 
 STEPS = {"fine-tuning": 400, "finish": 150}
-"""At most; and at most an eighth of the game's steps, but `STEPS_LEAST`. On a core without bf16 one takes a second."""
+"""At most, and at most an eighth of the game's steps. One takes a second of a core without bf16."""
 STEPS_LEAST = 10
 LOOK_STEPS, PATIENCE = 50, 2
 """Fine-tuning ends when so many looks in a row at held-out pieces have not been better than the best one."""
