@@ -96,7 +96,7 @@ def our_side(pictures: Pictures, name: str, minutes: float, judges: Judges) -> d
     """A preset, as `hasama train --hours` would have it."""
     recipe = hasama.RECIPES[name].but(size=str(SIDE))
     device = pick_device("cpu")
-    recipe = recipe.but(kimg=measure(recipe, pictures, device).kimg_within(minutes / 60))
+    recipe = recipe.lasting(measure(recipe, pictures, device).kimg_within(minutes / 60))
     game = new_game(build(recipe), recipe)
     began = core_minutes()
     for step in hasama.play(game, batches(pictures, recipe.batch, recipe.seed, 0, False, device)):

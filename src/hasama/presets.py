@@ -4,14 +4,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hasama.fields import counts
+from hasama.fields import counts, idle_fields, new_names
 from hasama.options import flags_of, preset_named
-from hasama.recipe import Recipe
+from hasama.recipe import DEFAULTS, Recipe
 
 
 def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
-    changes = {name: value for name, (value, _) in recipe.differences(preset).items()}
+    changes = {name: value for name, (value, _) in recipe.differences(preset.lasting(recipe.kimg)).items()}
+    if recipe.kimg != preset.kimg:
+        changes["kimg"] = recipe.kimg
     if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
         changes["gamma"] = recipe.penalty_weight if counts("gamma", recipe) else None
     return flags_of(changes)
@@ -150,6 +152,23 @@ def recipe_named(name: str) -> Recipe:
         HasamaError: there is none of that name; the message offers the nearest.
     """
     return preset_named(name, RECIPES, "recipe")
+
+
+def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
+    """A preset with what somebody asks for.
+
+    What only the preset says, and does nothing beside what is asked for, goes back to its default: another
+    architecture has no use for r3gan's fields. `progressive` grows in the same share of any length.
+
+    Raises:
+        HasamaError: there is no such preset or field, or a value is refused.
+    """
+    preset, asked = recipe_named(name), new_names(asked)
+    fields = vars(preset) | asked
+    idle = {one: DEFAULTS[one] for one in idle_fields(fields) if one not in asked}
+    recipe = preset.but(**idle | {one: value for one, value in asked.items() if one != "kimg"})
+    lasting = recipe.lasting(asked.get("kimg", recipe.kimg))
+    return lasting.but(grow_kimg=asked["grow_kimg"]) if "grow_kimg" in asked else lasting
 
 
 def train_command(source: str, recipe: Recipe, preset: str | None = None, out: Path | None = None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
-from hasama.fields import MEANS_NOTHING_WITHOUT, check_together, follows_schedule, new_names
+from hasama.fields import check_together, idle_fields, new_names
 from hasama.options import check_fields, flag, option, parse_size, smaller_size, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
@@ -189,7 +189,7 @@ class Recipe:
     quality_kimg: float | None = option(
         None,
         "Measure the quality (KID) every so many kimg, and keep the best generator; 0: never. Default: as often as a "
-        "sixtieth of the arithmetic allows, and never in runs that are too short for four looks.",
+        "fortieth of the time allows, and never in runs that are too short for two looks.",
         0,
     )
     quality_features: Literal["efficientnet", "vgg19"] | None = option(
@@ -312,10 +312,7 @@ class Recipe:
             HasamaError: there is no such field, or a value is refused.
         """
         fields = new_names(fields)
-        full = DEFAULTS | _known(fields)
-        idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if full[needed] not in values}
-        if not follows_schedule(full):
-            idle.add("schedule_kimg")
+        idle = idle_fields(DEFAULTS | _known(fields))
         kept = {name: value for name, value in fields.items() if name not in idle}
         return dataclasses.replace(cls(), **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
 

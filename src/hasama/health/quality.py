@@ -23,7 +23,7 @@ from hasama.metrics.distances import kid
 from hasama.metrics.intervals import SUBSET, SUBSETS, kid_interval, stream
 from hasama.networks.registry import build
 from hasama.perception.efficientnet import EfficientNet, load_convolutions
-from hasama.perception.extractors import Extractor, extract_features
+from hasama.perception.extractors import Extractor, extract_features, large_enough
 from hasama.pictures.dataset import Pictures
 from hasama.recipe import Recipe
 
@@ -126,9 +126,9 @@ def _of_a_step(recipe: Recipe, making: float, discriminating: float) -> float:
 
 def _of_an_aid(recipe: Recipe) -> float:
     """The work of the frozen network that helps: it sees reals, and fakes with a way back to the picture."""
-    height, width = (max(AID_SMALLEST, side) for side in recipe.game_resolution)
+    shown = large_enough(torch.zeros(1, 3, *recipe.game_resolution), AID_SMALLEST)
     network = EfficientNet(load_convolutions())
-    return 3 * _work(lambda: network.maps(torch.zeros(1, 3, height, width), (32,)))
+    return 3 * _work(lambda: network.maps(shown, (32,)))
 
 
 def _work_of(recipe: Recipe, channels: int, classes: int) -> tuple[float, float]:

@@ -186,6 +186,7 @@ def with_enlarger(pair: Pair, factor: int) -> Pair:
         generator=kind(generator, shipped(), factor),
         generator_extra=_of_the_small(pair.generator_extra),
         view=lambda images: pair.view(smaller(images, factor)),
+        whole=lambda images: smaller(images, factor),
     )
 
 

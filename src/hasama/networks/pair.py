@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
-from hasama.shapes import Images, Labels, Latents, PerImage, Styles, Views
+from hasama.shapes import Images, Labels, Latents, PerImage, Resized, Styles, Views
 
 
 def unchanged(real: Images) -> Views:
     """The default view: the discriminator is shown reals as they are."""
+    return real
+
+
+def as_they_are(real: Images) -> Resized:
+    """The default whole: reals have the size that the networks make."""
     return real
 
 
@@ -48,6 +53,8 @@ class Pair(NamedTuple):
         grow: called with the images seen before every step; opens layers.
         generator_extra, discriminator_extra: costs beside the objective; or None.
         classes: how many; 0 for none.
+        whole: turns reals into pictures of the size that the networks make when they are grown: with an enlarger
+            (`hasama.networks.enlarger`) smaller ones.
     """
 
     generator: nn.Module
@@ -58,6 +65,7 @@ class Pair(NamedTuple):
     generator_extra: Extra | None = None
     discriminator_extra: Extra | None = None
     classes: int = 0
+    whole: Callable[[Images], Resized] = as_they_are
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
 """From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
+import math
 import shlex
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -11,7 +12,7 @@ import torch
 
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
-from hasama.fields import BEFORE_THEY_WERE
+from hasama.fields import BEFORE_THEY_WERE, FREE
 from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
@@ -19,6 +20,7 @@ from hasama.health.signals import Probe
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
 from hasama.options import flag
+from hasama.perception.efficientnet import weights_file
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
 from hasama.pictures.dataset import Pictures, batches, hold_out
@@ -33,9 +35,6 @@ from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.loops import loop_for
 from hasama.training.setup import freeze_first, new_game
-
-FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot")
-"""Fields that do not change what a step does, so that a run may change them."""
 
 
 def train(
@@ -231,6 +230,8 @@ def check_buildable(recipe: Recipe) -> None:
     """
     with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
+    if recipe.vision_aid != "none":
+        weights_file()
     check_init_from(recipe)
 
 
@@ -242,7 +243,8 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     """
     own = run.recipe()
     older = {n for n, before in BEFORE_THEY_WERE.items() if n not in given and getattr(own, n) == before}
-    older |= {"grow_kimg"} - {*given}  # which goes by the length unless it is given
+    if "grow_kimg" not in given and math.isclose(asked.grow_kimg, own.lasting(asked.kimg).grow_kimg):
+        older.add("grow_kimg")  # which goes by the length
     pairs = original_recipe(run).differences(asked)
     different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
     if different:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
+from hasama.networks.enlarger import Enlarged
 from hasama.networks.old_names import with_new_names
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.game import Game
 
-OWN = ("growth.images_seen", "mean_path")
+OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")
 """Buffers that belong to the training that they are from, and are not taken over."""
 
 
@@ -63,11 +64,11 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     """
     state = _saved(Run(folder))
     networks: dict[str, nn.Module] = {
-        "generator": game.pair.generator,
+        "generator": _small(game.pair.generator),
         "discriminator": game.bare_discriminator,
     }
     if game.ema is not None:
-        networks["ema"] = game.ema
+        networks["ema"] = _small(game.ema)
     if game.aid is not None and isinstance(state.get("heads"), dict):
         networks["heads"] = game.aid.heads
     taken, fresh = [], []
@@ -75,7 +76,7 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
         ours = _by_name(network.state_dict())
         theirs = with_new_names(_by_name(_state_of(which, state)), ours)
         for name, tensor in ours.items():
-            if name in OWN:
+            if name.endswith(OWN):
                 continue
             other = theirs.get(name)
             if other is not None and other.shape == tensor.shape and other.dtype == tensor.dtype:
@@ -83,9 +84,14 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
                 taken.append(f"{which}.{name}")
             else:
                 fresh.append(f"{which}.{name}")
-    if not any(name.endswith("weight") for name in taken):
+    if not any(name.endswith("weight") and not name.startswith("heads.") for name in taken):  # heads always fit
         raise HasamaError(f"--init-from {folder}: none of its weights fits these networks; is --width the same?")
     return Inheritance(taken, fresh)
+
+
+def _small(network: nn.Module) -> nn.Module:
+    """A generator without the enlarger."""
+    return network.generator if isinstance(network, Enlarged) else network
 
 
 def _state_of(which: str, state: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +114,7 @@ def _by_name(state: dict[str, Any]) -> dict[str, Tensor]:
     named = {}
     for name, tensor in state.items():
         name = re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name.removeprefix("discriminator."))
+        name = name.removeprefix("generator.")  # within an enlarged one
         if isinstance(tensor, Tensor):
             named[name] = tensor
     return named

@@ -13,7 +13,7 @@ from hasama.errors import HasamaError
 from hasama.networks.calling import call, frozen, snapshot
 from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
-from hasama.shapes import Images, Labels, Logits, PerImage, Scalar, Views, each, largest
+from hasama.shapes import Images, Labels, Logits, PerImage, Resized, Scalar, Views, each, largest
 from hasama.training.augmentation.augment import Augmented
 from hasama.training.augmentation.resample import moved
 from hasama.training.balance import BalanceInput
@@ -42,7 +42,7 @@ def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
         real = game.pair.view(images)
         fake = draw_fakes(game, len(images), images.device, labels)
         d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
-        seen = heads_turn(game, real, fake, labels, d.figures)  # so do heads on a frozen network, if one helps
+        seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
         g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
         finish(game, len(images), d)
         yield Step(game.images_seen, len(images), d, g)
@@ -88,7 +88,12 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
 
 
 def heads_turn(
-    game: Game, real: Views, fake: Views, labels: Labels | None, figures: dict[str, Scalar]
+    game: Game,
+    real: Views,
+    fake: Views,
+    labels: Labels | None,
+    figures: dict[str, Scalar],
+    images: Images | None = None,
 ) -> Seen | None:
     """Stage 1 for the heads of the second discriminator, if there is one (see `hasama.training.vision_aid`).
 
@@ -102,7 +107,7 @@ def heads_turn(
     heads = game.aid.heads
     with game.arithmetic():
         shown, made = (moved(x, game.rules.jitter) for x in (real, fake))
-        seen = see(game.aid, shown, made, game.pair.discriminator, game.images_seen)
+        seen = see(game.aid, shown, made, game.pair.discriminator, game.images_seen, whole_of(game, real, images))
     maps = tuple(torch.cat(two).detach().requires_grad_() for two in zip(*seen, strict=True))
     twice = None if labels is None else torch.cat([labels, labels])
     with game.arithmetic(), fast_second_derivatives():
@@ -113,6 +118,12 @@ def heads_turn(
     descend([game.aid.optimizer], loss)
     figures |= {"loss_heads": loss.detach(), "penalty_heads": penalty.detach()}
     return seen
+
+
+def whole_of(game: Game, real: Views, images: Images | None) -> Resized | None:
+    """The reals at the size that the pictures will have, if those that are shown are smaller; else None."""
+    whole = None if images is None else game.pair.whole(images)
+    return None if whole is None or whole.shape[2:] == largest(real).shape[2:] else whole
 
 
 def generator_turn(
@@ -137,9 +148,10 @@ def generator_turn(
         latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
         loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
         if game.aid is not None and seen is not None:
-            loss = loss + game.rules.vision_weight * heads_cost(game, game.aid, seen, labels)
-        descend([game.optimizers.generator], loss)
-    return Turn(loss.detach(), True, figures)
+            figures["loss_vision"] = heads_cost(game, game.aid, seen, labels)
+        total = loss + game.rules.vision_weight * figures.get("loss_vision", torch.zeros(()))
+        descend([game.optimizers.generator], total)
+    return Turn(loss.detach(), True, {name: figure.detach() for name, figure in figures.items()})
 
 
 # --- the parts of the turns -----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from torch.optim import Adam
 from hasama.networks.feature_heads import FeatureHeads
 from hasama.perception.efficientnet import WIDTHS, EfficientNet, load_convolutions
 from hasama.perception.extractors import as_photographs, large_enough
-from hasama.shapes import Maps, Views, largest
+from hasama.shapes import Maps, Resized, Views, largest
 from hasama.training.augmentation.augment import Augmented
 
 STRIDES = (8, 16, 32)
@@ -71,7 +71,14 @@ def frozen_network(device: torch.device) -> EfficientNet:
     return EfficientNet(load_convolutions()).to(device)
 
 
-def see(aid: VisionAid, real: Views, fake: Views, discriminator: nn.Module, images_seen: int) -> Seen:
+def see(
+    aid: VisionAid,
+    real: Views,
+    fake: Views,
+    discriminator: nn.Module,
+    images_seen: int,
+    whole: Resized | None = None,
+) -> Seen:
     """What the frozen network sees of a step's reals and fakes, through transforms as the discriminator has them.
 
     Args:
@@ -80,11 +87,13 @@ def see(aid: VisionAid, real: Views, fake: Views, discriminator: nn.Module, imag
         fake: the generator's pictures.
         discriminator: if it augments, so does this, by transforms of its own.
         images_seen: before this step.
+        whole: the reals at the size that the pictures will have, where the networks are still growing: these are
+            observed, for small ones have other statistics.
     """
     if isinstance(discriminator, Augmented):
         real, fake = discriminator.transformed(largest(real)), discriminator.transformed(largest(fake))
     with torch.no_grad():
         maps = aid.maps(real)
         if images_seen < OBSERVED:
-            aid.heads.observe(maps)
+            aid.heads.observe(maps if whole is None else aid.maps(whole))
     return Seen(aid.heads.standardised(maps), aid.heads.standardised(aid.maps(fake)))

@@ -15,7 +15,8 @@ import numpy as np
 from filelock import FileLock
 
 from hasama.errors import HasamaError
-from hasama.fields import new_names
+from hasama.fields import comparable
+from hasama.recipe import DEFAULTS
 from hasama.tuning.search_space import Choice, Space, Value
 from hasama.tuning.storage import beat, load_optuna, openable, quietly
 
@@ -123,8 +124,8 @@ def agree(memory: Memory, terms: dict[str, Any], first: Mapping[str, Value]) -> 
             memory.study.set_user_attr("terms", terms)
             memory.study.enqueue_trial(dict(first))
             return
-    written = written | {"recipe": new_names(written.get("recipe"))}
-    different = [name for name in terms if written.get(name) != terms[name]]
+    alike = [told | {"recipe": comparable(told.get("recipe"), DEFAULTS)} for told in (written, terms)]
+    different = [name for name in terms if alike[0].get(name) != alike[1][name]]
     if different:
         raise HasamaError(
             f"The sweep {memory.study.study_name} was begun with another {' and another '.join(different)}. Repeat "

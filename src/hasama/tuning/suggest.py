@@ -265,7 +265,7 @@ def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
 def smaller(recipe: Recipe) -> Recipe | None:
     """The same at half the size; None if that would be too small, or cannot be made."""
     height, width = recipe.resolution
-    if min(height, width) // 2 < SIDE_LEAST:
+    if min(recipe.game_resolution) // 2 < SIDE_LEAST:
         return None
     halved, enlarge = f"{width // 2}x{height // 2}" if width != height else f"{width // 2}", recipe.enlarge
     return recipe.but(size=halved) if _possible(halved, enlarge) else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hasama.cli.arguments import check_out_folder, numbers_of
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
-from hasama.fields import new_names
+from hasama.fields import comparable
 from hasama.presets import POINT_RECIPES, recipe_for_points, recipe_named
 from hasama.recipe import Recipe
 
@@ -188,8 +188,10 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     file = out / SETTINGS
     if not file.exists():
         write_json(file, settings)
-    elif (before := _with_new_names(read_json(file, "file of settings"))) != settings:
-        other = next((name for name in settings if before.get(name) != settings[name]), "version")
+    elif (before := _alike(read_json(file, "file of settings"))) != (now := _alike(settings)):
+        other = next(
+            (name for name in now if not isinstance(before, dict) or before.get(name) != now[name]), "version"
+        )
         raise HasamaError(f"{out} holds the coverage of other settings ({other} differs): choose another --out.")
     if not (out / FIGURES).exists():
         return {}
@@ -202,9 +204,13 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     return {one.seed: one for one in ended}
 
 
-def _with_new_names(settings: Any) -> Any:
-    """Settings that version 0.1.0 wrote, in today's names."""
-    return settings | {"recipe": new_names(settings.get("recipe"))} if isinstance(settings, dict) else settings
+def _alike(settings: Any) -> Any:
+    """Settings that any version wrote, so that they can be compared."""
+    from hasama.recipe import DEFAULTS
+
+    if not isinstance(settings, dict):
+        return settings
+    return settings | {"recipe": comparable(settings.get("recipe"), DEFAULTS)}
 
 
 def _told(asked: _Asked, ended: list[_Ended]) -> dict[str, Any]:

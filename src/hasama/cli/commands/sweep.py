@@ -11,7 +11,7 @@ from hasama.cli.commands.train import AnyChanges, TrainingFlags
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
-from hasama.presets import DEFAULT, RECIPES, recipe_named, train_command
+from hasama.presets import DEFAULT, asked_recipe, recipe_named, train_command
 from hasama.tuning.search_space import search_space
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def sweep(
     if not (1 <= trials <= 100_000 and 20 <= fakes <= 100_000 and 2 <= patience <= 86_400):
         raise HasamaError("--trials takes 1 to 100000, --fakes 20 to 100000, --patience 2 to 86400 seconds.")
     asked = given(changes)
-    final = recipe_named(recipe).but(**asked | {"kimg": RECIPES[recipe].kimg})
+    final = asked_recipe(recipe, asked | {"kimg": recipe_named(recipe).kimg})
     kimg = asked.get("kimg", SWEEP_KIMG)
     trial = final.lasting(kimg).but(sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
     trial = trial if "grow_kimg" not in asked else trial.but(grow_kimg=asked["grow_kimg"])

@@ -21,7 +21,7 @@ from hasama.cli.flags import (
 from hasama.errors import HasamaError
 from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, counts, follows_schedule
 from hasama.options import flag
-from hasama.presets import DEFAULT, RECIPES, recipe_named
+from hasama.presets import DEFAULT, RECIPES, asked_recipe
 from hasama.recipe import Recipe
 
 HOURS_LEAST = 0.001
@@ -95,9 +95,8 @@ def train(
     asked = given(changes)
     _check_length(asked, steps, hours)
     if steps is not None:
-        asked["kimg"] = steps * recipe_named(recipe).but(**asked).batch / 1000
-    chosen = recipe_named(recipe)
-    chosen = chosen.lasting(asked.get("kimg", chosen.kimg)).but(**asked)
+        asked["kimg"] = steps * asked_recipe(recipe, asked).batch / 1000
+    chosen = asked_recipe(recipe, asked)
 
     from hasama.cli.progress import watch_download
     from hasama.pictures.sources.sources import download_first
@@ -189,7 +188,9 @@ def _train(
     run = opening.run
     watch_scan(opening.scan())
     if hours is not None and not run.exists():  # a run that exists keeps its length
-        lasting = _lasting(hours, opening.recipe, opening.pictures(), device).but(**(asked or {}))
+        lasting = _lasting(hours, opening.recipe, opening.pictures(), device)
+        if asked and "grow_kimg" in asked:
+            lasting = lasting.but(grow_kimg=asked["grow_kimg"])
         opening = opening._replace(recipe=lasting)
     recipe = opening.recipe
     if notice := opening.notice():

@@ -1,0 +1,75 @@
+"""A preset with what somebody asks for, and the command that asks for it."""
+
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hasama.errors import HasamaError
+from hasama.presets import RECIPES, asked_recipe, flags_of_difference, train_command
+from hasama.recipe import Recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("architecture", ["dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"])
+def test_every_preset_takes_another_architecture(name: str, architecture: str):
+    """What only the preset said, and the other architecture has no use for, is dropped."""
+    assert asked_recipe(name, {"architecture": architecture}).architecture == architecture
+
+
+def test_what_is_asked_for_and_does_nothing_is_still_refused():
+    with pytest.raises(HasamaError, match="--group-width means nothing without --architecture r3gan"):
+        asked_recipe("vision-aided", {"architecture": "stylegan", "group_width": 4})
+    with pytest.raises(HasamaError, match="--gamma means nothing without --penalty"):
+        asked_recipe("dcgan", {"gamma": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "grows"),
+    [
+        ("progressive", {}, 35.0),
+        ("progressive", {"kimg": 20.0}, 3.5),
+        ("progressive", {"kimg": 20.0, "grow_kimg": 9.0}, 9.0),
+        ("r3gan", {"architecture": "progressive", "kimg": 10.0}, 0.35),
+        ("progressive", {"architecture": "r3gan", "kimg": 1.0}, 35.0),  # the default, which does nothing
+    ],
+)
+def test_progressive_grows_in_the_same_share_of_any_length(name: str, asked: dict[str, Any], grows: float):
+    assert asked_recipe(name, asked).grow_kimg == pytest.approx(grows)
+
+
+def parsed(flags: list[str]) -> dict[str, Any]:
+    """--kimg 5 --mirror -> {'kimg': 5.0, 'mirror': True}; enough for what is tried here."""
+    found: dict[str, Any] = {}
+    for word in flags:
+        if word.startswith("--no-"):
+            found[word[5:].replace("-", "_")] = False
+        elif word.startswith("--"):
+            found[name := word[2:].replace("-", "_")] = True
+        else:
+            found[name] = word if name == "size" else float(word)
+    return {name: int(value) if name in ("batch", "seed") else value for name, value in found.items()}
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(sorted(RECIPES)),
+    st.floats(0.5, 5000).map(lambda x: float(f"{x:.3g}")),
+    st.none() | st.floats(0.1, 500).map(lambda x: float(f"{x:.3g}")),
+    st.booleans(),
+)
+def test_a_printed_command_means_the_recipe_that_it_was_printed_for(
+    name: str, kimg: float, grow: float | None, mirror: bool
+):
+    recipe = RECIPES[name].but(kimg=kimg, mirror=mirror)
+    if recipe.architecture == "progressive" and grow is not None:
+        recipe = recipe.but(grow_kimg=grow)
+    again = asked_recipe(name, parsed(flags_of_difference(recipe, RECIPES[name])))
+    assert again.differences(recipe).keys() <= {"grow_kimg"}
+    assert again.grow_kimg == pytest.approx(recipe.grow_kimg)
+
+
+def test_the_shortest_command_is_printed():
+    assert shlex.split(train_command("p", Recipe(size="32")))[:4] == ["hasama", "train", "p", "dcgan"]
