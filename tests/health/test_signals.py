@@ -53,6 +53,17 @@ def test_it_leaves_no_trace(pictures: Pictures, architecture: str):
     assert_same(played(game, pictures).state_dict(), played(other, pictures).state_dict())
 
 
+def test_a_game_of_small_pictures_has_all_figures(pictures: Pictures):
+    """With --enlarge: fakes are compared with reals as small as they are."""
+    training, held = hold_out(pictures, 0.05, 0)
+    large = Probe(training, held)(played(a_game("r3gan"), pictures))
+    game = played(a_game("r3gan", enlarge=2), pictures)
+    before = copy.deepcopy(game.state_dict())
+    small = Probe(training, held)(game)
+    assert small.keys() == large.keys()
+    assert_same(before, game.state_dict())
+
+
 def assert_same(one, other) -> None:
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other)

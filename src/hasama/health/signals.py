@@ -140,7 +140,8 @@ class Probe:
             "covered": coverage(reals, rows, NEIGHBOURS),
             "distance": squared_mmd(*_alike(reals, rows)) if apart > NOTHING else None,
         }
-        if largest(fake).shape[2:] == self.real.shape[2:]:  # while it grows, it paints smaller ones
+        grown = game.pair.whole(self.real[:1]).shape[2:]
+        if largest(fake).shape[2:] == grown:  # while it grows, it paints smaller ones
             near = _nearest(rows, rows, skip_itself=True)
             figures["repeats"] = float((near < COPY * self.usual).float().mean()) if self.usual else None
             figures["nearest"] = _share(float(_nearest(rows, self.bank).median()), self.usual)
