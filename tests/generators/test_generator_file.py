@@ -94,8 +94,8 @@ def test_a_generator_read_again_paints_the_same_pictures(
 def test_the_file_says_what_the_network_is_built_from(saved: Path):
     about = header_of(saved)
     assert about.keys() == {
-        "version", "architecture", "width", "latent_size", "size", "discriminator_norm", "vision_aid", "channels",
-        "classes",
+        "version", "architecture", "width", "latent_size", "size", "discriminator_norm", "vision_aid", "enlarge",
+        "channels", "classes",
     }  # fmt: skip
     assert (about["architecture"], about["width"], about["size"]) == ("dcgan", 2, "8")
 

@@ -179,17 +179,18 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run"
     seen, quality = start, _LastLook(run)
     for record in records:
         now = time.monotonic()
-        if record.images_seen < seen:  # the autopilot went back
-            start, began = record.images_seen - recipe.batch, now
+        if record.images_seen < seen or not record.shown:  # the autopilot went back; the enlarger learns
+            start, began = record.images_seen - (recipe.batch if record.shown else 0), now
         seen = record.images_seen
-        if now - told > LINE_SECONDS and now > began:
+        if now - told > LINE_SECONDS and not record.shown:
+            say(f"{_aside(record)}  {_losses(record)}")
+            told = now
+        elif now - told > LINE_SECONDS and now > began:
             rate = (record.images_seen - start) / (now - began)
-            left = max(0, recipe.images - record.images_seen) / rate if rate else 0.0
+            left = max(0, recipe.images - record.images_seen) / rate
             say(
                 f"{_seen(record.images_seen, recipe)}  {rate:,.0f} images/s  {duration(left)} left  "
                 f"{_losses(record)}{quality()}"
-                if record.shown
-                else f"{_aside(record)}  {_losses(record)}"
             )
             told = now
         yield record
