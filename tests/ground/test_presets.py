@@ -43,6 +43,7 @@ def test_progressive_grows_in_the_same_share_of_any_length(name: str, asked: dic
 def parsed(flags: list[str]) -> dict[str, Any]:
     """--kimg 5 --mirror -> {'kimg': 5.0, 'mirror': True}; enough for what is tried here."""
     found: dict[str, Any] = {}
+    name = ""
     for word in flags:
         if word.startswith("--no-"):
             found[word[5:].replace("-", "_")] = False

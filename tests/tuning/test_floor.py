@@ -73,8 +73,8 @@ def test_few_pictures_tell_nothing(pictures: Pictures):
 
 
 def test_suggest_tells_it(tmp_path: Path):
-    folder = save_pictures(tmp_path / "pictures", 44, 128)
-    done = hasama("suggest", folder, "--hours", 0.1, HASAMA_CACHE=str(tmp_path / "cache"))
+    folder = save_pictures(tmp_path / "pictures", 44, 256)
+    done = hasama("suggest", folder, "--size", 256, "--hours", 100, HASAMA_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert "enlarge 2" in done.stdout
     assert re.search(r"floor \d.*made 2 times smaller and enlarged again", done.stdout)

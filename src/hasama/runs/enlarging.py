@@ -1,7 +1,8 @@
 """The enlarger's part in a run with --enlarge.
 
 Before the game it is fine-tuned on the run's pictures, until pieces that are held out no longer improve. After it, it
-is finished: it also enlarges the generator's own pictures, and the discriminator of patches tells these from reals.
+could be finished: it also enlarges the generator's own pictures, and the discriminator of patches tells these from
+reals. That does harm so far, and is off (`STEPS`).
 Both are resumed exactly: the randomness of a step depends on the seed and the step only.
 """
 
@@ -28,8 +29,8 @@ from hasama.shapes import Images, Resized, largest
 from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patches, Pieces, faithful, learn_to_enlarge
 from hasama.training.game import Game
 
-STEPS = {"fine-tuning": 400, "finish": 150}
-"""At most, and at most an eighth of the game's steps. One takes a second of a core without bf16."""
+STEPS = {"fine-tuning": 400, "finish": 0}
+"""At most, and at most an eighth of the game's steps. The finish is off: it draws lines (docs/experiments)."""
 STEPS_LEAST = 10
 LOOK_STEPS, PATIENCE = 50, 2
 """Fine-tuning ends when so many looks in a row at held-out pieces have not been better than the best one."""
@@ -73,7 +74,7 @@ def fine_tune(
 
 def finish(run: Run, recipe: Recipe, training: Pictures, game: Game, stop: Callable[[], bool]) -> Iterator[Tuning]:
     """After the game: teach the enlarger the generator's pictures, unless that has been done at this length."""
-    if game.images_seen >= recipe.images and not is_finished(run, game):
+    if STEPS["finish"] and game.images_seen >= recipe.images and not is_finished(run, game):
         yield from _Stage(run, recipe, training, training, game, "finish").go(stop)
 
 

@@ -13,7 +13,7 @@ game.pt                everything to resume
 generator.safetensors  the EMA generator: what people share
 best.safetensors       the EMA generator as it was when its quality was best, which its header tells
 inherited.json         with --init-from: which weights were taken over, and which began afresh
-enlarger.safetensors   with --enlarge: what enlarges the small pictures, fine-tuned on the run's; at its end finished
+enlarger.safetensors   with --enlarge: what enlarges the small pictures, fine-tuned on the run's
 enlarging.pt           with --enlarge: to go on with its training
 stop                   whoever writes this file asks the run to stop
 """

@@ -140,7 +140,7 @@ def _step(game: Enlarging, pieces: Pieces, deceives: bool) -> EnlargingStep:
     if pieces.fakes is not None:
         fakes = with_four_channels(pieces.fakes)
         enlarged = enlarge(game.enlarger, fakes, factor)
-        consistent = (consistent + _inconsistency(enlarged, fakes, factor, by=2)) / 2
+        consistent = (consistent + _inconsistency(enlarged, fakes, factor)) / 2
         made = over(enlarged, torch.rand(len(fakes), 3, 1, 1, device=images.device) * 2 - 1)
     loss = difference + PERCEIVED * perceived + CONSISTENT * consistent
     deceived = torch.zeros((), device=images.device)
@@ -168,14 +168,10 @@ def faithful(network: EfficientNet, large: Rgba, images: Rgba, shade: Tensor) ->
     return difference, perceptual(network, over(large, shade), over(images, shade))
 
 
-def _inconsistency(large: Tensor, small: Tensor, factor: int, by: int = 1) -> Scalar:
-    """How much an enlarged picture, made smaller again, differs from the small one (RGBA; premultiplied).
-
-    Fakes are compared by the means of 2x2 places: their grain of two pixels, which has none, shall not be kept.
-    """
+def _inconsistency(large: Tensor, small: Tensor, factor: int) -> Scalar:
+    """How much an enlarged picture, made smaller again, differs from the small one (RGBA; premultiplied)."""
     black = torch.full((len(small), 3, 1, 1), -1.0, device=small.device)
-    difference = over(smaller(large, factor), black) - over(small, black)
-    return F.avg_pool2d(difference, min(by, *difference.shape[2:])).abs().mean()
+    return (over(smaller(large, factor), black) - over(small, black)).abs().mean()
 
 
 def _descend(optimizer: Adam, loss: Scalar) -> None:

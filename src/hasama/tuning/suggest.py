@@ -21,9 +21,9 @@ FEW, MANY = 1000, 10_000
 """Distinct pictures: up to FEW, DiffAugment (Zhao et al. 2020 had a hundred); from MANY on, none. The fewer the
 pictures, the sooner the discriminator knows them by heart (Karras et al. 2020, 'limited data', section 2)."""
 SIDE_CPU, SIDE_GPU = 64, 128
-ENLARGE_MOST = 4
-"""How much larger than `SIDE_CPU` or `SIDE_GPU` pictures are suggested: the game is played at that size, and what it
-makes is enlarged. Beyond four times little of what is seen has been learnt from the pictures."""
+PLAYED_MOST = 2
+"""Asked for more than so many times `SIDE_CPU` or `SIDE_GPU`, the game is played on smaller pictures, and what it
+makes is enlarged. Below, full size has been better (docs/experiments/enlarging.md)."""
 SIDE_LEAST = 16
 ENLARGED = 1.1
 SYMMETRIC = 1.05
@@ -77,7 +77,7 @@ def choose_form(headers: Headers, machine: Machine, size: str | None) -> tuple[R
         reasons.append(
             Reason(
                 f"enlarge {enlarge}",
-                f"what makes a picture is learnt far quicker at {played} pixels; strokes are known already.",
+                f"what makes a picture is learnt quicker at {played} pixels; edges and strokes are known already.",
             )
         )
     return recipe, [*reasons, Reason("labels" if labels else "no labels", told)]
@@ -86,7 +86,7 @@ def choose_form(headers: Headers, machine: Machine, size: str | None) -> tuple[R
 def _enlarge(size: str, machine: Machine) -> int:
     """By how much pictures of this size are to be enlarged."""
     most, factor = _most(machine), 1
-    while min(parse_size(size)) > most * factor and factor < 8 and _possible(size, 2 * factor):
+    while min(parse_size(size)) > PLAYED_MOST * most * factor and factor < 8 and _possible(size, 2 * factor):
         factor *= 2
     return factor
 
@@ -98,10 +98,9 @@ def _most(machine: Machine) -> int:
 
 def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     """The size, and why."""
-    most = _most(machine) * ENLARGE_MOST
+    most = _most(machine)
     real = f"{headers.width}x{headers.height}" if headers.width != headers.height else f"{headers.width}"
-    played = min(headers.width, headers.height) / (_enlarge(real, machine) if headers.same else 1)
-    if headers.same and max(headers.width, headers.height) <= most and _possible(real) and played <= _most(machine):
+    if headers.same and max(headers.width, headers.height) <= most and _possible(real):
         return real, f"all pictures have this size ({headers.width}x{headers.height}), which can be made as it is."
     shorter = min(headers.width, headers.height)
     side = 2 * SMALLEST
