@@ -72,9 +72,6 @@ RENAMED: dict[str, str] = {
 }
 """What fields were called in version 0.1.0 -> what they are called now: old recipes, flags and sweeps still load."""
 
-FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot")
-"""Fields that do not change what a step does, so that a run may change them."""
-
 BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0}
 """What held in the runs of older versions, which did not know these fields or had another default for them."""
 
@@ -87,17 +84,18 @@ def new_names(fields: Any) -> Any:
 def idle_fields(fields: Mapping[str, Any]) -> set[str]:
     """The fields that do nothing beside the others."""
     idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if fields[needed] not in values}
-    if fields["architecture"] == "vae":
-        idle |= {*GANS_ONLY} | {n for n, (needed, _) in MEANS_NOTHING_WITHOUT.items() if needed in GANS_ONLY}
     return idle if follows_schedule(fields) else idle | {"schedule_kimg"}
 
 
 def comparable(fields: Any, defaults: Mapping[str, Any]) -> Any:
-    """A stored recipe, of any version, so that it can be compared: all fields but those that a run may change."""
+    """A stored recipe, of any version, so that it can be compared: what its version did not know has its old value.
+
+    Without the network that measures the quality, whose default has another name since there is a choice.
+    """
     if not isinstance(fields, dict):
         return fields
     full = {**defaults, **BEFORE_THEY_WERE, **new_names(fields)}
-    return {n: list(v) if isinstance(v, tuple) else v for n, v in full.items() if n not in FREE}
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in full.items() if n != "quality_features"}
 
 
 def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

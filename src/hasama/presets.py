@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hasama.fields import counts, idle_fields, new_names
+from hasama.fields import GANS_ONLY, counts, idle_fields, new_names
 from hasama.options import flags_of, preset_named
 from hasama.recipe import DEFAULTS, Recipe
 
@@ -165,8 +165,10 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
     """
     preset, asked = recipe_named(name), new_names(asked)
     fields = vars(preset) | asked
-    idle = {one: DEFAULTS[one] for one in idle_fields(fields) if one not in asked}
-    recipe = preset.but(**idle | {one: value for one, value in asked.items() if one != "kimg"})
+    if fields["architecture"] == "vae":
+        fields |= {one: DEFAULTS[one] for one in GANS_ONLY if one not in asked}
+    fields |= {one: DEFAULTS[one] for one in idle_fields(fields) if one not in asked}
+    recipe = preset.but(**fields | {"kimg": preset.kimg})
     lasting = recipe.lasting(asked.get("kimg", recipe.kimg))
     return lasting.but(grow_kimg=asked["grow_kimg"]) if "grow_kimg" in asked else lasting
 

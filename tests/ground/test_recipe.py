@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hasama import recipe as module
 from hasama.errors import HasamaError
-from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT
+from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT, comparable
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.options import LARGEST_SIDE, flag, parse_size
 from hasama.presets import PRESETS, RECIPES, recipe_named
@@ -352,3 +352,12 @@ def test_every_preset_builds_a_game_and_plays_two_steps(name: str):
     assert any(key.startswith("loss_") for key in told)
     moved = [not torch.equal(a, b) for a, b in zip(before, game.pair.discriminator.parameters(), strict=True)]
     assert any(moved)
+
+
+def test_stored_recipes_are_compared_by_all_that_they_say():
+    """Another length or another rate is another recipe; what an older version did not know is not."""
+    now = Recipe(kimg=5.0).to_dict()
+    older = {name: value for name, value in now.items() if name not in ("jitter", "enlarge", "vision_aid")}
+    assert comparable(older | {"quality_features": "efficientnet"}, DEFAULTS) == comparable(now, DEFAULTS)
+    for changes in ({"kimg": 6.0}, {"health_kimg": 1.0}, {"generator_lr": 0.1}):
+        assert comparable(now | changes, DEFAULTS) != comparable(now, DEFAULTS)

@@ -12,7 +12,7 @@ import torch
 
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
-from hasama.fields import BEFORE_THEY_WERE, FREE
+from hasama.fields import BEFORE_THEY_WERE
 from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
@@ -35,6 +35,9 @@ from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.loops import loop_for
 from hasama.training.setup import freeze_first, new_game
+
+FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot")
+"""Fields that do not change what a step does, so that a run may change them."""
 
 
 def train(

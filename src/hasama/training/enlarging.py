@@ -80,7 +80,7 @@ class Enlarging(NamedTuple):
         return dict(zip(names, (self.enlarger, self.patches, *self.optimizers), strict=True))
 
     def weights(self) -> dict[str, Tensor]:
-        """Both networks' weights, as `part_of` takes them apart."""
+        """Both networks' weights, as `load_part` takes them apart."""
         networks = {"enlarger": self.enlarger, "patches": self.patches}
         return {f"{part}.{name}": t for part, network in networks.items() for name, t in network.state_dict().items()}
 

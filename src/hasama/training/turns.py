@@ -21,7 +21,7 @@ from hasama.training.game import Game, Step, Turn
 from hasama.training.objectives import accuracy
 from hasama.training.penalties import Penalty, between, squared_difference, squared_gradient
 from hasama.training.second_derivative import fast_second_derivatives
-from hasama.training.vision_aid import Seen, VisionAid, see
+from hasama.training.vision_aid import OBSERVED, Seen, VisionAid, see
 
 
 def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
@@ -121,8 +121,8 @@ def heads_turn(
 
 
 def whole_of(game: Game, real: Views, images: Images | None) -> Resized | None:
-    """The reals at the size that the pictures will have, if those that are shown are smaller; else None."""
-    whole = None if images is None else game.pair.whole(images)
+    """While reals are observed: at the size that the pictures will have, if those shown are smaller; else None."""
+    whole = None if images is None or game.images_seen >= OBSERVED else game.pair.whole(images)
     return None if whole is None or whole.shape[2:] == largest(real).shape[2:] else whole
 
 
@@ -147,11 +147,13 @@ def generator_turn(
         loss = rules.objective.generator(real_logits, fake_logits).mean()
         latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
         loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
+        total = loss
         if game.aid is not None and seen is not None:
-            figures["loss_vision"] = heads_cost(game, game.aid, seen, labels)
-        total = loss + game.rules.vision_weight * figures.get("loss_vision", torch.zeros(()))
+            cost = heads_cost(game, game.aid, seen, labels)
+            figures["loss_vision"] = cost.detach()
+            total = loss + game.rules.vision_weight * cost
         descend([game.optimizers.generator], total)
-    return Turn(loss.detach(), True, {name: figure.detach() for name, figure in figures.items()})
+    return Turn(loss.detach(), True, figures)
 
 
 # --- the parts of the turns -----------------------------------------------------------------------
