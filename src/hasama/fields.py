@@ -19,6 +19,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "style_mixing": ("architecture", ("stylegan",)),
     "resampling": ("architecture", ("r3gan",)),
     "group_width": ("architecture", ("r3gan",)),
+    "pixel_noise": ("architecture", ("r3gan",)),
     "grow_kimg": ("architecture", ("progressive",)),
     "reconstruction": ("architecture", ("fast",)),
     "vision_weight": ("vision_aid", ("efficientnet",)),
@@ -43,7 +44,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
         *("architecture", "width", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers"),
-        *("resampling", "group_width", "grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("resampling", "group_width", "pixel_noise", "grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
         *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
@@ -72,7 +73,7 @@ RENAMED: dict[str, str] = {
 }
 """What fields were called in version 0.1.0 -> what they are called now: old recipes, flags and sweeps still load."""
 
-BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0}
+BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0, "pixel_noise": False}
 """What held in the runs of older versions, which did not know these fields or had another default for them."""
 
 

@@ -85,10 +85,14 @@ class Recipe:
     group_width: int = option(
         16, "r3gan: channels that its 3x3 convolutions mix; 16 as published, 1 (depthwise) for speed.", 1, 1024
     )
+    pixel_noise: bool = option(
+        False,
+        "r3gan: noise for each pixel, as strong as the generator wants it there: its pictures can have a grain.",
+    )
     grow_kimg: float = option(
         35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
     )
-    init_from: str = option("", "Begin with the weights of this run, of the same or a smaller size.")
+    init_from: str = option("", "Begin with the weights of this run or base, of the same or a smaller size.")
     freeze_d: int = option(
         0, "FreezeD: the first so many layers of the discriminator, counted from the picture, do not learn.", 0, 1000
     )

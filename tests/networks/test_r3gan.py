@@ -117,3 +117,59 @@ def test_the_last_layer_begins_as_a_linear_interpolation():
     deviations = [smooth(torch.nn.ConvTranspose2d(64, 64, 4, 2, 1)).weight.square().mean() for _ in range(2)]
     plain = torch.nn.ConvTranspose2d(64, 64, 4, 2, 1).weight.square().mean()
     assert all(abs(one / plain - 1) < 0.1 for one in deviations)
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+def noisy_generator(resampling: str = "strided", strength: float = 0.5) -> Generator:
+    """One whose noise is as strong everywhere."""
+    recipe = hasama.RECIPES["r3gan"].but(
+        size="16x24", width=2, latent_size=4, resampling=resampling, pixel_noise=True
+    )
+    generator = build(recipe, 3, 0).generator
+    assert isinstance(generator, Generator)
+    assert generator.noise is not None
+    generator.noise.strength.bias.data = torch.tensor([strength, 0.0, 2 * strength])
+    return generator
+
+
+@pytest.mark.parametrize("resampling", ["strided", "filtered"])
+def test_noise_is_nothing_at_first_and_goes_by_its_strength_then(resampling: str):
+    latents = torch.randn(300, 4)
+    silent, loud = noisy_generator(resampling, 0.0), noisy_generator(resampling, 0.5)
+    silent.train()
+    loud.train()
+    with torch.no_grad():
+        added = loud(latents) - silent(latents)
+    assert (silent(latents) == silent(latents)).all()
+    assert added[:, 1].abs().max() == 0
+    torch.testing.assert_close(added[:, 0].std(0), torch.full((24, 16), 0.5), atol=0.12, rtol=0)
+    torch.testing.assert_close(added[:, 2], 2 * added[:, 0], atol=1e-5, rtol=0)  # one number for all colours
+    neighbours = added[:, 0, :, 1:] * added[:, 0, :, :-1]
+    assert abs(float(neighbours.mean())) < 0.01  # each pixel has its own
+
+
+def test_the_same_latent_is_the_same_picture_and_the_file_keeps_its_noise(tmp_path: Path):
+    generator, file = noisy_generator(), tmp_path / "g.safetensors"
+    recipe = hasama.RECIPES["r3gan"].but(size="16x24", width=2, latent_size=4, pixel_noise=True)
+    whole = TrainedGenerator(generator, recipe, 4, 3)
+    save_generator(whole, file)
+    loaded, latents = load_generator(file), torch.randn(3, 4)
+    pictures = loaded.generate(latents)
+    assert (pictures == whole.generate(latents)).all()
+    assert (pictures[1:] == loaded.generate(latents[1:])).all()
+    assert loaded.recipe is not None
+    assert loaded.recipe.pixel_noise
+
+
+def test_the_strength_of_noise_has_no_pattern_of_two_pixels():
+    generator = noisy_generator()
+    noise = generator.noise
+    assert noise is not None
+    torch.nn.init.normal_(noise.strength.weight)
+    noise.noise.fill_(1.0)
+    maps = torch.ones(1, noise.strength.in_channels, 12, 8)  # flat maps: a flat strength, whatever the weights
+    flat = noise.eval()(maps)
+    assert flat.shape == (1, 3, 24, 16)
+    torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))

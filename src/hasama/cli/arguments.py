@@ -57,7 +57,7 @@ def check_hours(hours: float, least: float) -> None:
 
 
 def open_generator(run: Path, device: str) -> Any:
-    """The generator of a run folder or of a file; of a run the best one, if it is clearly better than the last.
+    """The generator of a run folder, a file or a base; of a run the best one, if it is clearly better than the last.
 
     Raises:
         HasamaError: there is none, it is damaged, or there is no such device.
@@ -65,8 +65,10 @@ def open_generator(run: Path, device: str) -> Any:
     from hasama.cli.terminal import say
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
+    from hasama.runs.bases import place_named
     from hasama.runs.folder import Run
 
+    run = place_named(run)
     if run.is_dir():
         folder = Run(run)
         run = folder.saved_generator()
@@ -84,7 +86,11 @@ def best_is_better(run: Any) -> str | None:
 
 
 def beside(run: Path, name: str) -> Path:
-    """A file in a run's folder, or beside a generator's file; a name that is too long is cut."""
+    """A file in a run's folder, or beside a generator's file, or here for a base; a name that is too long is cut."""
+    from hasama.runs.bases import is_base
+
+    if is_base(run):
+        return Path(f"{run}-{name}")
     file = Path(name)
     return (run if run.is_dir() else run.parent) / fitting_name(file.stem, file.suffix, SPARE)
 
@@ -110,6 +116,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
     """
     from hasama.files import check_place
     from hasama.pictures.images import picture_format
+    from hasama.runs.bases import place_named
 
     out = out or beside(run, name)
     check_name(out)
@@ -117,7 +124,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
         check_out_folder(out)
         return out
     picture_format(out)
-    if not run.exists():
+    if not place_named(run).exists():
         raise HasamaError(f"There is no generator at {run}.")
     check_place(out)
     return out

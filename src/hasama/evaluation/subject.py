@@ -17,6 +17,7 @@ from hasama.pictures.sources.chosen import classes_called
 from hasama.pictures.sources.download import DownloadProgress
 from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Colour
+from hasama.runs.bases import place_named
 from hasama.runs.folder import Run
 
 COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
@@ -50,11 +51,12 @@ class Subject(NamedTuple):
 
     @classmethod
     def of(cls, place: Path, device: torch.device) -> "Subject":
-        """A run's folder, or a generator.safetensors.
+        """A run's folder, a generator.safetensors, or a base.
 
         Raises:
-            HasamaError: there is neither, or it is damaged.
+            HasamaError: there is none of them, or it is damaged.
         """
+        place = place_named(place)
         if not place.exists():
             raise HasamaError(f"There is no run and no generator at {place}.")
         if not place.is_dir():

@@ -34,11 +34,11 @@ FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm", 
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "stylegan": ("mapping_layers",),
     "progressive": ("grow_kimg",),
-    "r3gan": ("resampling", "group_width"),
+    "r3gan": ("resampling", "group_width", "pixel_noise"),
     "dense": ("generator_norm",),
 }
 """More fields that are needed to build an architecture's generator."""
-LATER = ("resampling", "group_width", "generator_norm", "vision_aid", "enlarge")
+LATER = ("resampling", "group_width", "pixel_noise", "generator_norm", "vision_aid", "enlarge")
 """Those of them that files of older versions lack; they have the default."""
 MOST_CLASSES = 100_000  # that a header may claim
 
@@ -146,6 +146,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
             network = build(recipe, about["channels"], len(about["classes"])).generator
         tensors = with_new_names(tensors, network.state_dict())
         kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+        tensors = {name: _widened(tensor, kinds.get(name)) for name, tensor in tensors.items()}
         if odd := [name for name, tensor in tensors.items() if tensor.dtype != kinds.get(name, tensor.dtype)]:
             raise HasamaError(f"{odd[0]} is {tensors[odd[0]].dtype}, not {kinds[odd[0]]}.")
         network.load_state_dict(tensors, strict=True, assign=True)
@@ -154,6 +155,11 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
         raise HasamaError(f"The weights in {path} do not fit what its header says: {told}") from error
     network.requires_grad_(False).eval().to(device)
     return TrainedGenerator(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
+
+
+def _widened(tensor: torch.Tensor, kind: torch.dtype | None) -> torch.Tensor:
+    """A half precision tensor in the precision of the network; others as they are."""
+    return tensor.to(kind) if kind == torch.float32 and tensor.dtype == torch.float16 else tensor
 
 
 def header_of(file: Path) -> str:

@@ -28,6 +28,7 @@ from hasama.pictures.decoding import Form, Scan
 from hasama.pictures.sources.chosen import tidy
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, original_recipe, piloted
+from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
@@ -106,7 +107,8 @@ class Opening(NamedTuple):
     def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
         """A new run, or one that was started by the same command. Checks all that can be checked without work."""
         source = _absolute(source)
-        recipe = recipe.but(init_from=_absolute(recipe.init_from), only=tidy(recipe.only))
+        begin = recipe.init_from if is_base(recipe.init_from) else _absolute(recipe.init_from)
+        recipe = recipe.but(init_from=begin, only=tidy(recipe.only))
         if run.exists():
             return cls.resumed(run, reconciled(run, recipe, given), source)
         check_buildable(recipe)

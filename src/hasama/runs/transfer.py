@@ -1,25 +1,33 @@
-"""Begin with another run's weights (--init-from): transfer learning from pictures of the same or a smaller size.
+"""Begin with the weights of another run or of a base (--init-from): transfer learning from pictures of the same or a
+smaller size (Wang et al. 2018, "Transferring GANs").
 
 Layers are named by the size of their maps, counted from the smallest, so a network for larger pictures finds in one
 for smaller ones all but the layers next to the picture. Weights of another shape start from scratch. The optimizers,
 the counters and the augmentation's probability are the new run's own.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
+from hasama.files import replacing, write_json
+from hasama.generators.generator_file import header_of, load_generator, save_tensors
 from hasama.networks.enlarger import Enlarged
 from hasama.networks.old_names import with_new_names
 from hasama.recipe import Recipe
+from hasama.runs.bases import base_names, place_named
 from hasama.runs.folder import Run
 from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")
 """Buffers that belong to the training that they are from, and are not taken over."""
+KEPT = ("generator", "discriminator", "heads")
+"""The networks of a checkpoint that a base has. The generator is the EMA one, if there is one."""
 
 
 class Inheritance(NamedTuple):
@@ -37,9 +45,10 @@ def check_init_from(recipe: Recipe) -> None:
     """
     if not recipe.init_from:
         return
-    run = Run(recipe.init_from)
+    run = Run(place_named(recipe.init_from))
     if not run.exists():
-        raise HasamaError(f"--init-from {run.folder}: there is no run (no recipe.json).")
+        bases = f"The bases that come with Hasama are {', '.join(base_names())}."
+        raise HasamaError(f"--init-from {run.folder}: there is no run (no recipe.json). {bases}")
     other = run.recipe()
     if not run.checkpoint.exists():
         raise HasamaError(f"--init-from {run.folder}: that run has no checkpoint (game.pt) yet.")
@@ -62,7 +71,7 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     Raises:
         HasamaError: its checkpoint is damaged, or nothing fits.
     """
-    state = _saved(Run(folder))
+    state = _saved(Run(place_named(folder)))
     networks: dict[str, nn.Module] = {
         "generator": _small(game.pair.generator),
         "discriminator": game.bare_discriminator,
@@ -79,7 +88,9 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
             if name.endswith(OWN):
                 continue
             other = theirs.get(name)
-            if other is not None and other.shape == tensor.shape and other.dtype == tensor.dtype:
+            if other is not None and other.shape != tensor.shape:
+                other = _with_classes(other, tensor, game.pair.latent_size)
+            if other is not None and other.shape == tensor.shape and _same_kind(other, tensor):
                 tensor.copy_(other)
                 taken.append(f"{which}.{name}")
             else:
@@ -87,6 +98,20 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     if not any(name.endswith("weight") and not name.startswith("heads.") for name in taken):  # heads always fit
         raise HasamaError(f"--init-from {folder}: none of its weights fits these networks; is --width the same?")
     return Inheritance(taken, fresh)
+
+
+def _same_kind(other: Tensor, ours: Tensor) -> bool:
+    """Of the same type, or half precision in which a base is stored."""
+    return other.dtype == ours.dtype or (other.dtype == torch.float16 and ours.dtype == torch.float32)
+
+
+def _with_classes(other: Tensor, ours: Tensor, latent_size: int) -> Tensor | None:
+    """A first layer [n, Z] for a network whose latents have a label appended, [n, 2 Z]: at first the label counts
+    for nothing. None if it is something else.
+    """
+    if other.ndim != 2 or ours.shape != (len(other), 2 * latent_size) or other.shape[1] != latent_size:
+        return None
+    return torch.cat([other, torch.zeros_like(other)], 1)
 
 
 def _small(network: nn.Module) -> nn.Module:
@@ -118,3 +143,51 @@ def _by_name(state: dict[str, Any]) -> dict[str, Tensor]:
         if isinstance(tensor, Tensor):
             named[name] = tensor
     return named
+
+
+def make_base(run: Run, folder: Path, about: dict[str, str]) -> None:
+    """Write a run as a base, without its optimizers, its log, and where its pictures were.
+
+    Args:
+        run: with a checkpoint.
+        folder: to write; its name is the base's.
+        about: `pictures`, `authors` and `licence`, for `base.json`.
+
+    Raises:
+        HasamaError: there is no such run, its checkpoint is damaged, or the folder cannot be written.
+    """
+    recipe, images, state = run.recipe(), run.images(), run.saved_game()
+    folder.mkdir(parents=True, exist_ok=True)
+    base = Run(folder)
+    networks = {which: _halved(state[which]) for which in KEPT if isinstance(state.get(which), dict)}
+    if isinstance(state.get("ema"), dict):
+        networks["generator"] = _halved(state["ema"])
+    with replacing(base.checkpoint) as temporary:
+        torch.save({"threads": None, "game": {"images_seen": state["images_seen"], **networks}}, temporary)
+    generator = load_generator(run.saved_generator())
+    header = json.loads(header_of(run.generator))
+    save_tensors(
+        base.generator, {name: half(tensor) for name, tensor in generator.network.state_dict().items()}, header
+    )
+    base.save_recipe(recipe.but(init_from="", autopilot=False))
+    unknown = {"name": about["pictures"], "source": about["pictures"], "key": "", "digest": "", "duplicates": []}
+    write_json(folder / "images.json", images | unknown | {"skipped": {}, "only": ""})
+    write_json(folder / "base.json", about | {"kimg": state["images_seen"] / 1000})
+
+
+def _halved(state: dict[str, Any]) -> dict[str, Tensor]:
+    """A network's weights in half precision."""
+    return {name: half(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def half(tensor: Tensor) -> Tensor:
+    """A float tensor in half precision, if that holds its values; else as it is.
+
+    Raises:
+        HasamaError: a weight is not a number.
+    """
+    if not tensor.is_floating_point():
+        return tensor.clone()
+    if not tensor.isfinite().all():
+        raise HasamaError("A weight of this run is not a number: it is no base for others.")
+    return tensor.half() if tensor.abs().max() < torch.finfo(torch.half).max else tensor.clone()

@@ -54,7 +54,7 @@ def evaluate(
     from hasama.runs.folder import Run
 
     result = _last(evaluate(run, source, features, count, seed, device), quiet=json)
-    place = save_report(Run(run), result) if run.is_dir() else None
+    place = save_report(Run(run), result) if Run(run).exists() else None
     if json:
         from json import dumps
 

@@ -118,8 +118,9 @@ def stop(run: Path, /) -> int:
 
 
 def recipes() -> int:
-    """List the presets, and what each changes."""
+    """List the presets, what each changes, and the bases to begin with."""
     from hasama.cli.terminal import say
+    from hasama.runs.bases import about_base, base_names
 
     for command, presets in (("train SOURCE", PRESETS), ("style CONTENT STYLE --recipe", STYLE_PRESETS)):
         say(f"hasama {command} ...", "bold")
@@ -128,6 +129,10 @@ def recipes() -> int:
             told = "  ".join(f"{flag(field)} {plain(value)}" for field, value in differences.items())
             usual = "  (taken where none is named)" if name == DEFAULT else ""
             say(f"  {name:{longest}}  {told or '(the defaults)'}{usual}")
+    say("bases, for hasama sample NAME, and to begin with by --init-from NAME", "bold")
+    for name in base_names():
+        about = about_base(name)
+        say(f"  {name:10}  {about['kimg']:g} kimg of {about['pictures']} ({about['licence']})")
     return 0
 
 

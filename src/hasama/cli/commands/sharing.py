@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hasama.cli.arguments import open_generator
+from hasama.cli.arguments import beside, open_generator
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def export(
         except HasamaError as error:
             raise HasamaError(f"{error}  (without it:  --safetensors)") if both else error from None
     trained = _trained(run)
-    out = out or trained.file.parent / "export"
+    out = out or beside(run, "export")
     check_folder(out)
     if onnx or both:
         difference = save_onnx(trained.generator, out / ONNX, header_of(trained.file))
@@ -106,8 +106,10 @@ def push(
 
 
 def _trained(run: Path) -> "Trained":
+    from hasama.runs.bases import place_named
     from hasama.runs.folder import Run
     from hasama.sharing.model_card import Trained
 
     generator = open_generator(run, "cpu")
+    run = place_named(run)
     return Trained(Run(run).generator, generator, Run(run)) if run.is_dir() else Trained(run, generator)

@@ -10,6 +10,8 @@ resampling the largest maps are half as high and wide as the picture, which a 4x
 in the generator, and smooth at first) connects with them, as in DCGAN; maps are halved by the mean of 2x2 places and
 doubled by linear interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's,
 which 1x1 convolutions connect with it; halved and doubled with the filter [1, 2, 1].
+
+And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at the end only (`PixelNoise`).
 """
 
 import itertools
@@ -39,6 +41,7 @@ class R3GAN:
         resampling: how maps become larger and smaller, and how the largest are connected with the picture.
         blocks: residual blocks at each size.
         group_width: channels that a 3x3 convolution mixes.
+        pixel_noise: whether the generator's pictures get noise.
     """
 
     width: int = 32
@@ -46,6 +49,7 @@ class R3GAN:
     resampling: Literal["strided", "filtered"] = "strided"
     blocks: int = 1
     group_width: int = 16
+    pixel_noise: bool = False
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """(height, width) that are a few pixels doubled several times."""
@@ -54,7 +58,7 @@ class R3GAN:
         widths = [channels_at(self.width, level) for level in range(steps + filtered)]
         stages = Stages(widths, self.blocks, self.group_width)
         return Pair(
-            Generator(smallest, channels, classes, stages, self.latent_size, filtered),
+            Generator(smallest, channels, classes, stages, self.latent_size, filtered, self.pixel_noise),
             Discriminator(smallest, channels, classes, stages, filtered),
             self.latent_size,
         )
@@ -130,6 +134,34 @@ def _filter(maps: Images) -> Tensor:
     return (row[:, None] * row).expand(maps.shape[1], 1, 3, 3)
 
 
+class PixelNoise(nn.Module):
+    """Maps [N, C, h, w] -> noise [N, channels, H, W] to add to the picture: a random number for each pixel, as strong
+    in each channel as the maps say there; nothing at first.
+
+    Paper and canvas have a grain. A generator that can only make it from the maps repeats a pattern. The strength is
+    smooth, for strengths with places of their own would be a pattern again. In evaluation mode the numbers are always
+    the same, so that the same latent is the same picture.
+    """
+
+    noise: Tensor
+
+    def __init__(self, width: int, channels: int, resolution: tuple[int, int]) -> None:
+        super().__init__()
+        self.strength = nn.Conv2d(width, channels, 1)
+        nn.init.zeros_(self.strength.weight)
+        nn.init.zeros_(self.strength.bias)
+        self.register_buffer("noise", torch.randn(1, 1, *resolution))
+
+    def forward(self, maps: Images) -> Tensor:
+        size, noise = self.noise.shape[2:], self.noise.to(maps.dtype)
+        if self.training:
+            noise = torch.randn(len(maps), 1, *size, dtype=maps.dtype, device=maps.device)
+        strength = self.strength(maps)
+        if strength.shape[2:] != size:
+            strength = F.interpolate(strength, scale_factor=2, mode="bilinear", align_corners=False)
+        return strength * noise
+
+
 class Generator(nn.Module):
     """A learnt smallest picture, weighted by the latent, then blocks and doublings."""
 
@@ -141,6 +173,7 @@ class Generator(nn.Module):
         stages: Stages,
         latent_size: int,
         filtered: bool = False,
+        pixel_noise: bool = False,
     ) -> None:
         super().__init__()
         widths = stages.widths
@@ -154,6 +187,9 @@ class Generator(nn.Module):
         else:
             gain = 2 * (channels / widths[-1]) ** 0.5
             self.to_rgb = smooth(scaled(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), gain))
+        doublings = len(widths) - filtered
+        resolution = (smallest[0] << doublings, smallest[1] << doublings)
+        self.noise = PixelNoise(widths[-1], channels, resolution) if pixel_noise else None
         self.doubled = Doubled() if filtered else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
@@ -162,7 +198,8 @@ class Generator(nn.Module):
         maps = self.stages[0](maps.contiguous(memory_format=torch.channels_last))
         for narrow, stage in zip(self.narrow, self.stages[1:], strict=True):
             maps = stage(self.doubled(narrow(maps)))
-        return self.to_rgb(maps)
+        picture = self.to_rgb(maps)
+        return picture if self.noise is None else picture + self.noise(maps)
 
 
 class Discriminator(nn.Module):
