@@ -24,7 +24,7 @@ def main() -> None:
 
     from PIL import Image, ImageOps
 
-    from hasama.style.batch import pictures_in
+    from hasama.style.jobs.batch import pictures_in
 
     paintings = given.out.with_suffix("")
     command = [

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hasama.cli.app import main
-from hasama.style.painting_file import Job, StyleSource
+from hasama.style.jobs.painting_file import Job, StyleSource
 from hasama.style.recipe import StyleRecipe
 from odd_files import scene
 

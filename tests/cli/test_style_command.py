@@ -78,7 +78,7 @@ LONG = {"first_iterations": 40, "iterations": 10, "plateau": 0.0}
 # A process that pauses at each step, so that it cannot be through before it is stopped.
 SLOWLY = """
 import time
-import hasama.style.painting_file, hasama.style.transfer as transfer
+import hasama.style.jobs.painting_file, hasama.style.transfer as transfer
 loss_and_gradient = transfer.loss_and_gradient
 transfer.loss_and_gradient = lambda *all: (time.sleep(0.04), loss_and_gradient(*all))[1]
 {also}
@@ -136,7 +136,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_bit(uninterrupted: Pat
 def test_killed_in_the_middle_it_goes_on_to_the_bit(uninterrupted: Path, tmp_path: Path):
     out = tmp_path / "out.png"
     command = ["style", *lay_out(tmp_path), "--out", out, *brief(**LONG)]
-    process = start_slowly(command, "hasama.style.painting_file.SAVE_SECONDS = 0")
+    process = start_slowly(command, "hasama.style.jobs.painting_file.SAVE_SECONDS = 0")
     wait_for(tmp_path / "out.png.part", process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)

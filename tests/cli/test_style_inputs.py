@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from command import HASAMA, hasama, refused
 from easel import brief, hasama_here, lay_out, pixels_of, style_scene
 from hasama.pictures.animation import open_animation
-from hasama.style.film import open_film
+from hasama.style.jobs.film import open_film
 from odd_files import scene
 
 QUICK = {"size": 24, "smallest": 24, "first_iterations": 1, "iterations": 1, "frame_iterations": 1}

@@ -10,8 +10,8 @@ from PIL import Image
 from command import refused
 from easel import brief, hasama_here, lay_out, pixels_of, style_scene
 from hasama.errors import HasamaError
-from hasama.style.batch import batch_jobs, names_for, pictures_in
-from hasama.style.painting_file import Job, StyleSource
+from hasama.style.jobs.batch import batch_jobs, names_for, pictures_in
+from hasama.style.jobs.painting_file import Job, StyleSource
 from odd_files import scene
 
 QUICK = {"size": 24, "first_iterations": 2}

@@ -8,11 +8,17 @@ from hypothesis import strategies as st
 
 from hasama.style.canvas.colour import (
     LEAST_VARIANCE,
+    blended,
     colours_of,
+    from_oklab,
+    hues_matched,
     in_grey,
     luminance,
+    mixed,
+    palette_of,
     recoloured,
     relit,
+    to_oklab,
     with_luminance,
 )
 
@@ -200,3 +206,55 @@ def test_a_plain_picture_relit_is_plain():
     plain, other = torch.full((1, 3, 5, 5), 0.7), picture(9)
     result = relit(plain, colours_of(plain), colours_of(other))
     torch.testing.assert_close(result, in_yiq(other)[0, 0].mean().float().expand_as(result), rtol=0, atol=1e-5)
+
+
+# --- the style's colours --------------------------------------------------------------------------
+
+
+def test_oklab_of_known_colours_and_back():
+    known = {
+        (255, 255, 255): (1.0, 0.0, 0.0),
+        (255, 0, 0): (0.628, 0.2249, 0.1258),
+        (0, 0, 255): (0.452, -0.0325, -0.3115),
+    }
+    for rgb, wanted in known.items():  # Ottosson 2020
+        image = (torch.tensor(rgb) / 127.5 - 1).view(1, 3, 1, 1)
+        torch.testing.assert_close(to_oklab(image).flatten(), torch.tensor(wanted), atol=1e-3, rtol=0)
+    image = torch.rand(1, 3, 20, 20) * 2 - 1
+    torch.testing.assert_close(from_oklab(to_oklab(image)), image, atol=1e-3, rtol=0)
+
+
+def test_a_mask_weighs_colours_and_several_pictures_are_mixed_like_their_pixels():
+    one, other = torch.rand(1, 3, 8, 6) * 2 - 1, torch.rand(1, 3, 8, 6) - 0.5
+    both = torch.cat([one, other], 3)
+    left = torch.zeros(8, 12)
+    left[:, :6] = 1
+    for found, wanted in (
+        (colours_of(both, left), colours_of(one)),
+        (mixed([colours_of(one), colours_of(other)], [2.0, 2.0]), colours_of(both)),
+        (
+            mixed([colours_of(one), colours_of(other)], [1.0, 3.0]),
+            colours_of(torch.cat([one, other, other, other], 3)),
+        ),
+    ):
+        torch.testing.assert_close(found.mean, wanted.mean)
+        torch.testing.assert_close(found.covariance, wanted.covariance)
+
+
+def test_the_contents_hues_get_the_styles_mean_and_the_painting_keeps_its_light():
+    y = torch.linspace(-0.5, 0.5, 64).view(1, 1, 64, 1).expand(1, 3, 64, 64).contiguous()
+    content = y + torch.tensor([0.2, 0.0, -0.2]).view(1, 3, 1, 1)
+    style = 0.3 * (torch.rand(1, 3, 40, 40) - 0.5) + torch.tensor([-0.1, 0.0, 0.3]).view(1, 3, 1, 1)
+    painting = y.flip(2)
+    found = to_oklab(hues_matched(painting, content, palette_of(style)))
+    wanted = to_oklab(style)
+    torch.testing.assert_close(found[:, 1:].mean((0, 2, 3)), wanted[:, 1:].mean((0, 2, 3)), atol=0.01, rtol=0)
+    low, high = wanted[:, 0].min(), wanted[:, 0].max()
+    torch.testing.assert_close(found[:, 0], to_oklab(painting)[:, 0].clamp(low, high), atol=0.01, rtol=0)
+
+
+def test_of_several_styles_the_palette_is_wide():
+    dark, light = torch.full((1, 3, 4, 4), -0.8), torch.full((1, 3, 4, 4), 0.8)
+    palette = blended([palette_of(dark), palette_of(light)], [1.0, 1.0])
+    assert palette.lowest[0] == palette_of(dark).lowest[0]
+    assert palette.highest[0] == palette_of(light).highest[0]

@@ -17,9 +17,9 @@ from easel import BRIEF_RECIPE, brief, hasama_here, lay_out, style_scene
 from hasama.errors import HasamaError
 from hasama.pictures.images import save_picture
 from hasama.pictures.video import save_film
-from hasama.style.film import carried_along, open_film, paint_film
+from hasama.style.jobs.film import carried_along, open_film, paint_film
+from hasama.style.jobs.painting_file import Job, StyleSource
 from hasama.style.painting import stylize
-from hasama.style.painting_file import Job, StyleSource
 from hasama.style.recipe import StyleRecipe
 
 cv2 = pytest.importorskip("cv2")
@@ -285,7 +285,7 @@ def test_ctrl_c_keeps_the_pictures_that_are_done(tmp_path: Path, monkeypatch: py
 
     command = ["style", job.content, tmp_path / "s.png", "--out", job.out, *brief(size=32, frame_iterations=3)]
     with monkeypatch.context() as patch:
-        patch.setattr("hasama.style.film.save_picture", save_and_interrupt)
+        patch.setattr("hasama.style.jobs.film.save_picture", save_and_interrupt)
         done = hasama_here(*command)
     assert done.returncode == 130
     assert "To go on, give the same command again." in done.stdout
@@ -328,7 +328,7 @@ def test_a_missing_extra_explains_itself(tmp_path: Path, monkeypatch: pytest.Mon
     clip = film_of(tmp_path / "clip.mp4", panning(2))
     for package, name in (("cv2", "opencv-python-headless"), ("imageio_ffmpeg", "imageio-ffmpeg")):
         with monkeypatch.context() as patch:
-            patch.setattr("hasama.style.film.find_spec", lambda asked, package=package: asked != package or None)
+            patch.setattr("hasama.style.jobs.film.find_spec", lambda asked, package=package: asked != package or None)
             with pytest.raises(HasamaError, match=rf"(?s){name}.*hasama\[video\]"):
                 open_film(clip)
 

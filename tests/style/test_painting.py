@@ -17,8 +17,8 @@ from hasama.perception.vgg_weights import load_weights
 from hasama.pictures.images import to_pixels
 from hasama.style.canvas.canvas import WINDOW, Canvas
 from hasama.style.canvas.pictures import Picture, read_picture, to_canvas
+from hasama.style.jobs.painting_file import Job, StyleSource, fingerprint, is_done, paint_file, read_part
 from hasama.style.painting import stylize
-from hasama.style.painting_file import Job, StyleSource, fingerprint, is_done, paint_file, read_part
 from hasama.style.recipe import StyleRecipe
 from hasama.style.subject import Style
 from hasama.style.transfer import Frame
@@ -137,7 +137,7 @@ def test_a_long_curve_is_thinned_but_keeps_its_first_point_and_its_order(
     undisturbed: dict[str, Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     steps = [list(step) for step in undisturbed["adam"].steps]  # painted before its report could be thinned, too
-    monkeypatch.setattr("hasama.style.painting_file.CURVE_POINTS", 6)
+    monkeypatch.setattr("hasama.style.jobs.painting_file.CURVE_POINTS", 6)
     job = job_in(tmp_path, recipe=ADAM)
     paint(job)
     told = told_by(job)
@@ -287,7 +287,7 @@ def test_a_part_of_another_version_is_ignored(tmp_path: Path, monkeypatch: pytes
     """What a canvas remembers changes from version to version, and so does what comes of it."""
     job = job_in(tmp_path)
     paint(job, 3)
-    monkeypatch.setattr("hasama.style.painting_file.__version__", "0.0.1")
+    monkeypatch.setattr("hasama.style.jobs.painting_file.__version__", "0.0.1")
     assert next(paint_file(job)).iteration == 1
 
 

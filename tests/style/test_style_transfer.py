@@ -21,9 +21,10 @@ from hasama.style.canvas.canvas import WINDOW, Canvas, noise
 from hasama.style.canvas.colour import colours_of
 from hasama.style.canvas.lbfgs import GIVE_UP
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
+from hasama.style.finish import finished
 from hasama.style.methods.objective import LossAndGradient
 from hasama.style.recipe import StyleRecipe
-from hasama.style.subject import Style, Subject, content_image, finished, network_for, style_image
+from hasama.style.subject import Style, Subject, content_image, network_for, style_image
 from hasama.style.transfer import Frame, repaint
 
 CPU = torch.device("cpu")
@@ -430,8 +431,8 @@ def judging(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> None:
     """Replace the losses of some evaluations, counted from 1: real ones break down only after a long time."""
     real, count = transfer.loss_and_gradient, [0]
 
-    def loss_and_gradient(objective: Any, canvas: torch.Tensor) -> LossAndGradient:
-        found = real(objective, canvas)
+    def loss_and_gradient(objective: Any, canvas: torch.Tensor, step: int) -> LossAndGradient:
+        found = real(objective, canvas, step)
         count[0] += 1
         if count[0] not in losses:
             return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hasama.pictures.sources.download import DownloadProgress
     from hasama.recipe import Recipe
     from hasama.runs.folder import Run
-    from hasama.style.film import Painted
+    from hasama.style.jobs.film import Painted
     from hasama.style.transfer import Frame
     from hasama.training.game import Record
     from hasama.tuning.floor import Floor

@@ -10,7 +10,7 @@ from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 
 if TYPE_CHECKING:
     from hasama.style.canvas.regions import RegionMap
-    from hasama.style.job import Job, StyleSource
+    from hasama.style.jobs.job import Job, StyleSource
 
 NONE = "none"
 LARGEST_SHARE = 1e6
@@ -24,7 +24,7 @@ def style_sources(
     Raises:
         HasamaError: there are not as many of them as styles, or a map has other colours.
     """
-    from hasama.style.job import StyleSource
+    from hasama.style.jobs.job import StyleSource
 
     shares, parts = _shares(mix, len(styles)), _masks("--style-mask", style_mask, len(styles))
     return tuple(
@@ -86,7 +86,7 @@ def is_run(content: Path) -> bool:
 
 def usual_place(content: Path, styles: Sequence[Path]) -> Path:
     """Where the painting goes if nobody says, here, under a name that is cut where it would be too long."""
-    from hasama.style.film import ENDINGS, is_film
+    from hasama.style.jobs.film import ENDINGS, is_film
 
     name, mixed = _called(content), f"--{'+'.join(map(_called, styles))}"
     if bytes_of(mixed) > LONGEST_NAME // 2:  # or the content's name alone is cut
@@ -110,7 +110,7 @@ def paints_film(job: "Job") -> bool:
     """Whether a whole film is painted; of an animation, if the painting's ending can hold one."""
     from hasama.pictures.animation import is_animation
     from hasama.pictures.video import ENDINGS as WRITTEN
-    from hasama.style.film import ENDINGS
+    from hasama.style.jobs.film import ENDINGS
 
     animated = job.out.suffix.lower() in WRITTEN and is_animation(job.content)
     return animated or job.content.suffix.lower() in ENDINGS

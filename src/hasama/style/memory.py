@@ -11,13 +11,14 @@ from hasama.errors import HasamaError
 from hasama.perception.vgg import stride_of
 from hasama.style.canvas.lbfgs import HISTORY
 from hasama.style.canvas.tiles import halo_of
+from hasama.style.methods.matching import AT_ONCE, MOST_ACTIVATIONS, MOST_COLUMNS
 from hasama.style.recipe import StyleRecipe
 from hasama.style.subject import used_layers
 
 COLOUR_BYTES = 12
 """Three float32 for each pixel."""
 
-COPIES = {"adam": 4.0, "gradient-descent": 2.0, "lbfgs": 8.0 + 2 * HISTORY}
+COPIES = {"adam": 4.0, "pyramid": 8.0, "gradient-descent": 2.0, "lbfgs": 8.0 + 2 * HISTORY}
 """Canvases that live at once: the picture, its gradient, and the optimizer's memory."""
 
 WINDOW_BYTES = {2: 1400, 4: 2700}
@@ -73,7 +74,7 @@ def pick_window(
     Raises:
         HasamaError: not even the smallest window fits; the message holds an estimate and what would fit.
     """
-    stride, halo = halo_of(used_layers(recipe), network)
+    stride, halo = halo_of(used_layers(recipe), network, recipe.style_loss == "neighbour")
     smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
     fixed, factor = fixed_bytes(height, width, recipe, number_bytes), KEPT if kept else 1
     for side in range(largest, smallest - 1, -stride):
@@ -107,11 +108,18 @@ def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int)
     """What does not depend on the window: the process, the canvases, the wanted content."""
     pixels = height * width
     kind = recipe.optimizer_at(height, width)
-    copies = COPIES[kind] + (bool(recipe.average) and kind != "lbfgs")
+    copies = COPIES[kind] + (bool(recipe.average) and kind not in ("lbfgs", "pyramid"))
     content = recipe.content if recipe.content_weight else {}
     kept = sum(CHANNELS[stride_of(layer)] * number_bytes / stride_of(layer) ** 2 for layer in content)
     style = COLOUR_BYTES * max(0.0, recipe.style_scale**2 - 1)
-    return round(pixels * (copies * COLOUR_BYTES + kept + style)) + process_bytes() + OVERHEAD
+    bank = bank_bytes(recipe, number_bytes) if recipe.style_loss == "neighbour" else 0
+    return round(pixels * (copies * COLOUR_BYTES + kept + style)) + bank + process_bytes() + OVERHEAD
+
+
+def bank_bytes(recipe: StyleRecipe, number_bytes: int) -> int:
+    """The activations of the styles that places are compared with, and the similarities that are computed at once."""
+    channels = sum(CHANNELS[stride_of(layer)] for layer in recipe.style)
+    return channels * max(MOST_COLUMNS * number_bytes, MOST_ACTIVATIONS * 4) + 8 * AT_ONCE
 
 
 def window_bytes(height: int, width: int, side: int, number_bytes: int) -> int:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from hasama.errors import HasamaError
 from hasama.options import check_fields, flag, option, preset_named, unknown_name
 
-StyleLoss = Literal["wasserstein", "gram"]
-Optimizer = Literal["auto", "lbfgs", "adam", "gradient-descent"]
+StyleLoss = Literal["wasserstein", "gram", "neighbour"]
+Optimizer = Literal["auto", "lbfgs", "adam", "pyramid", "gradient-descent"]
 KeepColour = Literal["no", "luminance", "histogram"]
 
 LARGEST_SIDE = 32_768
@@ -40,7 +40,9 @@ class StyleRecipe:
     style_scale: float = option(1.0, "Size of the style pictures relative to the canvas: larger strokes.", 0.05, 20)
     # --- what is minimised
     style_loss: StyleLoss = option(
-        "wasserstein", "How styles are compared: Gaussians (wasserstein) or Gram matrices."
+        "wasserstein",
+        "How styles are compared: as a whole, by Gaussians (wasserstein) or Gram matrices; or place by place, each "
+        "with the most similar one in the style (neighbour).",
     )
     content_layers: str = option(
         "relu4_2", "Layers that keep the content, with weights: relu4_2 or relu3_2:1,relu4_2:2."
@@ -58,21 +60,31 @@ class StyleRecipe:
     tv_weight: float = option(0.8, "Weight of the total variation: smoothness.", 0)
     pooling: Literal["max", "average"] = option("max", "Pooling in the network.")
     border: Literal["replicate", "zeros"] = option("replicate", "What lies around the picture for the first layer.")
+    rotations: bool = option(True, "neighbour: learn from the style turned by 90, 180 and 270 degrees, too.")
+    canvas_share: float = option(
+        0.25, "neighbour: by so much the canvas, not the content, says which place of the style is similar.", 0, 1
+    )
+    colours: Literal["painted", "matched", "hues"] = option(
+        "painted",
+        "At the end: nothing; matched: mean and spread of the style's colours; hues: the content's hues, moved to "
+        "the style's, with the painting's light and dark.",
+    )
     # --- how
     optimizer: Optimizer = option(
-        "auto", "What moves the canvas; auto: lbfgs, and beyond a megapixel adam, which needs less memory."
+        "auto",
+        "What moves the canvas; auto: lbfgs, and beyond a megapixel adam, which needs less memory. pyramid: adam on "
+        "the bands of a Laplacian pyramid.",
     )
-    learning_rate: float = option(0.04, "Size of adam's and gradient-descent's steps; white less black is 2.", 0, 1e6)
-    smallest: int = option(
-        128, "Longer side of the first scale; each next is larger by the root of two.", 16, LARGEST_SIDE
-    )
+    learning_rate: float = option(0.04, "Size of the steps of all but lbfgs; white less black is 2.", 0, 1e6)
+    smallest: int = option(128, "Longer side of the first scale.", 16, LARGEST_SIDE)
+    scale_step: float = option(1.4143, "Each next scale is larger by at most this factor.", 1.05, 16)
     first_iterations: int = option(150, "Iterations at the first scale.", 1, 1_000_000)
     iterations: int = option(60, "Iterations at every other scale.", 1, 1_000_000)
     plateau: float = option(
         0.003, "Go to the next scale when 20 iterations improve the loss by less than this share; 0: never.", 0, 1
     )
     average: float = option(
-        0.98, "The picture is the canvas's moving average with this decay; 0: the canvas. Not with lbfgs.", 0, 0.9999
+        0.98, "The picture is the canvas's moving average with this decay; 0: the canvas. With adam only.", 0, 0.9999
     )
     seed: int = option(0, "Seed of the noise.", 0, 2**63 - 1)
     precision: Literal["auto", "bf16", "fp32"] = option(
@@ -88,6 +100,9 @@ class StyleRecipe:
             parse_layers(getattr(self, name), flag(name))
         if self.content_weight == 0 and self.style_weight == 0:
             raise HasamaError("With --content-weight 0 and --style-weight 0 there is nothing to paint.")
+        for name in ("rotations", "canvas_share"):
+            if self.style_loss != "neighbour" and getattr(self, name) != STYLE_DEFAULTS[name]:
+                raise HasamaError(f"{flag(name)} means nothing without --style-loss neighbour.")
 
     @property
     def content(self) -> dict[str, float]:
@@ -149,15 +164,15 @@ def parse_layers(text: str, where: str) -> dict[str, float]:
     return {layer: weight / whole for layer, weight in weights.items()}
 
 
-def scale_sides(smallest: int, largest: int) -> list[int]:
-    """Longer sides from coarse to fine, evenly spaced, each larger by at most the square root of two.
+def scale_sides(smallest: int, largest: int, step: float = 1.4143) -> list[int]:
+    """Longer sides from coarse to fine, evenly spaced, each larger by at most this factor.
 
     >>> scale_sides(128, 512)
     [128, 181, 256, 362, 512]
     """
     if largest <= smallest:
         return [largest]
-    steps = math.ceil(round(2 * math.log2(largest / smallest), 6))
+    steps = math.ceil(round(math.log(largest / smallest) / math.log(step), 3))
     return [round(smallest * (largest / smallest) ** (step / steps)) for step in range(steps + 1)]
 
 
@@ -166,8 +181,11 @@ STYLE_GROUPS: dict[str, tuple[str, ...]] = {
         *("size", "start", "keep_colour", "content_weight", "style_weight", "tv_weight", "style_scale"),
         *("iterations", "first_iterations", "seed"),
     ),
-    "Losses": ("style_loss", "content_layers", "style_layers", "balance", "pooling", "border"),
-    "Optimizer": ("optimizer", "learning_rate", "smallest", "plateau", "average", "precision"),
+    "Losses": (
+        *("style_loss", "content_layers", "style_layers", "balance", "rotations", "canvas_share", "colours"),
+        *("pooling", "border"),
+    ),
+    "Optimizer": ("optimizer", "learning_rate", "smallest", "scale_step", "plateau", "average", "precision"),
     "Films": ("temporal_weight", "frame_iterations"),
 }
 """All fields by what they are about, those that people need first at the top."""
@@ -185,6 +203,13 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
         "style_layers": "relu1_1:1000,relu2_1:20,relu3_1:5,relu4_1:0.1,relu5_1:20",
         "content_weight": 1.0, "style_weight": 300.0, "tv_weight": 200.0, "pooling": "average",
         "optimizer": "lbfgs", "smallest": LARGEST_SIDE, "first_iterations": 300, "plateau": 0.0,
+    },
+    # Kolkin et al. 2022, NNST-Opt, with VGG19: a hypercolumn is made of the layers up to relu4_3.
+    "neighbour": {
+        "style_loss": "neighbour", "content_weight": 0.0, "balance": False, "tv_weight": 0.0,
+        "style_layers": "relu1_1,relu1_2,relu2_1,relu2_2,relu3_1,relu3_2,relu3_3,relu4_1,relu4_2,relu4_3",
+        "smallest": 64, "scale_step": 2.0, "optimizer": "pyramid", "learning_rate": 0.004,
+        "first_iterations": 200, "iterations": 200, "plateau": 0.0, "average": 0.0, "colours": "matched",
     },
     # A first look.
     "sketch": {"size": 256, "first_iterations": 60, "iterations": 30},

@@ -1,6 +1,7 @@
 """What is painted: content image, style images and recipe, and the objective that they make at each size."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,13 +11,14 @@ from hasama.errors import HasamaError
 from hasama.perception.vgg import VGG, Weights
 from hasama.shapes import Images, Weighting
 from hasama.style.canvas.canvas import noise
-from hasama.style.canvas.colour import colours_of, in_grey, recoloured, relit, with_luminance
-from hasama.style.canvas.pictures import Picture, fitted_mask, to_canvas, to_output
-from hasama.style.canvas.tiles import cut_up
+from hasama.style.canvas.colour import colours_of, in_grey, recoloured, relit
+from hasama.style.canvas.pictures import Picture, fitted_mask, to_canvas
+from hasama.style.canvas.tiles import Tile, cut_up
 from hasama.style.methods.losses import STYLE_LOSSES, Distance, from_nothing
+from hasama.style.methods.matching import GRID, Columns, Split
 from hasama.style.methods.moments import Moments, blend
 from hasama.style.methods.objective import Objective, Region, TemporalTarget
-from hasama.style.methods.targets import activations_of, masks_for, style_moments
+from hasama.style.methods.targets import Masks, activations_of, masks_for, style_moments
 from hasama.style.recipe import StyleRecipe, scale_sides
 
 COLOUR_SIDE = 512
@@ -41,6 +43,10 @@ class Style(NamedTuple):
     """What messages call it."""
 
 
+Matches = Callable[[list[Style], float, Masks | None], Columns | Split]
+"""The styles of one place, how much they count, and their masks -> what compares them with the canvas."""
+
+
 class Subject(NamedTuple):
     """What is painted: everything that stays the same from scale to scale."""
 
@@ -60,14 +66,21 @@ class Subject(NamedTuple):
     """Films: the last painting, to which this one is held."""
 
     def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) from the coarsest scale to the finest."""
+        """(height, width) from the coarsest scale to the finest; `neighbour` goes over the finest once more."""
         height, width = self.content.size
         largest = self.recipe.size or max(height, width)
         smallest = largest if self.temporal_target else self.recipe.smallest
-        return [_within(height, width, side) for side in scale_sides(min(smallest, largest), largest)]
+        sides = scale_sides(min(smallest, largest), largest, self.recipe.scale_step)
+        again = [largest] if self.recipe.style_loss == "neighbour" and self.recipe.style_weight else []
+        return [within(height, width, side) for side in [*sides, *again]]
+
+    def tiles(self, height: int, width: int) -> list[Tile]:
+        """The windows in which a picture of this size goes through the network."""
+        between = self.recipe.style_loss == "neighbour"
+        return cut_up(height, width, self.side, self.network.layers, self.network.name, between)
 
 
-def _within(height: int, width: int, side: int) -> tuple[int, int]:
+def within(height: int, width: int, side: int) -> tuple[int, int]:
     """The same shape with this longer side."""
     factor = side / max(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))
@@ -124,17 +137,24 @@ def style_image(subject: Subject, style: Style, height: int, width: int) -> Imag
     image = to_canvas(style.picture, height, width)
     if subject.recipe.keep_colour == "no":
         return image
-    own = colours_of(to_canvas(style.picture, *_within(*style.picture.size, COLOUR_SIDE)))
-    wanted = colours_of(to_canvas(subject.content, *_within(*subject.content.size, COLOUR_SIDE)))
+    own = colours_of(to_canvas(style.picture, *within(*style.picture.size, COLOUR_SIDE)))
+    wanted = colours_of(to_canvas(subject.content, *within(*subject.content.size, COLOUR_SIDE)))
     if subject.recipe.keep_colour == "histogram":
         return recoloured(image, own, wanted)
     return relit(image, own, wanted)
 
 
-def objective_for(subject: Subject, height: int, width: int) -> Objective:
-    """All that the loss of a canvas of this size is made of: content, styles, smoothness, the last picture."""
+def objective_for(subject: Subject, height: int, width: int, matches: Matches | None = None) -> Objective:
+    """All that the loss of a canvas of this size is made of: content, styles, smoothness, the last picture.
+
+    Args:
+        subject: what is painted.
+        height: of the canvas.
+        width: likewise.
+        matches: where styles are compared place by place: makes that part of it.
+    """
     recipe, network, device = subject.recipe, subject.network, subject.device
-    tiles = cut_up(height, width, subject.side, network.layers, network.name)
+    tiles = subject.tiles(height, width)
     content = {}
     if recipe.content_weight:
         image = content_image(subject, height, width).to(device)
@@ -142,32 +162,41 @@ def objective_for(subject: Subject, height: int, width: int) -> Objective:
         for layer, share in recipe.content.items():
             empty = float(wanted[layer].float().square().mean()) if recipe.balance else 1.0
             content[layer] = (recipe.content_weight * share / (empty or 1.0), wanted[layer])
-    regions = regions_for(subject, height, width) if recipe.style_weight else []
-    return Objective(network, tiles, content, regions, recipe.tv_weight, subject.temporal_target)
+    regions, compared = [], []
+    for group, strength, where in groups_of(subject, height, width):
+        if matches is None:
+            masks = where and {layer: where[layer] for layer in recipe.style}
+            regions.append(Region(distances_for(subject, group, strength, height, width), masks))
+        else:
+            compared.append(matches(group, recipe.style_weight * strength, where))
+    return Objective(network, tiles, content, regions, recipe.tv_weight, subject.temporal_target, tuple(compared))
 
 
-def regions_for(subject: Subject, height: int, width: int) -> list[Region]:
-    """One for all the styles that go everywhere, and one for each that has its own place.
+def groups_of(subject: Subject, height: int, width: int) -> Iterator[tuple[list[Style], float, Masks | None]]:
+    """All the styles that go everywhere, and one by one those that have their own place.
 
-    A region counts by its area, so that a style is as strong in its place as it would be everywhere.
+    A group counts by its area, so that a style is as strong in its place as it would be everywhere.
+
+    Yields:
+        The styles, how much they count, and where they go: a mask for each layer, and for the hypercolumns' grid.
     """
     recipe = subject.recipe
-    shown = [style for style in subject.styles if style.where is None or float(style.where.max())]
+    styles = subject.styles if recipe.style_weight else []
+    shown = [style for style in styles if style.where is None or float(style.where.max())]
     everywhere = [style for style in shown if style.where is None]
     groups = ([everywhere] if everywhere else []) + [[style] for style in shown if style.where is not None]
     usual = sum(style.weight for style in shown) / max(1, len(shown))
-    regions = []
     for group in groups:
         masks, area = None, 1.0
         if group[0].where is not None:
             where = fitted_mask(group[0].where, height, width)
-            masks = {layer: mask.to(subject.device) for layer, mask in masks_for(where, list(recipe.style)).items()}
+            layers = list(recipe.style) + [GRID] * (recipe.style_loss == "neighbour")
+            masks = {layer: mask.to(subject.device) for layer, mask in masks_for(where, layers).items()}
             area = min(float(mask.mean()) for mask in masks.values())
             if any(float(mask.sum()) < LEAST_COUNT for mask in masks.values()):
                 continue  # it covers nothing at this scale
         strength = area * sum(style.weight for style in group) / len(group) / usual
-        regions.append(Region(distances_for(subject, group, strength, height, width), masks))
-    return regions
+        yield group, strength, masks
 
 
 def distances_for(
@@ -187,32 +216,20 @@ def distances_for(
     return {layer: (weight * share, distances[layer]) for layer, share in recipe.style.items()}
 
 
+def style_size(subject: Subject, style: Style, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of a style's picture for a canvas of this size: as large by area, times --style-scale."""
+    high, wide = style.picture.size
+    factor = math.sqrt(height * width / (high * wide)) * subject.recipe.style_scale
+    return max(1, round(high * factor)), max(1, round(wide * factor))
+
+
 def moments_for(subject: Subject, style: Style, height: int, width: int) -> dict[str, Moments]:
     """What is to be learnt from a style picture, made as large as the canvas by area."""
     layers = list(subject.recipe.style)
-    high, wide = style.picture.size
-    factor = math.sqrt(height * width / (high * wide)) * subject.recipe.style_scale
-    high, wide = max(1, round(high * factor)), max(1, round(wide * factor))
+    high, wide = style_size(subject, style, height, width)
     image = style_image(subject, style, high, wide).to(subject.device)
     mask = None if style.mask is None else fitted_mask(style.mask, high, wide).to(subject.device)
-    tiles = cut_up(high, wide, subject.side, subject.network.layers, subject.network.name)
-    found = style_moments(subject.network, tiles, image, layers, mask)
+    found = style_moments(subject.network, subject.tiles(high, wide), image, layers, mask)
     if any(float(part.mass) < LEAST_COUNT for part in found.values()):
         raise HasamaError("A style's mask is (nearly) black everywhere: there is nothing left to learn from.")
     return found
-
-
-def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Picture:
-    """A canvas as the picture that people get.
-
-    The content's colours are put back if asked; where no style goes, the content stands as it was; alpha and profile
-    are the content's.
-    """
-    image, (height, width) = image.cpu(), (image.shape[2], image.shape[3])
-    if subject.recipe.keep_colour == "luminance":
-        image = with_luminance(to_canvas(subject.content, height, width), image)
-    places = [style.where for style in subject.styles if style.where is not None]
-    if len(places) == len(subject.styles):
-        painted = torch.stack([fitted_mask(place, height, width) for place in places]).sum(0).clamp_(max=1)
-        image = to_canvas(subject.content, height, width).lerp_(image, painted)
-    return to_output(image, subject.content, sixteen_bits)

@@ -10,8 +10,10 @@ from PIL import Image
 from hasama.errors import HasamaError
 from hasama.shapes import Images
 from hasama.style.canvas.canvas import Canvas
+from hasama.style.finish import finished
+from hasama.style.matched import columns_for, split_for
 from hasama.style.methods.objective import LossAndGradient, loss_and_gradient
-from hasama.style.subject import Subject, finished, first_image, objective_for
+from hasama.style.subject import Matches, Subject, first_image, objective_for
 
 
 class Frame(NamedTuple):
@@ -36,6 +38,8 @@ class Frame(NamedTuple):
     """The share of all the work that is done, if every scale takes all its iterations: 0 to 1."""
     subject: "Subject"
     """What is painted."""
+    began: Images | None = None
+    """The canvas when this scale began, where targets were chosen by it."""
     notice: str = ""
     """Something to tell, such as an optimizer that had to be replaced."""
 
@@ -57,7 +61,9 @@ class Frame(NamedTuple):
 
     def state_dict(self) -> dict[str, Any]:
         """What `repaint` needs to go on after this frame: tensors and plain values, to be saved before the next."""
-        return {"scale": self.scale, "iteration": self.iteration, "canvas": self.canvas.state_dict()}
+        return {
+            "scale": self.scale, "iteration": self.iteration, "canvas": self.canvas.state_dict(), "began": self.began,
+        }  # fmt: skip
 
 
 def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[Frame]:
@@ -78,24 +84,36 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
         for scale in range(len(sizes))
     ]
     work = [height * width * limit for (height, width), limit in zip(sizes, limits, strict=True)]
-    first, done, canvas = 0, 0, None
+    matching = recipe.style_loss == "neighbour" and recipe.style_weight > 0
+    first, done, canvas, began = 0, 0, None, None
     if state is not None:
-        first, done = state["scale"], state["iteration"]
+        first, done, began = state["scale"], state["iteration"], state["began"]
         canvas = Canvas.from_state(state["canvas"], recipe, subject.device)
     for scale in range(first, len(sizes)):
         if canvas is None:
             canvas = Canvas(first_image(subject, *sizes[scale]), recipe)
         elif not done:
             canvas = canvas.enlarged(*sizes[scale])
-        objective = objective_for(subject, *sizes[scale])
+            began = canvas.shown() if matching else None
+        objective = None  # its memory, before there is another
+        objective = objective_for(subject, *sizes[scale], _matches(subject, scale, sizes, began))
         while done < limits[scale] and not canvas.has_settled():
-            found = loss_and_gradient(objective, canvas.image.detach())
+            found = loss_and_gradient(objective, canvas.image.detach(), done)
             canvas, notice = moved(canvas, found)
             done += 1
             share = (sum(work[:scale]) + work[scale] * done / limits[scale]) / sum(work)
             counted, terms = (scale, len(sizes), done, limits[scale]), found[:3]
-            yield Frame(*counted, *terms, canvas, share, subject, notice)
+            yield Frame(*counted, *terms, canvas, share, subject, began, notice)
         done = 0
+
+
+def _matches(subject: Subject, scale: int, sizes: list[tuple[int, int]], began: Images | None) -> Matches | None:
+    """What compares the canvas with the styles place by place, if that is asked: in the last pass layer by layer."""
+    if subject.recipe.style_loss != "neighbour":
+        return None
+    if scale == len(sizes) - 1:
+        return split_for(subject, *sizes[scale])
+    return columns_for(subject, *sizes[scale], began)
 
 
 def moved(canvas: Canvas, found: LossAndGradient) -> tuple[Canvas, str]:

@@ -181,7 +181,7 @@ def enlarge(
     from hasama.cli.terminal import complain, say
     from hasama.device import pick_device
     from hasama.networks.enlarger import shipped
-    from hasama.style.batch import names_for, pictures_in
+    from hasama.style.jobs.batch import names_for, pictures_in
 
     picture = picture.expanduser()
     place = pick_device(device)

@@ -13,7 +13,7 @@ from hasama.names import SPARE, fitting_name
 from hasama.style.recipe import STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 if TYPE_CHECKING:
-    from hasama.style.job import Job
+    from hasama.style.jobs.job import Job
 
     AnyChanges = Any  # the flags of `StyleRecipe`, each of them optional
 
@@ -95,7 +95,7 @@ def style(
         raise HasamaError(f"Name a picture to take the style from:  hasama style {content} STYLE")
     use_threads(threads)
 
-    from hasama.style.job import Job
+    from hasama.style.jobs.job import Job
     from hasama.style.memory import parse_memory
     from hasama.style.painting import Machine
 
@@ -109,7 +109,7 @@ def style(
     if is_run(content):
         return _paint_all(_sample_jobs(job, samples))
     if content.is_dir() or any(path.is_dir() for path in styles) or not job.out.suffix:
-        from hasama.style.batch import batch_jobs
+        from hasama.style.jobs.batch import batch_jobs
 
         return _paint_all(batch_jobs(job))
     return _paint_all([job])
@@ -148,7 +148,7 @@ def _paint_all(jobs: list["Job"]) -> int:
         The exit code: 0, `PARTLY` if some could not be painted, 2 if none could, `INTERRUPTED`.
     """
     from hasama.cli.terminal import complain, say
-    from hasama.style.job import is_done
+    from hasama.style.jobs.job import is_done
 
     failed: list[Job] = []
     told: set[str] = set()
@@ -191,8 +191,8 @@ def _paint(job: "Job", asked: Callable[[], bool]) -> None:
     from hasama.cli.progress import watch_painting
     from hasama.cli.terminal import duration, say
     from hasama.files import read_json
-    from hasama.style.job import is_done
-    from hasama.style.painting_file import paint_file
+    from hasama.style.jobs.job import is_done
+    from hasama.style.jobs.painting_file import paint_file
 
     for _ in watch_painting(paint_file(job, asked)):
         pass
@@ -210,7 +210,7 @@ def _film(job: "Job") -> int:
     from hasama.cli.progress import watch_film
     from hasama.cli.terminal import say
     from hasama.files import read_json
-    from hasama.style.film import film_is_done, paint_film
+    from hasama.style.jobs.film import film_is_done, paint_film
 
     if film_is_done(job):
         say(f"{job.out} is already painted.")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hasama.shapes import Images
 from hasama.style.canvas.lbfgs import LBFGS
+from hasama.style.canvas.pyramid import PyramidAdam
 from hasama.style.recipe import StyleRecipe
 
 WINDOW = 20
@@ -30,7 +31,7 @@ class Canvas:
         self.image = image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self.kind = optimizer or recipe.optimizer_at(*self.image.shape[2:])
         self.optimizer = new_optimizer(self.kind, self.image, recipe)
-        averages = recipe.average and self.kind != "lbfgs"
+        averages = recipe.average and self.kind not in ("lbfgs", "pyramid")
         self.average = torch.zeros_like(self.image, requires_grad=False) if averages else None
         self.steps = 0
         self.past: deque[float] = deque(maxlen=2 * WINDOW)
@@ -44,7 +45,8 @@ class Canvas:
         self.optimizer.step(lambda: loss)
         self.image.grad = None
         with torch.no_grad():
-            self.image.clamp_(-1, 1)
+            if self.kind != "pyramid":  # whose bands would not follow
+                self.image.clamp_(-1, 1)
             if self.average is not None:
                 self.average.lerp_(self.image, 1 - self.recipe.average)
         self.steps += 1
@@ -70,12 +72,12 @@ class Canvas:
         if isinstance(self.optimizer, LBFGS) and self.optimizer.before is not None:
             return self.optimizer.before[0].clone()
         if self.average is None or not self.steps:
-            return self.image.detach().clone()
+            return self.image.detach().clamp(-1, 1)
         return (self.average / (1 - self.recipe.average**self.steps)).clamp_(-1, 1)
 
-    def enlarged(self, height: int, width: int) -> "Canvas":
+    def enlarged(self, height: int, width: int, optimizer: str | None = None) -> "Canvas":
         """The next scale's canvas: what was shown, with Adam's memory carried over (Crowson 2021)."""
-        kind = "adam" if self.kind == "adam" else None  # where L-BFGS stalled, Adam stays
+        kind = optimizer or ("adam" if self.kind == "adam" else None)  # where L-BFGS stalled, Adam stays
         bigger = Canvas(resized(self.shown(), height, width).clamp_(-1, 1), self.recipe, kind)
         if isinstance(self.optimizer, torch.optim.Adam) and isinstance(bigger.optimizer, torch.optim.Adam):
             _carry_over(self.optimizer, bigger.optimizer, height, width)
@@ -103,8 +105,8 @@ class Canvas:
         return canvas
 
 
-def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.Optimizer | LBFGS:
-    """Adam (Kingma & Ba 2015), L-BFGS (Liu & Nocedal 1989) or gradient descent on one tensor.
+def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.Optimizer | LBFGS | PyramidAdam:
+    """Adam (Kingma & Ba 2015), the same on a pyramid, L-BFGS (Liu & Nocedal 1989) or gradient descent on one tensor.
 
     Gradient descent goes along the normalised gradient, so that a learning rate means the same for every loss: the
     root mean square of a step.
@@ -113,6 +115,8 @@ def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.
         return torch.optim.Adam([image], recipe.learning_rate, betas=(0.9, 0.99), fused=image.device.type != "mps")
     if kind == "lbfgs":
         return LBFGS(image)
+    if kind == "pyramid":
+        return PyramidAdam(image, recipe.learning_rate)
     return torch.optim.SGD([image], recipe.learning_rate)
 
 

@@ -60,7 +60,9 @@ class Tile(NamedTuple):
         return down, across
 
 
-def cut_up(height: int, width: int, side: int, layers: tuple[str, ...], network: str) -> list[Tile]:
+def cut_up(
+    height: int, width: int, side: int, layers: tuple[str, ...], network: str, between: bool = False
+) -> list[Tile]:
     """As few and as equal tiles as windows of at most about `side` x `side` pixels allow.
 
     Args:
@@ -69,8 +71,9 @@ def cut_up(height: int, width: int, side: int, layers: tuple[str, ...], network:
         side: of a window, halo included; a picture within it stays in one piece.
         layers: whose activations must be exact.
         network: vgg16 or vgg19.
+        between: whether activations are also interpolated.
     """
-    stride, halo = halo_of(layers, network)
+    stride, halo = halo_of(layers, network, between)
     downs = _edges(height, side, halo, stride)
     acrosses = _edges(width, side, halo, stride)
     return [
@@ -83,10 +86,13 @@ def cut_up(height: int, width: int, side: int, layers: tuple[str, ...], network:
     ]
 
 
-def halo_of(layers: tuple[str, ...], network: str) -> tuple[int, int]:
-    """(stride of the deepest layer, pixels around a tile that its activations depend on, a multiple of it)."""
+def halo_of(layers: tuple[str, ...], network: str, between: bool = False) -> tuple[int, int]:
+    """(stride of the deepest layer, pixels around a tile that its activations depend on, a multiple of it).
+
+    What is interpolated between activations also depends on the next one.
+    """
     stride = max(map(stride_of, layers))
-    reach = max(reach_of(layer, network) for layer in layers)
+    reach = max(reach_of(layer, network) for layer in layers) + (stride if between else 0)
     return stride, stride * math.ceil(reach / stride)
 
 

@@ -9,6 +9,7 @@ from hasama.perception.vgg import VGG, Features
 from hasama.shapes import Images, Weighting
 from hasama.style.canvas.tiles import Tile
 from hasama.style.methods.losses import Distance, squared_error, total_variation
+from hasama.style.methods.matching import Columns, Split
 from hasama.style.methods.moments import Moments
 from hasama.style.methods.targets import Masks, add_moments, tile_moments
 
@@ -46,13 +47,15 @@ class Objective(NamedTuple):
     regions: list[Region]
     tv_weight: float
     temporal_target: TemporalTarget | None = None
+    matches: tuple[Columns | Split, ...] = ()
+    """Style losses that compare place by place."""
 
     def weight_of(self, name: str) -> float:
         """What a layer's distance, such as 'style relu1_1', is multiplied by, in all regions together."""
         kind, _, layer = name.partition(" ")
         if kind == "content":
             return self.content[layer][0]
-        return sum(region.distances[layer][0] for region in self.regions)
+        return sum(region.distances[layer][0] for region in self.regions) + sum(one.weight for one in self.matches)
 
 
 class LossAndGradient(NamedTuple):
@@ -72,12 +75,17 @@ class LossAndGradient(NamedTuple):
         return sum(self.losses.values())
 
 
-def loss_and_gradient(objective: Objective, canvas: Images) -> LossAndGradient:
+def loss_and_gradient(objective: Objective, canvas: Images, step: int = 0) -> LossAndGradient:
     """The weighted sum of content, style, total variation (and temporal) loss, and its gradient.
 
     Gatys et al. 2016, equation 7. In one piece it reads like the lesson; in tiles the first pass adds up the
     moments without a gradient. The style loss is differentiated by the moments. The second pass carries this
-    derivative, and the losses that are sums over pixels, back to the canvas. Both ways give the same numbers.
+    derivative, and the losses that are sums over places, back to the canvas. Both ways give the same numbers.
+
+    Args:
+        objective: what is wanted.
+        canvas: [1, 3, H, W].
+        step: how many steps were taken with this objective; the last pass of `neighbour` draws its places by it.
     """
     terms = _Terms(objective)
     if len(objective.tiles) == 1:
@@ -85,17 +93,17 @@ def loss_and_gradient(objective: Objective, canvas: Images) -> LossAndGradient:
         features = objective.network(leaf)
         tile = objective.tiles[0]
         loss = _style(objective, _all_moments(objective, tile, features), terms)
-        loss = loss + _local(objective, canvas, tile, leaf, features, terms)
+        loss = loss + _local(objective, canvas, tile, leaf, features, terms, step)
         return terms.result(_gradient(loss, leaf))
 
     with torch.no_grad():
-        added = _moments_of_tiles(objective, canvas)
+        added = _moments_of_tiles(objective, canvas) if objective.regions else []
     slopes = _slopes(objective, added, terms)
     gradient = torch.zeros_like(canvas)
     for tile in objective.tiles:
         leaf = tile.cut(canvas).detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         features = objective.network(leaf)
-        loss = _local(objective, canvas, tile, leaf, features, terms)
+        loss = _local(objective, canvas, tile, leaf, features, terms, step)
         for slope, here in zip(slopes, _all_moments(objective, tile, features), strict=True):
             for layer in slope:
                 loss = loss + _along(slope[layer], here[layer])
@@ -185,7 +193,7 @@ def _moments_of_tiles(objective: Objective, canvas: Images) -> list[dict[str, Mo
 
 
 def _local(
-    objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, features: Features, terms: _Terms
+    objective: Objective, canvas: Images, tile: Tile, leaf: Tensor, features: Features, terms: _Terms, step: int
 ) -> Tensor:
     """The losses that are sums over places: this tile's part of content loss, total variation and temporal loss."""
     loss = leaf.new_zeros(())
@@ -198,6 +206,9 @@ def _local(
         loss = loss + terms.note("tv", objective.tv_weight / canvas.numel() * variation)
     if objective.temporal_target:
         loss = loss + terms.note("temporal", _temporal(objective.temporal_target, tile, leaf) / canvas.numel())
+    for match in objective.matches:
+        for name, value in match.losses(tile, features, step).items():
+            loss = loss + terms.note(f"style {name}", value)
     return loss
 
 

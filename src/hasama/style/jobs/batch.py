@@ -8,7 +8,7 @@ from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
-from hasama.style.job import Job, StyleSource
+from hasama.style.jobs.job import Job, StyleSource
 
 
 def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:

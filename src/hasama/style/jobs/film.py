@@ -24,10 +24,10 @@ from hasama.pictures.images import save_picture
 from hasama.pictures.video import Timing, breaks_off, check_ending, save_film
 from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
-from hasama.style.job import Job, fingerprint, open_styles, reported_mark
+from hasama.style.jobs.job import Job, fingerprint, open_styles, reported_mark
+from hasama.style.jobs.motion import carried_along
 from hasama.style.masks import little_covered
 from hasama.style.methods.objective import TemporalTarget
-from hasama.style.motion import carried_along
 from hasama.style.painting import plan
 from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint

@@ -12,11 +12,12 @@ from hasama.names import fitting_name
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.pictures import read_picture, write_picture
-from hasama.style.job import Job, StyleSource, fingerprint, is_done, open_styles
+from hasama.style.finish import finished
+from hasama.style.jobs.job import Job, StyleSource, fingerprint, is_done, open_styles
 from hasama.style.masks import little_covered
 from hasama.style.memory import peak_bytes
 from hasama.style.painting import plan
-from hasama.style.subject import Subject, finished
+from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
 from hasama.version import __version__
 
