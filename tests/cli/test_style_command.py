@@ -334,8 +334,8 @@ def test_the_lesson_paints_in_one_scale_with_lbfgs(tmp_path: Path):
 def test_recipes_lists_the_presets_for_painting():
     done = hasama_here("recipes")
     assert done.returncode == 0
-    listed = done.stdout.partition("hasama style CONTENT STYLE --recipe ...")[2].splitlines()
-    assert [line.split()[0] for line in listed if line] == ["best", "lesson", "sketch"]
+    listed = done.stdout.partition("hasama style CONTENT STYLE --recipe ...")[2].partition("bases")[0].splitlines()
+    assert [line.split()[0] for line in listed if line] == ["best", "lesson", "neighbour", "sketch"]
     lesson = next(line for line in listed if line.split()[:1] == ["lesson"])
     assert "--style-loss gram" in lesson
     assert "--optimizer lbfgs" in lesson

@@ -32,6 +32,7 @@ class StyleRecipe:
         512, "Longer side of the painted picture in pixels; 0: as large as the content.", 0, LARGEST_SIDE
     )
     start: str = option("content", "What the canvas starts from: content, noise, style, or a picture's path.")
+    start_noise: float = option(0.0, "So much of the start is noise; 1: all of it.", 0, 1)
     keep_colour: KeepColour = option(
         "no",
         "Keep the content's colours: luminance paints in grey and puts the colours back; histogram gives the "
@@ -43,6 +44,10 @@ class StyleRecipe:
         "wasserstein",
         "How styles are compared: as a whole, by Gaussians (wasserstein) or Gram matrices; or place by place, each "
         "with the most similar one in the style (neighbour).",
+    )
+    content_loss: Literal["features", "self-similarity"] = option(
+        "features",
+        "How contents are compared: by squared differences of features, or by which places are how like each other.",
     )
     content_layers: str = option(
         "relu4_2", "Layers that keep the content, with weights: relu4_2 or relu3_2:1,relu4_2:2."
@@ -58,6 +63,9 @@ class StyleRecipe:
         "vivid and for pale pictures.",
     )
     tv_weight: float = option(0.8, "Weight of the total variation: smoothness.", 0)
+    tv: Literal["squared", "absolute"] = option(
+        "squared", "Differences of neighbours are squared, or absolute: flat areas with sharp edges."
+    )
     pooling: Literal["max", "average"] = option("max", "Pooling in the network.")
     border: Literal["replicate", "zeros"] = option("replicate", "What lies around the picture for the first layer.")
     rotations: bool = option(True, "neighbour: learn from the style turned by 90, 180 and 270 degrees, too.")
@@ -182,10 +190,12 @@ STYLE_GROUPS: dict[str, tuple[str, ...]] = {
         *("iterations", "first_iterations", "seed"),
     ),
     "Losses": (
-        *("style_loss", "content_layers", "style_layers", "balance", "rotations", "canvas_share", "colours"),
-        *("pooling", "border"),
+        *("content_loss", "style_loss", "content_layers", "style_layers", "balance", "rotations", "canvas_share"),
+        *("tv", "colours", "pooling", "border"),
     ),
-    "Optimizer": ("optimizer", "learning_rate", "smallest", "scale_step", "plateau", "average", "precision"),
+    "Optimizer": (
+        *("start_noise", "optimizer", "learning_rate", "smallest", "scale_step", "plateau", "average", "precision"),
+    ),
     "Films": ("temporal_weight", "frame_iterations"),
 }
 """All fields by what they are about, those that people need first at the top."""

@@ -18,6 +18,7 @@ from hasama.style.methods.losses import STYLE_LOSSES, Distance, from_nothing
 from hasama.style.methods.matching import GRID, Columns, Split
 from hasama.style.methods.moments import Moments, blend
 from hasama.style.methods.objective import Objective, Region, TemporalTarget
+from hasama.style.methods.similarity import SelfSimilarity
 from hasama.style.methods.targets import Masks, activations_of, masks_for, style_moments
 from hasama.style.recipe import StyleRecipe, scale_sides
 
@@ -123,6 +124,8 @@ def first_image(subject: Subject, height: int, width: int) -> Images:
         image = style_image(subject, subject.styles[0], height, width)
     else:
         image = content_image(subject, height, width)
+    if recipe.start_noise and subject.start_image is None:
+        image = image.lerp(noise(height, width, recipe.seed).to(image), recipe.start_noise)
     return (in_grey(image) if recipe.keep_colour == "luminance" else image).to(subject.device)
 
 
@@ -155,11 +158,14 @@ def objective_for(subject: Subject, height: int, width: int, matches: Matches | 
     """
     recipe, network, device = subject.recipe, subject.network, subject.device
     tiles = subject.tiles(height, width)
-    content = {}
+    content, likeness = {}, {}
     if recipe.content_weight:
         image = content_image(subject, height, width).to(device)
         wanted = activations_of(network, tiles, image, list(recipe.content))
         for layer, share in recipe.content.items():
+            if recipe.content_loss == "self-similarity":
+                likeness[layer] = (recipe.content_weight * share, SelfSimilarity.of(wanted[layer], recipe.seed))
+                continue
             empty = float(wanted[layer].float().square().mean()) if recipe.balance else 1.0
             content[layer] = (recipe.content_weight * share / (empty or 1.0), wanted[layer])
     regions, compared = [], []
@@ -169,7 +175,8 @@ def objective_for(subject: Subject, height: int, width: int, matches: Matches | 
             regions.append(Region(distances_for(subject, group, strength, height, width), masks))
         else:
             compared.append(matches(group, recipe.style_weight * strength, where))
-    return Objective(network, tiles, content, regions, recipe.tv_weight, subject.temporal_target, tuple(compared))
+    smooth = (recipe.tv_weight, recipe.tv == "absolute")
+    return Objective(network, tiles, content, regions, *smooth, subject.temporal_target, tuple(compared), likeness)
 
 
 def groups_of(subject: Subject, height: int, width: int) -> Iterator[tuple[list[Style], float, Masks | None]]:

@@ -87,7 +87,7 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
     matching = recipe.style_loss == "neighbour" and recipe.style_weight > 0
     first, done, canvas, began = 0, 0, None, None
     if state is not None:
-        first, done, began = state["scale"], state["iteration"], state["began"]
+        first, done, began = state["scale"], state["iteration"], state.get("began")
         canvas = Canvas.from_state(state["canvas"], recipe, subject.device)
     for scale in range(first, len(sizes)):
         if canvas is None:

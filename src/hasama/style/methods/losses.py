@@ -79,7 +79,7 @@ def squared_error(canvas: Tensor, target: Tensor) -> Scalar:
     return (canvas.float() - target.float()).square().sum()
 
 
-def total_variation(images: Images, box: tuple[int, int, int, int]) -> Scalar:
+def total_variation(images: Images, box: tuple[int, int, int, int], absolute: bool = False) -> Scalar:
     """Sum of squared differences between neighbours, each pair counted where its first pixel lies inside the box.
 
     Pairs of boxes that tile a picture so add up to the whole picture's.
@@ -87,6 +87,8 @@ def total_variation(images: Images, box: tuple[int, int, int, int]) -> Scalar:
     Args:
         images: [1, C, H, W].
         box: (top, bottom, left, right) in pixels.
+        absolute: sum the absolute differences to the right and below instead (the anisotropic total variation of
+            Rudin, Osher & Fatemi 1992): flat areas with sharp edges, where squares blur them.
     """
     top, bottom, left, right = box
     height, width = images.shape[2:]
@@ -95,5 +97,8 @@ def total_variation(images: Images, box: tuple[int, int, int, int]) -> Scalar:
         last, begin, end = min(bottom, height - down), max(left, -across), min(right, width - across)
         first = images[:, :, top:last, begin:end]
         second = images[:, :, top + down : last + down, begin + across : end + across]
-        whole = whole + weight * (first - second).square().sum()
+        if absolute:
+            whole = whole + (first - second).abs().sum() * (abs(down) + abs(across) == 1)
+        else:
+            whole = whole + weight * (first - second).square().sum()
     return whole

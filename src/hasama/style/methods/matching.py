@@ -28,8 +28,9 @@ GRID = "relu3_1"
 """A layer with as many places."""
 AT_ONCE = 2**25
 """Similarities that are computed at once: 128 MB."""
-SIDE = 64
-"""Of the grid of places that are looked at in one step of the last pass, in one direction."""
+SIDE = 48
+"""Of the grid of places that are looked at in one step of the last pass, in one direction, and the root of how many
+of the styles' places they are compared with. (The paper has 64 and all: four times the work and more, each step.)"""
 MOST_COLUMNS = 32_768
 """Hypercolumns of the styles to choose from; of more a random choice."""
 MOST_ACTIVATIONS = 16_384

@@ -11,6 +11,7 @@ from hasama.style.canvas.tiles import Tile
 from hasama.style.methods.losses import Distance, squared_error, total_variation
 from hasama.style.methods.matching import Columns, Split
 from hasama.style.methods.moments import Moments
+from hasama.style.methods.similarity import SelfSimilarity
 from hasama.style.methods.targets import Masks, add_moments, tile_moments
 
 Slope = tuple[Tensor | None, Tensor | None]
@@ -46,15 +47,19 @@ class Objective(NamedTuple):
     """{layer: (weight, wanted activations [1, C, h, w])}"""
     regions: list[Region]
     tv_weight: float
+    tv_absolute: bool = False
+    """Absolute differences in place of squares."""
     temporal_target: TemporalTarget | None = None
     matches: tuple[Columns | Split, ...] = ()
     """Style losses that compare place by place."""
+    likeness: dict[str, tuple[float, SelfSimilarity]] = {}  # noqa: RUF012 (never changed)
+    """{layer: (weight, which places of the content are how like each other)}"""
 
     def weight_of(self, name: str) -> float:
         """What a layer's distance, such as 'style relu1_1', is multiplied by, in all regions together."""
         kind, _, layer = name.partition(" ")
         if kind == "content":
-            return self.content[layer][0]
+            return (self.content | self.likeness)[layer][0]
         return sum(region.distances[layer][0] for region in self.regions) + sum(one.weight for one in self.matches)
 
 
@@ -93,12 +98,14 @@ def loss_and_gradient(objective: Objective, canvas: Images, step: int = 0) -> Lo
         features = objective.network(leaf)
         tile = objective.tiles[0]
         loss = _style(objective, _all_moments(objective, tile, features), terms)
+        loss = loss + _likeness(objective, _places_of(objective, tile, features), terms)
         loss = loss + _local(objective, canvas, tile, leaf, features, terms, step)
         return terms.result(_gradient(loss, leaf))
 
     with torch.no_grad():
-        added = _moments_of_tiles(objective, canvas) if objective.regions else []
+        added, rows = _first_pass(objective, canvas) if objective.regions or objective.likeness else ([], {})
     slopes = _slopes(objective, added, terms)
+    pulls = _pulls(objective, rows, terms)
     gradient = torch.zeros_like(canvas)
     for tile in objective.tiles:
         leaf = tile.cut(canvas).detach().clone(memory_format=torch.contiguous_format).requires_grad_()
@@ -107,6 +114,9 @@ def loss_and_gradient(objective: Objective, canvas: Images, step: int = 0) -> Lo
         for slope, here in zip(slopes, _all_moments(objective, tile, features), strict=True):
             for layer in slope:
                 loss = loss + _along(slope[layer], here[layer])
+        for layer, pull in pulls.items():
+            here, which = objective.likeness[layer][1].rows_of(tile, features, layer)
+            loss = loss + (here * pull[which]).sum()
         del features
         tile.cut(gradient).add_(_gradient(loss, leaf))
     return terms.result(gradient)
@@ -182,14 +192,43 @@ def _all_moments(objective: Objective, tile: Tile, features: Features) -> list[d
     ]
 
 
-def _moments_of_tiles(objective: Objective, canvas: Images) -> list[dict[str, Moments]]:
-    """For each region the moments of the whole canvas."""
+def _first_pass(objective: Objective, canvas: Images) -> tuple[list[dict[str, Moments]], dict[str, Tensor]]:
+    """Of the whole canvas: for each region its moments, and for each layer the places whose likeness counts."""
     added: list[dict[str, Moments]] = [{} for _ in objective.regions]
+    rows: dict[str, Tensor] = {}
     for tile in objective.tiles:
-        here = _all_moments(objective, tile, objective.network(tile.cut(canvas)))
+        features = objective.network(tile.cut(canvas))
+        here = _all_moments(objective, tile, features)
         for region, more in zip(added, here, strict=True):
             add_moments(region, more)
-    return added
+        for layer, (_, wanted) in objective.likeness.items():
+            some, which = wanted.rows_of(tile, features, layer)
+            if layer not in rows:
+                rows[layer] = some.new_empty(len(wanted.places), some.shape[1])
+            rows[layer][which] = some
+    return added, rows
+
+
+def _places_of(objective: Objective, tile: Tile, features: Features) -> dict[str, Tensor]:
+    """The activations at the places whose likeness counts, if the tile is the whole canvas."""
+    return {layer: wanted.rows_of(tile, features, layer)[0] for layer, (_, wanted) in objective.likeness.items()}
+
+
+def _likeness(objective: Objective, rows: dict[str, Tensor], terms: _Terms) -> Tensor:
+    """The content loss of those places, layer by layer."""
+    loss = torch.zeros(())
+    for layer, (weight, wanted) in objective.likeness.items():
+        loss = loss + terms.note(f"content {layer}", weight * wanted.loss(rows[layer]))
+    return loss
+
+
+def _pulls(objective: Objective, rows: dict[str, Tensor], terms: _Terms) -> dict[str, Tensor]:
+    """For each layer d(that loss) / d(activations at the places), [n, C]."""
+    leaves = {layer: found.requires_grad_() for layer, found in rows.items()}
+    loss = _likeness(objective, leaves, terms)
+    if loss.requires_grad:
+        loss.backward()
+    return {layer: leaf.grad for layer, leaf in leaves.items() if leaf.grad is not None}
 
 
 def _local(
@@ -202,7 +241,7 @@ def _local(
         error = squared_error(tile.part(features[layer], layer), wanted[:, :, down, across])
         loss = loss + terms.note(f"content {layer}", weight / wanted.numel() * error)
     if objective.tv_weight:
-        variation = total_variation(leaf, tile.inner())
+        variation = total_variation(leaf, tile.inner(), objective.tv_absolute)
         loss = loss + terms.note("tv", objective.tv_weight / canvas.numel() * variation)
     if objective.temporal_target:
         loss = loss + terms.note("temporal", _temporal(objective.temporal_target, tile, leaf) / canvas.numel())
