@@ -13,6 +13,8 @@ from hasama.presets import DEFAULT, RECIPES
 from hasama.recipe import Recipe
 
 OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
+STREAM = "(a standard stream)"
+"""What `-` is called between here and `hasama.cli.streams`."""
 SWITCHES = ("--help", "-h", "--tensorboard", "--json")
 FLAG = re.compile(r"--[a-z][a-z0-9-]*")
 
@@ -23,8 +25,10 @@ def understood(words: Sequence[str]) -> list[str]:
 
 
 def _understood(word: str) -> str:
-    """An old flag as it is called now; and ~ as the shell would have put it, had it not stood in --out=~/run."""
+    """An old flag as it is called now; ~ as the shell would have put it, had it not stood in --out=~/run; and -."""
     name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if value == "-":  # which the parser would take for a flag
+        value = STREAM
     return OLD_FLAGS.get(name, name) + equals + os.path.expanduser(value)  # noqa: PTH111 (Path would tidy it)
 
 

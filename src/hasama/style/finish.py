@@ -28,7 +28,7 @@ def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Pictu
     elif subject.recipe.colours != "painted" and subject.recipe.keep_colour == "no":
         image = in_the_styles_colours(subject, image)
     places = [style.where for style in subject.styles if style.where is not None]
-    if len(places) == len(subject.styles):
+    if places and len(places) == len(subject.styles):
         painted = torch.stack([fitted_mask(place, height, width) for place in places]).sum(0).clamp_(max=1)
         image = to_canvas(subject.content, height, width).lerp_(image, painted)
     return to_output(image, subject.content, sixteen_bits)

@@ -81,7 +81,7 @@ class StyleRecipe:
     optimizer: Optimizer = option(
         "auto",
         "What moves the canvas; auto: lbfgs, and beyond a megapixel adam, which needs less memory. pyramid: adam on "
-        "the bands of a Laplacian pyramid.",
+        "the bands of a Laplacian pyramid, in place of adam and in the last pass with neighbour.",
     )
     learning_rate: float = option(0.04, "Size of the steps of all but lbfgs; white less black is 2.", 0, 1e6)
     smallest: int = option(128, "Longer side of the first scale.", 16, LARGEST_SIDE)
@@ -126,7 +126,8 @@ class StyleRecipe:
         """What moves a canvas of this size."""
         if self.optimizer != "auto":
             return self.optimizer
-        return "lbfgs" if height * width <= LARGEST_FOR_LBFGS else "adam"
+        lighter = "pyramid" if self.style_loss == "neighbour" else "adam"
+        return "lbfgs" if height * width <= LARGEST_FOR_LBFGS else lighter
 
     def iterations_at(self, scale: int) -> int:
         """How many iterations at most the scale takes, counted from 0."""
@@ -218,8 +219,8 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
     "neighbour": {
         "style_loss": "neighbour", "content_weight": 0.0, "balance": False, "tv_weight": 0.0,
         "style_layers": "relu1_1,relu1_2,relu2_1,relu2_2,relu3_1,relu3_2,relu3_3,relu4_1,relu4_2,relu4_3",
-        "smallest": 64, "scale_step": 2.0, "optimizer": "pyramid", "learning_rate": 0.004,
-        "first_iterations": 200, "iterations": 200, "plateau": 0.0, "average": 0.0, "colours": "matched",
+        "smallest": 64, "scale_step": 2.0, "learning_rate": 0.004,
+        "first_iterations": 60, "iterations": 60, "plateau": 0.0, "average": 0.0, "colours": "matched",
     },
     # A first look.
     "sketch": {"size": 256, "first_iterations": 60, "iterations": 30},

@@ -93,7 +93,8 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
         if canvas is None:
             canvas = Canvas(first_image(subject, *sizes[scale]), recipe)
         elif not done:
-            canvas = canvas.enlarged(*sizes[scale])
+            anew = matching and scale == len(sizes) - 1 and recipe.optimizer == "auto"  # other places at each step
+            canvas = canvas.enlarged(*sizes[scale], "pyramid" if anew else None)
             began = canvas.shown() if matching else None
         objective = None  # its memory, before there is another
         objective = objective_for(subject, *sizes[scale], _matches(subject, scale, sizes, began))

@@ -6,11 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from hasama.cli.arguments import check_out_folder
 from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
+from hasama.cli.streams import STREAM, only_results, streamed
 from hasama.cli.style_arguments import check_job, is_run, only_first_of, paints_film, style_sources, usual_place
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
-from hasama.style.recipe import STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
+from hasama.style.recipe import (
+    LARGEST_SIDE,
+    STYLE_GROUPS,
+    STYLE_RECIPES,
+    StyleRecipe,
+    parse_layers,
+    style_recipe_named,
+)
 
 if TYPE_CHECKING:
     from hasama.style.jobs.job import Job
@@ -41,6 +50,8 @@ def style(
     preview: bool = False,
     depth: Literal["auto", "8", "16"] = "auto",
     samples: int = 16,
+    sheet: bool = False,
+    json: bool = False,
     memory: str | None = None,
     weights: Path | None = None,
     device: str = "auto",
@@ -55,15 +66,16 @@ def style(
     ----------
     content
         A picture, a folder of pictures, a film (.mp4, ...), an animation (GIF, WebP, APNG), or a run's folder, whose
-        samples are painted.
+        samples are painted. - reads a picture from standard input.
     styles
         Pictures to take the style from. Several are mixed; of a folder, each makes a painting of its own.
     out
         The painted picture, or a name without ending for a folder of them; of a film or an animation: .mp4, .gif,
-        .webp or .apng. With another ending, such as .png, only an animation's first picture is painted.
-        Default: CONTENT--STYLE.png here.
+        .webp or .apng. With another ending, such as .png, only an animation's first picture is painted. - writes
+        a PNG to standard output. Default: CONTENT--STYLE.png here.
     recipe
-        best, lesson (Gatys et al.: noise, Gram matrices, L-BFGS) or sketch (small and quick).
+        best, neighbour (strokes where they belong), lesson (Gatys et al.: noise, Gram matrices, L-BFGS) or sketch
+        (small and quick).
     mix
         How much each style counts, such as 2,1.
     where
@@ -78,6 +90,10 @@ def style(
         Bits a channel of the painted picture; auto: as the content has it. 16 needs .png or .tiff.
     samples
         Of a run: how many of its pictures to paint, as one grid, or into a folder one by one.
+    sheet
+        Of several paintings: also sheet.png in their folder, with all of them side by side.
+    json
+        Print what was done as JSON; all else goes to standard error.
     memory
         What the whole process may take, such as 2GB; larger pictures then go through the network tile by tile,
         to the same result. Default: most of what is free.
@@ -91,6 +107,8 @@ def style(
         What differs from the recipe.
     """
     chosen = style_recipe_named(recipe).but(**given(changes))
+    if json and STREAM in (out, content if out is None else None):
+        raise HasamaError("Standard output takes the picture or the JSON, not both: name a file by --out.")
     if not styles:
         raise HasamaError(f"Name a picture to take the style from:  hasama style {content} STYLE")
     use_threads(threads)
@@ -99,20 +117,125 @@ def style(
     from hasama.style.memory import parse_memory
     from hasama.style.painting import Machine
 
-    sources = style_sources(styles, mix, where, style_mask)
-    machine = Machine(device, None if memory is None else parse_memory(memory), weights)
-    bits = {"auto": None, "8": False, "16": True}[depth]
-    job = Job(content, sources, out or usual_place(content, styles), chosen, machine, preview, bits)
-    check_job(job)
-    if paints_film(job):
-        return _film(job)
-    if is_run(content):
-        return _paint_all(_sample_jobs(job, samples))
-    if content.is_dir() or any(path.is_dir() for path in styles) or not job.out.suffix:
-        from hasama.style.jobs.batch import batch_jobs
+    with only_results(json or STREAM in (content, out)), streamed(content, out) as (content, out):
+        sources = style_sources(styles, mix, where, style_mask)
+        machine = Machine(device, None if memory is None else parse_memory(memory), weights)
+        bits = {"auto": None, "8": False, "16": True}[depth]
+        job = Job(content, sources, out or usual_place(content, styles), chosen, machine, preview, bits)
+        check_job(job)
+        if sheet and (job.out.suffix or paints_film(job)):
+            raise HasamaError("--sheet is of several paintings: with a folder of pictures or of styles.")
+        jobs = _jobs(job, samples)
+        code = _film(job) if paints_film(job) else _paint_all(jobs)
+        if sheet:
+            _save_sheet(jobs, job.out / "sheet.png")
+    if json:
+        _print_reports([job] if paints_film(job) else jobs)
+    return code
 
-        return _paint_all(batch_jobs(job))
-    return _paint_all([job])
+
+def _jobs(job: "Job", samples: int) -> list["Job"]:
+    """One for each painting."""
+    from hasama.style.jobs.batch import batch_jobs
+
+    if paints_film(job):
+        return []
+    if is_run(job.content):
+        return _sample_jobs(job, samples)
+    folders = job.content.is_dir() or any(source.picture.is_dir() for source in job.styles)
+    return batch_jobs(job) if folders or not job.out.suffix else [job]
+
+
+def _save_sheet(jobs: list["Job"], place: Path) -> None:
+    """All that is painted, side by side: a row for each content if there are several."""
+    from hasama.cli.terminal import say
+    from hasama.pictures.images import save_picture
+    from hasama.style.jobs.job import is_done
+    from hasama.style.jobs.sheet import Tile, sheet
+
+    tiles = [Tile(job.out.stem, job.out) for job in jobs if is_done(job)]
+    contents = len({job.content for job in jobs})
+    if tiles:
+        columns = len(jobs) // contents if 1 < contents < len(jobs) == len(tiles) else None
+        save_picture(sheet(tiles, columns), place)
+        say(f"{place}: {len(tiles)} paintings")
+
+
+def _print_reports(jobs: list["Job"]) -> None:
+    """What was done, as JSON: the report of each painting that is there, with its place."""
+    from json import dumps
+
+    from hasama.cli.terminal import say
+    from hasama.files import read_json
+
+    there = [job for job in jobs if job.report.exists()]
+    say(dumps([{"out": str(job.out), **read_json(job.report, "report")} for job in there], indent=2))
+
+
+def invert(
+    photo: Path,
+    /,
+    *,
+    layers: str = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
+    out: Path | None = None,
+    size: int = 256,
+    iterations: int = 300,
+    seed: int = 0,
+    memory: str | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> int:
+    """Show what a network still knows of a picture in each of its layers: the picture is found again from noise.
+
+    Nothing but a layer's activations says what is wanted (Gatys et al. 2016, figure 1: content reconstructions). The
+    same command again goes on where it stands.
+
+    Parameters
+    ----------
+    photo
+        A picture.
+    layers
+        The layers, with commas between: relu1_1 to relu5_4, or conv1_1 and so on.
+    out
+        A folder for a picture of each layer, and sheet.png with all of them. Default: PHOTO-inverted here.
+    size
+        Longer side in pixels.
+    iterations
+        Steps of L-BFGS for each layer.
+    seed
+        Of the noise.
+    memory
+        What the whole process may take, such as 2GB.
+    weights
+        The network's weights: a file of torchvision's VGG19 or VGG16. Default: the packaged VGG19.
+    device
+        auto, cpu, cuda, cuda:1, mps, ...
+    threads
+        CPU threads.
+    """
+    recipe = StyleRecipe(
+        size=size, start="noise", style_weight=0.0, content_weight=1.0, tv_weight=0.01, optimizer="lbfgs",
+        smallest=LARGEST_SIDE, first_iterations=iterations, plateau=0.0, seed=seed,
+    )  # fmt: skip
+    out = out or Path(fitting_name(photo.stem, "-inverted", SPARE))
+    names = list(parse_layers(layers, "--layers"))
+    recipes = {name: recipe.but(content_layers=name) for name in names}
+    if out.suffix:
+        raise HasamaError(f"--out takes a folder for the layers' pictures, a name without ending; got {out}.")
+    check_out_folder(out)
+    use_threads(threads)
+
+    from hasama.style.jobs.job import Job
+    from hasama.style.memory import parse_memory
+    from hasama.style.painting import Machine
+
+    machine = Machine(device, None if memory is None else parse_memory(memory), weights)
+    jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine) for name in names]
+    code = _paint_all(jobs)
+    if code == 0:
+        _save_sheet(jobs, out / "sheet.png")
+    return code
 
 
 def _sample_jobs(job: "Job", count: int) -> list["Job"]:

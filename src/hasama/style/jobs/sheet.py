@@ -1,0 +1,59 @@
+"""A sheet of several pictures, each with its name below."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from hasama.pictures.opening import open_picture
+
+SIDE = 320
+"""Pixels of the longer side of a picture on the sheet, at most."""
+LINE = 20
+"""Pixels for a name."""
+GAP = 8
+
+
+class Tile(NamedTuple):
+    """A picture on a sheet, and what stands below it."""
+
+    name: str
+    picture: Path
+
+
+def sheet(tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
+    """All pictures side by side on white, row by row, none larger than `SIDE`.
+
+    Args:
+        tiles: at least one.
+        columns: as near to a square as possible if None.
+
+    Raises:
+        HasamaError: a picture cannot be read.
+    """
+    shown = [_on_white(open_picture(tile.picture)) for tile in tiles]
+    for one in shown:
+        one.thumbnail((SIDE, SIDE))
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    wide, high = max(one.width for one in shown) + GAP, max(one.height for one in shown) + LINE + GAP
+    rows = math.ceil(len(tiles) / columns)
+    whole = Image.new("RGB", (columns * wide + GAP, rows * high + GAP), "white")
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(size=LINE * 0.65)
+    for number, (tile, one) in enumerate(zip(tiles, shown, strict=True)):
+        left, top = GAP + number % columns * wide, GAP + number // columns * high
+        whole.paste(one, (left, top))
+        name = tile.name
+        while len(name) > 1 and pen.textlength(name, font) > wide - GAP:
+            name = f"{name.rstrip('…')[:-1]}…"
+        pen.text((left, top + one.height + 2), name, "black", font)
+    return whole
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """Without transparency, 8 bits a channel."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    clear = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")

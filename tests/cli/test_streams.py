@@ -1,0 +1,139 @@
+"""Pictures through standard input and output, JSON, sheets, and what each layer knows of a picture."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from command import HASAMA
+from easel import brief, hasama_here, lay_out, pixels_of
+from hasama.style.jobs.sheet import GAP, LINE, SIDE, Tile, sheet
+
+
+def piped(content: bytes, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    words = [*HASAMA, *map(str, arguments)]
+    return subprocess.run(words, input=content, capture_output=True, cwd=cwd, timeout=120, check=False)
+
+
+def test_a_picture_goes_in_and_comes_out(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    done = piped(content.read_bytes(), "style", "-", style, *brief(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as made:
+        assert made.format == "PNG"
+        found = np.asarray(made)
+    assert b"step" in done.stderr or b"48x32" in done.stderr  # what is done is told elsewhere
+    hasama_here("style", content, style, "--out", tmp_path / "same.png", *brief())
+    assert (found == pixels_of(tmp_path / "same.png")).all()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["c.png", "s.png", "same.png", "same.png.json"]
+
+
+def test_one_end_may_be_a_file(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    done = piped(content.read_bytes(), "style", "-", style, "--out", "out.png", *brief(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b""
+    out = piped(b"", "style", content, style, "--out", "-", *brief(), cwd=tmp_path)
+    with Image.open(io.BytesIO(out.stdout)) as made:
+        assert (np.asarray(made) == pixels_of(tmp_path / "out.png")).all()
+
+
+@pytest.mark.parametrize(("sent", "told"), [(b"", b"nothing on standard input"), (b"nonsense", b"not a picture")])
+def test_what_is_no_picture_is_refused(sent: bytes, told: bytes, tmp_path: Path):
+    _, style = lay_out(tmp_path)
+    done = piped(sent, "style", "-", style, *brief(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert told in done.stderr or b"no picture on standard input" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_json_says_what_was_done_and_nothing_else(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    done = hasama_here("style", content, style, "--out", tmp_path / "out.png", "--json", *brief())
+    (told,) = json.loads(done.stdout)
+    assert told["out"] == str(tmp_path / "out.png")
+    assert told["size"] == [48, 32]
+    assert told["iterations"] == 10
+    again = hasama_here("style", content, style, "--out", tmp_path / "out.png", "--json", *brief())
+    assert json.loads(again.stdout) == [told]
+    refused = hasama_here("style", content, style, "--out", "-", "--json", *brief())
+    assert refused.returncode == 2
+    assert "not both" in refused.stderr
+
+
+def test_a_folder_of_styles_makes_a_sheet(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    styles = tmp_path / "styles"
+    styles.mkdir()
+    for name in ("one", "two", "three"):
+        (styles / f"{name}.png").write_bytes(style.read_bytes())
+    done = hasama_here("style", content, styles, "--out", tmp_path / "many", "--sheet", *brief())
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "many" / "sheet.png") as made:
+        assert made.size == (2 * (48 + GAP) + GAP, 2 * (32 + LINE + GAP) + GAP)
+    alone = hasama_here("style", content, style, "--out", tmp_path / "one.png", "--sheet", *brief())
+    assert alone.returncode == 2
+    assert "--sheet is of several paintings" in alone.stderr
+
+
+def test_a_sheet_shows_pictures_where_they_belong_with_their_names(tmp_path: Path):
+    colours = {
+        "red": (255, 0, 0),
+        "blue": (0, 0, 255),
+        "a very long name that does not fit below it" * 3: (0, 255, 0),
+    }
+    tiles = []
+    for number, (name, colour) in enumerate(colours.items()):
+        file = tmp_path / f"{number}.png"
+        Image.new("RGB", (700, 350), colour).save(file)
+        tiles.append(Tile(name, file))
+    clear = tmp_path / "clear.png"
+    Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(clear)
+    made = sheet([*tiles, Tile("clear", clear)], columns=2)
+    assert made.getpixel((GAP + 5, GAP + 5)) == (255, 0, 0)
+    assert made.getpixel((2 * GAP + SIDE + 5, GAP + 5)) == (0, 0, 255)
+    below = SIDE // 2 + LINE + 2 * GAP
+    assert made.getpixel((GAP + 5, below + 5)) == (0, 255, 0)
+    right = np.asarray(made)[below : below + 20, 2 * GAP + SIDE :]
+    assert (right == 255).all()  # what is transparent is white
+    names = np.asarray(made.convert("L"))[GAP + SIDE // 2 : GAP + SIDE // 2 + LINE]
+    assert (names < 100).any()
+
+
+def test_each_layer_gives_back_what_it_knows(tmp_path: Path):
+    content, _ = lay_out(tmp_path)
+    out = tmp_path / "layers"
+    asked = ("invert", content, "--layers", "relu1_1,relu3_1", "--size", 48, "--iterations", 40, "--threads", 1)
+    done = hasama_here(*asked, "--out", out)
+    assert done.returncode == 0, done.stderr
+    names = {"relu1_1.png", "relu1_1.png.json", "relu3_1.png", "relu3_1.png.json", "sheet.png"}
+    assert {file.name for file in out.iterdir()} == names
+    original = pixels_of(content).astype(float)
+    differences = [np.abs(pixels_of(out / f"{name}.png") - original).mean() for name in ("relu1_1", "relu3_1")]
+    assert differences[0] < 30  # of 255; noise is at about 70
+    assert differences[0] < differences[1] < 60
+    again = hasama_here(*asked, "--out", out)
+    assert again.stdout.count("already painted") == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--layers", "relu9_9"), "relu9_9"),
+        (("--layers", "nonsense"), "--layers takes layers"),
+        (("--out", "picture.png"), "--out takes a folder"),
+        (("--iterations", "0"), "iterations"),
+    ],
+)
+def test_what_cannot_be_inverted_is_refused(flags: tuple[str, ...], told: str, tmp_path: Path):
+    content, _ = lay_out(tmp_path)
+    place = () if "--out" in flags else ("--out", tmp_path / "out")
+    done = hasama_here("invert", content, "--size", 48, *place, *flags)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
