@@ -2,9 +2,12 @@
 
 import argparse
 
+from hasama.perception.extractors import extractor_named
+from hasama.pictures.cache import open_cached
 from hasama.runs.bases import BASES
 from hasama.runs.folder import Run
 from hasama.runs.transfer import make_base
+from hasama.tuning.kinship import EXTRACTOR, look_of, save_look
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -15,5 +18,9 @@ if __name__ == "__main__":
     parser.add_argument("--licence", required=True, help="of the pictures")
     asked = parser.parse_args()
     about = {"pictures": asked.pictures, "authors": asked.authors, "licence": asked.licence}
-    make_base(Run(asked.run), BASES / asked.name, about)
+    run = Run(asked.run)
+    make_base(run, BASES / asked.name, about)
+    pictures = open_cached(run.images()["key"])
+    assert pictures is not None, "the cache no longer has the run's pictures"
+    save_look(look_of(pictures, extractor_named(EXTRACTOR)), BASES / asked.name)
     print(f"{BASES / asked.name}: {sum(file.stat().st_size for file in (BASES / asked.name).iterdir()):,} bytes")

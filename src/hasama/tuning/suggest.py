@@ -267,7 +267,7 @@ def smaller(recipe: Recipe) -> Recipe | None:
     if min(recipe.game_resolution) // 2 < SIDE_LEAST:
         return None
     halved, enlarge = f"{width // 2}x{height // 2}" if width != height else f"{width // 2}", recipe.enlarge
-    return recipe.but(size=halved) if _possible(halved, enlarge) else None
+    return recipe.but(size=halved, init_from="") if _possible(halved, enlarge) else None
 
 
 def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:

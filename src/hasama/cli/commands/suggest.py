@@ -115,6 +115,7 @@ def _propose(
     suggestion = choose_rest(form, pictures, looks)
     if trials[0]:
         suggestion = _with_gamma(suggestion, pictures, device, *trials)
+    suggestion = _with_base(suggestion, pictures, device)
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
     pace = measure(suggestion.recipe, pictures, device)
@@ -188,6 +189,22 @@ def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.d
         f"{floor[2]:.3g}, {recipe.quality_extractor}): no training gets below."
     )
     return suggestion._replace(reasons=[*suggestion.reasons, Reason(f"floor {max(0.0, floor[0]):.3g}", why)])
+
+
+def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.device") -> "Suggestion":
+    """The suggestion that begins with a base, if there is one of similar pictures."""
+    from hasama.perception.extractors import extractor_named
+    from hasama.tuning.kinship import EXTRACTOR, nearest_base
+    from hasama.tuning.suggest import Reason
+
+    kin = nearest_base(pictures, suggestion.recipe, extractor_named(EXTRACTOR, device))
+    if kin is None:
+        return suggestion
+    why = (
+        f"your pictures look like those of this base (apart by {kin.apart:.2g}; 0: the same), which it knows already."
+    )
+    recipe = suggestion.recipe.but(init_from=kin.name)
+    return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(f"init-from {kin.name}", why)])
 
 
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
