@@ -13,7 +13,7 @@ import torch
 from cyclopts import App
 
 from command import make_pictures
-from hasama.cli.commands.evaluate import evaluate as command
+from hasama.cli.commands.runs import evaluate as command
 from hasama.errors import HasamaError
 from hasama.evaluation import evaluate as evaluation
 from hasama.evaluation.evaluate import evaluate

@@ -6,15 +6,15 @@ import sys
 from cyclopts import App
 
 from hasama.cli.commands.coverage import coverage
-from hasama.cli.commands.evaluate import evaluate
 from hasama.cli.commands.latent import directions, mix
 from hasama.cli.commands.project import enlarge, project
-from hasama.cli.commands.runs import doctor, images, recipes, runs, stop
+from hasama.cli.commands.runs import doctor, evaluate, images, recipes, runs, stop
 from hasama.cli.commands.sample import interpolate, sample
 from hasama.cli.commands.sharing import export, push
 from hasama.cli.commands.style import invert, style, style_flags
 from hasama.cli.commands.suggest import suggest
 from hasama.cli.commands.sweep import SWEEP_KIMG, sweep
+from hasama.cli.commands.teach import teach
 from hasama.cli.commands.train import resume, train, training_flags
 from hasama.cli.flags import INTERRUPTED, with_flags
 from hasama.cli.quiet import hush_libraries
@@ -26,7 +26,7 @@ from hasama.version import __version__
 
 COMMANDS = (
     suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,
-    invert, enlarge, export, push, images, runs, stop, recipes,
+    teach, invert, enlarge, export, push, images, runs, stop, recipes,
 )  # fmt: skip
 
 

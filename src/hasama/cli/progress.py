@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hasama.recipe import Recipe
     from hasama.runs.folder import Run
     from hasama.style.jobs.film import Painted
+    from hasama.style.painters.teaching import Lesson
     from hasama.style.transfer import Frame
     from hasama.training.game import Record
     from hasama.tuning.floor import Floor
@@ -243,6 +244,15 @@ def watch_painting(frames: Iterator["Frame"]) -> Iterator["Frame"]:
     yield from _watch(frames, lambda frame: frame.done, told, lambda frame: frame)
 
 
+def watch_teaching(lessons: Iterator["Lesson"]) -> Iterator["Lesson"]:
+    """The same for a painter that is taught."""
+
+    def told(lesson: "Lesson") -> str:
+        return f"{lesson.images_seen:,} of {lesson.total:,} crops"
+
+    yield from _watch(lessons, lambda lesson: lesson.images_seen / lesson.total, told, lambda lesson: lesson)
+
+
 def watch_film(steps: Iterator["Painted"]) -> Iterator["Painted"]:
     """The same for a film: a bar over its pictures."""
 
@@ -277,7 +287,7 @@ def _watch(
     records: Iterator[Any],
     progress: Callable[[Any], float],
     told: Callable[[Any], str],
-    frame_of: Callable[[Any], "Frame | ProjectionStep | CoverageProgress"],
+    frame_of: Callable[[Any], "Frame | ProjectionStep | CoverageProgress | Lesson"],
 ) -> Iterator[Any]:
     """A bar over any records that have a progress; without a terminal a line now and then."""
     began = shown = time.monotonic()

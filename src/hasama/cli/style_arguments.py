@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hasama.cli.arguments import check_out_folder
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
+from hasama.options import flag
 
 if TYPE_CHECKING:
     from hasama.style.canvas.regions import RegionMap
@@ -82,6 +83,36 @@ def _tell_regions(regions: "RegionMap", path: Path, styles: dict[int, Path]) -> 
 def is_run(content: Path) -> bool:
     """Whether the content is a generator, whose samples are painted."""
     return (content / "recipe.json").is_file() or content.suffix == ".safetensors"
+
+
+def painter_among(
+    styles: Sequence[Path], where: list[str] | None, style_mask: list[str] | None, changes: dict[str, Any]
+) -> Path | None:
+    """The taught painter among the styles, if there is one.
+
+    Raises:
+        HasamaError: it does not stand alone, or is given what it cannot do.
+    """
+    from hasama.style.painters.painter_file import is_painter
+
+    found = [path for path in styles if path.suffix.lower() == ".safetensors"]
+    if not found:
+        return None
+    if len(styles) > 1:
+        raise HasamaError("A painter stands alone: it holds its styles, which --mix mixes.")
+    if found[0].exists() and not is_painter(found[0]):
+        raise HasamaError(f"{found[0]} is not a painter that hasama teach made.")
+    if not found[0].exists():
+        raise HasamaError(f"There is no painter at {found[0]}.")
+    others = [name for name in changes if name not in ("size", "keep_colour")]
+    if others or where or style_mask:
+        named = flag(others[0]) if others else "--where" if where else "--style-mask"
+        raise HasamaError(
+            f"{named} does not apply to a painter, which takes --size, --keep-colour, --strength, --mix."
+        )
+    if changes.get("keep_colour") == "histogram":
+        raise HasamaError("A painter keeps colours by --keep-colour luminance.")
+    return found[0]
 
 
 def usual_place(content: Path, styles: Sequence[Path]) -> Path:
@@ -184,5 +215,6 @@ def only_first_of(job: "Job") -> list[str]:
         if is_animation(job.content):
             told[-1] = f"{note} To paint all:  --out NAME.gif, .webp, .apng or .mp4"
     paths = [path for style in job.styles for path in (style.picture, style.mask, style.where)]
+    paths = [path for path in paths if path and path.suffix.lower() != ".safetensors"]
     paths += [] if job.recipe.start in STARTS else [Path(job.recipe.start)]
     return [note for note in told + [only_first(path) for path in dict.fromkeys(paths) if path] if note]

@@ -9,7 +9,15 @@ from cyclopts import Parameter
 from hasama.cli.arguments import check_out_folder
 from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.cli.streams import STREAM, only_results, streamed
-from hasama.cli.style_arguments import check_job, is_run, only_first_of, paints_film, style_sources, usual_place
+from hasama.cli.style_arguments import (
+    check_job,
+    is_run,
+    only_first_of,
+    painter_among,
+    paints_film,
+    style_sources,
+    usual_place,
+)
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
 from hasama.style.recipe import (
@@ -52,6 +60,7 @@ def style(
     samples: int = 16,
     sheet: bool = False,
     json: bool = False,
+    strength: float = 1.0,
     memory: str | None = None,
     weights: Path | None = None,
     device: str = "auto",
@@ -68,7 +77,8 @@ def style(
         A picture, a folder of pictures, a film (.mp4, ...), an animation (GIF, WebP, APNG), or a run's folder, whose
         samples are painted. - reads a picture from standard input.
     styles
-        Pictures to take the style from. Several are mixed; of a folder, each makes a painting of its own.
+        Pictures to take the style from. Several are mixed; of a folder, each makes a painting of its own. Or a
+        painter that `hasama teach` made, which paints at once, at the content's own size.
     out
         The painted picture, or a name without ending for a folder of them; of a film or an animation: .mp4, .gif,
         .webp or .apng. With another ending, such as .png, only an animation's first picture is painted. - writes
@@ -92,6 +102,8 @@ def style(
         Of a run: how many of its pictures to paint, as one grid, or into a folder one by one.
     sheet
         Of several paintings: also sheet.png in their folder, with all of them side by side.
+    strength
+        Of a painter: 0 (the photo as it is) to 1.
     json
         Print what was done as JSON; all else goes to standard error.
     memory
@@ -118,7 +130,10 @@ def style(
     from hasama.style.painting import Machine
 
     with only_results(json or STREAM in (content, out)), streamed(content, out) as (content, out):
-        sources = style_sources(styles, mix, where, style_mask)
+        taught = painter_among(styles, where, style_mask, given(changes))
+        if taught is None and strength != 1:
+            raise HasamaError("--strength is for a painter that hasama teach made; else see --content-weight.")
+        sources = style_sources(styles, None if taught else mix, where, style_mask)
         machine = Machine(device, None if memory is None else parse_memory(memory), weights)
         bits = {"auto": None, "8": False, "16": True}[depth]
         job = Job(content, sources, out or usual_place(content, styles), chosen, machine, preview, bits)
@@ -126,12 +141,27 @@ def style(
         if sheet and (job.out.suffix or paints_film(job)):
             raise HasamaError("--sheet is of several paintings: with a folder of pictures or of styles.")
         jobs = _jobs(job, samples)
-        code = _film(job) if paints_film(job) else _paint_all(jobs)
+        if taught:
+            code = _paint_at_once(taught, job, jobs, mix, strength, given(changes).get("size", 0))
+        else:
+            code = _film(job) if paints_film(job) else _paint_all(jobs)
         if sheet:
-            _save_sheet(jobs, job.out / "sheet.png")
+            _save_sheet(jobs, job.out / "sheet.png", taught is not None)
     if json:
         _print_reports([job] if paints_film(job) else jobs)
     return code
+
+
+def _paint_at_once(painter: Path, job: "Job", jobs: list["Job"], mix: str | None, strength: float, size: int) -> int:
+    """With a taught painter."""
+    from hasama.cli.commands.teach import film_with, paint_with
+
+    if not paints_film(job):
+        return paint_with(painter, jobs, mix, strength, size)
+    if size:
+        raise HasamaError("A painter paints films at their own size: leave --size away.")
+    with asked_to_stop() as asked:
+        return film_with(painter, job, mix, strength, asked)
 
 
 def _jobs(job: "Job", samples: int) -> list["Job"]:
@@ -146,14 +176,14 @@ def _jobs(job: "Job", samples: int) -> list["Job"]:
     return batch_jobs(job) if folders or not job.out.suffix else [job]
 
 
-def _save_sheet(jobs: list["Job"], place: Path) -> None:
+def _save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
     """All that is painted, side by side: a row for each content if there are several."""
     from hasama.cli.terminal import say
     from hasama.pictures.images import save_picture
     from hasama.style.jobs.job import is_done
     from hasama.style.jobs.sheet import Tile, sheet
 
-    tiles = [Tile(job.out.stem, job.out) for job in jobs if is_done(job)]
+    tiles = [Tile(job.out.stem, job.out) for job in jobs if job.out.exists() and (at_once or is_done(job))]
     contents = len({job.content for job in jobs})
     if tiles:
         columns = len(jobs) // contents if 1 < contents < len(jobs) == len(tiles) else None

@@ -1,0 +1,73 @@
+"""Films and animations, painted picture by picture by a taught painter, whose statistics follow them slowly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hasama.errors import HasamaError
+from hasama.pictures.video import check_ending, save_film
+from hasama.style.canvas.pictures import from_pixels, to_canvas, to_output
+from hasama.style.jobs.film import open_film
+from hasama.style.painters.at_once import followed, paint_at_once, statistics_of
+from hasama.style.painters.painter import Mix, Painter, Statistics
+
+
+class Painted(NamedTuple):
+    """A picture of a film is painted.
+
+    Attributes:
+        stage: what is done.
+        done: pictures so far.
+        total: about so many there are.
+    """
+
+    stage: str
+    done: int
+    total: int
+
+
+def paint_film_at_once(painter: Painter, mix: Mix, film: Path, out: Path) -> Iterator[Painted]:
+    """Paint a film into another, with its sound and its times.
+
+    Args:
+        painter: in evaluation mode.
+        mix: [1, 1 + styles], from `mix_of`.
+        film: a film or an animation.
+        out: .mp4, .gif, .webp or .apng. It is written when all is painted.
+
+    Yields:
+        A record after each picture.
+
+    Raises:
+        HasamaError: the film cannot be read, or the place cannot be written to.
+    """
+    from tempfile import TemporaryDirectory
+
+    check_ending(out)
+    opened = open_film(film)
+    with TemporaryDirectory(prefix="hasama-") as place:
+        statistics: list[Statistics] | None = None
+        count = 0
+        for count, pixels in enumerate(opened.pictures(), 1):
+            content = from_pixels(pixels)
+            photo = to_canvas(content, *content.size)
+            statistics = followed(statistics, statistics_of(painter, photo, mix))
+            *_, last = paint_at_once(painter, photo, mix, statistics=statistics)
+            assert isinstance(last.picture, torch.Tensor)
+            painted = to_output(last.picture, content, False)
+            shown = painted.pixels if painted.alpha is None else np.dstack([painted.pixels, painted.alpha])
+            Image.fromarray(shown).save(Path(place) / f"{count:06}.png", compress_level=1)
+            yield Painted("painting", count, max(opened.length, count))
+        if not count:
+            raise HasamaError(f"Cannot read the film {film}: there are no pictures in it.")
+        frames = (_read(Path(place) / f"{number:06}.png") for number in range(1, count + 1))
+        save_film(frames, out, opened.fps, sound=film, timing=opened.timing)
+
+
+def _read(place: Path) -> Image.Image:
+    with Image.open(place) as picture:
+        return picture.copy()

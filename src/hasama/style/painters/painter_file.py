@@ -1,0 +1,81 @@
+"""A painter as a file: weights in half precision, and in the header what they are. Loading it executes nothing."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from hasama.errors import HasamaError
+from hasama.files import replacing
+from hasama.style.painters.painter import Painter
+from hasama.version import __version__
+
+KEY = "hasama-painter"
+MOST_STYLES, WIDEST = 1000, 1024
+
+
+class Taught(NamedTuple):
+    """A painter that is ready to paint.
+
+    Attributes:
+        painter: in evaluation mode.
+        styles: the names of its styles.
+    """
+
+    painter: Painter
+    styles: tuple[str, ...]
+
+
+def save_painter(painter: Painter, styles: Sequence[str], path: Path) -> None:
+    """Write it atomically.
+
+    Raises:
+        HasamaError: it cannot be written.
+    """
+    about = {"version": __version__, "styles": list(styles), "width": painter.width}
+    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in painter.state_dict().items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, {KEY: json.dumps(about, ensure_ascii=False)}))
+
+
+def is_painter(path: Path) -> bool:
+    """Whether a file says that it is a painter."""
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "pt") as opened:
+            return KEY in (opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
+def load_painter(path: Path, device: torch.device | str = "cpu") -> Taught:
+    """Read a painter.
+
+    Raises:
+        HasamaError: the file is missing, damaged or something else.
+    """
+    try:
+        with safe_open(path, "pt") as opened:
+            header = (opened.metadata() or {}).get(KEY)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
+        about = json.loads(header or "null")
+        styles, width = about["styles"], about["width"]
+        named = (
+            isinstance(styles, list) and 0 < len(styles) <= MOST_STYLES and all(isinstance(s, str) for s in styles)
+        )
+        if not named or type(width) is not int or not 0 < width <= WIDEST:
+            raise ValueError("impossible styles or width")
+        with torch.device("meta"):
+            painter = Painter(len(styles), width)
+        painter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    except FileNotFoundError:
+        raise HasamaError(f"There is no painter at {path}.") from None
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        told = str(error).partition("\n")[0]
+        raise HasamaError(f"{path} is not a painter that hasama teach made, or it is damaged: {told}") from error
+    return Taught(painter.requires_grad_(False).eval().to(device), tuple(styles))

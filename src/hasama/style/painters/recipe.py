@@ -1,0 +1,73 @@
+"""Everything that decides how a painter is taught, in one frozen dataclass."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from hasama.options import check_fields, option
+from hasama.style.recipe import parse_layers
+
+
+@dataclass(frozen=True)
+class TeachRecipe:
+    """How to teach a painter.
+
+    Raises:
+        HasamaError: a value is of the wrong kind or out of range.
+    """
+
+    kimg: float = option(6.0, "Length: thousands of crops that are painted.", 0.001, 1e6)
+    crop: int = option(160, "Side of a crop, in pixels.", 32, 1024)
+    batch: int = option(4, "Crops a step.", 1, 256)
+    style_size: int = option(
+        400, "Shorter side of the paintings, in pixels: larger, and strokes are broader.", 16, 4096
+    )
+    content_weight: float = option(0.5, "Weight of the content loss; less: more style.", 0)
+    style_weight: float = option(1.0, "Weight of the style loss.", 0)
+    tv_weight: float = option(0.02, "Weight of the total variation: smoothness.", 0)
+    content_layers: str = option("relu3_3", "Layers that keep the content, with weights.")
+    style_layers: str = option("relu1_2,relu2_2,relu3_3,relu4_1", "Layers that carry the style, with weights.")
+    learning_rate: float = option(2e-3, "Adam's rate at first; it falls to a hundredth.", 0, 1)
+    clip: float = option(1.0, "Longest gradient.", 0)
+    width: int = option(32, "Channels of the painter at half the size.", 4, 256)
+    seed: int = option(0, "Seed of weights, crops and styles.", 0, 2**63 - 1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        parse_layers(self.content_layers, "--content-layers")
+        parse_layers(self.style_layers, "--style-layers")
+
+    @property
+    def images(self) -> int:
+        """The length in crops."""
+        return max(1, round(self.kimg * 1000))
+
+    @property
+    def content(self) -> dict[str, float]:
+        """{layer: share}"""
+        return parse_layers(self.content_layers, "--content-layers")
+
+    @property
+    def style(self) -> dict[str, float]:
+        """{layer: share}"""
+        return parse_layers(self.style_layers, "--style-layers")
+
+    def rate_at(self, images_seen: int) -> float:
+        """The learning rate: it rises over the first hundredth, and falls along a cosine."""
+        done = min(1.0, images_seen / self.images)
+        rising = min(1.0, (done + 1e-3) / 0.01)
+        return self.learning_rate * rising * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+
+TEACH_GROUPS: dict[str, tuple[str, ...]] = {
+    "Most used": ("kimg", "content_weight", "style_weight", "tv_weight", "style_size", "seed"),
+    "Teaching": ("crop", "batch", "content_layers", "style_layers", "learning_rate", "clip", "width"),
+}
+"""All fields by what they are about, those that people need first at the top."""
+
+TEACH_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TeachRecipe)}

@@ -1,0 +1,104 @@
+"""Something to paint: crops of photos, or made-up scenes where nobody has any."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hasama.errors import HasamaError
+from hasama.pictures.opening import open_picture
+from hasama.shapes import Images
+from hasama.style.jobs.batch import pictures_in
+
+LARGEST_SIDE = 512
+"""Pixels of the shorter side of a photo that is kept in memory."""
+LEAVES = 150
+AT_MOST = 2000
+"""Photos that are kept."""
+
+
+class Photos:
+    """Photos, from which crops are cut.
+
+    Args:
+        place: a folder of photos, or one.
+        side: of a crop, in pixels.
+
+    Raises:
+        HasamaError: there is none that can be read.
+    """
+
+    def __init__(self, place: Path, side: int) -> None:
+        self.side = side
+        self.skipped: list[str] = []
+        self.kept: list[Tensor] = []
+        files = pictures_in(place)[:AT_MOST] if place.is_dir() else [place]
+        for file in files:
+            try:
+                photo = open_picture(file).convert("RGB")
+            except HasamaError as error:
+                self.skipped.append(f"{file}: {error}")
+                continue
+            shorter = min(photo.size)
+            wanted = max(side, min(shorter, LARGEST_SIDE))
+            size = [max(side, round(length * wanted / shorter)) for length in photo.size]
+            pixels = np.asarray(photo.resize((size[0], size[1])) if photo.size != tuple(size) else photo)
+            self.kept.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+        if not self.kept:
+            raise HasamaError(f"No photo in {place} can be read: {self.skipped[0]}" if self.skipped else str(place))
+
+    def crops(self, count: int, random: torch.Generator) -> Images:
+        """Random crops, half of them mirrored: [count, 3, side, side] in [-1, 1]."""
+        made = []
+        for _ in range(count):
+            photo = self.kept[_drawn(len(self.kept), random)]
+            y, x = (_drawn(length - self.side + 1, random) for length in photo.shape[1:])
+            crop = photo[:, y : y + self.side, x : x + self.side]
+            made.append(crop.flip(2) if _drawn(2, random) else crop)
+        return torch.stack(made).float() / 127.5 - 1
+
+
+class Scenes:
+    """Made-up scenes: leaves of all sizes, one over another, shaded and grained.
+
+    The dead leaves model (Lee, Mumford & Huang 2001): edges, flat parts and a spectrum as in photographs.
+
+    Args:
+        side: of a scene, in pixels.
+    """
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.skipped: list[str] = []
+
+    def crops(self, count: int, random: torch.Generator) -> Images:
+        """New scenes: [count, 3, side, side] in [-1, 1]."""
+        return torch.stack([self._scene(random) for _ in range(count)])
+
+    def _scene(self, random: torch.Generator) -> Tensor:
+        side = self.side
+        y, x = torch.meshgrid(torch.arange(side) / side, torch.arange(side) / side, indexing="ij")
+        numbers = torch.rand(LEAVES, 12, generator=random)
+        palette = torch.rand(3, 6, generator=random) * 2 - 1  # a scene has few colours
+        scene = palette[:, :1, None] + 0.6 * (y - 0.5) * palette[:, 1:2, None]
+        for one in numbers:
+            radius = 0.02 / (0.03 + 0.97 * float(one[0])) ** 0.5  # small leaves are many
+            turn, flat = 6.283 * one[1], 0.3 + 0.7 * one[2]
+            down, across = y - one[3] * 1.2 + 0.1, x - one[4] * 1.2 + 0.1
+            along, beside = across * turn.cos() + down * turn.sin(), down * turn.cos() - across * turn.sin()
+            if one[5] < 0.3:  # a box, else an ellipse
+                inside = (along.abs() < radius) & (beside.abs() < radius * flat)
+            else:
+                inside = along.square() + (beside / flat).square() < radius**2
+            colour = palette[:, int(one[6] * 6)][:, None] + 0.3 * (one[7:10] - 0.5)[:, None]
+            shade = colour + (one[10] - 0.5) * along[inside] / radius
+            grain = (float(one[11]) ** 3) * 0.4 * torch.randn(int(inside.sum()), generator=random)
+            scene[:, inside] = shade + grain
+        soft = F.avg_pool2d(F.pad(scene[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
+        return scene.lerp(soft, float(torch.rand((), generator=random))).clamp(-1, 1)
+
+
+def _drawn(count: int, random: torch.Generator) -> int:
+    return int(torch.randint(0, count, (), generator=random))

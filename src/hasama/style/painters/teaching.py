@@ -1,0 +1,150 @@
+"""How a painter learns: it paints crops, and a frozen network says how far they are from the style and the photo.
+
+Johnson et al. 2016, equation 5, with the losses that `hasama style` minimises over a canvas: content as the squared
+difference of activations, style as that of Gram matrices, each measured by how far an empty picture would be, and
+total variation.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hasama.device import lay_out
+from hasama.perception.vgg import VGG
+from hasama.shapes import Images, Scalar
+from hasama.style.methods.losses import gram_distance, total_variation
+from hasama.style.methods.moments import Moments, moments
+from hasama.style.painters.painter import Painter
+from hasama.style.painters.recipe import TeachRecipe
+
+IDENTITY_EVERY = 6
+"""Of so many pictures one is to stay as it is."""
+IDENTITY_WEIGHT = 2.0
+
+
+@runtime_checkable
+class Crops(Protocol):
+    """Whatever gives pictures to paint."""
+
+    def crops(self, count: int, random: torch.Generator) -> Images:
+        """[count, 3, side, side] in [-1, 1]."""
+        ...
+
+
+class Lesson(NamedTuple):
+    """One step of `teach`.
+
+    Attributes:
+        images_seen: crops painted so far.
+        total: in all.
+        losses: weighted, by kind: content, style, tv, identity.
+    """
+
+    images_seen: int
+    total: int
+    losses: dict[str, float]
+
+
+class School:
+    """A painter, its teacher and its optimizer: all that has memory stands in `state_dict`.
+
+    Args:
+        styles: the paintings, [1, 3, H, W] in [-1, 1] each, at the size at which strokes are to be learnt.
+        network: frozen, with the layers of the recipe.
+        recipe: how to teach.
+        device: where.
+    """
+
+    def __init__(self, styles: list[Images], network: VGG, recipe: TeachRecipe, device: torch.device) -> None:
+        self.recipe, self.network, self.device = recipe, network, device
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            self.painter = lay_out(Painter(len(styles), recipe.width).to(device), device)
+        self.optimizer = torch.optim.Adam(self.painter.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
+        self.images_seen = 0
+        self.wanted = [self._style(style.to(device)) for style in styles]
+
+    @torch.no_grad()
+    def _style(self, style: Images) -> dict[str, Moments]:
+        features = self.network(style)
+        return {layer: moments(features[layer]) for layer in self.recipe.style}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain numbers."""
+        return {
+            "images_seen": self.images_seen,
+            "painter": self.painter.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.painter.load_state_dict(state["painter"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.images_seen = state["images_seen"]
+
+    def step(self, photos: Images, random: torch.Generator) -> dict[str, float]:
+        """Learn from some crops: each gets a style at random, and some are to stay as they are."""
+        kinds = torch.randint(1, self.painter.styles + 1, (len(photos),), generator=random)
+        kinds[torch.randint(0, IDENTITY_EVERY, (len(photos),), generator=random) == 0] = 0
+        mix = F.one_hot(kinds, self.painter.styles + 1).float().to(self.device)
+        photos = photos.to(self.device)
+        painted = self.painter(photos, mix)
+        losses = self._losses(painted, photos, kinds)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate_at(self.images_seen)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.painter.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.images_seen += len(photos)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _losses(self, painted: Images, photos: Images, kinds: Tensor) -> dict[str, Scalar]:
+        recipe, count = self.recipe, len(photos)
+        box = (0, photos.shape[2], 0, photos.shape[3])
+        losses = {"tv": recipe.tv_weight * total_variation(painted, box) / painted.numel()}
+        same, changed = kinds == 0, torch.nonzero(kinds).flatten()
+        if same.any():
+            losses["identity"] = IDENTITY_WEIGHT * (painted[same] - photos[same]).abs().mean() * same.sum() / count
+        if not len(changed):
+            return losses
+        with torch.no_grad():
+            wanted = {layer: self.network(photos[changed])[layer].float() for layer in recipe.content}
+        found = self.network(painted[changed])
+        content = torch.zeros((), device=self.device)
+        for layer, share in recipe.content.items():
+            empty = wanted[layer].square().mean((1, 2, 3), keepdim=True) + 1e-8
+            content = (
+                content + share * ((found[layer].float() - wanted[layer]).square() / empty).mean((1, 2, 3)).sum()
+            )
+        style = torch.zeros((), device=self.device)
+        for layer, share in recipe.style.items():
+            for number, index in enumerate(changed.tolist()):
+                target = self.wanted[int(kinds[index]) - 1][layer]
+                distance = gram_distance(target)(moments(found[layer][number : number + 1]))
+                style = style + share * distance / (target.gram.square().mean() + 1e-12)
+        losses["content"] = recipe.content_weight * content / count
+        losses["style"] = recipe.style_weight * style / count
+        return losses
+
+
+def teach(school: School, photos: Crops) -> Iterator[Lesson]:
+    """Go on until the recipe's length is reached; which crops a step sees depends on its number alone.
+
+    Raises:
+        HasamaError: a loss is no longer a number.
+    """
+    from hasama.errors import HasamaError
+
+    recipe = school.recipe
+    while school.images_seen < recipe.images:
+        random = torch.Generator().manual_seed((recipe.seed * 1_000_003 + school.images_seen) % 2**63)
+        losses = school.step(photos.crops(recipe.batch, random), random)
+        if not all(map(math.isfinite, losses.values())):
+            raise HasamaError("Teaching broke down: a loss is no longer a number. Try a lower --learning-rate.")
+        yield Lesson(school.images_seen, recipe.images, losses)

@@ -1,0 +1,380 @@
+"""Painters: networks that paint at once. Tiles are the whole, teaching resumes to the bit, odd things are refused."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from command import HASAMA
+from easel import hasama_here, lay_out, pixels_of, style_scene
+from hasama.errors import HasamaError
+from hasama.perception.vgg import VGG
+from hasama.style.painters import at_once
+from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
+from hasama.style.painters.painter import BORDER, REACH, Painter, mix_of
+from hasama.style.painters.painter_file import is_painter, load_painter, save_painter
+from hasama.style.painters.recipe import TeachRecipe
+from hasama.style.painters.scenes import Photos, Scenes
+from hasama.style.painters.teaching import School, teach
+from narrow_vgg import narrow_weights, soft_picture
+
+CPU = torch.device("cpu")
+BRIEF = ["--crop", "32", "--batch", "2", "--width", "4", "--style-size", "32", "--threads", "1"]
+LAYERS = ["--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1"]
+
+
+def painter_of(styles: int = 2, width: int = 4, seed: int = 0) -> Painter:
+    """Random weights, and styles that differ."""
+    torch.manual_seed(seed)
+    painter = Painter(styles, width)
+    for norm in painter.norms():
+        torch.nn.init.normal_(norm.gain, 1, 0.3)
+        torch.nn.init.normal_(norm.shift, 0, 0.3)
+    return painter.requires_grad_(False).eval()
+
+
+def painted(painter: Painter, photo: torch.Tensor, mix: torch.Tensor, **more) -> torch.Tensor:
+    *_, last = paint_at_once(painter, photo, mix, **more)
+    assert last.picture is not None
+    return last.picture
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 47), (8, 1), (1, 1), (100, 5)])
+def test_a_painting_is_as_large_as_the_photo(height: int, width: int):
+    made = painter_of()(soft_picture(height, width), mix_of([1, 2]))
+    assert made.shape == (1, 3, height, width)
+    assert made.abs().max() <= 1
+
+
+def test_a_normalised_map_has_the_styles_mean_and_spread():
+    norm = painter_of().norms()[0]
+    channels = norm.gain.shape[1]
+    maps = 5 * torch.randn(2, channels, 20, 30) + 3
+    mix = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]])
+    found = norm(maps, mix)
+    for number, share in enumerate(mix):
+        torch.testing.assert_close(found[number].mean((1, 2)), share @ norm.shift, atol=1e-4, rtol=0)
+        spread = found[number].std((1, 2), correction=0)
+        torch.testing.assert_close(spread, (share @ norm.gain).abs(), atol=1e-3, rtol=0)
+
+
+def test_the_mix_goes_by_the_weights_and_the_strength():
+    torch.testing.assert_close(mix_of([1, 3]), torch.tensor([[0.0, 0.25, 0.75]]))
+    torch.testing.assert_close(mix_of([2], 0.4), torch.tensor([[0.6, 0.4]]))
+    painter, photo = painter_of(), soft_picture(40, 40)
+    one, other, both = (painter(photo, mix_of(weights)) for weights in ([1, 0], [0, 1], [1, 1]))
+    assert (one - other).abs().mean() > 0.01
+    assert (both - one).abs().mean() > 1e-3
+
+
+def test_what_a_pixel_depends_on_is_within_reach():
+    painter, side = painter_of(), 2 * REACH + 64
+    photo = soft_picture(side, side)
+    statistics = statistics_of(painter, photo, mix_of([1, 1]), side)
+    with painter.with_statistics(statistics):
+        leaf = photo.clone().requires_grad_()
+        painter.inside(leaf, mix_of([1, 1]))[0, :, side // 2, side // 2].sum().backward()
+    assert leaf.grad is not None
+    rows, columns = (leaf.grad.abs().sum((0, 1, dim)).nonzero().flatten() for dim in (3, 2))
+    for seen in (rows, columns):
+        assert side // 2 - int(seen.min()) <= REACH
+        assert int(seen.max()) - side // 2 <= REACH
+        assert int(seen.max()) - side // 2 > REACH // 2  # and no more than that is wasted
+
+
+# --- any size -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(200, 300), (333, 150), (65, 401)])
+def test_tiles_are_the_whole(height: int, width: int):
+    painter, mix, photo = painter_of(), mix_of([1, 2], 0.8), soft_picture(height, width)
+    statistics = statistics_of(painter, photo, mix)
+    whole = painted(painter, photo, mix, side=1000, statistics=statistics)
+    cut = painted(painter, photo, mix, side=64, statistics=statistics)
+    torch.testing.assert_close(cut, whole, atol=1e-5, rtol=0)
+    *_, last = paint_at_once(painter, photo, mix, side=64)
+    assert last.total > 4
+
+
+def test_a_picture_in_one_piece_has_its_own_statistics():
+    painter, mix, photo = painter_of(), mix_of([1, 2]), soft_picture(70, 90)
+    assert torch.equal(painted(painter, photo, mix), painter(photo, mix))
+    assert all(norm.fixed is None for norm in painter.norms())
+
+
+def test_statistics_of_a_large_picture_are_about_its_own():
+    painter, mix = painter_of(), mix_of([1, 2])
+    photo = torch.nn.functional.interpolate(soft_picture(24, 32), scale_factor=16, mode="bicubic").clamp(-1, 1)
+    whole, cut = painter(photo, mix), painted(painter, photo, mix, side=256)
+    assert (whole - cut).abs().mean() < 0.4 * (whole - whole.mean()).abs().mean()
+
+
+def test_a_films_statistics_follow_slowly():
+    one, two = ([(torch.full((1, 2, 1, 1), value), torch.ones(1, 2, 1, 1))] for value in (0.0, 1.0))
+    assert followed(None, one) is one
+    assert float(followed(one, two)[0][0].mean()) == pytest.approx(1 - at_once.FOLLOWING)
+
+
+def test_less_memory_makes_smaller_tiles():
+    sides = [side_within(budget, 500_000_000) for budget in (400_000_000, 600_000_000, 900_000_000, 10**11)]
+    assert sides == sorted(sides)
+    assert sides[0] == 64
+    assert sides[-1] == at_once.SIDE
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_file_keeps_the_painter(tmp_path: Path):
+    painter, file = painter_of(), tmp_path / "p.safetensors"
+    save_painter(painter, ["one", "zwei ü"], file)
+    taught = load_painter(file)
+    assert taught.styles == ("one", "zwei ü")
+    photo, mix = soft_picture(40, 50), mix_of([1, 2])
+    torch.testing.assert_close(taught.painter(photo, mix), painter(photo, mix), atol=0.02, rtol=0)  # half precision
+    assert is_painter(file)
+    assert file.stat().st_size < 1.2 * sum(p.numel() * 2 for p in painter.parameters()) + 10_000
+
+
+def test_other_and_damaged_files_are_no_painters(tmp_path: Path):
+    good, other, broken = (tmp_path / f"{name}.safetensors" for name in ("good", "other", "broken"))
+    save_painter(painter_of(), ["a", "b"], good)
+    save_file({"x": torch.zeros(3)}, other)
+    broken.write_bytes(good.read_bytes()[:2000])
+    for file in (other, broken, tmp_path / "nothing.safetensors"):
+        assert not is_painter(file)
+        with pytest.raises(HasamaError, match=r"painter"):
+            load_painter(file)
+    hostile = tmp_path / "hostile.safetensors"
+    save_file({"x": torch.zeros(3)}, hostile, {"hasama-painter": json.dumps({"styles": ["a"], "width": 10**9})})
+    with pytest.raises(HasamaError, match="not a painter"):
+        load_painter(hostile)
+
+
+# --- what it practises on -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["photos", "scenes"])
+def test_crops_are_drawn_anew_and_by_the_generator_alone(kind: str, tmp_path: Path):
+    style_scene(50, 70).save(tmp_path / "a.png")
+    Image.new("RGB", (10, 300), "red").save(tmp_path / "thin.png")  # enlarged until a crop fits
+    (tmp_path / "broken.png").write_bytes(b"nonsense")
+    source = Photos(tmp_path, 32) if kind == "photos" else Scenes(32)
+    first, again, other = (source.crops(3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert first.shape == (3, 3, 32, 32)
+    assert first.abs().max() <= 1
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    if kind == "photos":
+        assert len(source.skipped) == 1
+        assert len(source.kept) == 2  # type: ignore[union-attr]
+    else:
+        assert first.std() > 0.1
+
+
+def test_no_photos_are_refused(tmp_path: Path):
+    (tmp_path / "broken.png").write_bytes(b"nonsense")
+    with pytest.raises(HasamaError, match="can be read"):
+        Photos(tmp_path, 32)
+
+
+# --- teaching -------------------------------------------------------------------------------------
+
+RECIPE = TeachRecipe(
+    kimg=0.12, crop=32, batch=4, width=8, content_layers="relu2_1", style_layers="relu1_1,relu2_1", learning_rate=0.01
+)
+
+
+def school(recipe: TeachRecipe = RECIPE, styles: int = 1) -> School:
+    network = VGG(narrow_weights(), ("relu1_1", "relu2_1"))
+    return School([soft_picture(40, 40, seed) for seed in range(styles)], network, recipe, CPU)
+
+
+def test_the_losses_fall_and_the_rate_too():
+    one = school(dataclasses.replace(RECIPE, kimg=0.4))
+    records = list(teach(one, Scenes(32)))
+    assert [record.images_seen for record in records] == list(range(4, 401, 4))
+    sums = [sum(record.losses.values()) for record in records]
+    assert np.mean(sums[-30:]) < 0.85 * np.mean(sums[:30])
+    assert one.recipe.rate_at(400) < 0.02 * one.recipe.rate_at(40)
+    assert one.recipe.rate_at(0) < 0.2 * one.recipe.rate_at(40)  # it rises first
+
+
+def test_going_on_is_the_same_to_the_bit():
+    whole, part = school(styles=2), school(styles=2)
+    for record in teach(part, Scenes(32)):
+        if record.images_seen == 60:
+            break
+    rest = school(RECIPE, styles=2)
+    rest.load_state_dict(part.state_dict())
+    for one in (whole, rest):
+        list(teach(one, Scenes(32)))
+    for name, tensor in whole.painter.state_dict().items():
+        assert torch.equal(tensor, rest.painter.state_dict()[name]), name
+
+
+def test_a_loss_that_is_no_number_ends_it():
+    broken = school()
+    for parameter in broken.painter.parameters():
+        parameter.data.fill_(torch.nan)
+        break
+    with pytest.raises(HasamaError, match="broke down"):
+        next(teach(broken, Scenes(32)))
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def teaching(folder: Path, *more: object, kimg: float = 0.02):
+    _, style = lay_out(folder)
+    return hasama_here("teach", style, "--out", folder / "p.safetensors", "--kimg", kimg, *BRIEF, *LAYERS, *more)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("taught")
+    done = teaching(folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "p.safetensors"
+
+
+def test_the_folder_holds_what_it_says(taught: Path):
+    folder = taught.with_suffix(".teaching")
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert names == {"teach.json", "log.jsonl", "state.pt", "painter.safetensors", "preview.png", "loss.png"} or (
+        names == {"teach.json", "log.jsonl", "state.pt", "painter.safetensors", "preview.png"}
+    )
+    assert (folder / "painter.safetensors").read_bytes() == taught.read_bytes()
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["images_seen"] == 20
+
+
+def test_the_same_command_goes_on_and_another_is_refused(taught: Path, tmp_path: Path):
+    done = teaching(tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = (tmp_path / "p.safetensors").read_bytes()
+    assert before == taught.read_bytes()  # the same seed, the same painter
+    assert teaching(tmp_path).returncode == 0
+    assert (tmp_path / "p.safetensors").read_bytes() == before
+    longer = teaching(tmp_path, kimg=0.03)
+    assert longer.returncode == 0, longer.stderr
+    assert (tmp_path / "p.safetensors").read_bytes() != before
+    refused = teaching(tmp_path, "--style-weight", 2, kimg=0.03)
+    assert refused.returncode == 2
+    assert "choose another --out" in refused.stderr
+
+
+def test_killed_it_goes_on(tmp_path: Path):
+    _, style = lay_out(tmp_path)
+    words = ["teach", style, "--out", tmp_path / "p.safetensors", "--kimg", "50", *BRIEF, *LAYERS]
+    process = subprocess.Popen([*HASAMA, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    folder = tmp_path / "p.teaching"
+    began = time.monotonic()
+    while not (folder / "teach.json").exists() and time.monotonic() - began < 60:
+        time.sleep(0.1)
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGINT)  # saves
+    assert process.wait(timeout=60) == 130
+    state = torch.load(folder / "state.pt", weights_only=True)
+    assert state["images_seen"] > 0
+    process = subprocess.Popen([*HASAMA, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    time.sleep(6)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    (folder / "stop").touch()
+    assert is_painter(folder / "painter.safetensors")
+    assert torch.load(folder / "state.pt", weights_only=True)["images_seen"] >= state["images_seen"]
+
+
+def test_photos_of_ones_own_and_broken_ones(tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    style_scene(64, 48, 5).save(photos / "good.png")
+    (photos / "broken.jpg").write_bytes(b"nonsense")
+    done = teaching(tmp_path, photos, kimg=0.01)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("colour", ["L", "RGBA", "RGB"])
+def test_pictures_are_painted_at_their_own_size(taught: Path, tmp_path: Path, colour: str):
+    style_scene(70, 45).convert(colour).save(tmp_path / "c.png")
+    out = tmp_path / "out.png"
+    done = hasama_here("style", tmp_path / "c.png", taught, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    made = pixels_of(out)
+    assert made.shape == (45, 70, 4 if colour == "RGBA" else 3)
+    (told,) = json.loads(done.stdout)
+    assert told["size"] == [70, 45]
+    assert told["styles"] == ["s"]
+    half = hasama_here("style", tmp_path / "c.png", taught, "--out", tmp_path / "small.png", "--size", 35)
+    assert half.returncode == 0, half.stderr
+    assert pixels_of(tmp_path / "small.png").shape[:2] == (22, 35)
+
+
+def test_folders_streams_colours_and_films(taught: Path, tmp_path: Path):
+    contents = tmp_path / "contents"
+    contents.mkdir()
+    for number in range(3):
+        style_scene(40, 30, number).save(contents / f"{number}.png")
+    (contents / "broken.png").write_bytes(b"nonsense")
+    done = hasama_here("style", contents, taught, "--out", tmp_path / "many", "--sheet")
+    assert done.returncode == 1, done.stderr
+    assert len(list((tmp_path / "many").glob("*.png"))) == 4
+    kept = hasama_here("style", contents / "0.png", taught, "--out", tmp_path / "k.png", "--keep-colour", "luminance")
+    assert kept.returncode == 0, kept.stderr
+    frames = [style_scene(40, 30, number) for number in range(3)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:], duration=80)
+    film = hasama_here("style", tmp_path / "film.gif", taught, "--out", tmp_path / "out.gif")
+    assert film.returncode == 0, film.stderr
+    with Image.open(tmp_path / "out.gif") as made:
+        assert getattr(made, "n_frames", 1) == 3
+        assert made.size == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--strength", "2"], "--strength takes 0"),
+        (["--mix", "1,2"], "--mix takes a number for each style"),
+        (["--content-weight", "1"], "--content-weight does not apply"),
+        (["--keep-colour", "histogram"], "luminance"),
+    ],
+)
+def test_what_a_painter_cannot_do_is_refused(taught: Path, tmp_path: Path, flags: list[str], told: str):
+    content, _ = lay_out(tmp_path)
+    done = hasama_here("style", content, taught, "--out", tmp_path / "o.png", *flags)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_other_wrong_commands(taught: Path, tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    for words, told in (
+        (("style", content, taught, style), "stands alone"),
+        (("style", content, tmp_path / "none.safetensors"), "There is no painter"),
+        (("style", content, style, "--strength", 0.5), "--strength is for a painter"),
+        (("teach", tmp_path), "one or several paintings"),
+        (("teach", style, "--out", "x.png"), "ends in .safetensors"),
+        (("teach", tmp_path / "none.png", "--out", tmp_path / "q.safetensors"), "no picture"),
+    ):
+        done = hasama_here(*words)
+        assert done.returncode == 2, words
+        assert told in done.stderr, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_the_border_hides_the_zeros_around():
+    assert BORDER % 8 == 0
