@@ -11,10 +11,10 @@ from hasama.cli.commands.project import enlarge, project
 from hasama.cli.commands.runs import doctor, evaluate, images, recipes, runs, stop
 from hasama.cli.commands.sample import interpolate, sample
 from hasama.cli.commands.sharing import export, push
-from hasama.cli.commands.style import invert, style, style_flags
+from hasama.cli.commands.style import style, style_flags
 from hasama.cli.commands.suggest import suggest
 from hasama.cli.commands.sweep import SWEEP_KIMG, sweep
-from hasama.cli.commands.teach import teach
+from hasama.cli.commands.teach import invert, teach
 from hasama.cli.commands.train import resume, train, training_flags
 from hasama.cli.flags import INTERRUPTED, with_flags
 from hasama.cli.quiet import hush_libraries

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import check_out_folder
 from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.cli.streams import STREAM, only_results, streamed
 from hasama.cli.style_arguments import (
@@ -21,11 +20,8 @@ from hasama.cli.style_arguments import (
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
 from hasama.style.recipe import (
-    LARGEST_SIDE,
     STYLE_GROUPS,
     STYLE_RECIPES,
-    StyleRecipe,
-    parse_layers,
     style_recipe_named,
 )
 
@@ -144,9 +140,9 @@ def style(
         if taught:
             code = _paint_at_once(taught, job, jobs, mix, strength, given(changes).get("size", 0))
         else:
-            code = _film(job) if paints_film(job) else _paint_all(jobs)
+            code = _film(job) if paints_film(job) else paint_all(jobs)
         if sheet:
-            _save_sheet(jobs, job.out / "sheet.png", taught is not None)
+            save_sheet(jobs, job.out / "sheet.png", taught is not None)
     if json:
         _print_reports([job] if paints_film(job) else jobs)
     return code
@@ -154,7 +150,7 @@ def style(
 
 def _paint_at_once(painter: Path, job: "Job", jobs: list["Job"], mix: str | None, strength: float, size: int) -> int:
     """With a taught painter."""
-    from hasama.cli.commands.teach import film_with, paint_with
+    from hasama.cli.painters import film_with, paint_with
 
     if not paints_film(job):
         return paint_with(painter, jobs, mix, strength, size)
@@ -176,7 +172,7 @@ def _jobs(job: "Job", samples: int) -> list["Job"]:
     return batch_jobs(job) if folders or not job.out.suffix else [job]
 
 
-def _save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
+def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
     """All that is painted, side by side: a row for each content if there are several."""
     from hasama.cli.terminal import say
     from hasama.pictures.images import save_picture
@@ -200,72 +196,6 @@ def _print_reports(jobs: list["Job"]) -> None:
 
     there = [job for job in jobs if job.report.exists()]
     say(dumps([{"out": str(job.out), **read_json(job.report, "report")} for job in there], indent=2))
-
-
-def invert(
-    photo: Path,
-    /,
-    *,
-    layers: str = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
-    out: Path | None = None,
-    size: int = 256,
-    iterations: int = 300,
-    seed: int = 0,
-    memory: str | None = None,
-    weights: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-) -> int:
-    """Show what a network still knows of a picture in each of its layers: the picture is found again from noise.
-
-    Nothing but a layer's activations says what is wanted (Gatys et al. 2016, figure 1: content reconstructions). The
-    same command again goes on where it stands.
-
-    Parameters
-    ----------
-    photo
-        A picture.
-    layers
-        The layers, with commas between: relu1_1 to relu5_4, or conv1_1 and so on.
-    out
-        A folder for a picture of each layer, and sheet.png with all of them. Default: PHOTO-inverted here.
-    size
-        Longer side in pixels.
-    iterations
-        Steps of L-BFGS for each layer.
-    seed
-        Of the noise.
-    memory
-        What the whole process may take, such as 2GB.
-    weights
-        The network's weights: a file of torchvision's VGG19 or VGG16. Default: the packaged VGG19.
-    device
-        auto, cpu, cuda, cuda:1, mps, ...
-    threads
-        CPU threads.
-    """
-    recipe = StyleRecipe(
-        size=size, start="noise", style_weight=0.0, content_weight=1.0, tv_weight=0.01, optimizer="lbfgs",
-        smallest=LARGEST_SIDE, first_iterations=iterations, plateau=0.0, seed=seed,
-    )  # fmt: skip
-    out = out or Path(fitting_name(photo.stem, "-inverted", SPARE))
-    names = list(parse_layers(layers, "--layers"))
-    recipes = {name: recipe.but(content_layers=name) for name in names}
-    if out.suffix:
-        raise HasamaError(f"--out takes a folder for the layers' pictures, a name without ending; got {out}.")
-    check_out_folder(out)
-    use_threads(threads)
-
-    from hasama.style.jobs.job import Job
-    from hasama.style.memory import parse_memory
-    from hasama.style.painting import Machine
-
-    machine = Machine(device, None if memory is None else parse_memory(memory), weights)
-    jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine) for name in names]
-    code = _paint_all(jobs)
-    if code == 0:
-        _save_sheet(jobs, out / "sheet.png")
-    return code
 
 
 def _sample_jobs(job: "Job", count: int) -> list["Job"]:
@@ -294,7 +224,7 @@ def _sample_jobs(job: "Job", count: int) -> list["Job"]:
     ]
 
 
-def _paint_all(jobs: list["Job"]) -> int:
+def paint_all(jobs: list["Job"]) -> int:
     """One after another. What cannot be painted is told and passed over, unless it is the only one.
 
     Returns:

@@ -1,22 +1,20 @@
-"""hasama teach: a network that paints at once; and painting with it, for `hasama style`."""
+"""hasama teach, invert: a network that learns to paint at once, and what a network knows of a picture."""
 
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
+from hasama.cli.arguments import check_out_folder
+from hasama.cli.commands.style import paint_all, save_sheet
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
+from hasama.style.recipe import LARGEST_SIDE, StyleRecipe, parse_layers
 
 if TYPE_CHECKING:
-    from hasama.style.jobs.job import Job
-    from hasama.style.painters.painter import Mix
-    from hasama.style.painters.painter_file import Taught
-
     AnyChanges = Any  # the flags of `TeachRecipe`, each of them optional
 
 TeachFlags = flags_of(TeachRecipe(), "TeachFlags", TEACH_GROUPS, default_of, "How it is taught.")
@@ -95,101 +93,67 @@ def teach(
     return 0
 
 
-# --- painting with what was taught ------------------------------------------------------------------
+def invert(
+    photo: Path,
+    /,
+    *,
+    layers: str = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
+    out: Path | None = None,
+    size: int = 256,
+    iterations: int = 300,
+    seed: int = 0,
+    memory: str | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> int:
+    """Show what a network still knows of a picture in each of its layers: the picture is found again from noise.
 
+    Nothing but a layer's activations says what is wanted (Gatys et al. 2016, figure 1: content reconstructions). The
+    same command again goes on where it stands.
 
-def paint_with(painter: Path, jobs: list["Job"], mix: str | None, strength: float, size: int) -> int:
-    """Paint pictures with a taught painter; what cannot be painted is told and passed over, unless it is alone.
-
-    Args:
-        painter: its file.
-        jobs: what to paint, and where.
-        mix: '2,1': how much of each of its styles; None: of all alike.
-        strength: 0 to 1.
-        size: of the longer side; 0: as large as it is.
-
-    Returns:
-        The exit code.
+    Parameters
+    ----------
+    photo
+        A picture.
+    layers
+        The layers, with commas between: relu1_1 to relu5_4, or conv1_1 and so on.
+    out
+        A folder for a picture of each layer, and sheet.png with all of them. Default: PHOTO-inverted here.
+    size
+        Longer side in pixels.
+    iterations
+        Steps of L-BFGS for each layer.
+    seed
+        Of the noise.
+    memory
+        What the whole process may take, such as 2GB.
+    weights
+        The network's weights: a file of torchvision's VGG19 or VGG16. Default: the packaged VGG19.
+    device
+        auto, cpu, cuda, cuda:1, mps, ...
+    threads
+        CPU threads.
     """
-    from hasama.cli.terminal import complain, say
+    recipe = StyleRecipe(
+        size=size, start="noise", style_weight=0.0, content_weight=1.0, tv_weight=0.01, optimizer="lbfgs",
+        smallest=LARGEST_SIDE, first_iterations=iterations, plateau=0.0, seed=seed,
+    )  # fmt: skip
+    out = out or Path(fitting_name(photo.stem, "-inverted", SPARE))
+    names = list(parse_layers(layers, "--layers"))
+    recipes = {name: recipe.but(content_layers=name) for name in names}
+    if out.suffix:
+        raise HasamaError(f"--out takes a folder for the layers' pictures, a name without ending; got {out}.")
+    check_out_folder(out)
+    use_threads(threads)
 
-    taught, prepared = _opened(painter, jobs[0], mix, strength)
-    failed = 0
-    for job in jobs:
-        try:
-            _paint_one(taught, prepared, job, size)
-        except HasamaError as error:
-            if len(jobs) == 1:
-                raise
-            complain(str(error))
-            failed += 1
-    if failed:
-        say(f"{len(jobs) - failed} of {len(jobs)} painted; {failed} could not be.")
-    return 0 if not failed else 2 if failed == len(jobs) else PARTLY
+    from hasama.style.jobs.job import Job
+    from hasama.style.memory import parse_memory
+    from hasama.style.painting import Machine
 
-
-def _opened(painter: Path, job: "Job", mix: str | None, strength: float) -> tuple["Taught", "Mix"]:
-    from hasama.device import pick_device
-    from hasama.style.painters.painter import mix_of
-    from hasama.style.painters.painter_file import load_painter
-
-    if not 0 <= strength <= 1:
-        raise HasamaError(f"--strength takes 0 (the photo as it is) to 1; got {strength:g}.")
-    taught = load_painter(painter, pick_device(job.machine.device))
-    names = ", ".join(taught.styles)
-    try:
-        weights = [1.0] * len(taught.styles) if mix is None else [float(part) for part in mix.split(",")]
-    except ValueError:
-        weights = []
-    if len(weights) != len(taught.styles) or min(weights) < 0 or not 0 < sum(weights) < 1e9:
-        raise HasamaError(f"--mix takes a number for each style of {painter}: {names}; got {mix!r}.")
-    return taught, mix_of(weights, strength)
-
-
-def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
-    import time
-
-    from hasama.cli.progress import watch_stages
-    from hasama.cli.terminal import say
-    from hasama.files import write_json
-    from hasama.pictures.images import picture_format
-    from hasama.style.canvas.colour import in_grey, with_luminance
-    from hasama.style.canvas.pictures import read_picture, to_canvas, to_output, write_picture
-    from hasama.style.memory import peak_bytes, process_bytes
-    from hasama.style.painters.at_once import SIDE, paint_at_once, side_within
-    from hasama.style.subject import within
-
-    began = time.monotonic()
-    picture_format(job.out)
-    content = job.ready or read_picture(job.content)
-    height, width = within(*content.size, size or max(content.size))
-    photo = to_canvas(content, height, width)
-    kept = job.recipe.keep_colour == "luminance"
-    side = side_within(job.machine.memory, process_bytes()) if job.machine.memory else SIDE
-    tiles = watch_stages(paint_at_once(taught.painter, in_grey(photo) if kept else photo, mix, side))
-    painted = next(tile.picture for tile in tiles if tile.picture is not None)
-    painted = with_luminance(photo, painted) if kept else painted
-    deep = content.is_deep if job.sixteen_bits is None else job.sixteen_bits
-    write_picture(to_output(painted, content, deep), job.out)
-    seconds = time.monotonic() - began
-    report = {
-        "content": str(job.content), "styles": list(taught.styles), "mix": [round(float(one), 4) for one in mix[0]],
-        "size": [width, height], "seconds": round(seconds, 2), "peak_memory_mib": round(peak_bytes() / 2**20, 1),
-    }  # fmt: skip
-    write_json(job.report, report)
-    say(f"{job.out}  {width}x{height}, painted in {seconds:.1f} s")
-
-
-def film_with(painter: Path, job: "Job", mix: str | None, strength: float, asked: Callable[[], bool]) -> int:
-    """Paint a film or an animation with a taught painter. Stopped, nothing is left: it is quick."""
-    from hasama.cli.progress import watch_stages
-    from hasama.cli.terminal import say
-    from hasama.style.painters.film_at_once import paint_film_at_once
-
-    taught, prepared = _opened(painter, job, mix, strength)
-    for _ in watch_stages(paint_film_at_once(taught.painter, prepared, job.content, job.out)):
-        if asked():
-            say("\nStopped; nothing was written.")
-            return INTERRUPTED
-    say(f"{job.out}")
-    return 0
+    machine = Machine(device, None if memory is None else parse_memory(memory), weights)
+    jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine) for name in names]
+    code = paint_all(jobs)
+    if code == 0:
+        save_sheet(jobs, out / "sheet.png")
+    return code

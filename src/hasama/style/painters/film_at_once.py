@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -45,8 +46,6 @@ def paint_film_at_once(painter: Painter, mix: Mix, film: Path, out: Path) -> Ite
     Raises:
         HasamaError: the film cannot be read, or the place cannot be written to.
     """
-    from tempfile import TemporaryDirectory
-
     check_ending(out)
     opened = open_film(film)
     with TemporaryDirectory(prefix="hasama-") as place:

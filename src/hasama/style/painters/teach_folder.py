@@ -23,6 +23,8 @@ from filelock import FileLock, Timeout
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.perception.vgg import VGG
+from hasama.perception.vgg_weights import load_weights
 from hasama.pictures.images import grid, save_picture, to_pixels
 from hasama.shapes import Images
 from hasama.style.canvas.pictures import Picture, to_canvas
@@ -230,9 +232,7 @@ def _plot(lines: list[dict[str, Any]], place: Path) -> None:
         figure.savefig(temporary, format="png", dpi=100)
 
 
-def _network(recipe: TeachRecipe, machine: Machine, device: torch.device):
-    from hasama.perception.vgg_weights import load_weights
-
+def _network(recipe: TeachRecipe, machine: Machine, device: torch.device) -> VGG:
     layers = StyleRecipe(content_layers=recipe.content_layers, style_layers=recipe.style_layers)
     return network_for(layers, load_weights(machine.weights), device)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hasama.device import lay_out
+from hasama.errors import HasamaError
 from hasama.perception.vgg import VGG
 from hasama.shapes import Images, Scalar
 from hasama.style.methods.losses import gram_distance, total_variation
@@ -139,8 +140,6 @@ def teach(school: School, photos: Crops) -> Iterator[Lesson]:
     Raises:
         HasamaError: a loss is no longer a number.
     """
-    from hasama.errors import HasamaError
-
     recipe = school.recipe
     while school.images_seen < recipe.images:
         random = torch.Generator().manual_seed((recipe.seed * 1_000_003 + school.images_seen) % 2**63)
