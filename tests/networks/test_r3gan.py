@@ -130,6 +130,7 @@ def noisy_generator(resampling: str = "strided", strength: float = 0.5) -> Gener
     generator = build(recipe, 3, 0).generator
     assert isinstance(generator, Generator)
     assert generator.noise is not None
+    assert generator.noise.strength.bias is not None
     generator.noise.strength.bias.data = torch.tensor([strength, 0.0, 2 * strength])
     return generator
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hasama.recipe import Recipe
     from hasama.runs.folder import Run
     from hasama.style.jobs.film import Painted
+    from hasama.style.painters.at_once import Tile as PaintedTile
+    from hasama.style.painters.film_at_once import Painted as PaintedPicture
     from hasama.style.painters.teaching import Lesson
     from hasama.style.transfer import Frame
     from hasama.training.game import Record
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from hasama.tuning.gammas import GammaTrial
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, errors, say
 
-Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial | Tile | Floor")
+Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial | Tile | Floor | PaintedTile | PaintedPicture")
 
 
 def watch_scan(scans: Iterable["Scan"]) -> None:

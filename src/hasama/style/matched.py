@@ -130,7 +130,10 @@ def _drawn(
             turned = None if mask is None else torch.rot90(mask, turn, (0, 1))
             view = torch.rot90(image, turn, (2, 3)).contiguous()
             counts = {name: max(1, round(count * style.weight / usual / len(turns))) for name, count in most.items()}
-            taken = {name: _choice(name, *view.shape[2:], turned, count, drawn) for name, count in counts.items()}
+            taken = {
+                name: _choice(name, (view.shape[2], view.shape[3]), turned, count, drawn)
+                for name, count in counts.items()
+            }
             views.append((number, view, taken))
     found: dict[str, tuple[Tensor, Tensor]] = {}
     filled = dict.fromkeys(most, 0)
@@ -146,10 +149,12 @@ def _drawn(
     return found
 
 
-def _choice(name: str, height: int, width: int, mask: Weighting | None, count: int, drawn: torch.Generator) -> Tensor:
+def _choice(
+    name: str, picture: tuple[int, int], mask: Weighting | None, count: int, drawn: torch.Generator
+) -> Tensor:
     """Which places of a layer are taken, as true and false [h, w]: at most so many, where the mask lets."""
     layer = GRID if name == COLUMNS else name
-    size = layer_size(layer, height, width)
+    size = layer_size(layer, *picture)
     here = torch.ones(size) if mask is None else masks_for(mask, [layer])[layer]
     allowed = torch.nonzero(here.flatten() >= min(LEAST_MASK, float(here.max()))).flatten()
     taken = torch.zeros(size[0] * size[1], dtype=torch.bool)

@@ -149,6 +149,7 @@ class PixelNoise(nn.Module):
         super().__init__()
         self.strength = nn.Conv2d(width, channels, 1)
         nn.init.zeros_(self.strength.weight)
+        assert self.strength.bias is not None
         nn.init.zeros_(self.strength.bias)
         self.register_buffer("noise", torch.randn(1, 1, *resolution))
 

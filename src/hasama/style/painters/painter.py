@@ -7,7 +7,7 @@ fourth and an eighth as high and wide as the picture; doublings are nearest neig
 2016).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -151,7 +151,7 @@ def _doubled(maps: Maps) -> Tensor:
     return F.interpolate(maps, scale_factor=2, mode="nearest")
 
 
-def mix_of(weights: list[float], strength: float = 1.0) -> Mix:
+def mix_of(weights: Sequence[float], strength: float = 1.0) -> Mix:
     """[1, 1 + styles]: relative weights of the styles at a strength; at 0 the photo stays as it is."""
     shares = torch.tensor(weights, dtype=torch.float32)
     return torch.cat([torch.tensor([1 - strength]), strength * shares / shares.sum()])[None]

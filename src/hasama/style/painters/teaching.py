@@ -64,7 +64,8 @@ class School:
         self.recipe, self.network, self.device = recipe, network, device
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.painter = lay_out(Painter(len(styles), recipe.width).to(device), device)
+            self.painter = Painter(len(styles), recipe.width).to(device)
+            lay_out(self.painter, device)
         self.optimizer = torch.optim.Adam(self.painter.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
         self.images_seen = 0
         self.wanted = [self._style(style.to(device)) for style in styles]
