@@ -376,5 +376,24 @@ def test_other_wrong_commands(taught: Path, tmp_path: Path):
         assert "Traceback" not in done.stderr
 
 
+def test_a_painter_as_onnx_paints_any_size(taught: Path, tmp_path: Path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file = tmp_path / "starry.safetensors"
+    file.write_bytes(taught.read_bytes())
+    done = hasama_here("export", file)
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(str(tmp_path / "starry.onnx"))
+    told = json.loads(session.get_modelmeta().custom_metadata_map["hasama-painter"])
+    assert told["styles"] == ["photo", "s"]
+    photo, mix = soft_picture(48, 104), mix_of([1.0], 0.6)
+    (made,) = session.run(["paintings"], {"photos": photo.numpy(), "mix": mix.numpy()})
+    wanted = load_painter(file).painter(photo, mix).numpy()
+    assert np.abs(made - wanted).max() < 1e-3
+    for flags, message in ((["--safetensors"], "is what to share"), (["--out", tmp_path / "x.png"], "ends in .onnx")):
+        refused = hasama_here("export", file, *flags)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+
+
 def test_the_border_hides_the_zeros_around():
     assert BORDER % 8 == 0

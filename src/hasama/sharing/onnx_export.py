@@ -83,7 +83,7 @@ def save_onnx(generator: TrainedGenerator, path: str | Path, header: str = "") -
 
 def _write_checked(generator: TrainedGenerator, path: Path, header: str) -> float:
     try:
-        with _quietly():
+        with quietly():
             program = _traced(generator)
             if header:
                 program.model.metadata_props["hasama"] = header
@@ -171,7 +171,7 @@ def _difference(generator: TrainedGenerator, path: Path) -> float:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the exporter's messages about its progress, and about operators that a generator does not use."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

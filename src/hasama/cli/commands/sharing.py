@@ -24,7 +24,7 @@ def export(
     Parameters
     ----------
     run
-        A run's folder, or a generator.safetensors.
+        A run's folder, a generator.safetensors, or a painter that `hasama teach` made, for which there is but ONNX.
     onnx
         generator.onnx, for any batch size, checked against torch (needs the extra `onnx`).
     safetensors
@@ -48,6 +48,11 @@ def export(
             check_onnx()
         except HasamaError as error:
             raise HasamaError(f"{error}  (without it:  --safetensors)") if both else error from None
+    if run.suffix == ".safetensors" and run.is_file():
+        from hasama.style.painters.painter_file import is_painter
+
+        if is_painter(run):
+            return _export_painter(run, out, safetensors and not onnx)
     trained = _trained(run)
     out = out or beside(run, "export")
     check_folder(out)
@@ -57,6 +62,23 @@ def export(
     if safetensors or both:
         write_folder(trained, out, license, onnx=onnx or both)
         say(f"{out}: generator.safetensors, samples.png and the model card README.md (license: {license})")
+    return 0
+
+
+def _export_painter(file: Path, out: Path | None, as_it_is: bool) -> int:
+    """A painter is one file already; what others need is ONNX."""
+    from hasama.cli.terminal import say
+    from hasama.sharing.painter_onnx import save_painter_onnx
+    from hasama.style.painters.painter_file import load_painter
+
+    if as_it_is:
+        raise HasamaError(f"{file} is what to share: a painter is one safetensors file. For ONNX:  --onnx")
+    target = (out or file.parent) / f"{file.stem}.onnx" if out is None or not out.suffix else out
+    if target.suffix != ".onnx":
+        raise HasamaError(f"--out takes a folder, or a name that ends in .onnx; got {out}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    difference = save_painter_onnx(load_painter(file), target)
+    say(f"{target}: photos whose sides are multiples of 8; it differs from torch by at most {difference:.1e}")
     return 0
 
 
