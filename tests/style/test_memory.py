@@ -27,7 +27,7 @@ from hasama.style.memory import (
     window_bytes,
 )
 from hasama.style.painting import Machine, plan
-from hasama.style.recipe import StyleRecipe
+from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
 from hasama.style.subject import Style
 
 BEST = StyleRecipe(optimizer="adam")
@@ -292,3 +292,13 @@ def test_the_default_budget_leaves_something_to_others():
     budget, free, own = default_budget(torch.device("cpu")), free_bytes(), process_bytes()
     assert free is not None
     assert own < budget < own + 0.9 * free
+
+
+def test_neighbour_needs_more_and_gets_smaller_windows():
+    best, neighbour = STYLE_RECIPES["best"], STYLE_RECIPES["neighbour"]
+    more = fixed_bytes(512, 512, neighbour, 4) - fixed_bytes(512, 512, best.but(optimizer="lbfgs"), 4)
+    bank = 2_688 * 32_768 * 4  # channels of its layers, hypercolumns, float32
+    assert bank * 0.9 < more < bank * 1.8
+    budget = 2_500_000_000 + process_bytes()
+    sides = [pick_window(1024, 1024, recipe, 4, "vgg19", budget) for recipe in (best, neighbour)]
+    assert sides[1] < 0.8 * sides[0]

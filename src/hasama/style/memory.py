@@ -11,7 +11,7 @@ from hasama.errors import HasamaError
 from hasama.perception.vgg import stride_of
 from hasama.style.canvas.lbfgs import HISTORY
 from hasama.style.canvas.tiles import halo_of
-from hasama.style.methods.matching import AT_ONCE, MOST_ACTIVATIONS, MOST_COLUMNS
+from hasama.style.methods.matching import AT_ONCE, MOST_ACTIVATIONS, MOST_COLUMNS, STRIDE
 from hasama.style.recipe import StyleRecipe
 from hasama.style.subject import used_layers
 
@@ -23,6 +23,9 @@ COPIES = {"adam": 4.0, "pyramid": 8.0, "gradient-descent": 2.0, "lbfgs": 8.0 + 2
 
 WINDOW_BYTES = {2: 1400, 4: 2700}
 """Of the network's activations and their gradients for each pixel of a window, by bytes a number (measured)."""
+
+COLUMN_COPIES = 4
+"""How often a window's hypercolumns are there at once: the canvas's, the wanted ones, and what the gradient needs."""
 
 KEPT = 1.4
 """Times as much where freed blocks are kept for speed (`hasama.device.keep_memory`): they do not always fit again."""
@@ -78,9 +81,9 @@ def pick_window(
     smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
     fixed, factor = fixed_bytes(height, width, recipe, number_bytes), KEPT if kept else 1
     for side in range(largest, smallest - 1, -stride):
-        if fixed + factor * window_bytes(height, width, side, number_bytes) <= budget:
+        if fixed + factor * window_bytes(height, width, side, number_bytes, recipe) <= budget:
             return side
-    least = fixed + factor * window_bytes(height, width, min(smallest, largest), number_bytes)
+    least = fixed + factor * window_bytes(height, width, min(smallest, largest), number_bytes, recipe)
     if least <= budget:
         return min(smallest, largest)
     kind = recipe.optimizer_at(height, width)
@@ -98,7 +101,7 @@ def _instead(
     for side in range(longer, 63, -16):
         high, wide = max(1, round(height * side / longer)), max(1, round(width * side / longer))
         needed = fixed_bytes(high, wide, recipe, number_bytes)
-        if needed + factor * window_bytes(high, wide, window, number_bytes) <= budget:
+        if needed + factor * window_bytes(high, wide, window, number_bytes, recipe) <= budget:
             lighter = "" if recipe.optimizer_at(height, width) != "lbfgs" else ", use --optimizer adam"
             return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
     return "Give it more (--memory)."
@@ -122,9 +125,15 @@ def bank_bytes(recipe: StyleRecipe, number_bytes: int) -> int:
     return channels * max(MOST_COLUMNS * number_bytes, MOST_ACTIVATIONS * 4) + 8 * AT_ONCE
 
 
-def window_bytes(height: int, width: int, side: int, number_bytes: int) -> int:
-    """What a window of this side takes while it goes through the network and back."""
-    return min(height, side) * min(width, side) * WINDOW_BYTES[number_bytes]
+def window_bytes(height: int, width: int, side: int, number_bytes: int, recipe: StyleRecipe | None = None) -> int:
+    """What a window of this side takes while it goes through the network and back.
+
+    With `neighbour` also its hypercolumns, those that are wanted, and their gradients, in float32.
+    """
+    more = 0
+    if recipe is not None and recipe.style_loss == "neighbour":
+        more = COLUMN_COPIES * 4 * sum(CHANNELS[stride_of(layer)] for layer in recipe.style) // STRIDE**2
+    return min(height, side) * min(width, side) * (WINDOW_BYTES[number_bytes] + more)
 
 
 def process_bytes() -> int:

@@ -82,9 +82,11 @@ class Scenes:
         y, x = torch.meshgrid(torch.arange(side) / side, torch.arange(side) / side, indexing="ij")
         numbers = torch.rand(LEAVES, 12, generator=random)
         palette = torch.rand(3, 6, generator=random) * 2 - 1  # a scene has few colours
+        grey = 0.9 * torch.rand((), generator=random)  # and most scenes are not gaudy
+        palette = palette.lerp(palette.mean(0).expand(3, -1), float(grey))
         scene = palette[:, :1, None] + 0.6 * (y - 0.5) * palette[:, 1:2, None]
         for one in numbers:
-            radius = 0.02 / (0.03 + 0.97 * float(one[0])) ** 0.5  # small leaves are many
+            radius = 0.06 / (0.02 + 0.98 * float(one[0])) ** 0.5  # small leaves are many, but they cover everything
             turn, flat = 6.283 * one[1], 0.3 + 0.7 * one[2]
             down, across = y - one[3] * 1.2 + 0.1, x - one[4] * 1.2 + 0.1
             along, beside = across * turn.cos() + down * turn.sin(), down * turn.cos() - across * turn.sin()
