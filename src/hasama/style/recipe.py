@@ -220,7 +220,7 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
         "style_loss": "neighbour", "content_weight": 0.0, "balance": False, "tv_weight": 0.0,
         "style_layers": "relu1_1,relu1_2,relu2_1,relu2_2,relu3_1,relu3_2,relu3_3,relu4_1,relu4_2,relu4_3",
         "smallest": 64, "scale_step": 2.0, "learning_rate": 0.004,
-        "first_iterations": 60, "iterations": 60, "plateau": 0.0, "average": 0.0, "colours": "matched",
+        "first_iterations": 60, "plateau": 0.0, "average": 0.0, "colours": "matched",
     },
     # A first look.
     "sketch": {"size": 256, "first_iterations": 60, "iterations": 30},
