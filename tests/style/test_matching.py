@@ -68,11 +68,22 @@ def test_chunks_change_nothing(monkeypatch):
     bank = Bank.of(known, torch.arange(20) % 2)
     whole = bank.candidates(asked, asked.mean(0), 2)
     monkeypatch.setattr("hasama.style.methods.matching.AT_ONCE", 47)
+    monkeypatch.setattr("hasama.style.methods.matching.ROWS_AT_ONCE", 7)
     cut = bank.candidates(asked, asked.mean(0), 2)
     assert torch.equal(whole[1], cut[1])
     torch.testing.assert_close(whole[0], cut[0])
     assert (whole[1][0] % 2 == 0).all()  # rows of the style that was asked for
     assert (whole[1][1] % 2 == 1).all()
+
+
+def test_in_half_precision_the_nearest_is_still_the_nearest():
+    generator = torch.Generator().manual_seed(0)
+    known = (1 + 0.02 * torch.randn(400, 64, generator=generator)).bfloat16()  # all much alike
+    asked = known[torch.randperm(400, generator=generator)[:100]].float()
+    bank = Bank.of(known, torch.zeros(400, dtype=torch.long))
+    alike, chosen = bank.candidates(asked, bank.mean)
+    assert (known[chosen[0]].float() == asked).all(1).float().mean() > 0.98
+    assert alike.min() > 0.98
 
 
 @given(st.lists(st.floats(0.1, 5), min_size=2, max_size=4), st.integers(0, 1000))

@@ -11,6 +11,7 @@ the last pass activations are centred at the styles' mean, not also at the canva
 style's places are a random choice if there are very many.
 """
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hasama.device import fast_products
 from hasama.perception.vgg import Features, stride_of
 from hasama.shapes import Activations, Scalar, Weighting
 from hasama.style.canvas.tiles import Tile
@@ -28,6 +30,7 @@ GRID = "relu3_1"
 """A layer with as many places."""
 AT_ONCE = 2**25
 """Similarities that are computed at once: 128 MB."""
+ROWS_AT_ONCE = 2**13
 SIDE = 48
 """Of the grid of places that are looked at in one step of the last pass, in one direction, and the root of how many
 of the styles' places they are compared with. (The paper has 64 and all: four times the work and more, each step.)"""
@@ -116,17 +119,26 @@ class Bank(NamedTuple):
     def _best_of(
         self, queries: Rows, centre: Float[Tensor, " c"], own: Int[Tensor, " k"] | None
     ) -> tuple[Float[Tensor, " n"], Choice]:
-        """The greatest similarity to some of the rows, and which row it is."""
-        rows, norm = (self.rows, self.norm) if own is None else (self.rows[own], self.norm[own])
-        best, where = [], []
-        for some in queries.split(max(1, AT_ONCE // len(rows))):
-            direction = F.normalize(some.float() - centre, dim=1, eps=TINY)
-            alike = (direction.to(rows.dtype) @ rows.T).float()
-            alike = alike.sub_((direction @ self.mean)[:, None]).div_(norm)
-            top = alike.max(1)
-            best.append(top.values)
-            where.append(top.indices if own is None else own[top.indices])
-        return torch.cat(best), torch.cat(where)
+        """The greatest similarity to some of the rows, and which row it is.
+
+        A block of rows at a time, as float32: similarities rounded to bfloat16 would be as near as each other.
+        """
+        which = torch.arange(len(self.rows), device=self.rows.device) if own is None else own
+        best = queries.new_full((len(queries),), -torch.inf, dtype=torch.float32)
+        where = which.new_zeros(len(queries))
+        lossless = fast_products() if self.rows.dtype == torch.bfloat16 else nullcontext()
+        with lossless:
+            for block in which.split(ROWS_AT_ONCE):
+                rows, norm = self.rows[block].float(), self.norm[block]
+                for first in range(0, len(queries), AT_ONCE // ROWS_AT_ONCE):
+                    here = slice(first, first + AT_ONCE // ROWS_AT_ONCE)
+                    direction = F.normalize(queries[here].float() - centre, dim=1, eps=TINY)
+                    alike = (direction @ rows.T).sub_((direction @ self.mean)[:, None]).div_(norm)
+                    top = alike.max(1)
+                    better = top.values > best[here]
+                    best[here] = torch.where(better, top.values, best[here])
+                    where[here] = torch.where(better, block[top.indices], where[here])
+        return best, where
 
 
 def assigned(candidates: Candidates, weights: list[float]) -> Choice:
