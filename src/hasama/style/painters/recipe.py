@@ -23,7 +23,7 @@ class TeachRecipe:
     style_size: int = option(
         400, "Shorter side of the paintings, in pixels: larger, and strokes are broader.", 16, 4096
     )
-    content_weight: float = option(0.5, "Weight of the content loss; less: more style.", 0)
+    content_weight: float = option(0.15, "Weight of the content loss; less: more style.", 0)
     style_weight: float = option(1.0, "Weight of the style loss.", 0)
     tv_weight: float = option(0.02, "Weight of the total variation: smoothness.", 0)
     content_layers: str = option("relu3_3", "Layers that keep the content, with weights.")
