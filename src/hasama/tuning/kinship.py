@@ -30,7 +30,7 @@ wallpapers 0.15, portraits and digits 0.54."""
 
 
 GENTLE = 7e-4
-"""The learning rate for what begins with a base, which was forgotten with a fresh game's (docs/experiments/bases.md)."""
+"""The learning rate for what begins with a base: with a fresh game's it is forgotten (docs/experiments/bases.md)."""
 
 
 class Look(NamedTuple):
