@@ -104,6 +104,21 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def told_of_failures(total: int, failed: int, done: str) -> int:
+    """Say how many of several could not be done, if any; the exit code that goes with it.
+
+    Args:
+        total: how many there were.
+        failed: how many of them could not be done.
+        done: what was done to the others: 'painted'.
+    """
+    from hasama.cli.terminal import say  # start-up time
+
+    if failed:
+        say(f"{total - failed} of {total} {done}; {failed} could not be.")
+    return 0 if not failed else 2 if failed == total else PARTLY
+
+
 class Stopped(KeyboardInterrupt):
     """Ctrl-C, with what is true of the work now, for the person at the keyboard."""
 

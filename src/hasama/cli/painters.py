@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hasama.cli.flags import INTERRUPTED, PARTLY
+from hasama.cli.flags import INTERRUPTED, told_of_failures
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def paint_with(painter: Path, jobs: list["Job"], mix: str | None, strength: floa
     Returns:
         The exit code.
     """
-    from hasama.cli.terminal import complain, say
+    from hasama.cli.terminal import complain
 
     taught, prepared = _opened(painter, jobs[0], mix, strength)
     failed = 0
@@ -38,9 +38,7 @@ def paint_with(painter: Path, jobs: list["Job"], mix: str | None, strength: floa
                 raise
             complain(str(error))
             failed += 1
-    if failed:
-        say(f"{len(jobs) - failed} of {len(jobs)} painted; {failed} could not be.")
-    return 0 if not failed else 2 if failed == len(jobs) else PARTLY
+    return told_of_failures(len(jobs), failed, "painted")
 
 
 def _opened(painter: Path, job: "Job", mix: str | None, strength: float) -> tuple["Taught", "Mix"]:

@@ -146,7 +146,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
             network = build(recipe, about["channels"], len(about["classes"])).generator
         tensors = with_new_names(tensors, network.state_dict())
         kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
-        tensors = {name: _widened(tensor, kinds.get(name)) for name, tensor in tensors.items()}
+        tensors = {name: widened(tensor, kinds.get(name)) for name, tensor in tensors.items()}
         if odd := [name for name, tensor in tensors.items() if tensor.dtype != kinds.get(name, tensor.dtype)]:
             raise HasamaError(f"{odd[0]} is {tensors[odd[0]].dtype}, not {kinds[odd[0]]}.")
         network.load_state_dict(tensors, strict=True, assign=True)
@@ -157,7 +157,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
     return TrainedGenerator(network, recipe, recipe.latent_size, about["channels"], tuple(about["classes"]))
 
 
-def _widened(tensor: torch.Tensor, kind: torch.dtype | None) -> torch.Tensor:
+def widened(tensor: torch.Tensor, kind: torch.dtype | None) -> torch.Tensor:
     """A half precision tensor in the precision of the network; others as they are."""
     return tensor.to(kind) if kind == torch.float32 and tensor.dtype == torch.float16 else tensor
 

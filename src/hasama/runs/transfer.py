@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hasama.errors import HasamaError
 from hasama.files import replacing, write_json
-from hasama.generators.generator_file import header_of, load_generator, save_tensors
+from hasama.generators.generator_file import header_of, load_generator, save_tensors, widened
 from hasama.networks.enlarger import Enlarged
 from hasama.networks.old_names import with_new_names
 from hasama.recipe import Recipe
@@ -90,7 +90,11 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
             other = theirs.get(name)
             if other is not None and other.shape != tensor.shape:
                 other = _with_classes(other, tensor, game.pair.latent_size)
-            if other is not None and other.shape == tensor.shape and _same_kind(other, tensor):
+            if (
+                other is not None
+                and other.shape == tensor.shape
+                and widened(other, tensor.dtype).dtype == tensor.dtype
+            ):
                 tensor.copy_(other)
                 taken.append(f"{which}.{name}")
             else:
@@ -98,11 +102,6 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     if not any(name.endswith("weight") and not name.startswith("heads.") for name in taken):  # heads always fit
         raise HasamaError(f"--init-from {folder}: none of its weights fits these networks; is --width the same?")
     return Inheritance(taken, fresh)
-
-
-def _same_kind(other: Tensor, ours: Tensor) -> bool:
-    """Of the same type, or half precision in which a base is stored."""
-    return other.dtype == ours.dtype or (other.dtype == torch.float16 and ours.dtype == torch.float32)
 
 
 def _with_classes(other: Tensor, ours: Tensor, latent_size: int) -> Tensor | None:

@@ -10,7 +10,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,9 +151,25 @@ def _arguments(generator: TrainedGenerator, count: int) -> tuple[torch.Tensor, .
     return (latents,) if labels is None else (latents, labels)
 
 
-@torch.no_grad()
 def _difference(generator: TrainedGenerator, path: Path) -> float:
-    """How far the pictures of the file are from the network's at most; infinite if they have another shape."""
+    """How far the pictures of the file are from the network's at most."""
+    given = [_arguments(generator, count) for count in CHECKED]
+    return difference(generator.network, path, given, INPUTS, "images")
+
+
+@torch.no_grad()
+def difference(
+    network: nn.Module, path: Path, given: Iterable[tuple[torch.Tensor, ...]], inputs: Sequence[str], output: str
+) -> float:
+    """How far what a file gives is from what a network gives at most; infinite if it has another shape.
+
+    Args:
+        network: on the CPU, in evaluation mode.
+        path: of the ONNX file.
+        given: arguments to try, one call after another.
+        inputs: the names of the file's inputs.
+        output: the name of what it gives.
+    """
     import onnxruntime  # an extra
 
     options = onnxruntime.SessionOptions()
@@ -161,11 +177,10 @@ def _difference(generator: TrainedGenerator, path: Path) -> float:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     differences = []
-    for count in CHECKED:
-        given = _arguments(generator, count)
-        wanted = generator.network(*given).numpy()
-        told = {name: tensor.numpy() for name, tensor in zip(INPUTS, given, strict=False)}
-        made = np.asarray(session.run(["images"], told)[0])
+    for arguments in given:
+        wanted = network(*arguments).numpy()
+        told = {name: tensor.numpy() for name, tensor in zip(inputs, arguments, strict=False)}
+        made = np.asarray(session.run([output], told)[0])
         differences.append(np.abs(made - wanted).max() if made.shape == wanted.shape else np.inf)
     return float(np.max(differences))
 

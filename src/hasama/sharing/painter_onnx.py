@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,7 +12,7 @@ from torch import nn
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, check_place, replacing
 from hasama.shapes import Images
-from hasama.sharing.onnx_export import OPSET, TOLERANCE, check_onnx, quietly
+from hasama.sharing.onnx_export import OPSET, TOLERANCE, check_onnx, difference, quietly
 from hasama.style.painters.painter import BORDER, STRIDE, Mix, Painter, mix_of
 from hasama.style.painters.painter_file import KEY, Taught
 
@@ -61,16 +60,15 @@ def save_painter_onnx(taught: Taught, path: Path) -> float:
                 about = {"styles": ["photo", *taught.styles], "sides": f"multiples of {STRIDE}"}
                 program.model.metadata_props[KEY] = json.dumps(about, ensure_ascii=False)
                 program.save(made)
-                difference = _difference(network, len(taught.styles), made)
-            if not difference <= TOLERANCE:  # true for NaN, too
-                raise HasamaError(
-                    f"onnxruntime's paintings differ from torch's by {difference:.3g}: nothing was written."
-                )
+                given = [_given(len(taught.styles), *size) for size in CHECKED]
+                most = difference(network, made, given, NAMES, "paintings")
+            if not most <= TOLERANCE:  # true for NaN, too
+                raise HasamaError(f"onnxruntime's paintings differ from torch's by {most:.3g}: nothing was written.")
             with replacing(path) as temporary:
                 made.replace(temporary)
     except OSError as error:
         raise cannot_write(path, error) from error
-    return difference
+    return most
 
 
 def _traced(network: nn.Module, styles: int) -> Any:
@@ -95,21 +93,3 @@ def _traced(network: nn.Module, styles: int) -> Any:
 def _given(styles: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     photo = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height)) * 2 - 1
     return photo, mix_of([1.0] * styles, 0.7)
-
-
-@torch.no_grad()
-def _difference(network: nn.Module, styles: int, path: Path) -> float:
-    import onnxruntime  # an extra
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    differences = []
-    for size in CHECKED:
-        given = _given(styles, *size)
-        wanted = network(*given).numpy()
-        told = {name: tensor.numpy() for name, tensor in zip(NAMES, given, strict=True)}
-        made = np.asarray(session.run(["paintings"], told)[0])
-        differences.append(np.abs(made - wanted).max() if made.shape == wanted.shape else np.inf)
-    return float(np.max(differences))

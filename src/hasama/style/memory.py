@@ -77,7 +77,7 @@ def pick_window(
     Raises:
         HasamaError: not even the smallest window fits; the message holds an estimate and what would fit.
     """
-    stride, halo = halo_of(used_layers(recipe), network, recipe.style_loss == "neighbour")
+    stride, halo = halo_of(used_layers(recipe), network, recipe.by_place)
     smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
     fixed, factor = fixed_bytes(height, width, recipe, number_bytes), KEPT if kept else 1
     for side in range(largest, smallest - 1, -stride):
@@ -111,11 +111,11 @@ def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int)
     """What does not depend on the window: the process, the canvases, the wanted content."""
     pixels = height * width
     kind = recipe.optimizer_at(height, width)
-    copies = COPIES[kind] + (bool(recipe.average) and kind not in ("lbfgs", "pyramid"))
+    copies = COPIES[kind] + recipe.averages(kind)
     content = recipe.content if recipe.content_weight else {}
     kept = sum(CHANNELS[stride_of(layer)] * number_bytes / stride_of(layer) ** 2 for layer in content)
     style = COLOUR_BYTES * max(0.0, recipe.style_scale**2 - 1)
-    bank = bank_bytes(recipe, number_bytes) if recipe.style_loss == "neighbour" else 0
+    bank = bank_bytes(recipe, number_bytes) if recipe.by_place else 0
     return round(pixels * (copies * COLOUR_BYTES + kept + style)) + bank + process_bytes() + OVERHEAD
 
 
@@ -131,7 +131,7 @@ def window_bytes(height: int, width: int, side: int, number_bytes: int, recipe: 
     With `neighbour` also its hypercolumns, those that are wanted, and their gradients, in float32.
     """
     more = 0
-    if recipe is not None and recipe.style_loss == "neighbour":
+    if recipe is not None and recipe.by_place:
         more = COLUMN_COPIES * 4 * sum(CHANNELS[stride_of(layer)] for layer in recipe.style) // STRIDE**2
     return min(height, side) * min(width, side) * (WINDOW_BYTES[number_bytes] + more)
 

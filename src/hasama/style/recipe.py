@@ -19,8 +19,30 @@ LARGEST_FOR_LBFGS = 2**20
 STARTS = ("content", "noise", "style")
 
 
+class Layered:
+    """A recipe that names the layers of content and style."""
+
+    content_layers: str
+    style_layers: str
+
+    @property
+    def content(self) -> dict[str, float]:
+        """{layer: share}, the shares adding up to 1."""
+        return parse_layers(self.content_layers, "--content-layers")
+
+    @property
+    def style(self) -> dict[str, float]:
+        """{layer: share}, the shares adding up to 1."""
+        return parse_layers(self.style_layers, "--style-layers")
+
+    def check_layers(self) -> None:
+        """Raises HasamaError if one of the two texts does not read as layers."""
+        parse_layers(self.content_layers, "--content-layers")
+        parse_layers(self.style_layers, "--style-layers")
+
+
 @dataclass(frozen=True)
-class StyleRecipe:
+class StyleRecipe(Layered):
     """How to paint one picture in the style of others.
 
     Raises:
@@ -92,7 +114,10 @@ class StyleRecipe:
         0.003, "Go to the next scale when 20 iterations improve the loss by less than this share; 0: never.", 0, 1
     )
     average: float = option(
-        0.98, "The picture is the canvas's moving average with this decay; 0: the canvas. With adam only.", 0, 0.9999
+        0.98,
+        "The picture is the canvas's moving average with this decay; 0: the canvas. Not with lbfgs or pyramid.",
+        0,
+        0.9999,
     )
     seed: int = option(0, "Seed of the noise.", 0, 2**63 - 1)
     precision: Literal["auto", "bf16", "fp32"] = option(
@@ -104,29 +129,27 @@ class StyleRecipe:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("content_layers", "style_layers"):
-            parse_layers(getattr(self, name), flag(name))
+        self.check_layers()
         if self.content_weight == 0 and self.style_weight == 0:
             raise HasamaError("With --content-weight 0 and --style-weight 0 there is nothing to paint.")
         for name in ("rotations", "canvas_share"):
-            if self.style_loss != "neighbour" and getattr(self, name) != STYLE_DEFAULTS[name]:
+            if not self.by_place and getattr(self, name) != STYLE_DEFAULTS[name]:
                 raise HasamaError(f"{flag(name)} means nothing without --style-loss neighbour.")
 
     @property
-    def content(self) -> dict[str, float]:
-        """{layer: share}, the shares adding up to 1."""
-        return parse_layers(self.content_layers, "--content-layers")
+    def by_place(self) -> bool:
+        """Whether styles are compared place by place, not as a whole."""
+        return self.style_loss == "neighbour"
 
-    @property
-    def style(self) -> dict[str, float]:
-        """{layer: share}, the shares adding up to 1."""
-        return parse_layers(self.style_layers, "--style-layers")
+    def averages(self, optimizer: str) -> bool:
+        """Whether the picture is a moving average of what this optimizer makes of the canvas."""
+        return bool(self.average) and optimizer not in ("lbfgs", "pyramid")
 
     def optimizer_at(self, height: int, width: int) -> Optimizer:
         """What moves a canvas of this size."""
         if self.optimizer != "auto":
             return self.optimizer
-        lighter = "pyramid" if self.style_loss == "neighbour" else "adam"
+        lighter = "pyramid" if self.by_place else "adam"
         return "lbfgs" if height * width <= LARGEST_FOR_LBFGS else lighter
 
     def iterations_at(self, scale: int) -> int:

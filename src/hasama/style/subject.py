@@ -72,13 +72,12 @@ class Subject(NamedTuple):
         largest = self.recipe.size or max(height, width)
         smallest = largest if self.temporal_target else self.recipe.smallest
         sides = scale_sides(min(smallest, largest), largest, self.recipe.scale_step)
-        again = [largest] if self.recipe.style_loss == "neighbour" and self.recipe.style_weight else []
+        again = [largest] if self.recipe.by_place and self.recipe.style_weight else []
         return [within(height, width, side) for side in [*sides, *again]]
 
     def tiles(self, height: int, width: int) -> list[Tile]:
         """The windows in which a picture of this size goes through the network."""
-        between = self.recipe.style_loss == "neighbour"
-        return cut_up(height, width, self.side, self.network.layers, self.network.name, between)
+        return cut_up(height, width, self.side, self.network.layers, self.network.name, self.recipe.by_place)
 
 
 def within(height: int, width: int, side: int) -> tuple[int, int]:
@@ -197,7 +196,7 @@ def groups_of(subject: Subject, height: int, width: int) -> Iterator[tuple[list[
         masks, area = None, 1.0
         if group[0].where is not None:
             where = fitted_mask(group[0].where, height, width)
-            layers = list(recipe.style) + [GRID] * (recipe.style_loss == "neighbour")
+            layers = list(recipe.style) + [GRID] * recipe.by_place
             masks = {layer: mask.to(subject.device) for layer, mask in masks_for(where, layers).items()}
             area = min(float(mask.mean()) for mask in masks.values())
             if any(float(mask.sum()) < LEAST_COUNT for mask in masks.values()):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
@@ -56,8 +55,7 @@ class Frame(NamedTuple):
     @property
     def picture(self) -> Image.Image:
         """The picture so far as people get it, 8 bits a channel, with the content's colours and alpha as asked."""
-        done = finished(self.subject, self.image, False)
-        return Image.fromarray(done.pixels if done.alpha is None else np.dstack([done.pixels, done.alpha]))
+        return finished(self.subject, self.image, False).shown()
 
     def state_dict(self) -> dict[str, Any]:
         """What `repaint` needs to go on after this frame: tensors and plain values, to be saved before the next."""
@@ -84,7 +82,7 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
         for scale in range(len(sizes))
     ]
     work = [height * width * limit for (height, width), limit in zip(sizes, limits, strict=True)]
-    matching = recipe.style_loss == "neighbour" and recipe.style_weight > 0
+    matching = recipe.by_place and recipe.style_weight > 0
     first, done, canvas, began = 0, 0, None, None
     if state is not None:
         first, done, began = state["scale"], state["iteration"], state.get("began")
@@ -110,7 +108,7 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
 
 def _matches(subject: Subject, scale: int, sizes: list[tuple[int, int]], began: Images | None) -> Matches | None:
     """What compares the canvas with the styles place by place, if that is asked: in the last pass layer by layer."""
-    if subject.recipe.style_loss != "neighbour":
+    if not subject.recipe.by_place:
         return None
     if scale == len(sizes) - 1:
         return split_for(subject, *sizes[scale])

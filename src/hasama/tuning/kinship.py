@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.files import replacing
+from hasama.generators.generator_file import save_tensors
 from hasama.metrics.intervals import stream
 from hasama.perception.extractors import Extractor, extract_features
 from hasama.pictures.dataset import Pictures
@@ -66,8 +66,7 @@ def save_look(look: Look, folder: Path) -> None:
     Raises:
         HasamaError: that is impossible.
     """
-    with replacing(folder / FILE) as temporary:
-        temporary.write_bytes(save(look._asdict()))
+    save_tensors(folder / FILE, look._asdict(), {})
 
 
 def nearest_base(pictures: Pictures, recipe: Recipe, extractor: Extractor) -> Kin | None:

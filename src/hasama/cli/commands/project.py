@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hasama.cli.arguments import open_generator
-from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, use_threads
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name
 
@@ -178,7 +178,7 @@ def enlarge(
     """
     use_threads(threads)
 
-    from hasama.cli.terminal import complain, say
+    from hasama.cli.terminal import complain
     from hasama.device import pick_device
     from hasama.networks.enlarger import shipped
     from hasama.style.jobs.batch import names_for, pictures_in
@@ -204,9 +204,7 @@ def enlarge(
         except HasamaError as error:
             complain(str(error))
             failed += 1
-    if failed:
-        say(f"{len(files) - failed} of {len(files)} enlarged; {failed} could not be.")
-    return 0 if not failed else 2 if failed == len(files) else PARTLY
+    return told_of_failures(len(files), failed, "enlarged")
 
 
 def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:

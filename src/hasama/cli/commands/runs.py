@@ -140,9 +140,9 @@ def recipes() -> int:
             told = "  ".join(f"{flag(field)} {plain(value)}" for field, value in differences.items())
             usual = "  (taken where none is named)" if name == DEFAULT else ""
             say(f"  {name:{longest}}  {told or '(the defaults)'}{usual}")
-    for number, name in enumerate(base_names()):
-        if number == 0:
-            say("bases, for hasama sample NAME, and to begin with by --init-from NAME", "bold")
+    if names := base_names():
+        say("bases, for hasama sample NAME, and to begin with by --init-from NAME", "bold")
+    for name in names:
         about = about_base(name)
         say(f"  {name:10}  {about['kimg']:g} kimg of {about['pictures']} ({about['licence']})")
     return 0

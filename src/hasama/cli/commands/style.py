@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
+from hasama.cli.flags import (
+    INTERRUPTED,
+    PARTLY,
+    asked_to_stop,
+    default_of,
+    flags_of,
+    given,
+    told_of_failures,
+    use_threads,
+)
 from hasama.cli.streams import STREAM, only_results, streamed
 from hasama.cli.style_arguments import (
     check_job,
@@ -19,11 +28,7 @@ from hasama.cli.style_arguments import (
 )
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
-from hasama.style.recipe import (
-    STYLE_GROUPS,
-    STYLE_RECIPES,
-    style_recipe_named,
-)
+from hasama.style.recipe import STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 if TYPE_CHECKING:
     from hasama.style.jobs.job import Job
@@ -233,7 +238,7 @@ def paint_all(jobs: list["Job"]) -> int:
     from hasama.cli.terminal import complain, say
     from hasama.style.jobs.job import is_done
 
-    failed: list[Job] = []
+    failed = 0
     told: set[str] = set()
     with asked_to_stop() as asked:
         for number, job in enumerate(jobs, 1):
@@ -251,13 +256,11 @@ def paint_all(jobs: list["Job"]) -> int:
                 if len(jobs) == 1:
                     raise
                 complain(str(error))
-                failed.append(job)
+                failed += 1
         if asked() and not is_done(jobs[-1]):
             say("\nSaved. To go on, give the same command again.")
             return INTERRUPTED
-    if failed:
-        say(f"{len(jobs) - len(failed)} of {len(jobs)} painted; {len(failed)} could not be.")
-    return 0 if not failed else 2 if len(failed) == len(jobs) else PARTLY
+    return told_of_failures(len(jobs), failed, "painted")
 
 
 def _tell_first(job: "Job", told: set[str]) -> None:

@@ -31,7 +31,7 @@ class Canvas:
         self.image = image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self.kind = optimizer or recipe.optimizer_at(*self.image.shape[2:])
         self.optimizer = new_optimizer(self.kind, self.image, recipe)
-        averages = recipe.average and self.kind not in ("lbfgs", "pyramid")
+        averages = recipe.averages(self.kind)
         self.average = torch.zeros_like(self.image, requires_grad=False) if averages else None
         self.steps = 0
         self.past: deque[float] = deque(maxlen=2 * WINDOW)

@@ -41,6 +41,10 @@ class Picture(NamedTuple):
         """(height, width) in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    def shown(self) -> Image.Image:
+        """With its alpha as Pillow has it; of 8 bits a channel only."""
+        return Image.fromarray(self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha]))
+
     @property
     def is_deep(self) -> bool:
         """Whether it has 16 bits a channel."""

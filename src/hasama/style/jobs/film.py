@@ -7,7 +7,7 @@ confidence in the motion.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,7 +157,7 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
 def _join(job: Job, film: Film, folder: Path, count: int, mark: str) -> None:
     """The film of the painted pictures, and its report; then the pictures go."""
     places = [_place_of(folder, number) for number in range(count)]
-    save_film(_painted(places), job.out, film.fps, sound=job.content, timing=film.timing)
+    save_film(read_one_by_one(places), job.out, film.fps, sound=job.content, timing=film.timing)
     report: dict[str, Any] = {
         "content": str(job.content), "styles": [str(style.picture) for style in job.styles], "pictures": count,
         "fps": round(film.fps, 3), "seed": job.recipe.seed, "fingerprint": mark, "recipe": job.recipe.to_dict(),
@@ -182,7 +182,7 @@ def _place_of(folder: Path, index: int) -> Path:
     return folder / f"{index:06}.png"
 
 
-def _painted(places: list[Path]) -> Iterator[Image.Image]:
+def read_one_by_one(places: Sequence[Path]) -> Iterator[Image.Image]:
     """One after another, so that few files are open at a time."""
     for place in places:
         with Image.open(place) as picture:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from hasama.pictures.images import as_channels
 from hasama.pictures.opening import open_picture
 
 SIDE = 320
@@ -33,7 +34,7 @@ def sheet(tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
     Raises:
         HasamaError: a picture cannot be read.
     """
-    shown = [_on_white(open_picture(tile.picture)) for tile in tiles]
+    shown = [as_channels(open_picture(tile.picture), 3) for tile in tiles]
     for one in shown:
         one.thumbnail((SIDE, SIDE))
     columns = columns or math.ceil(math.sqrt(len(tiles)))
@@ -49,11 +50,3 @@ def sheet(tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
             name = f"{name.rstrip('…')[:-1]}…"
         pen.text((left, top + one.height + 2), name, "black", font)
     return whole
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    """Without transparency, 8 bits a channel."""
-    if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    clear = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")

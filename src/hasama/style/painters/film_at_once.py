@@ -5,14 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.pictures.video import check_ending, save_film
 from hasama.style.canvas.pictures import from_pixels, to_canvas, to_output
-from hasama.style.jobs.film import open_film
+from hasama.style.jobs.film import open_film, read_one_by_one
 from hasama.style.painters.at_once import followed, paint_at_once, statistics_of
 from hasama.style.painters.painter import Mix, Painter, Statistics
 
@@ -57,16 +55,8 @@ def paint_film_at_once(painter: Painter, mix: Mix, film: Path, out: Path) -> Ite
             statistics = followed(statistics, statistics_of(painter, photo, mix))
             *_, last = paint_at_once(painter, photo, mix, statistics=statistics)
             assert isinstance(last.picture, torch.Tensor)
-            painted = to_output(last.picture, content, False)
-            shown = painted.pixels if painted.alpha is None else np.dstack([painted.pixels, painted.alpha])
-            Image.fromarray(shown).save(Path(place) / f"{count:06}.png", compress_level=1)
+            to_output(last.picture, content, False).shown().save(Path(place) / f"{count:06}.png", compress_level=1)
             yield Painted("painting", count, max(opened.length, count))
         if not count:
             raise HasamaError(f"Cannot read the film {film}: there are no pictures in it.")
-        frames = (_read(Path(place) / f"{number:06}.png") for number in range(1, count + 1))
-        save_film(frames, out, opened.fps, sound=film, timing=opened.timing)
-
-
-def _read(place: Path) -> Image.Image:
-    with Image.open(place) as picture:
-        return picture.copy()
+        save_film(read_one_by_one(sorted(Path(place).iterdir())), out, opened.fps, sound=film, timing=opened.timing)

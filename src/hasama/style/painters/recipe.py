@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hasama.options import check_fields, option
-from hasama.style.recipe import parse_layers
+from hasama.style.recipe import Layered
 
 
 @dataclass(frozen=True)
-class TeachRecipe:
+class TeachRecipe(Layered):
     """How to teach a painter.
 
     Raises:
@@ -35,23 +35,12 @@ class TeachRecipe:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        parse_layers(self.content_layers, "--content-layers")
-        parse_layers(self.style_layers, "--style-layers")
+        self.check_layers()
 
     @property
     def images(self) -> int:
         """The length in crops."""
         return max(1, round(self.kimg * 1000))
-
-    @property
-    def content(self) -> dict[str, float]:
-        """{layer: share}"""
-        return parse_layers(self.content_layers, "--content-layers")
-
-    @property
-    def style(self) -> dict[str, float]:
-        """{layer: share}"""
-        return parse_layers(self.style_layers, "--style-layers")
 
     def rate_at(self, images_seen: int) -> float:
         """The learning rate: it rises over the first hundredth, and falls along a cosine."""

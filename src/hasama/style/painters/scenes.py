@@ -47,7 +47,7 @@ class Photos:
             pixels = np.asarray(photo.resize((size[0], size[1])) if photo.size != tuple(size) else photo)
             self.kept.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
         if not self.kept:
-            raise HasamaError(f"No photo in {place} can be read: {self.skipped[0]}" if self.skipped else str(place))
+            raise HasamaError(f"No photo in {place} can be read: {self.skipped[0]}")
 
     def crops(self, count: int, random: torch.Generator) -> Images:
         """Random crops, half of them mirrored: [count, 3, side, side] in [-1, 1]."""
@@ -71,7 +71,6 @@ class Scenes:
 
     def __init__(self, side: int) -> None:
         self.side = side
-        self.skipped: list[str] = []
 
     def crops(self, count: int, random: torch.Generator) -> Images:
         """New scenes: [count, 3, side, side] in [-1, 1]."""

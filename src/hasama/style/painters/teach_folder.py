@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.networks.calling import evaluating
 from hasama.perception.vgg import VGG
 from hasama.perception.vgg_weights import load_weights
 from hasama.pictures.images import grid, save_picture, to_pixels
@@ -59,11 +60,12 @@ class TeachFolder:
         self.painter, self.preview = folder / "painter.safetensors", folder / "preview.png"
         self.loss_plot, self.stop_file = folder / "loss.png", folder / "stop"
 
-    def images_seen(self) -> int:
-        """How far it is."""
-        return int(self._saved().get("images_seen", 0)) if self.state.exists() else 0
+    def saved(self) -> dict[str, Any]:
+        """What going on needs.
 
-    def _saved(self) -> dict[str, Any]:
+        Raises:
+            HasamaError: it is damaged.
+        """
         try:
             return torch.load(self.state, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged zip or pickle raises nearly everything
@@ -154,7 +156,7 @@ def teach_into(
         network = _network(recipe, machine, device)
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)
         if folder.state.exists():
-            saved = folder._saved()
+            saved = folder.saved()
             torch.set_num_threads(saved["threads"])
             school.load_state_dict(saved["school"])
         names = [path.stem for path in paintings]
@@ -208,12 +210,10 @@ def _save(folder: TeachFolder, school: School, names: list[str], lines: list[dic
 def _show(folder: TeachFolder, school: School, sample: Images) -> None:
     """A row of photos, and a row of paintings for each style."""
     painter, rows = school.painter, [sample]
-    training = painter.training
-    painter.eval()
-    for number in range(painter.styles):
-        mix = mix_of([float(number == other) for other in range(painter.styles)]).to(school.device)
-        rows.append(painter(sample.to(school.device), mix.expand(len(sample), -1)).cpu())
-    painter.train(training)
+    with evaluating(painter):
+        for number in range(painter.styles):
+            mix = mix_of([float(number == other) for other in range(painter.styles)]).to(school.device)
+            rows.append(painter(sample.to(school.device), mix.expand(len(sample), -1)).cpu())
     save_picture(grid(np.concatenate([to_pixels(row) for row in rows]), len(sample)), folder.preview)
 
 
