@@ -13,14 +13,13 @@ if TYPE_CHECKING:
     from hasama.style.painters.painter_file import Taught
 
 
-def paint_with(painter: Path, jobs: list["Job"], mix: str | None, strength: float, size: int) -> int:
+def paint_with(painter: Path, jobs: list["Job"], mix: str | None, size: int) -> int:
     """Paint pictures with a taught painter; what cannot be painted is told and passed over, unless it is alone.
 
     Args:
         painter: its file.
         jobs: what to paint, and where.
         mix: '2,1': how much of each of its styles; None: of all alike.
-        strength: 0 to 1.
         size: of the longer side; 0: as large as it is.
 
     Returns:
@@ -28,7 +27,7 @@ def paint_with(painter: Path, jobs: list["Job"], mix: str | None, strength: floa
     """
     from hasama.cli.terminal import complain
 
-    taught, prepared = _opened(painter, jobs[0], mix, strength)
+    taught, prepared = _opened(painter, jobs[0], mix)
     failed = 0
     for job in jobs:
         try:
@@ -41,13 +40,11 @@ def paint_with(painter: Path, jobs: list["Job"], mix: str | None, strength: floa
     return told_of_failures(len(jobs), failed, "painted")
 
 
-def _opened(painter: Path, job: "Job", mix: str | None, strength: float) -> tuple["Taught", "Mix"]:
+def _opened(painter: Path, job: "Job", mix: str | None) -> tuple["Taught", "Mix"]:
     from hasama.device import pick_device
     from hasama.style.painters.painter import mix_of
     from hasama.style.painters.painter_file import load_painter
 
-    if not 0 <= strength <= 1:
-        raise HasamaError(f"--strength takes 0 (the photo as it is) to 1; got {strength:g}.")
     taught = load_painter(painter, pick_device(job.machine.device))
     names = ", ".join(taught.styles)
     try:
@@ -56,7 +53,7 @@ def _opened(painter: Path, job: "Job", mix: str | None, strength: float) -> tupl
         weights = []
     if len(weights) != len(taught.styles) or min(weights) < 0 or not 0 < sum(weights) < 1e9:
         raise HasamaError(f"--mix takes a number for each style of {painter}: {names}; got {mix!r}.")
-    return taught, mix_of(weights, strength)
+    return taught, mix_of(weights, job.recipe.strength)
 
 
 def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
@@ -93,13 +90,13 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     say(f"{job.out}  {width}x{height}, painted in {seconds:.1f} s")
 
 
-def film_with(painter: Path, job: "Job", mix: str | None, strength: float, asked: Callable[[], bool]) -> int:
+def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bool]) -> int:
     """Paint a film or an animation with a taught painter. Stopped, nothing is left: it is quick."""
     from hasama.cli.progress import watch_stages
     from hasama.cli.terminal import say
     from hasama.style.painters.film_at_once import paint_film_at_once
 
-    taught, prepared = _opened(painter, job, mix, strength)
+    taught, prepared = _opened(painter, job, mix)
     for _ in watch_stages(paint_film_at_once(taught.painter, prepared, job.content, job.out)):
         if asked():
             say("\nStopped; nothing was written.")

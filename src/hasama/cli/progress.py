@@ -319,6 +319,8 @@ def _watch(
 
 
 def _terms(losses: dict[str, float]) -> str:
-    """The weighted sum of losses, and its terms."""
+    """The weighted sum of losses, and its terms; nothing where nothing is minimised."""
+    if not losses:
+        return ""
     terms = " + ".join(f"{name} {value:.4g}" for name, value in losses.items())
     return f"loss {sum(losses.values()):.4g} = {terms}"

@@ -104,7 +104,7 @@ def painter_among(
         raise HasamaError(f"{found[0]} is not a painter that hasama teach made.")
     if not found[0].exists():
         raise HasamaError(f"There is no painter at {found[0]}.")
-    others = [name for name in changes if name not in ("size", "keep_colour")]
+    others = [name for name in changes if name not in ("size", "keep_colour", "strength")]
     if others or where or style_mask:
         named = flag(others[0]) if others else "--where" if where else "--style-mask"
         raise HasamaError(

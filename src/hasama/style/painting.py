@@ -11,6 +11,7 @@ from hasama.device import keep_memory, pick_device
 from hasama.errors import HasamaError
 from hasama.perception.vgg_weights import load_weights
 from hasama.style.canvas.pictures import Picture, in_space_of, read_picture
+from hasama.style.instant import open_hand
 from hasama.style.masks import check_masks
 from hasama.style.memory import default_budget, pick_window
 from hasama.style.recipe import STARTS, StyleRecipe
@@ -75,10 +76,12 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     if not bounded:
         keep_memory()
     device = pick_device(machine.device)
-    network = network_for(recipe, load_weights(machine.weights), device)
+    weights = load_weights(machine.weights)
+    network = network_for(recipe, weights, device, quick=not bounded)
+    hand = open_hand(weights, device, network) if recipe.start == "instant" else None
     start = None if recipe.start in STARTS else in_space_of(read_picture(recipe.start), content.profile)
     styles = [style._replace(picture=in_space_of(style.picture, content.profile)) for style in styles]
-    subject = Subject(content, styles, recipe, network, device, 0, start)
+    subject = Subject(content, styles, recipe, network, device, 0, start, hand=hand)
     check_masks(styles, *subject.sizes()[-1])
     number = 2 if network.precision == torch.bfloat16 else 4
     budget = machine.memory or default_budget(device)

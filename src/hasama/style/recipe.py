@@ -10,13 +10,13 @@ from hasama.errors import HasamaError
 from hasama.options import check_fields, flag, option, preset_named, unknown_name
 
 StyleLoss = Literal["wasserstein", "gram", "neighbour"]
-Optimizer = Literal["auto", "lbfgs", "adam", "pyramid", "gradient-descent"]
+Optimizer = Literal["auto", "lbfgs", "adam", "pyramid", "gradient-descent", "none"]
 KeepColour = Literal["no", "luminance", "histogram"]
 
 LARGEST_SIDE = 32_768
 LARGEST_FOR_LBFGS = 2**20
 """Pixels up to which L-BFGS's memory, dozens of canvases, is hardly felt."""
-STARTS = ("content", "noise", "style")
+STARTS = ("content", "noise", "style", "instant")
 
 
 class Layered:
@@ -53,7 +53,10 @@ class StyleRecipe(Layered):
     size: int = option(
         512, "Longer side of the painted picture in pixels; 0: as large as the content.", 0, LARGEST_SIDE
     )
-    start: str = option("content", "What the canvas starts from: content, noise, style, or a picture's path.")
+    start: str = option(
+        "content",
+        "What the canvas starts from: content, noise, style, instant (a first painting), or a picture's path.",
+    )
     start_noise: float = option(0.0, "So much of the start is noise; 1: all of it.", 0, 1)
     keep_colour: KeepColour = option(
         "no",
@@ -61,6 +64,9 @@ class StyleRecipe(Layered):
         "style the content's colours first.",
     )
     style_scale: float = option(1.0, "Size of the style pictures relative to the canvas: larger strokes.", 0.05, 20)
+    strength: float = option(
+        1.0, "Of what is painted at once, by instant or by a painter: 0 (the photo as it is) to 1.", 0, 1
+    )
     # --- what is minimised
     style_loss: StyleLoss = option(
         "wasserstein",
@@ -103,7 +109,8 @@ class StyleRecipe(Layered):
     optimizer: Optimizer = option(
         "auto",
         "What moves the canvas; auto: lbfgs, and beyond a megapixel adam, which needs less memory. pyramid: adam on "
-        "the bands of a Laplacian pyramid, in place of adam and in the last pass with neighbour.",
+        "the bands of a Laplacian pyramid, in place of adam and in the last pass with neighbour. none: what --start "
+        "instant paints is the painting.",
     )
     learning_rate: float = option(0.04, "Size of the steps of all but lbfgs; white less black is 2.", 0, 1e6)
     smallest: int = option(128, "Longer side of the first scale.", 16, LARGEST_SIDE)
@@ -135,6 +142,23 @@ class StyleRecipe(Layered):
         for name in ("rotations", "canvas_share"):
             if not self.by_place and getattr(self, name) != STYLE_DEFAULTS[name]:
                 raise HasamaError(f"{flag(name)} means nothing without --style-loss neighbour.")
+
+        self._check_at_once()
+
+    def _check_at_once(self) -> None:
+        """What is painted at once has no losses, and is what `instant` starts from."""
+        if self.at_once and self.start != "instant":
+            raise HasamaError("--optimizer none paints nothing but --start instant.")
+        if not self.at_once and self.strength != STYLE_DEFAULTS["strength"]:
+            raise HasamaError("--strength is for --recipe instant and for painters; else see --content-weight.")
+        for name in IDLE_AT_ONCE if self.at_once else ():
+            if getattr(self, name) != STYLE_DEFAULTS[name]:
+                raise HasamaError(f"{flag(name)} means nothing with --optimizer none; see --strength.")
+
+    @property
+    def at_once(self) -> bool:
+        """Whether there is no optimizer."""
+        return self.optimizer == "none"
 
     @property
     def by_place(self) -> bool:
@@ -211,18 +235,34 @@ def scale_sides(smallest: int, largest: int, step: float = 1.4143) -> list[int]:
 STYLE_GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": (
         *("size", "start", "keep_colour", "content_weight", "style_weight", "tv_weight", "style_scale"),
-        *("iterations", "first_iterations", "seed"),
+        *("iterations", "strength", "seed"),
     ),
     "Losses": (
         *("content_loss", "style_loss", "content_layers", "style_layers", "balance", "rotations", "canvas_share"),
         *("tv", "colours", "pooling", "border"),
     ),
     "Optimizer": (
-        *("start_noise", "optimizer", "learning_rate", "smallest", "scale_step", "plateau", "average", "precision"),
+        *(
+            "start_noise",
+            "first_iterations",
+            "optimizer",
+            "learning_rate",
+            "smallest",
+            "scale_step",
+            "plateau",
+            "average",
+            "precision",
+        ),
     ),
     "Films": ("temporal_weight", "frame_iterations"),
 }
 """All fields by what they are about, those that people need first at the top."""
+
+IDLE_AT_ONCE = (
+    *("content_loss", "style_loss", "content_layers", "content_weight", "style_weight", "balance", "tv_weight", "tv"),
+    *("iterations", "first_iterations", "learning_rate", "start_noise", "pooling", "border", "average", "plateau"),
+)
+"""What means nothing without an optimizer."""
 
 STYLE_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(StyleRecipe)}
 
@@ -244,6 +284,11 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
         "style_layers": "relu1_1,relu1_2,relu2_1,relu2_2,relu3_1,relu3_2,relu3_3,relu4_1,relu4_2,relu4_3",
         "smallest": 64, "scale_step": 2.0, "learning_rate": 0.004,
         "first_iterations": 60, "plateau": 0.0, "average": 0.0, "colours": "matched",
+    },
+    # VGG19's features moved in closed form and turned back: seconds.
+    "instant": {
+        "start": "instant", "optimizer": "none", "style_layers": "relu1_1,relu2_1,relu3_1,relu4_1",
+        "smallest": 512, "scale_step": 2.0,
     },
     # A first look.
     "sketch": {"size": 256, "first_iterations": 60, "iterations": 30},

@@ -1,13 +1,14 @@
 """What is painted: content image, style images and recipe, and the objective that they make at each size."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
 from hasama.device import gains_by_bf16
 from hasama.errors import HasamaError
+from hasama.perception.inverse import Inverse
 from hasama.perception.vgg import VGG, Weights
 from hasama.shapes import Images, Weighting
 from hasama.style.canvas.canvas import noise
@@ -20,6 +21,7 @@ from hasama.style.methods.moments import Moments, blend
 from hasama.style.methods.objective import Objective, Region, TemporalTarget
 from hasama.style.methods.similarity import SelfSimilarity
 from hasama.style.methods.targets import Masks, activations_of, masks_for, style_moments
+from hasama.style.methods.transport import Move
 from hasama.style.recipe import StyleRecipe, scale_sides
 
 COLOUR_SIDE = 512
@@ -48,6 +50,17 @@ Matches = Callable[[list[Style], float, Masks | None], Columns | Split]
 """The styles of one place, how much they count, and their masks -> what compares them with the canvas."""
 
 
+class Hand(NamedTuple):
+    """What paints at once (`instant`)."""
+
+    coarse: VGG
+    """Down to relu4_1."""
+    fine: VGG
+    """Down to relu2_1."""
+    inverse: Inverse
+    """Turns features back."""
+
+
 class Subject(NamedTuple):
     """What is painted: everything that stays the same from scale to scale."""
 
@@ -65,6 +78,10 @@ class Subject(NamedTuple):
     """Films: the canvas to begin with, at its full size."""
     temporal_target: TemporalTarget | None = None
     """Films: the last painting, to which this one is held."""
+    hand: Hand | None = None
+    """Where something is painted at once."""
+    moves: Sequence[dict[str, list[Move]]] | None = None
+    """Films painted at once: the maps that all pictures share, for each scale and level."""
 
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) from the coarsest scale to the finest; `neighbour` goes over the finest once more."""
@@ -89,18 +106,18 @@ def within(height: int, width: int, side: int) -> tuple[int, int]:
 # --- what is painted ------------------------------------------------------------------------------
 
 
-def network_for(recipe: StyleRecipe, weights: Weights, device: torch.device) -> VGG:
+def network_for(recipe: StyleRecipe, weights: Weights, device: torch.device, quick: bool = True) -> VGG:
     """The network whose features the recipe compares, on the device.
 
     Its numbers are bfloat16 where the recipe says so or, left to itself, where the machine gains by it. Moments,
-    losses and the canvas are float32 either way.
+    losses and the canvas are float32 either way. `quick` is told of at `VGG`.
 
     Raises:
         HasamaError: it has no such layer.
     """
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and gains_by_bf16(device))
     precision = torch.bfloat16 if bf16 else torch.float32
-    return VGG(weights, used_layers(recipe), recipe.pooling, recipe.border, precision).to(device)
+    return VGG(weights, used_layers(recipe), recipe.pooling, recipe.border, precision, quick).to(device)
 
 
 def used_layers(recipe: StyleRecipe) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from hasama.errors import HasamaError
 from hasama.shapes import Images
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.finish import finished
+from hasama.style.instant import image_to_start_from, paint_at_once
 from hasama.style.matched import columns_for, split_for
 from hasama.style.methods.objective import LossAndGradient, loss_and_gradient
 from hasama.style.subject import Matches, Subject, first_image, objective_for
@@ -60,7 +61,8 @@ class Frame(NamedTuple):
     def state_dict(self) -> dict[str, Any]:
         """What `repaint` needs to go on after this frame: tensors and plain values, to be saved before the next."""
         return {
-            "scale": self.scale, "iteration": self.iteration, "canvas": self.canvas.state_dict(), "began": self.began,
+            "scale": self.scale, "iteration": self.iteration, "iterations": self.iterations,
+            "canvas": self.canvas.state_dict(), "began": self.began,
         }  # fmt: skip
 
 
@@ -77,6 +79,9 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
         HasamaError: there is no such layer, a mask leaves nothing of a style, or the loss is no longer a number.
     """
     recipe, sizes = subject.recipe, subject.sizes()
+    if recipe.at_once:
+        yield from _at_once(subject, state)
+        return
     limits = [
         recipe.frame_iterations if subject.temporal_target else recipe.iterations_at(scale)
         for scale in range(len(sizes))
@@ -89,7 +94,7 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
         canvas = Canvas.from_state(state["canvas"], recipe, subject.device)
     for scale in range(first, len(sizes)):
         if canvas is None:
-            canvas = Canvas(first_image(subject, *sizes[scale]), recipe)
+            canvas = Canvas(_started(subject, *sizes[scale]), recipe)
         elif not done:
             anew = matching and scale == len(sizes) - 1 and recipe.optimizer == "auto"  # other places at each step
             canvas = canvas.enlarged(*sizes[scale], "pyramid" if anew else None)
@@ -104,6 +109,23 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
             counted, terms = (scale, len(sizes), done, limits[scale]), found[:3]
             yield Frame(*counted, *terms, canvas, share, subject, began, notice)
         done = 0
+
+
+def _started(subject: Subject, height: int, width: int) -> Images:
+    if subject.recipe.start == "instant" and subject.start_image is None:
+        return image_to_start_from(subject, height, width)
+    return first_image(subject, height, width)
+
+
+def _at_once(subject: Subject, state: dict[str, Any] | None) -> Iterator[Frame]:
+    """The painting of `instant`, a frame for each tile at each level."""
+    first, image = 0, None
+    if state is not None:
+        first = state["scale"] + (state["iteration"] == state["iterations"])
+        image = Canvas.from_state(state["canvas"], subject.recipe, subject.device).shown() if first else None
+    for scale, scales, done, steps, image in paint_at_once(subject, first, image):
+        canvas = Canvas(image, subject.recipe)
+        yield Frame(scale, scales, done, steps, {}, {}, {}, canvas, (scale + done / steps) / scales, subject)
 
 
 def _matches(subject: Subject, scale: int, sizes: list[tuple[int, int]], began: Images | None) -> Matches | None:

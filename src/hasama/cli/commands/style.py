@@ -61,7 +61,6 @@ def style(
     samples: int = 16,
     sheet: bool = False,
     json: bool = False,
-    strength: float = 1.0,
     memory: str | None = None,
     weights: Path | None = None,
     device: str = "auto",
@@ -85,8 +84,8 @@ def style(
         .webp or .apng. With another ending, such as .png, only an animation's first picture is painted. - writes
         a PNG to standard output. Default: CONTENT--STYLE.png here.
     recipe
-        best, neighbour (strokes where they belong), lesson (Gatys et al.: noise, Gram matrices, L-BFGS) or sketch
-        (small and quick).
+        best, neighbour (strokes where they belong), lesson (Gatys et al.: noise, Gram matrices, L-BFGS), sketch
+        (small and quick) or instant (in seconds, without an optimizer).
     mix
         How much each style counts, such as 2,1.
     where
@@ -103,8 +102,6 @@ def style(
         Of a run: how many of its pictures to paint, as one grid, or into a folder one by one.
     sheet
         Of several paintings: also sheet.png in their folder, with all of them side by side.
-    strength
-        Of a painter: 0 (the photo as it is) to 1.
     json
         Print what was done as JSON; all else goes to standard error.
     memory
@@ -119,7 +116,7 @@ def style(
     changes
         What differs from the recipe.
     """
-    chosen = style_recipe_named(recipe).but(**given(changes))
+    wanted, base = given(changes), style_recipe_named(recipe)
     if json and STREAM in (out, content if out is None else None):
         raise HasamaError("Standard output takes the picture or the JSON, not both: name a file by --out.")
     if not styles:
@@ -131,9 +128,8 @@ def style(
     from hasama.style.painting import Machine
 
     with only_results(json or STREAM in (content, out)), streamed(content, out) as (content, out):
-        taught = painter_among(styles, where, style_mask, given(changes))
-        if taught is None and strength != 1:
-            raise HasamaError("--strength is for a painter that hasama teach made; else see --content-weight.")
+        taught = painter_among(styles, where, style_mask, wanted)
+        chosen = (style_recipe_named("instant") if taught else base).but(**wanted)
         sources = style_sources(styles, None if taught else mix, where, style_mask)
         machine = Machine(device, None if memory is None else parse_memory(memory), weights)
         bits = {"auto": None, "8": False, "16": True}[depth]
@@ -143,7 +139,7 @@ def style(
             raise HasamaError("--sheet is of several paintings: with a folder of pictures or of styles.")
         jobs = _jobs(job, samples)
         if taught:
-            code = _paint_at_once(taught, job, jobs, mix, strength, given(changes).get("size", 0))
+            code = _paint_at_once(taught, job, jobs, mix, wanted.get("size", 0))
         else:
             code = _film(job) if paints_film(job) else paint_all(jobs)
         if sheet:
@@ -153,16 +149,16 @@ def style(
     return code
 
 
-def _paint_at_once(painter: Path, job: "Job", jobs: list["Job"], mix: str | None, strength: float, size: int) -> int:
+def _paint_at_once(painter: Path, job: "Job", jobs: list["Job"], mix: str | None, size: int) -> int:
     """With a taught painter."""
     from hasama.cli.painters import film_with, paint_with
 
     if not paints_film(job):
-        return paint_with(painter, jobs, mix, strength, size)
+        return paint_with(painter, jobs, mix, size)
     if size:
         raise HasamaError("A painter paints films at their own size: leave --size away.")
     with asked_to_stop() as asked:
-        return film_with(painter, job, mix, strength, asked)
+        return film_with(painter, job, mix, asked)
 
 
 def _jobs(job: "Job", samples: int) -> list["Job"]:

@@ -117,6 +117,7 @@ def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.
         return LBFGS(image)
     if kind == "pyramid":
         return PyramidAdam(image, recipe.learning_rate)
+    # without an optimizer (none) there is a canvas all the same, which nothing moves
     return torch.optim.SGD([image], recipe.learning_rate)
 
 

@@ -73,7 +73,19 @@ def cut_up(
         network: vgg16 or vgg19.
         between: whether activations are also interpolated.
     """
-    stride, halo = halo_of(layers, network, between)
+    return cut_with_halo(height, width, side, *halo_of(layers, network, between))
+
+
+def cut_with_halo(height: int, width: int, side: int, stride: int, halo: int) -> list[Tile]:
+    """The same for something else that goes over a picture.
+
+    Args:
+        height: of the picture, in pixels.
+        width: likewise.
+        side: of a window, halo included; a picture within it stays in one piece.
+        stride: tiles begin at multiples of it.
+        halo: pixels around a tile that it depends on, a multiple of the stride.
+    """
     downs = _edges(height, side, halo, stride)
     acrosses = _edges(width, side, halo, stride)
     return [

@@ -6,7 +6,9 @@ confidence in the motion.
 """
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -24,6 +26,7 @@ from hasama.pictures.images import save_picture
 from hasama.pictures.video import Timing, breaks_off, check_ending, save_film
 from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
+from hasama.style.instant import learn_for_all
 from hasama.style.jobs.job import Job, fingerprint, open_styles, reported_mark
 from hasama.style.jobs.motion import carried_along
 from hasama.style.masks import little_covered
@@ -34,6 +37,9 @@ from hasama.style.transfer import Frame, repaint
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 """Of the files that are films by their name. Animations are films by their content."""
+
+LEARNT_FROM = 6
+"""Pictures of a film, from which `instant` learns how its features are moved."""
 
 NOTE = "painting.json"
 """The file that says of which painting the pictures in a folder are."""
@@ -137,6 +143,8 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
             subject = plan(content, styles, job.recipe, job.machine)
             _own_folder(folder, mark)
             notice = little_covered(styles)
+            if job.recipe.at_once:
+                subject = subject._replace(moves=learn_for_all(subject, _spread(film)))
         place = _place_of(folder, index)
         if not place.exists():
             last = _opened(_place_of(folder, index - 1)) if index else None
@@ -152,6 +160,14 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
     if subject is None:
         raise HasamaError(f"Cannot read the film {job.content}: there are no pictures in it.")
     _join(job, film, folder, index + 1, mark)
+
+
+def _spread(film: Film) -> list[Picture]:
+    """Some pictures from all over a film, from which maps are learnt that hold for all of it."""
+    apart = max(1, math.ceil(film.length / LEARNT_FROM))
+    chosen = itertools.islice(film.pictures(), apart // 2, None, apart)
+    found = [from_pixels(pixels) for pixels in itertools.islice(chosen, LEARNT_FROM)]
+    return found or [from_pixels(pixels) for pixels in itertools.islice(film.pictures(), 1)]
 
 
 def _join(job: Job, film: Film, folder: Path, count: int, mark: str) -> None:
@@ -232,7 +248,7 @@ def _opened(path: Path) -> np.ndarray:
 def _for_picture(subject: Subject, content: Picture, before: Picture | None, last: np.ndarray | None) -> Subject:
     """The first picture is painted like any other; each other one starts from the last one's painting."""
     now = subject._replace(content=content)
-    if before is None or last is None:
+    if before is None or last is None or now.recipe.at_once:  # which shares its maps, and so does not flicker
         return now
     height, width = now.sizes()[-1]
     carried, confidence = carried_along(_opaque(before), _opaque(content), last, height, width)

@@ -1,0 +1,284 @@
+"""`instant`: a style at once. Tiles are the whole, masks and strength hold, films share their maps, errors are told."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from easel import hasama_here, lay_out, pixels_of, style_scene
+from hasama.errors import HasamaError
+from hasama.perception.inverse import LEVELS, REACH, WEIGHTS, Inverse, load_inverse
+from hasama.perception.vgg import VGG, stride_of
+from hasama.perception.vgg_weights import load_weights
+from hasama.style.canvas.pictures import from_pixels, read_picture
+from hasama.style.instant import HALO, learn_for_all, paint_at_once
+from hasama.style.jobs.film import paint_film
+from hasama.style.jobs.painting_file import Job, StyleSource, paint_file
+from hasama.style.painting import Machine, plan, stylize
+from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
+from hasama.style.subject import Style, Subject
+from narrow_vgg import soft_picture
+from odd_files import scene
+
+INSTANT = STYLE_RECIPES["instant"]
+QUICK = ["--recipe", "instant", "--size", "64", "--threads", "1"]
+
+
+def subject_of(width: int = 64, height: int = 48, styles: int = 1, **changes: object) -> Subject:
+    content = from_pixels(np.asarray(scene(width, height, seed=1)))
+    ready = [Style(from_pixels(np.asarray(style_scene(seed=2 + k).rotate(90 * k))), 1.0 + k) for k in range(styles)]
+    return plan(content, ready, INSTANT.but(size=max(width, height), **changes))
+
+
+def painted(subject: Subject) -> torch.Tensor:
+    *_, last = paint_at_once(subject)
+    return last.image
+
+
+# --- VGG19 turned round ---------------------------------------------------------------------------
+
+
+def test_what_ships_is_small():
+    assert WEIGHTS.stat().st_size < 8e6
+    assert all(tensor.dtype == torch.float16 for tensor in load_file(WEIGHTS).values())
+
+
+def test_a_picture_comes_back_from_its_features():
+    """The coarser the level, the less; but always far more than a guess."""
+    image = torch.tensor(np.asarray(scene(96, 64, seed=5))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    features, inverse = VGG(load_weights(), LEVELS)(image), load_inverse()
+    errors = [float((inverse.picture(features[level], level) - image).square().mean()) for level in LEVELS]
+    guess = float(image.var())
+    assert errors[0] < 0.35 * guess
+    assert errors[-1] < 0.03 * guess
+    assert errors[-1] < errors[-2] < errors[0]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_each_level_becomes_the_next(level: str):
+    channels = {"relu4_1": 512, "relu3_1": 256, "relu2_1": 128, "relu1_1": 64}
+    made = load_inverse()(torch.rand(2, channels[level], 5, 3), level)
+    assert made.shape == ((2, 3, 5, 3) if level == "relu1_1" else (2, channels[level] // 2, 10, 6))
+
+
+def test_a_pixel_depends_on_what_is_within_reach():
+    torch.manual_seed(0)
+    inverse = Inverse().double().train()
+    maps = torch.randn(1, 512, 24, 24, dtype=torch.float64, requires_grad=True)
+    inverse.picture(maps, LEVELS[0])[:, :, 96, 96].sum().backward()
+    assert maps.grad is not None
+    rows = torch.nonzero(maps.grad.abs().sum((0, 1, 3))).flatten() * stride_of(LEVELS[0])
+    assert 96 - int(rows[0]) == REACH
+    assert int(rows[-1]) + stride_of(LEVELS[0]) - 97 <= REACH
+
+
+def test_a_damaged_file_is_told(tmp_path: Path):
+    (tmp_path / "broken.safetensors").write_bytes(WEIGHTS.read_bytes()[:5000])
+    with pytest.raises(HasamaError, match="missing or damaged"):
+        load_inverse(tmp_path / "broken.safetensors")
+    save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(HasamaError, match="missing or damaged"):
+        load_inverse(tmp_path / "other.safetensors")
+
+
+# --- painting -------------------------------------------------------------------------------------
+
+
+def test_the_painting_has_the_styles_colours_and_the_contents_forms():
+    subject = subject_of()
+    made, content = painted(subject), soft_content(subject)
+    style = torch.from_numpy(np.asarray(style_scene())).permute(2, 0, 1)[None].float() / 127.5 - 1
+    before = (content.mean((2, 3)) - style.mean((2, 3))).abs().max()
+    assert (made.mean((2, 3)) - style.mean((2, 3))).abs().max() < 0.3 * before
+    forms = torch.corrcoef(torch.stack([made.mean(1).flatten(), content.mean(1).flatten()]))[0, 1]
+    assert forms > 0.3
+
+
+def soft_content(subject: Subject) -> torch.Tensor:
+    return torch.from_numpy(subject.content.pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def test_in_tiles_it_is_the_same_picture():
+    subject = subject_of(360, 250, smallest=200)
+    assert len(subject.sizes()) == 2
+    whole = painted(subject)
+    torch.testing.assert_close(painted(subject._replace(side=3 * HALO)), whole, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (61, 43), (40, 1), (1, 9), (1, 1)])
+def test_any_size_is_painted(width: int, height: int):
+    made = painted(subject_of(width, height))
+    assert made.shape == (1, 3, height, width)
+    assert made.isfinite().all()
+    assert made.abs().max() <= 1
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (200, 40, 90)])
+def test_a_style_of_one_colour_makes_a_picture_of_about_that_colour(colour: tuple[int, int, int]):
+    content = from_pixels(np.asarray(scene(64, 48, seed=1)))
+    flat = from_pixels(np.full((40, 40, 3), colour, np.uint8))
+    made = painted(plan(content, [Style(flat)], INSTANT.but(size=64)))
+    wanted = torch.tensor(colour).view(1, 3, 1, 1) / 127.5 - 1
+    assert (made - wanted).abs().mean() < 0.25
+
+
+def test_strength_goes_from_the_photo_to_the_painting():
+    content = soft_content(subject_of())
+    far = [float((painted(subject_of(strength=s)) - content).abs().mean()) for s in (0.0, 0.5, 1.0)]
+    assert far[0] < far[1] < far[2]
+    assert far[0] < 0.4 * far[2]
+
+
+def test_several_styles_count_by_their_weights():
+    subject = subject_of(styles=2)
+    one, other = ([subject.styles[k]] for k in (0, 1))
+    both, first, second = (painted(subject._replace(styles=styles)) for styles in (subject.styles, one, other))
+    assert (both - second).abs().mean() < (both - first).abs().mean()  # it weighs twice as much
+    assert (both - second).abs().mean() > 0.01
+
+
+def test_masks_say_where():
+    subject = subject_of()
+    where = torch.zeros(48, 64)
+    where[:, 32:] = 1
+    half = subject._replace(styles=[subject.styles[0]._replace(where=where)])
+    content, made = soft_content(subject), painted(half)
+    *_, frame = stylize(subject.content, half.styles, subject.recipe)
+    kept = np.asarray(frame.picture).astype(int) - subject.content.pixels
+    assert np.abs(kept[:, :24]).max() <= 1  # where no style goes the photo is untouched
+    assert np.abs(kept[:, 40:]).mean() > 5
+    assert (made - content)[..., :16].abs().mean() < 0.5 * (made - content)[..., 48:].abs().mean()
+
+
+def test_overlapping_masks_of_two_styles_share_a_place():
+    subject = subject_of(styles=2)
+    everywhere = torch.ones(48, 64)
+    masked = subject._replace(styles=[style._replace(where=everywhere) for style in subject.styles])
+    torch.testing.assert_close(painted(masked), painted(subject), atol=0.02, rtol=0)
+
+
+def test_a_grey_style_makes_a_grey_painting():
+    content = from_pixels(np.asarray(scene(64, 48, seed=1)))
+    grey = from_pixels(np.asarray(style_scene().convert("L").convert("RGB")))
+    made = painted(plan(content, [Style(grey)], INSTANT.but(size=64)))
+    assert (made.amax(1) - made.amin(1)).mean() < 0.2
+
+
+def test_other_weights_and_what_means_nothing_are_refused(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    weights = {}
+    network = load_weights()
+    for number, place in enumerate(network.convolutions):
+        weights[f"features.{number}.weight"], weights[f"features.{number}.bias"] = network.convolutions[place]
+    for flags, told in (
+        (["--content-weight", "1"], "--content-weight means nothing with --optimizer none; see --strength"),
+        (["--iterations", "5"], "--iterations means nothing"),
+        (["--strength", "2"], "--strength"),
+        (["--start", "noise"], "paints nothing but --start instant"),
+    ):
+        run = hasama_here("style", content, style, *QUICK, *flags, "--out", tmp_path / "x.png")
+        assert run.returncode == 2
+        assert told in run.stderr
+    run = hasama_here("style", content, style, "--strength", "0.5", "--out", tmp_path / "x.png")
+    assert (run.returncode, "--strength is for --recipe instant" in run.stderr) == (2, True)
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_weights_of_another_network_are_refused(monkeypatch: pytest.MonkeyPatch):
+    from hasama.style import painting
+
+    foreign = load_weights()._replace(std=(0.229, 0.224, 0.225))
+    monkeypatch.setattr(painting, "load_weights", lambda path=None: foreign)
+    with pytest.raises(HasamaError, match="Leave them away"):
+        subject_of()
+
+
+# --- as a command ---------------------------------------------------------------------------------
+
+
+def test_the_command_paints_and_reports(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    run = hasama_here("style", content, style, *QUICK, "--out", tmp_path / "out.png")
+    assert run.returncode == 0, run.stderr
+    report = json.loads((tmp_path / "out.png.json").read_text())
+    assert report["size"] == [64, 43]
+    assert report["recipe"]["optimizer"] == "none"
+    assert pixels_of(tmp_path / "out.png").shape == (43, 64, 3)
+    again = hasama_here("style", content, style, *QUICK, "--out", tmp_path / "out.png")
+    assert "already painted" in again.stdout
+
+
+def test_alpha_and_sixteen_bits_are_kept(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    picture = Image.open(content).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save(tmp_path / "alpha.png")
+    run = hasama_here(*("style", tmp_path / "alpha.png", style, *QUICK, "--depth", "16", "--out", tmp_path / "a.png"))
+    assert run.returncode == 0, run.stderr
+    made = read_picture(tmp_path / "a.png")
+    assert made.is_deep
+    assert made.alpha is not None
+    before = np.asarray(picture.resize((64, 43)))[..., 3] / 255
+    assert np.abs(made.alpha / np.iinfo(made.alpha.dtype).max - before).max() < 0.03
+
+
+def test_stopped_between_scales_it_goes_on_to_the_same_picture(tmp_path: Path):
+    content, style = tmp_path / "c.png", tmp_path / "s.png"
+    scene(96, 64, seed=1).save(content)
+    style_scene().save(style)
+    recipe = INSTANT.but(size=96, smallest=48)
+    whole = Job(content, (StyleSource(style),), tmp_path / "whole.png", recipe)
+    cut = whole._replace(out=tmp_path / "cut.png")
+    frames = list(paint_file(whole))
+    for stop_after in (2, len(frames) - 3):  # within the first scale, within the last
+        left = iter([False] * stop_after)
+        list(paint_file(cut, lambda left=left: not next(left, False) and next(left, True) is True))
+        assert cut.part.exists() or cut.out.exists()
+    list(paint_file(cut))
+    np.testing.assert_array_equal(pixels_of(cut.out), pixels_of(whole.out))
+
+
+def test_it_is_a_canvas_for_others_to_start_from(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    recipe = StyleRecipe(size=48, smallest=24, first_iterations=1, iterations=1, start="instant")
+    first = next(iter(stylize(content, style, recipe)))
+    plain = next(iter(stylize(content, style, dataclasses.replace(recipe, start="content"))))
+    assert first.losses["style"] < 0.8 * plain.losses["style"]
+
+
+# --- films ----------------------------------------------------------------------------------------
+
+
+def test_pictures_of_a_film_share_their_maps(tmp_path: Path):
+    """The same picture, seen twice with others between, is painted alike; and it is not painted by maps of its own."""
+    pictures = [scene(64, 48, seed=seed) for seed in (1, 2, 1)]
+    pictures[0].save(tmp_path / "c.gif", save_all=True, append_images=pictures[1:], duration=100)
+    style_scene().save(tmp_path / "s.png")
+    job = Job(tmp_path / "c.gif", (StyleSource(tmp_path / "s.png"),), tmp_path / "o.gif", INSTANT.but(size=64))
+    made = {step.picture: np.asarray(step.frame.picture) for step in paint_film(job)}
+    np.testing.assert_array_equal(made[0], made[2])
+    assert np.abs(made[0].astype(int) - made[1]).mean() > 2
+
+
+def test_shared_maps_are_those_of_all_pictures():
+    subject = subject_of()
+    contents = [from_pixels(np.asarray(scene(64, 48, seed=seed))) for seed in (1, 7)]
+    alone = [learn_for_all(subject, [content])[0]["relu4_1"][0] for content in contents]
+    both = learn_for_all(subject, contents)[0]["relu4_1"][0]
+    for one in alone:
+        assert not torch.equal(one.shift, both.shift)
+    own = painted(subject)
+    shared = painted(subject._replace(moves=learn_for_all(subject, [subject.content])))
+    torch.testing.assert_close(shared, own, atol=1e-3, rtol=0)
+
+
+def test_memory_is_bounded(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    machine = Machine(memory=10**6)
+    with pytest.raises(HasamaError, match="needs about"):
+        list(stylize(content, style, INSTANT.but(size=64), machine))
