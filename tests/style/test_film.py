@@ -18,6 +18,7 @@ from hasama.errors import HasamaError
 from hasama.pictures.images import save_picture
 from hasama.pictures.video import save_film
 from hasama.style.jobs.film import carried_along, open_film, paint_film
+from hasama.style.jobs.motion import STEADY, steadied
 from hasama.style.jobs.painting_file import Job, StyleSource
 from hasama.style.painting import stylize
 from hasama.style.recipe import StyleRecipe
@@ -355,3 +356,23 @@ def test_somebody_else_s_folder_is_left_alone(tmp_path: Path):
     with pytest.raises(HasamaError, match="in the way"):
         next(paint_film(job))
     assert (folder / "0001.png").read_bytes() == b"mine"
+
+
+def test_what_is_painted_at_once_is_held_to_the_last_painting_where_nothing_changed():
+    picture, other = texture(64, 96, seed=0), texture(64, 96, seed=9)
+    last, painting = texture(64, 96, seed=1), texture(64, 96, seed=2)
+    held = steadied(painting, last, picture, picture)
+    wanted = STEADY * last + (1 - STEADY) * painting.astype(float)
+    assert np.abs(held - wanted)[4:-4, 4:-4].mean() < 2
+    cut = steadied(painting, last, picture, other)  # another scene: little of the last painting may stay
+    assert np.abs(cut.astype(int) - painting).mean() < 0.5 * np.abs(held.astype(int) - painting).mean()
+    alpha = np.dstack([painting, np.full((64, 96), 7, np.uint8)])
+    assert (steadied(alpha, last, picture, picture)[..., 3] == 7).all()
+
+
+def test_it_is_carried_along_with_what_moves():
+    wide, painted_wide = texture(64, 110, seed=0), texture(64, 110, seed=1)
+    before, now = wide[:, 4:100], wide[:, :96]  # all moves by four pixels to the right
+    held = steadied(np.zeros_like(now), painted_wide[:, 4:100], before, now)
+    inside = np.abs(held - STEADY * painted_wide[:, :96].astype(float))[8:-8, 12:-12]
+    assert np.median(inside) < 6

@@ -346,7 +346,7 @@ def test_folders_streams_colours_and_films(taught: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--strength", "2"], "--strength takes 0"),
+        (["--strength", "2"], "--strength must be between 0 and 1"),
         (["--mix", "1,2"], "--mix takes a number for each style"),
         (["--content-weight", "1"], "--content-weight does not apply"),
         (["--keep-colour", "histogram"], "luminance"),
@@ -365,7 +365,7 @@ def test_other_wrong_commands(taught: Path, tmp_path: Path):
     for words, told in (
         (("style", content, taught, style), "stands alone"),
         (("style", content, tmp_path / "none.safetensors"), "There is no painter"),
-        (("style", content, style, "--strength", 0.5), "--strength is for a painter"),
+        (("style", content, style, "--strength", 0.5), "--strength is for --recipe instant and for painters"),
         (("teach", tmp_path), "one or several paintings"),
         (("teach", style, "--out", "x.png"), "ends in .safetensors"),
         (("teach", tmp_path / "none.png", "--out", tmp_path / "q.safetensors"), "no picture"),

@@ -1,4 +1,4 @@
-"""Optimal transport between Gaussians: moved features have the style's moments, and move no further than they must."""
+"""Optimal transport between Gaussians: moved features have the style's moments, and move no further than needed."""
 
 import numpy as np
 import pytest

@@ -2,8 +2,8 @@
 
 Each goes from the first layer of a block to the first of the block before, which is twice as high and wide; the last
 makes the picture. They are learnt once, from photographs (`scripts/teach_inverse.py`), and come with the package;
-they never see a painting. Between two of them features may be changed: so a style is brought in (Li et al. 2017,
-Universal Style Transfer via Feature Transforms, who go through a picture between two layers; here there is none).
+they never see a painting. Li et al. 2017 (Universal Style Transfer via Feature Transforms) have a network for each
+level; here the coarser ones go on through the finer ones.
 
 Nothing depends on the picture as a whole, so a picture may be made in tiles.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
@@ -24,8 +24,8 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "inverse.safetensors"
 
 LEVELS = ("relu4_1", "relu3_1", "relu2_1", "relu1_1")
 """From coarse to fine."""
-REACH = 40
-"""Pixels, to each side, that a pixel depends on of what is turned back from relu4_1 (a test measures it)."""
+REACH = {"relu4_1": 40, "relu3_1": 12, "relu2_1": 6, "relu1_1": 2}
+"""Pixels, to each side, that a pixel depends on of what is turned back from a level (a test measures it)."""
 
 Features = Float[Tensor, "n c h w"]
 """The output of one layer of VGG19 for several pictures."""

@@ -37,7 +37,7 @@ OUTPUT = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4,
 
 
 class Kernels:
-    """The frozen weights [O, I, 3, 3] of a convolution, turned when they are first needed: four times as many numbers.
+    """The frozen weights [O, I, 3, 3] of a convolution, turned when they are first needed: four times as many.
 
     Args:
         weight: float32 on the CPU.

@@ -1,9 +1,10 @@
 """A style at once, without an optimizer: VGG19's features are moved, level by level, and turned back into a picture.
 
-From the coarsest level to the finest: the content's activations get the style's mean and covariance (`transport`), and
-are turned back into activations of the next level (`inverse`), which are moved in turn. Forms come from the content,
-what they are made of from the style. Large pictures are painted at a moderate size first, and then made larger, where
-only the fine levels are moved anew: strokes are as large a part of a large picture as of a small one.
+Universal style transfer (Li et al. 2017): from the coarsest level to the finest, the picture's activations get the
+style's mean and covariance (`transport`) and become a picture again (`inverse`), which the next level sees. Forms
+come from the content, what they are made of from the style. Large pictures are painted at a moderate size first, and
+then made larger, where only the fine levels are moved anew: strokes are as large a part of a large picture as of a
+small one.
 """
 
 import math
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.perception.inverse import LEVELS, REACH, Inverse, load_inverse
+from hasama.perception.inverse import LEVELS, REACH, load_inverse
 from hasama.perception.vgg import VGG, Weights, reach_of, stride_of
 from hasama.perception.vgg_weights import COMMON_STD
 from hasama.shapes import Images, Resized
@@ -26,11 +27,8 @@ from hasama.style.methods.moments import Moments
 from hasama.style.methods.targets import add_moments, tile_moments
 from hasama.style.methods.transport import Move, together, transport
 from hasama.style.recipe import STYLE_RECIPES
-from hasama.style.subject import Hand, Style, Subject, content_image, groups_of, moments_for, within
+from hasama.style.subject import Hand, Places, Style, Subject, content_image, groups_of, moments_for, within
 
-STRIDE = stride_of(LEVELS[0])
-HALO = STRIDE * math.ceil((reach_of(LEVELS[0]) + REACH) / STRIDE)
-"""Pixels around a tile that its painting depends on."""
 FINE = LEVELS[2:]
 """What is moved anew where a painting is made larger."""
 BASE = 512
@@ -50,7 +48,7 @@ class Step(NamedTuple):
         scales: how many there are.
         done: steps at this scale so far.
         steps: at this scale.
-        image: the painting so far [1, 3, H, W] in [-1, 1]; with the last step of a scale it has this scale's size.
+        image: the painting so far [1, 3, H, W] in [-1, 1]: what the last level that is done has made.
     """
 
     scale: int
@@ -70,10 +68,11 @@ def open_hand(weights: Weights, device: torch.device, like: VGG) -> Hand:
         raise HasamaError(
             "To paint at once, the packaged VGG19 is turned round; it does not fit other --weights. Leave them away."
         )
-    coarse, fine = (
-        VGG(weights, levels, precision=like.precision, quick=like.quick).to(device) for levels in (LEVELS, FINE)
-    )
-    return Hand(coarse, fine, load_inverse().to(device))
+    networks = {
+        level: VGG(weights, LEVELS[number:], precision=like.precision, quick=like.quick).to(device)
+        for number, level in enumerate(LEVELS)
+    }
+    return Hand(networks, load_inverse().to(device))
 
 
 def paint_at_once(subject: Subject, first: int = 0, image: Images | None = None) -> Iterator[Step]:
@@ -89,16 +88,11 @@ def paint_at_once(subject: Subject, first: int = 0, image: Images | None = None)
     """
     sizes = subject.sizes()
     for scale in range(first, len(sizes)):
-        work = _Work(subject, _before(subject, image, *sizes[scale]), scale)
-        shown = work.begun if image is None else image
-        if subject.moves is None:
-            for done in _learn([work]):
-                yield Step(scale, len(sizes), done, work.count, shown)
-        else:
-            work.moves = subject.moves[scale]
-        for done, painted in work.paint():
-            image = shown = shown if painted is None else painted
-            yield Step(scale, len(sizes), done, work.count, shown)
+        moves = None if subject.moves is None else subject.moves[scale]
+        work = _Scale(subject, [_before(subject, image, *sizes[scale])], scale, moves)
+        for done in work.steps():
+            image = work.images[0]
+            yield Step(scale, len(sizes), done, work.count, image)
 
 
 def learn_for_all(subject: Subject, contents: Sequence[Picture]) -> list[Moves]:
@@ -106,12 +100,15 @@ def learn_for_all(subject: Subject, contents: Sequence[Picture]) -> list[Moves]:
     images: list[Images | None] = [None] * len(contents)
     found = []
     for scale, size in enumerate(subject.sizes()):
-        subjects = [subject._replace(content=content) for content in contents]
-        works = [_Work(one, _before(one, image, *size), scale) for one, image in zip(subjects, images, strict=True)]
-        for _ in _learn(works):
+        begun = [
+            _before(subject._replace(content=content), image, *size)
+            for content, image in zip(contents, images, strict=True)
+        ]
+        work = _Scale(subject, begun, scale)
+        for _ in work.steps():
             pass
-        found.append(works[0].moves)
-        images = [[painted for _, painted in work.paint()][-1] for work in works]
+        found.append(work.moves)
+        images = list(work.images)
     return found
 
 
@@ -133,50 +130,79 @@ def _before(subject: Subject, image: Images | None, height: int, width: int) -> 
     return (resized(image, height, width) + lost).clamp(-1, 1)
 
 
-class _Work:
-    """One picture at one size."""
+class _Scale:
+    """One picture at one size, or several of one size that share their maps."""
 
-    def __init__(self, subject: Subject, image: Images, scale: int) -> None:
-        hand = subject.hand
-        assert hand is not None
-        self.levels, network = (FINE, hand.fine) if scale else (LEVELS, hand.coarse)
+    def __init__(self, subject: Subject, images: Sequence[Images], scale: int, moves: Moves | None = None) -> None:
+        self.images, self.levels = list(images), FINE if scale else LEVELS
+        assert subject.hand is not None
+        self.hand = subject.hand
         recipe = subject.recipe.but(style_layers=",".join(self.levels))
-        self.subject, self.hand = subject._replace(network=network, recipe=recipe), hand
-        self.begun, self.size = image, (image.shape[2], image.shape[3])
-        more = [(-length) % STRIDE for length in self.size]
-        self.image = F.pad(image, (0, more[1], 0, more[0]), mode="replicate")  # so that doublings give it back
-        height, width = self.image.shape[2:]
-        self.tiles = cut_with_halo(height, width, max(subject.side, 3 * HALO), STRIDE, HALO)
-        self.places = list(groups_of(self.subject, height, width))
-        self.learnt = [[_learnt(self.subject, style, height, width) for style in place[0]] for place in self.places]
-        self.moves: Moves = {}
-        self.kept: tuple[str, Tensor] | None = None
-        self.learning = subject.moves is None
+        self.subject = subject._replace(network=self.hand.networks[self.levels[0]], recipe=recipe)
+        height, width = images[0].shape[2:]
+        stride = stride_of(self.levels[0])
+        self.padding = (0, (-width) % stride, 0, (-height) % stride)  # so that doublings give a picture back
+        self.height, self.width = height + self.padding[3], width + self.padding[1]
+        self.places: Places = list(groups_of(self.subject, self.height, self.width))
+        self.learning = moves is None
+        self.moves: Moves = {} if moves is None else moves
+        self.styles = [[_learnt(self.subject, style, height, width) for style in place[0]] for place in self.places]
 
     @property
     def count(self) -> int:
         """How many steps there are."""
-        return len(self.tiles) * (1 + self.learning * len(self.levels))
+        return (1 + self.learning) * len(self.images) * sum(len(self.tiles(level)) for level in self.levels)
+
+    def tiles(self, level: str) -> list[Tile]:
+        """The windows in which a picture goes through a level and back."""
+        stride = stride_of(level)
+        halo = stride * math.ceil((reach_of(level) + REACH[level]) / stride)
+        return cut_with_halo(self.height, self.width, max(self.subject.side, 3 * halo), stride, halo)
+
+    def steps(self) -> Iterator[int]:
+        """Level by level: learn the maps if there are none, then paint. How many steps are done."""
+        done = 0
+        for level in self.levels:
+            whole = [F.pad(image, self.padding, mode="replicate") for image in self.images]
+            kept: list[Tensor] = []
+            if self.learning:
+                found: list[dict[str, Moments]] = [{} for _ in self.places]
+                for image in whole:
+                    for tile in self.tiles(level):
+                        maps = self.seen(image, tile, level)
+                        for place, added in zip(self.places, found, strict=True):
+                            add_moments(added, {level: tile_moments(tile, maps, level, place[2])})
+                        kept = [maps] if len(whole) == len(self.tiles(level)) == 1 else []  # nothing is done twice
+                        done += 1
+                        yield done
+                self.moves[level] = [self.move(number, part[level], level) for number, part in enumerate(found)]
+            for number, image in enumerate(whole):
+                painted = torch.empty_like(image)
+                for tile in self.tiles(level):
+                    maps = kept.pop() if kept else self.seen(image, tile, level)
+                    made, own, (top, bottom, left, right) = (
+                        self.turned_back(maps, tile, level),
+                        tile.inner(),
+                        tile.own,
+                    )
+                    painted[:, :, top:bottom, left:right] = made[:, :, own.top : own.bottom, own.left : own.right]
+                    done += 1
+                    if tile.own.bottom == self.height and tile.own.right == self.width:
+                        high, wide = self.images[number].shape[2:]
+                        self.images[number] = painted[:, :, :high, :wide]
+                    yield done
 
     @torch.no_grad()
-    def maps(self, tile: Tile, level: str) -> Tensor:
-        """A window's activations at a level: what is before it has been moved, they themselves not yet."""
-        if self.kept is not None:  # in one piece nothing is made twice
-            at, maps = self.kept
-        else:
-            at = self.levels[0]
-            maps = self.subject.network(tile.cut(self.image))[at].float()
-        for each in self.levels[self.levels.index(at) : self.levels.index(level)]:
-            maps = self.turned_back(maps, tile, each)
-        if len(self.tiles) == 1:
-            self.kept = level, maps
-        return maps
+    def seen(self, image: Images, tile: Tile, level: str) -> Tensor:
+        """A window's activations."""
+        return self.hand.networks[level](tile.cut(image))[level].float()
 
+    @torch.no_grad()
     def turned_back(self, maps: Tensor, tile: Tile, level: str) -> Tensor:
-        """Moved, and then as the next level sees it."""
+        """A window's activations moved, and as a picture again."""
         precision = self.subject.network.precision
         with torch.autocast(maps.device.type, precision, enabled=precision != torch.float32):
-            return self.hand.inverse(self.moved(maps, tile, level).relu_(), level).float()
+            return self.hand.inverse.picture(self.moved(maps, tile, level).relu_(), level).float()
 
     def moved(self, maps: Tensor, tile: Tile, level: str) -> Tensor:
         """Each place by its own map; where no style goes, activations stay as they are."""
@@ -191,38 +217,11 @@ class _Work:
         return maps.lerp(mixed / total.clamp_min(1e-9), covered.clamp(0, 1).expand_as(maps))
 
     @torch.no_grad()
-    def paint(self) -> Iterator[tuple[int, Images | None]]:
-        """Tile by tile: how many steps are done, and with the last the painting."""
-        whole = torch.empty_like(self.image)
-        first = self.count - len(self.tiles)
-        for number, tile in enumerate(self.tiles, 1):
-            made = self.turned_back(self.maps(tile, self.levels[-1]), tile, self.levels[-1])
-            (top, bottom, left, right), own = tile.own, tile.inner()
-            whole[:, :, top:bottom, left:right] = made[:, :, own.top : own.bottom, own.left : own.right]
-            done = number == len(self.tiles)
-            yield first + number, whole[:, :, : self.size[0], : self.size[1]] if done else None
-
-
-@torch.no_grad()
-def _learn(works: Sequence[_Work]) -> Iterator[int]:
-    """Find the maps of one or several pictures that share them, level by level."""
-    first = works[0]
-    done = 0
-    for level in first.levels:
-        found: list[dict[str, Moments]] = [{} for _ in first.places]
-        for work in works:
-            for tile in work.tiles:
-                maps = work.maps(tile, level)
-                for place, added in zip(work.places, found, strict=True):
-                    add_moments(added, {level: tile_moments(tile, maps, level, place[2])})
-                done += 1
-                yield done
-        moves = []
-        for place, added, learnt in zip(first.places, found, first.learnt, strict=True):
-            ways = [transport(added[level], style[level], first.subject.recipe.strength) for style in learnt]
-            moves.append(together(ways, [style.weight for style in place[0]]))
-        for work in works:
-            work.moves[level] = moves
+    def move(self, place: int, content: Moments, level: str) -> Move:
+        """The map of one place."""
+        strength = self.subject.recipe.strength
+        ways = [transport(content, style[level], strength) for style in self.styles[place]]
+        return together(ways, [style.weight for style in self.places[place][0]])
 
 
 def _learnt(subject: Subject, style: Style, height: int, width: int) -> dict[str, Moments]:

@@ -53,12 +53,14 @@ Matches = Callable[[list[Style], float, Masks | None], Columns | Split]
 class Hand(NamedTuple):
     """What paints at once (`instant`)."""
 
-    coarse: VGG
-    """Down to relu4_1."""
-    fine: VGG
-    """Down to relu2_1."""
+    networks: dict[str, VGG]
+    """{level: cut after it}"""
     inverse: Inverse
     """Turns features back."""
+
+
+Places = list[tuple[list[Style], float, Masks | None]]
+"""Styles that go to the same place, how much they count, and where: a mask for each layer; None: everywhere."""
 
 
 class Subject(NamedTuple):

@@ -119,11 +119,11 @@ def _started(subject: Subject, height: int, width: int) -> Images:
 
 def _at_once(subject: Subject, state: dict[str, Any] | None) -> Iterator[Frame]:
     """The painting of `instant`, a frame for each tile at each level."""
-    first, image = 0, None
+    first, begun = 0, None
     if state is not None:
         first = state["scale"] + (state["iteration"] == state["iterations"])
-        image = Canvas.from_state(state["canvas"], subject.recipe, subject.device).shown() if first else None
-    for scale, scales, done, steps, image in paint_at_once(subject, first, image):
+        begun = Canvas.from_state(state["canvas"], subject.recipe, subject.device).shown() if first else None
+    for scale, scales, done, steps, image in paint_at_once(subject, first, begun):
         canvas = Canvas(image, subject.recipe)
         yield Frame(scale, scales, done, steps, {}, {}, {}, canvas, (scale + done / steps) / scales, subject)
 

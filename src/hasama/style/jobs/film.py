@@ -28,7 +28,7 @@ from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
 from hasama.style.instant import learn_for_all
 from hasama.style.jobs.job import Job, fingerprint, open_styles, reported_mark
-from hasama.style.jobs.motion import carried_along
+from hasama.style.jobs.motion import carried_along, steadied
 from hasama.style.masks import little_covered
 from hasama.style.methods.objective import TemporalTarget
 from hasama.style.painting import plan
@@ -155,7 +155,11 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
                 if stop():
                     return
             assert frame is not None
-            save_picture(frame.picture, place)
+            picture = frame.picture
+            if job.recipe.at_once and before is not None and last is not None:
+                steady = steadied(np.asarray(picture), last, opaque(before), opaque(content))
+                picture = Image.fromarray(steady)
+            save_picture(picture, place)
         before = content
     if subject is None:
         raise HasamaError(f"Cannot read the film {job.content}: there are no pictures in it.")
@@ -233,7 +237,7 @@ def _own_folder(folder: Path, mark: str) -> None:
         write_json(note, mark)
 
 
-def _opaque(picture: Picture) -> np.ndarray:
+def opaque(picture: Picture) -> np.ndarray:
     """uint8 [H, W, 3], with mid-grey behind what is transparent."""
     if picture.alpha is None:
         return picture.pixels
@@ -248,10 +252,10 @@ def _opened(path: Path) -> np.ndarray:
 def _for_picture(subject: Subject, content: Picture, before: Picture | None, last: np.ndarray | None) -> Subject:
     """The first picture is painted like any other; each other one starts from the last one's painting."""
     now = subject._replace(content=content)
-    if before is None or last is None or now.recipe.at_once:  # which shares its maps, and so does not flicker
+    if before is None or last is None or now.recipe.at_once:
         return now
     height, width = now.sizes()[-1]
-    carried, confidence = carried_along(_opaque(before), _opaque(content), last, height, width)
+    carried, confidence = carried_along(opaque(before), opaque(content), last, height, width)
     if subject.recipe.keep_colour == "luminance":
         carried = in_grey(carried)
     start = confidence * carried + (1 - confidence) * to_canvas(content, height, width)

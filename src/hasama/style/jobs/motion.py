@@ -11,6 +11,29 @@ SMALLEST_FLOW = 32
 ALIKE = 0.1
 """Difference of brightness, of the 2 between black and white, from which two places do not show the same thing."""
 
+STEADY = 0.5
+"""Of a picture that was painted at once: so much comes from the last painting, where there is confidence."""
+
+
+def steadied(painting: np.ndarray, last: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """A painting of a film's picture held to the last one, where that can be carried along: small things stay put.
+
+    Args:
+        painting: uint8 [H, W, 3 or 4]; an alpha stays as it is.
+        last: the last painting, uint8 [H, W, 3].
+        before: the last film picture, uint8 [h, w, 3].
+        now: this film picture.
+
+    Returns:
+        uint8, shaped like the painting.
+    """
+    carried, confidence = carried_along(before, now, last, *painting.shape[:2])
+    there = ((carried[0].permute(1, 2, 0) + 1) * 127.5).numpy()
+    share = STEADY * confidence.numpy()[..., None]
+    made = painting.copy()
+    made[..., :3] = (share * there + (1 - share) * painting[..., :3]).round()
+    return made
+
 
 def carried_along(
     before: np.ndarray, now: np.ndarray, painted: np.ndarray, height: int, width: int

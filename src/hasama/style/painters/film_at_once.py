@@ -1,17 +1,24 @@
-"""Films and animations, painted picture by picture by a taught painter, whose statistics follow them slowly."""
+"""Films and animations, painted picture by picture by a taught painter.
+
+Its statistics follow the film slowly, one picture behind, so that a picture goes through the network once; and each
+painting is held to the last one where the film's motion carries that along.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.pictures.video import check_ending, save_film
 from hasama.style.canvas.pictures import from_pixels, to_canvas, to_output
-from hasama.style.jobs.film import open_film, read_one_by_one
-from hasama.style.painters.at_once import followed, paint_at_once, statistics_of
+from hasama.style.jobs.film import opaque, open_film, read_one_by_one
+from hasama.style.jobs.motion import steadied
+from hasama.style.painters.at_once import SIDE, followed, paint_at_once, statistics_of
 from hasama.style.painters.painter import Mix, Painter, Statistics
 
 
@@ -48,14 +55,21 @@ def paint_film_at_once(painter: Painter, mix: Mix, film: Path, out: Path) -> Ite
     opened = open_film(film)
     with TemporaryDirectory(prefix="hasama-") as place:
         statistics: list[Statistics] | None = None
+        before: tuple[np.ndarray, np.ndarray] | None = None
         count = 0
         for count, pixels in enumerate(opened.pictures(), 1):
             content = from_pixels(pixels)
             photo = to_canvas(content, *content.size)
-            statistics = followed(statistics, statistics_of(painter, photo, mix))
+            statistics = statistics or statistics_of(painter, photo, mix)
             *_, last = paint_at_once(painter, photo, mix, statistics=statistics)
+            seen = painter.statistics() if max(content.size) <= SIDE else statistics_of(painter, photo, mix)
+            statistics = followed(statistics, seen)
             assert isinstance(last.picture, torch.Tensor)
-            to_output(last.picture, content, False).shown().save(Path(place) / f"{count:06}.png", compress_level=1)
+            painted, shown = np.asarray(to_output(last.picture, content, False).shown()), opaque(content)
+            if before is not None:
+                painted = steadied(painted, before[1][..., :3], before[0], shown)
+            before = shown, painted
+            Image.fromarray(painted).save(Path(place) / f"{count:06}.png", compress_level=1)
             yield Painted("painting", count, max(opened.length, count))
         if not count:
             raise HasamaError(f"Cannot read the film {film}: there are no pictures in it.")

@@ -39,7 +39,7 @@ class StyleNorm(nn.Module):
 
     Attributes:
         fixed: statistics to use in place of the picture's own.
-        last: the statistics of the last picture.
+        last: the last picture's own statistics, also where others are used.
     """
 
     def __init__(self, channels: int, styles: int) -> None:
@@ -50,9 +50,10 @@ class StyleNorm(nn.Module):
         self.last: Statistics | None = None
 
     def forward(self, maps: Maps, mix: Mix) -> Maps:
-        mean, variance = self.fixed or (maps.mean((2, 3), keepdim=True), maps.var((2, 3), keepdim=True, correction=0))
+        own = maps.mean((2, 3), keepdim=True), maps.var((2, 3), keepdim=True, correction=0)
+        mean, variance = self.fixed or own
         if not self.training:
-            self.last = mean, variance
+            self.last = own
         gain, shift = (mix @ each for each in (self.gain, self.shift))
         return (maps - mean) * (gain[:, :, None, None] * (variance + EPSILON).rsqrt()) + shift[:, :, None, None]
 
