@@ -11,6 +11,7 @@ have the features that were asked for, and the other's moments at every level.
 """
 
 import argparse
+import itertools
 import math
 import random
 import time
@@ -87,7 +88,7 @@ def moved(activations: Tensor, style: Moments, strength: float) -> Tensor:
 def used(inverse: Inverse, network: VGG, features: Features, style: dict[str, Moments], strength: float) -> Tensor:
     """How far a painting is from the features that were asked for, and from the style's moments."""
     first = maps = moved(features[LEVELS[0]], style[LEVELS[0]], strength)
-    for level, after in zip(LEVELS, LEVELS[1:], strict=False):
+    for level, after in itertools.pairwise(LEVELS):
         maps = moved(inverse(maps, level), style[after], strength)
     images = inverse(maps, LEVELS[-1])
     found = network(images)

@@ -10,7 +10,7 @@ from hasama.cli.commands.latent import directions, mix
 from hasama.cli.commands.project import enlarge, project
 from hasama.cli.commands.runs import doctor, evaluate, images, recipes, runs, stop
 from hasama.cli.commands.sample import interpolate, sample
-from hasama.cli.commands.sharing import export, push
+from hasama.cli.commands.sharing import export, push, studio
 from hasama.cli.commands.style import style, style_flags
 from hasama.cli.commands.suggest import suggest
 from hasama.cli.commands.sweep import SWEEP_KIMG, sweep
@@ -26,7 +26,7 @@ from hasama.version import __version__
 
 COMMANDS = (
     suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,
-    teach, invert, enlarge, export, push, images, runs, stop, recipes,
+    teach, invert, enlarge, export, push, images, runs, stop, recipes, studio,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""hasama export, push: a generator for others."""
+"""hasama export, push, studio: out of the terminal, to others and into the browser."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,3 +135,38 @@ def _trained(run: Path) -> "Trained":
     generator = open_generator(run, "cpu")
     run = place_named(run)
     return Trained(Run(run).generator, generator, Run(run)) if run.is_dir() else Trained(run, generator)
+
+
+def studio(
+    folder: Path = Path("runs"),
+    /,
+    *,
+    port: int = 8765,
+    host: str = "127.0.0.1",
+    browser: bool = True,
+) -> int:
+    """Open a page over your trainings: train, watch, explore and paint in the browser, on this machine alone.
+
+    What is begun there goes on when the page or the studio is closed; and trainings begun in a terminal appear there.
+
+    Parameters
+    ----------
+    folder
+        The folder of runs.
+    port
+        0: any that is free.
+    host
+        Another address than this machine's own needs a password, in the variable HASAMA_STUDIO_PASSWORD.
+    browser
+        Open it.
+    """
+    import os
+
+    from hasama.cli.terminal import say
+    from hasama.studio.serve import serve
+
+    if not 0 <= port <= 65535:
+        raise HasamaError(f"--port takes 0 to 65535; got {port}.")
+    password = os.environ.get("HASAMA_STUDIO_PASSWORD") or None
+    serve(folder, host, port, password, browser, lambda address: say(f"The studio is at {address}  Ctrl-C ends it."))
+    return 0

@@ -1,0 +1,222 @@
+"""Pictures of a trained generator for sliders: by seed, between seeds, along principal directions."""
+
+import io
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hasama.errors import HasamaError
+from hasama.runs.folder import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hasama.generators.directions import Directions
+    from hasama.generators.generator_file import TrainedGenerator
+
+KEPT = 2
+"""Generators that are kept in memory."""
+DIRECTIONS = 6
+LARGEST_SEED = 2**31 - 1
+ENLARGED_TO = 256
+"""Pixels: a smaller picture is shown larger."""
+SMALL = 48
+"""Pixels up to which each is shown as a square."""
+FRAMES, FPS = 90, 30
+
+
+class Wish(NamedTuple):
+    """Which picture is wanted.
+
+    Attributes:
+        seed: of the first corner.
+        truncation: 0 to 1.5.
+        label: a class by its name; None: the first.
+        across: 0 to 1, from the seed to the next.
+        down: 0 to 1, from the seed to the one after.
+        along: how far along each direction, in standard deviations.
+    """
+
+    seed: int = 0
+    truncation: float = 1.0
+    label: str | None = None
+    across: float = 0.0
+    down: float = 0.0
+    along: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, query: Any) -> "Wish":
+        """From a query's words.
+
+        Raises:
+            HasamaError: one of them is no number, or beyond all reason.
+        """
+        try:
+            wish = cls(
+                int(query.get("seed", "0")),
+                float(query.get("truncation", "1")),
+                query.get("label") or None,
+                float(query.get("across", "0")),
+                float(query.get("down", "0")),
+                tuple(float(part) for part in query.get("along", "").split(",") if part)[:DIRECTIONS],
+            )
+        except ValueError as error:
+            raise HasamaError("A picture is asked for by numbers.") from error
+        ranges = (
+            (wish.truncation, 0, 2),
+            (wish.across, 0, 1),
+            (wish.down, 0, 1),
+            *((x, -20, 20) for x in wish.along),
+        )
+        if not 0 <= wish.seed <= LARGEST_SEED or not all(least <= value <= most for value, least, most in ranges):
+            raise HasamaError("These numbers are out of range.")
+        return wish
+
+
+class Explorer:
+    """Keeps the generators that were last looked at."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.kept: OrderedDict[tuple[str, int], _Loaded] = OrderedDict()
+
+    def about(self, run: Run) -> dict[str, Any]:
+        """Classes, directions and size of a run's generator.
+
+        Raises:
+            HasamaError: it has none yet, or it is damaged.
+        """
+        with self.lock:
+            loaded = self._loaded(run)
+            directions = loaded.directions()
+            return {
+                "classes": list(loaded.generator.classes),
+                "directions": 0 if directions is None else len(directions.steps),
+                "small": loaded.is_small(),
+            }
+
+    def picture(self, run: Run, wish: Wish, as_it_is: bool = False) -> bytes:
+        """A PNG: as large as the generator makes it, or large enough to be seen.
+
+        Raises:
+            HasamaError: see `about`.
+        """
+        with self.lock:
+            loaded = self._loaded(run)
+            return _png(loaded.pixels(loaded.w_of(wish), wish)[0], as_it_is)
+
+    def walk(self, run: Run, wish: Wish, stops: int = 4) -> bytes:
+        """An MP4 that goes through some seeds and back to the first.
+
+        Raises:
+            HasamaError: see `about`; or the extra `video` is not installed.
+        """
+        from PIL import Image
+
+        from hasama.generators.sampling import interpolate
+        from hasama.pictures.video import save_film
+
+        with self.lock, TemporaryDirectory(prefix="hasama-") as place:
+            loaded = self._loaded(run)
+            latents = interpolate(wish.seed, stops, FRAMES, loaded.generator.latent_size)
+            pixels = loaded.pixels(loaded.moved(latents, wish), wish)
+            film = Path(place) / "walk.mp4"
+            save_film((_shown(Image.fromarray(_rgb(one))) for one in pixels), film, FPS)
+            return film.read_bytes()
+
+    def _loaded(self, run: Run) -> "_Loaded":
+        file = run.saved_generator()
+        key = str(file), file.stat().st_mtime_ns
+        if key not in self.kept:
+            from hasama.generators.generator_file import load_generator
+
+            self.kept[key] = _Loaded(load_generator(file, "cpu"))
+        self.kept.move_to_end(key)
+        while len(self.kept) > KEPT:
+            self.kept.popitem(last=False)
+        return self.kept[key]
+
+
+class _Loaded:
+    def __init__(self, generator: "TrainedGenerator") -> None:
+        self.generator = generator
+        self.found: dict[str | None, Directions | None] = {}
+
+    def is_small(self) -> bool:
+        recipe = self.generator.recipe
+        return recipe is not None and max(recipe.resolution) <= SMALL
+
+    def directions(self, label: str | None = None) -> "Directions | None":
+        from hasama.generators.directions import find_directions
+
+        if label not in self.found:
+            try:
+                self.found[label] = find_directions(self.generator, DIRECTIONS, label)
+            except HasamaError:
+                self.found[label] = None
+        return self.found[label]
+
+    def w_of(self, wish: Wish) -> "Tensor":
+        """[1, W]: from the corners' latents, by the great arc across and then down."""
+        from hasama.generators.sampling import latents_of_seeds, slerp
+
+        seeds = [wish.seed, wish.seed + 1, wish.seed + 2, wish.seed + 3]
+        a, b, c, d = latents_of_seeds(seeds, self.generator.latent_size)
+        latent = slerp(slerp(a, b, wish.across), slerp(c, d, wish.across), wish.down)
+        return self.moved(latent[None], wish)
+
+    def moved(self, latents: "Tensor", wish: Wish) -> "Tensor":
+        """Through the mapping, truncated, and then along the directions."""
+        from hasama.generators.sampling import mean_w, to_w, truncate
+
+        generator = self.generator
+        w = truncate(to_w(generator, latents, self.labels(wish, len(latents))), mean_w(generator), wish.truncation)
+        if any(wish.along) and (directions := self.directions()) is not None:
+            for far, step in zip(wish.along, directions.steps, strict=False):
+                w = w + far * step
+        return w
+
+    def pixels(self, w: "Tensor", wish: Wish) -> Any:
+        """uint8 [n, H, W, C]"""
+        import numpy as np
+
+        from hasama.generators.sampling import generate_from_w
+
+        return np.concatenate(list(generate_from_w(self.generator, w, self.labels(wish, len(w)))))
+
+    def labels(self, wish: Wish, count: int) -> Any:
+        from hasama.generators.sampling import labels_for
+
+        classes = self.generator.classes
+        return labels_for(self.generator, count, wish.label or (classes[0] if classes else None))
+
+
+def _rgb(pixels: Any) -> Any:
+    """A film has neither grey nor alpha."""
+    import numpy as np
+
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, 3, -1)
+    if pixels.shape[-1] == 4:
+        alpha = pixels[..., 3:] / 255
+        return (pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return pixels
+
+
+def _png(pixels: Any, as_it_is: bool) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    out = io.BytesIO()
+    (picture if as_it_is else _shown(picture)).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _shown(picture: Any) -> Any:
+    from PIL import Image
+
+    times = max(1, ENLARGED_TO // max(picture.size))
+    way = Image.Resampling.NEAREST if max(picture.size) <= SMALL else Image.Resampling.BICUBIC
+    return picture.resize((picture.width * times, picture.height * times), way)

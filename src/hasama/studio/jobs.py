@@ -1,0 +1,195 @@
+"""Long work as child processes: `hasama train`, `hasama style` and the like, one after another in each lane.
+
+A job is a folder with `job.json` and what the child prints. Children live on when the studio ends; when it comes back
+it finds them by the number of their process. What waits, waits until a studio runs.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hasama.files import write_json
+
+LANES = {
+    "train": "train", "resume": "train", "teach": "train", "style": "style", "suggest": "look", "images": "show",
+}  # fmt: skip
+"""{command: lane}; of each lane one job runs at a time."""
+LONGEST_WORDS = 64_000
+"""Characters of what a child printed that are shown."""
+
+
+class Job(NamedTuple):
+    """Something that is to be done, is being done or was done.
+
+    Attributes:
+        folder: its own.
+        words: after `hasama`.
+        about: what its maker wants to know later.
+        state: waiting, running, done, failed or stopped.
+        made: when it was asked for, seconds since 1970.
+        pid: of the child, once it was started.
+        code: of the child, once it has ended.
+    """
+
+    folder: Path
+    words: list[str]
+    about: dict[str, Any]
+    state: str
+    made: float
+    pid: int | None = None
+    code: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.folder.name
+
+    @property
+    def printed(self) -> Path:
+        """What the child printed."""
+        return self.folder / "out.txt"
+
+    @property
+    def complained(self) -> Path:
+        """What the child printed to standard error."""
+        return self.folder / "err.txt"
+
+    @property
+    def lane(self) -> str:
+        return LANES[self.words[0]]
+
+    def said(self) -> str:
+        """The end of what the child had to say."""
+        parts = [_end_of(place) for place in (self.printed, self.complained)]
+        return "\n".join(part.strip() for part in parts if part.strip())
+
+
+class Jobs:
+    """All jobs of a studio.
+
+    Args:
+        folder: where their folders are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = threading.RLock()
+        self.children: dict[str, subprocess.Popen] = {}
+
+    def add(self, words: list[str], **about: Any) -> Job:
+        """Ask for something; it begins when its lane is free."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        job = Job(self.folder / name, words, about, "waiting", time.time())
+        with self.lock:
+            job.folder.mkdir(parents=True)
+            self._save(job)
+        self.turn()
+        return self.get(job.id) or job
+
+    def get(self, name: str) -> Job | None:
+        """A job by its name; None if there is none."""
+        if not name or Path(name).name != name:
+            return None
+        try:
+            kept = json.loads((self.folder / name / "job.json").read_text(encoding="utf-8"))
+            return Job(self.folder / name, **kept)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def all(self) -> list[Job]:
+        """Every job, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = [self.get(place.name) for place in self.folder.iterdir()]
+        return sorted((job for job in found if job), key=lambda job: (job.made, job.id), reverse=True)
+
+    def turn(self) -> None:
+        """See who has ended, and begin what waits."""
+        with self.lock:
+            jobs = [self._looked_at(job) for job in reversed(self.all())]
+            busy = {job.lane for job in jobs if job.state == "running"}
+            for job in jobs:
+                if job.state == "waiting" and job.lane not in busy:
+                    busy.add(job.lane)
+                    self._begin(job)
+
+    def stop(self, job: Job) -> None:
+        """Take it back if it waits; else ask the child to save and end, as Ctrl-C does."""
+        with self.lock:
+            job = self._looked_at(self.get(job.id) or job)
+            if job.state == "waiting":
+                self._save(job._replace(state="stopped"))
+            elif job.state == "running" and job.pid:
+                self._save(job._replace(about=job.about | {"stopping": True}))
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(job.pid, signal.SIGINT)
+
+    def _begin(self, job: Job) -> None:
+        command = [sys.executable, "-m", "hasama", *job.words]
+        try:
+            with job.printed.open("wb") as out, job.complained.open("wb") as err:
+                child = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                )
+        except OSError as error:
+            self._save(job._replace(state="failed", about=job.about | {"why": str(error)}))
+            return
+        self.children[job.id] = child
+        self._save(job._replace(state="running", pid=child.pid, about=job.about | {"started": _started(child.pid)}))
+
+    def _looked_at(self, job: Job) -> Job:
+        if job.state != "running":
+            return job
+        child = self.children.get(job.id)
+        code = child.poll() if child else None
+        if child is None and not _lives(job):
+            code = -1  # it ended while no studio was there: what it left tells how
+        if code is None:
+            return job
+        self.children.pop(job.id, None)
+        stopped = job.about.get("stopping") or code == 130
+        ended = job._replace(state="stopped" if stopped else "done" if code in (0, -1) else "failed", code=code)
+        self._save(ended)
+        return ended
+
+    def _save(self, job: Job) -> None:
+        kept = job._asdict()
+        del kept["folder"]
+        write_json(job.folder / "job.json", kept)
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the system's own count; numbers of processes are used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _lives(job: Job) -> bool:
+    if job.pid is None or _started(job.pid) != job.about.get("started"):
+        return False
+    try:
+        os.kill(job.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _end_of(place: Path) -> str:
+    try:
+        with place.open("rb") as opened:
+            opened.seek(max(0, place.stat().st_size - LONGEST_WORDS))
+            return opened.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,95 @@
+"""What all pages share: the studio they belong to, their words, and how one is answered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from hasama.errors import HasamaError
+from hasama.options import flag
+from hasama.studio.exploring import Explorer
+from hasama.studio.jobs import Jobs
+from hasama.studio.words import Words, languages, wanted
+from hasama.version import __version__
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+LANGUAGE = "hasama-language"
+
+Endpoint = Callable[["Studio", Request], Awaitable[Response] | Response]
+
+
+class Studio:
+    """Everything that the pages work on.
+
+    Args:
+        root: the folder of runs.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+        self.own = self.root / ".studio"
+        self.uploads, self.paintings = self.own / "uploads", self.root / "paintings"
+        self.jobs, self.explorer = Jobs(self.own / "jobs"), Explorer()
+        self.templates = Environment(
+            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        self.templates.filters |= {"flag": flag, "url": lambda text: quote(str(text), safe="")}
+
+    def words(self, request: Request) -> Words:
+        """In the visitor's language."""
+        return Words(wanted(request.cookies.get(LANGUAGE), request.headers.get("accept-language", "")))
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """A page from its template."""
+        words = self.words(request)
+        shared = {
+            "t": words, "language": words.language, "languages": languages(), "version": __version__,
+            "here": request.url.path, "address": request.url.path + (f"?{q}" if (q := request.url.query) else ""),
+            "clock": clock,
+        }  # fmt: skip
+        return HTMLResponse(self.templates.get_template(template).render(**shared, **values), status)
+
+
+def clock(seconds: float | None) -> str:
+    """3725 -> 1:02:05"""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def answering(studio: Studio, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint whose errors are told: as a page, or as JSON below /api/."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            if asyncio.iscoroutinefunction(endpoint):
+                return await endpoint(studio, request)
+            return await asyncio.to_thread(endpoint, studio, request)  # pyright: ignore[reportArgumentType]
+        except HasamaError as error:
+            if request.url.path.startswith("/api/"):
+                return JSONResponse({"error": str(error)}, 422)
+            return studio.page(request, "error.html", 422, message=str(error))
+
+    return answer
+
+
+def file_of_ours(place: Path, kind: str, name: str | None = None) -> Response:
+    """A file that the studio or a run has made, under a fixed type.
+
+    Raises:
+        HasamaError: it is not there.
+    """
+    if not place.is_file():
+        raise HasamaError("There is no such file.")
+    return FileResponse(place, media_type=kind, filename=name, headers={"cache-control": "private, max-age=3600"})
+
+
+def back_to(place: str) -> RedirectResponse:
+    """After a form: to a page."""
+    return RedirectResponse(place, 303)

@@ -1,0 +1,100 @@
+"""The studio as a server of this machine."""
+
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from hasama.errors import HasamaError, missing_extra
+from hasama.files import cannot_write
+
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "jinja2": "jinja2", "multipart": "python-multipart"}
+
+
+def check_installed() -> None:
+    """Raises HasamaError if the extra `studio` is not there."""
+    for module, package in PACKAGES.items():
+        if find_spec(module) is None and find_spec(f"python_{module}") is None:
+            raise missing_extra(package, "studio", "The studio")
+
+
+def serve(
+    root: Path, host: str, port: int, password: str | None, browser: bool, ready: Callable[[str], None]
+) -> None:
+    """Serve until somebody presses Ctrl-C. What was begun goes on.
+
+    Args:
+        root: the folder of runs; it is made if it is not there.
+        host: 127.0.0.1, or an address that others can reach.
+        port: 0: any that is free.
+        password: needed for every other host than this machine.
+        browser: open one.
+        ready: told the address once it can be visited.
+
+    Raises:
+        HasamaError: there is no password where one is needed, the port is taken, or the folder cannot be written to.
+    """
+    check_installed()
+    local = host in ("127.0.0.1", "localhost", "::1")
+    if not local and not password:
+        raise HasamaError(
+            f"On {host} others could use the studio: it needs a password, in the variable HASAMA_STUDIO_PASSWORD."
+        )
+    try:
+        (root.expanduser() / ".studio").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(root, error) from error
+
+    import uvicorn  # an extra
+
+    from hasama.studio.app import make_studio
+
+    listening = _listening(host, port)
+    port = listening.getsockname()[1]
+    names = LOCAL if local else (*LOCAL, host, socket.gethostname(), *_own_addresses())
+    app = make_studio(root, [f"{name}:{port}" for name in names], secrets.token_urlsafe(24), password)
+    address = f"http://{'127.0.0.1' if local else host}:{port}/"
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+    threading.Thread(target=_say_when_ready, args=(server, address, browser, ready), daemon=True).start()
+    threading.Thread(target=_keep_turning, args=(app.state.studio.jobs.turn,), daemon=True).start()
+    server.run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise HasamaError(f"Cannot listen at {host}:{port}: {error}. Choose another --port.") from error
+    return found
+
+
+def _own_addresses() -> list[str]:
+    try:
+        return socket.gethostbyname_ex(socket.gethostname())[2]
+    except OSError:
+        return []
+
+
+def _say_when_ready(server: object, address: str, browser: bool, ready: Callable[[str], None]) -> None:
+    pause = threading.Event()
+    while not getattr(server, "started", False):
+        pause.wait(0.02)
+    ready(address)
+    if browser:
+        webbrowser.open(address)
+
+
+def _keep_turning(turn: Callable[[], None]) -> None:
+    """What waits begins even while nobody looks."""
+    pause = threading.Event()
+    while True:
+        pause.wait(2)
+        turn()

@@ -1,0 +1,71 @@
+// Sliders over a generator: at most one picture is asked for at a time, and the last wish wins.
+const form = document.querySelector("#wish");
+const picture = document.querySelector("#picture");
+const pad = document.querySelector("#pad");
+const dot = pad.querySelector("span");
+const field = (name) => form.elements.namedItem(name);
+let busy = false;
+let wanted = false;
+
+const query = () => {
+  const along = [...form.querySelectorAll(".along")].map((one) => one.value).join(",");
+  if (field("along")) field("along").value = along;
+  return new URLSearchParams(new FormData(form)).toString();
+};
+const show = async () => {
+  wanted = true;
+  if (busy) return;
+  busy = true;
+  while (wanted) {
+    wanted = false;
+    const asked = query();
+    const began = performance.now();
+    try {
+      const answer = await fetch(`/generated.png?${asked}`);
+      if (!answer.ok) throw new Error(answer.statusText);
+      const address = URL.createObjectURL(await answer.blob());
+      const before = picture.src;
+      picture.src = address;
+      await picture.decode();
+      if (before.startsWith("blob:")) URL.revokeObjectURL(before);
+      picture.dataset.milliseconds = String(Math.round(performance.now() - began));
+    } catch (error) {
+      document.querySelector("#told").textContent = String(error.message);
+    }
+    document.querySelector("#keep").href = `/generated.png?keep=1&${asked}`;
+    document.querySelector("#walk").href = `/walk.mp4?${asked}`;
+  }
+  busy = false;
+};
+const place = (across, down) => {
+  const held = [across, down].map((x) => Math.min(1, Math.max(0, x)));
+  field("across").value = held[0].toFixed(3);
+  field("down").value = held[1].toFixed(3);
+  dot.style.left = `${held[0] * 100}%`;
+  dot.style.top = `${held[1] * 100}%`;
+  show();
+};
+const point = (event) => {
+  const box = pad.getBoundingClientRect();
+  place((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+};
+pad.addEventListener("pointerdown", (event) => { pad.setPointerCapture(event.pointerId); point(event); });
+pad.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+pad.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: [-0.05, 0], ArrowRight: [0.05, 0], ArrowUp: [0, -0.05], ArrowDown: [0, 0.05] }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  place(Number(field("across").value) + step[0], Number(field("down").value) + step[1]);
+});
+form.addEventListener("input", show);
+form.addEventListener("submit", (event) => { event.preventDefault(); show(); });
+document.querySelector("#other").addEventListener("click", () => {
+  field("seed").value = String(Math.floor(Math.random() * 2147483640));
+  place(0, 0);
+});
+document.querySelector("#level")?.addEventListener("click", () => {
+  for (const one of form.querySelectorAll(".along")) one.value = "0";
+  show();
+});
+dot.style.left = "0%";
+dot.style.top = "0%";

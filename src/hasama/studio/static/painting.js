@@ -1,0 +1,32 @@
+// A painting while it is painted: the picture so far, and before and after.
+const page = document.querySelector("#painting");
+const over = page.querySelector(".over");
+const at = document.querySelector("#at");
+const job = encodeURIComponent(page.dataset.job);
+const cut = () => over.style.setProperty("--at", `${at.value}%`);
+at.addEventListener("input", cut);
+cut();
+let changed = 0;
+const turn = async () => {
+  const answer = await fetch(`/api/painting?job=${job}`);
+  if (!answer.ok) return;
+  const now = await answer.json();
+  const status = page.querySelector(".status");
+  status.className = `tag status ${now.state}`;
+  const told = JSON.parse(status.dataset.words)[now.state];
+  if (status.textContent !== told) status.textContent = told;
+  const said = page.querySelector(".said");
+  said.hidden = !now.said;
+  said.textContent = now.said;
+  if (now.picture && now.changed !== changed) {
+    changed = now.changed;
+    over.hidden = false;
+    over.src = `/painting.png?job=${job}&at=${changed}`;
+  }
+  if (!["waiting", "running"].includes(now.state)) {
+    if (page.dataset.state !== now.state) location.reload();
+    return;
+  }
+  setTimeout(turn, 1500);
+};
+if (["waiting", "running"].includes(page.dataset.state)) turn();

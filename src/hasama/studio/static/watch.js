@@ -1,0 +1,137 @@
+// A page over one or two runs: what changes is asked for again and again, and nothing else.
+const EVERY = 2000;
+const HEALTH_EVERY = 20000;
+
+const ask = async (address) => {
+  const answer = await fetch(address, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+};
+const clock = (seconds) => {
+  if (seconds === null) return "–";
+  const whole = Math.round(seconds);
+  const two = (n) => String(n).padStart(2, "0");
+  return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
+};
+const short = (n) => (n === null || n === undefined ? "–" : Number(n.toPrecision(4)).toString());
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+for (const section of document.querySelectorAll("section.run")) {
+  const one = (selector) => section.querySelector(selector);
+  const words = section.dataset;
+  const run = encodeURIComponent(words.run);
+  const slider = one("input[type=range]");
+  const grid = one("img.grid");
+  let samples = words.samples ? words.samples.split(",").map(Number) : [];
+  let drawn = "";
+
+  const show = (index) => {
+    grid.hidden = false;
+    grid.src = `/sample.png?run=${run}&seen=${samples[index]}`;
+    const at = one(".at");
+    if (at) at.textContent = `${short(samples[index] / 1000)} ${words.images}`;
+  };
+  slider?.addEventListener("input", () => show(Number(slider.value)));
+
+  const draw = (curves) => {
+    if (!window.Plotly || !curves.images_seen.length) return;
+    const mark = JSON.stringify([curves.images_seen.length, curves.images_seen.at(-1)]);
+    if (mark === drawn) return;
+    drawn = mark;
+    const x = curves.images_seen.map((n) => n / 1000);
+    const layout = {
+      margin: { l: 50, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+      font: { color: colour("--ink") }, legend: { orientation: "h", y: 1.15 },
+      xaxis: { title: { text: words.images }, gridcolor: colour("--line"), zeroline: false },
+      yaxis: { gridcolor: colour("--line"), zeroline: false, title: { text: words.loss } },
+    };
+    const options = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+    const line = (name, title, shade) => ({ x, y: curves[name], name: title, mode: "lines", connectgaps: true, line: { width: 1.5, color: shade } });
+    const losses = [];
+    if (curves.loss_discriminator) losses.push(line("loss_discriminator", words.discriminator, "#2f7fbf"));
+    if (curves.loss_generator) losses.push(line("loss_generator", words.generator, "#d9722e"));
+    window.Plotly.react(one(".losses"), losses, layout, options);
+    const quality = one(".quality");
+    if (curves.kid) {
+      const kept = x.map((at, n) => [at, curves.kid[n], curves.kid_low?.[n], curves.kid_high?.[n]]).filter((p) => p[1] !== null);
+      const trace = {
+        x: kept.map((p) => p[0]), y: kept.map((p) => p[1]), name: "KID", mode: "lines+markers", line: { color: "#3f8f5f" },
+        error_y: { type: "data", symmetric: false, array: kept.map((p) => p[3] - p[1]), arrayminus: kept.map((p) => p[1] - p[2]), color: "#3f8f5f88" },
+      };
+      window.Plotly.react(quality, [trace], { ...layout, yaxis: { ...layout.yaxis, title: { text: "KID" }, rangemode: "tozero" } }, options);
+    }
+    quality.hidden = !curves.kid;
+  };
+
+  const update = async () => {
+    const now = await ask(`/api/state?run=${run}`);
+    one(".kimg").textContent = short(now.kimg);
+    one(".speed").textContent = short(now.images_per_second ?? 0);
+    one(".left").textContent = clock(now.seconds_left);
+    one(".kid").textContent = short(now.kid);
+    one("progress").value = now.done;
+    const status = one(".status");
+    status.className = `tag status ${now.status}`;
+    const told = JSON.parse(status.dataset.words)[now.status];
+    if (status.textContent !== told) status.textContent = told;
+    one("form.stop").hidden = now.status !== "training";
+    one("form.resume").hidden = now.status === "training" || now.status === "stopping";
+    const failure = one(".failure");
+    failure.hidden = now.job?.state !== "failed";
+    failure.textContent = now.job?.said ?? "";
+    if (now.samples.length !== samples.length) {
+      const atEnd = !slider || Number(slider.value) >= samples.length - 1;
+      samples = now.samples;
+      if (!slider) { location.reload(); return; }
+      slider.max = samples.length - 1;
+      slider.disabled = samples.length < 2;
+      if (atEnd) { slider.value = samples.length - 1; show(samples.length - 1); }
+    }
+    draw(now.curves);
+  };
+
+  const add = (parent, kind, text, shape = "") => {
+    const made = document.createElement(kind);
+    made.textContent = text;
+    if (shape) made.className = shape;
+    parent.append(made);
+    return made;
+  };
+  const doctor = async () => {
+    const told = await ask(`/api/health?run=${run}`);
+    const place = one(".health");
+    const mark = JSON.stringify([told.verdict, told.findings.length, told.findings.map((f) => f.holds)]);
+    if (place.dataset.mark === mark) return;
+    place.dataset.mark = mark;
+    place.replaceChildren();
+    add(place, "p", told.verdict, "note");
+    for (const finding of told.findings.filter((f) => f.holds)) {
+      const box = add(place, "div", "", `finding ${finding.severity}`);
+      add(box, "h3", finding.title);
+      add(box, "p", finding.explanation);
+      finding.remedies.forEach((remedy, number) => {
+        const form = add(box, "form", "", "row");
+        form.method = "post";
+        form.action = "/watch/remedy";
+        for (const [name, value] of [["run", words.run], ["finding", finding.name], ["number", number]]) {
+          const input = document.createElement("input");
+          Object.assign(input, { type: "hidden", name, value });
+          form.append(input);
+        }
+        add(form, "button", words.apply, "quiet");
+        add(form, "code", remedy.flags ?? JSON.stringify(remedy.changes));
+        add(box, "p", remedy.why, "small soft");
+      });
+    }
+  };
+
+  const again = (work, every) => {
+    const turn = async () => {
+      try { if (!document.hidden) await work(); } catch (error) { console.warn(error); }
+      setTimeout(turn, every);
+    };
+    turn();
+  };
+  again(update, EVERY);
+  again(doctor, HEALTH_EVERY);
+}

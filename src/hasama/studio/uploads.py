@@ -1,0 +1,84 @@
+"""What a browser sends: pictures, archives of them, masks. They get names of our own, and are only ever read."""
+
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
+
+from hasama.errors import HasamaError
+from hasama.files import cannot_write
+from hasama.names import LONGEST_NAME, fitting_name
+
+LARGEST = 4 * 2**30
+"""Bytes of one request."""
+MOST_FILES = 20_000
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".npz")
+PIECE = 2**20
+
+
+async def form_of(request: Request, largest: int = LARGEST) -> FormData:
+    """A request's form.
+
+    Raises:
+        HTTPException: it is larger than allowed, or no form.
+    """
+    if int(request.headers.get("content-length") or 0) > largest:
+        raise HTTPException(413, "That is too large.")
+    taken, receive = 0, request.receive
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > largest:
+            raise HTTPException(413, "That is too large.")
+        return message
+
+    request._receive = counted
+    return await request.form(max_files=MOST_FILES, max_fields=2000)
+
+
+async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) -> Path | None:
+    """Write the files that were sent into a folder of their own.
+
+    Args:
+        files: parts of a form.
+        folder: in which the new one is made.
+        endings: of names that are taken.
+
+    Returns:
+        The folder; or, of a single file, the file; None if none was sent.
+
+    Raises:
+        HasamaError: one has another ending, or there is no room.
+    """
+    sent = [file for file in files if isinstance(file, UploadFile) and file.filename]
+    if not sent:
+        return None
+    place = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+    made: list[Path] = []
+    for file in sent:
+        name = Path(str(file.filename).replace("\\", "/")).name.replace("\0", "")
+        ending = Path(name).suffix.lower()
+        if ending not in endings:
+            raise HasamaError(f"{name}: files that end in {', '.join(endings)} are taken.")
+        target = place / fitting_name(Path(name).stem.lstrip(".")[:LONGEST_NAME] or "picture", ending)
+        number = 2
+        while target in made:
+            target = place / fitting_name(Path(name).stem.lstrip(".") or "picture", f"-{number}{ending}")
+            number += 1
+        made.append(target)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as opened:
+                while piece := await file.read(PIECE):
+                    opened.write(piece)
+        except OSError as error:
+            raise cannot_write(target, error) from error
+    return made[0] if len(made) == 1 else place

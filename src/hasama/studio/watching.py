@@ -1,0 +1,184 @@
+"""What a run folder says, quickly, however long its log is: the state of now, and curves of some hundred points."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hasama.errors import HasamaError
+from hasama.files import size_of
+from hasama.runs.folder import Run, find_runs
+
+TAIL = 64 * 1024
+"""Bytes at a log's end in which its last lines are looked for."""
+POINTS = 600
+"""Lines that a curve is made of."""
+WHOLE = 2**20
+"""Bytes up to which a log is read as it is."""
+CURVES = ("loss_discriminator", "loss_generator", "kid", "kid_low", "kid_high", "accuracy_real", "accuracy_fake")
+
+
+def run_named(root: Path, name: str) -> Run:
+    """A run by its path below the root.
+
+    Raises:
+        HasamaError: it lies elsewhere, or there is none.
+    """
+    place = inside(root, name)
+    run = Run(place)
+    if not run.exists():
+        raise HasamaError(f"There is no run called {name}.")
+    return run
+
+
+def inside(root: Path, name: str) -> Path:
+    """A path below the root, wherever links in it lead.
+
+    Raises:
+        HasamaError: it leads out of the root.
+    """
+    try:
+        place, whole = (root / name).resolve(), root.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a NUL
+        raise HasamaError("There is no such file.") from error
+    if not name or "\0" in name or not place.is_relative_to(whole) or place == whole:
+        raise HasamaError("There is no such file.")
+    return place
+
+
+def all_runs(root: Path) -> list[dict[str, Any]]:
+    """A line for each run, the newest first; of one that is broken, what is wrong with it."""
+    if not root.is_dir():
+        return []
+    found = []
+    for run in find_runs(root):
+        name = run.folder.relative_to(root).as_posix()
+        try:
+            found.append(state_of(run, name))
+        except HasamaError as error:
+            found.append({"name": name, "status": "broken", "why": str(error), "recipe": None})
+    return found
+
+
+def state_of(run: Run, name: str) -> dict[str, Any]:
+    """What there is to say of a run now.
+
+    Raises:
+        HasamaError: its recipe is damaged.
+    """
+    recipe, last = run.recipe(), _last_lines(run.log_file)
+    seen = last[-1]["images_seen"] if last else 0
+    held = run.is_held()
+    speed = _speed(last)
+    left = (recipe.images - seen) / speed if held and speed else None
+    status = "training" if held else "finished" if seen >= recipe.images else "paused" if seen else "begun"
+    kid = next((line["kid"] for line in reversed(last) if "kid" in line), None)
+    return {
+        "name": name, "status": "stopping" if held and run.stop_asked() else status, "kimg": seen / 1000,
+        "of_kimg": recipe.kimg, "done": min(1.0, seen / recipe.images) if recipe.images else 1.0,
+        "images_per_second": speed, "seconds_left": left, "samples": samples_of(run), "kid": kid,
+        "recipe": {"architecture": recipe.architecture, "size": recipe.size}, "source": _source(run),
+        "generator": run.generator.exists(), "changed": run.log_file.stat().st_mtime if last else None,
+    }  # fmt: skip
+
+
+def samples_of(run: Run) -> list[int]:
+    """After how many images the sample grids were made."""
+    with suppress(OSError):
+        return sorted(int(file.stem) for file in run.samples.glob("*.png") if file.stem.isdigit())
+    return []
+
+
+def curves_of(run: Run, points: int = POINTS) -> dict[str, list[Any]]:
+    """{name: values}, beside `images_seen`; None where a line says nothing of it.
+
+    Of a long log so many lines are read, from all over it, and all those that tell of the quality, which are few.
+    """
+    size = size_of(run.log_file)
+    lines = _read(run.log_file, 0, size) if size <= WHOLE else _thinned(run.log_file, size, points)
+    if size <= WHOLE and len(lines) > points:
+        step = len(lines) / points
+        kept = {int(number * step) for number in range(points)} | {len(lines) - 1}
+        lines = [line for number, line in enumerate(lines) if number in kept or "kid" in line]
+    found: dict[str, list[Any]] = {"images_seen": [line["images_seen"] for line in lines]}
+    for name in CURVES:
+        values = [_number(line.get(name)) for line in lines]
+        if any(value is not None for value in values):
+            found[name] = values
+    return found
+
+
+def _number(value: Any) -> float | None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+    return float(value) if good else None
+
+
+def _thinned(file: Path, size: int, points: int) -> list[dict[str, Any]]:
+    by_place: dict[int, dict[str, Any]] = {}
+    with suppress(OSError), file.open("rb") as opened:
+        for number in range(points):
+            opened.seek(size * number // points)
+            if number:
+                opened.readline()
+            place = opened.tell()
+            if (line := _parsed(opened.readline())) is not None:
+                by_place[place] = line
+        for place in _places_of(opened, b'"kid":'):
+            opened.seek(place)
+            if (line := _parsed(opened.readline())) is not None:
+                by_place[place] = line
+    last = _last_lines(file)[-1:]
+    seen = sorted([*by_place.values(), *last], key=lambda line: line["images_seen"])
+    return [line for number, line in enumerate(seen) if not number or line is not seen[number - 1]]
+
+
+def _places_of(opened: Any, word: bytes) -> list[int]:
+    """Where the lines begin in which a word stands."""
+    found, begin, rest = [], 0, b""
+    opened.seek(0)
+    while piece := opened.read(2**20):
+        text = rest + piece
+        start = 0
+        while (place := text.find(word, start)) >= 0:
+            found.append(begin + text.rfind(b"\n", 0, place) + 1)
+            start = place + 1
+        kept = text.rfind(b"\n") + 1
+        begin, rest = begin + kept, text[kept:]
+    return found
+
+
+def _last_lines(file: Path) -> list[dict[str, Any]]:
+    size = size_of(file)
+    return _read(file, max(0, size - TAIL), size)
+
+
+def _read(file: Path, begin: int, end: int) -> list[dict[str, Any]]:
+    """The whole lines between two places."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(begin)
+            if begin:
+                opened.readline()
+            text = opened.read(max(0, end - opened.tell()))
+    except OSError:
+        return []
+    return [line for one in text.splitlines() if (line := _parsed(one)) is not None]
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("images_seen"), int) else None
+
+
+def _speed(lines: list[dict[str, Any]]) -> float | None:
+    rates = [line["images_per_second"] for line in lines[-20:] if _number(line.get("images_per_second"))]
+    return sorted(rates)[len(rates) // 2] if rates else None
+
+
+def _source(run: Run) -> str:
+    with suppress(HasamaError):
+        return str(run.images()["name"])
+    return ""

@@ -1,0 +1,218 @@
+"""The studio in a real browser: from digits to a grid, stop, go on, explore, paint with a mask, languages, keys."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from easel import hasama_here, lay_out
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("starlette")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
+]
+KEPT = os.environ.get("HASAMA_SCREENSHOTS")
+"""A folder for pictures of the pages."""
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory):
+    """The address of a studio over a folder with one small run, `cats`; and the folder."""
+    root = tmp_path_factory.mktemp("studio")
+    words = ["--size", 16, "--width", 8, "--batch", 8, "--latent-size", 8, "--sample-kimg", 0.016]
+    done = hasama_here("train", "digits", "dcgan", *words, "--steps", 6, "--threads", 1, "--out", root / "cats")
+    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "hasama", "studio", str(root), "--port", "0", "--no-browser"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    assert child.stdout is not None
+    found = re.search(r"http://\S+/", child.stdout.readline())
+    assert found is not None
+    yield found[0].rstrip("/"), root
+    child.send_signal(signal.SIGINT)
+    child.wait(20)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A page that fails the test if a script fails or anything outside is asked for."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: None if _is_ours(request.url) else wrong.append(request.url))
+    yield page
+    context.close()
+    assert not wrong, wrong
+
+
+def _is_ours(address: str) -> bool:
+    return address.startswith(("http://127.0.0.1:", "blob:", "data:"))
+
+
+def until(page, expression: str, seconds: float = 60) -> None:
+    """Wait until an expression holds. (Playwright's own way needs a page that may evaluate texts.)"""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(200)
+
+
+def shot(page, name: str) -> None:
+    """Keep pictures of a page, wide and narrow; neither may be wider than the window."""
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
+        if KEPT:
+            Path(KEPT).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=f"{KEPT}/{name}-{width}.png", full_page=True)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.wait_for_timeout(300)
+
+
+def test_from_digits_to_samples_stop_and_go_on(studio, page):
+    address, root = studio
+    page.goto(address)
+    shot(page, "home")
+    page.click("text=Train on pictures")
+    shot(page, "train")
+    page.fill("input[name=source]", "digits")
+    page.fill("input[name=hours]", "0.01")
+    page.fill("input[name=size]", "16")
+    page.click("text=Look at them")
+    page.wait_for_selector("text=A proposal", timeout=120_000)
+    page.click("summary:has-text('Everything else')")
+    page.click("summary:has-text('Length, arithmetic')")
+    shot(page, "proposal")
+    page.fill("input[name=kimg]", "400")
+    page.fill("input[name=sample_kimg]", "0.2")
+    page.fill("input[name=name]", "digits")
+    page.click("button:has-text('Start training') >> nth=0")
+    page.wait_for_selector("section.run img.grid:not([hidden])", timeout=120_000)
+    until(page, "document.querySelector('.status').textContent === 'training'", 60)
+    until(page, "Number(document.querySelector('input[type=range]')?.max) >= 2", 120)
+    page.wait_for_selector(".losses .main-svg", timeout=20_000)
+    shot(page, "watch")
+    before = page.get_attribute("img.grid", "src")
+    page.locator("input[type=range]").focus()
+    page.keyboard.press("Home")
+    until(page, f"!document.querySelector('img.grid').src.endsWith({before!r})")
+    page.click("text=Save and stop")
+    until(page, "document.querySelector('.status').textContent === 'paused'", 60)
+    assert (root / "digits" / "game.pt").exists()
+    page.click("button:has-text('Go on')")
+    until(page, "document.querySelector('.status').textContent === 'training'", 60)
+    page.click("text=Save and stop")
+    until(page, "document.querySelector('.status').textContent === 'paused'", 60)
+
+
+def test_sliders_over_a_generator(studio, page):
+    address, _root = studio
+    page.goto(f"{address}/watch?run=cats")
+    page.click("text=Explore")
+    page.wait_for_selector("#picture")
+    page.evaluate("document.querySelector('#picture').removeAttribute('data-milliseconds')")
+    page.fill("input[name=seed]", "7")
+    until(page, "document.querySelector('#picture').dataset.milliseconds", 20)
+    first = page.get_attribute("#picture", "src")
+    page.focus("#pad")
+    page.keyboard.press("ArrowRight")
+    until(page, f"document.querySelector('#picture').src !== {first!r}")
+    assert page.input_value("input[name=across]") == "0.050"
+    shot(page, "explore")
+
+
+def test_a_painting_with_a_drawn_mask(studio, page, tmp_path: Path):
+    address, _root = studio
+    content, style = lay_out(tmp_path)
+    page.goto(f"{address}/paint?recipe=instant")
+    page.set_input_files("#content-file", str(content))
+    page.set_input_files("#style-files", str(style))
+    page.wait_for_selector("canvas.mask:visible")
+    until(page, "document.querySelector('canvas.mask').width === 720")
+    canvas = page.locator("canvas.mask")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 60, steps=5)
+    page.mouse.up()
+    page.fill("input[name=size]", "64")
+    shot(page, "paint")
+    page.focus("#paint button:has-text('Paint') >> nth=0")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Download", timeout=120_000)
+    page.locator("#at").focus()
+    page.keyboard.press("End")
+    assert page.evaluate("getComputedStyle(document.querySelector('.over')).clipPath") == "inset(0px 0px 0px 100%)"
+    page.keyboard.press("Home")
+    shot(page, "painting")
+    page.click("text=Paint it otherwise")
+    page.wait_for_selector("text=The same pictures as before")
+
+
+def test_the_whole_page_speaks_kiswahili(studio, page):
+    address, _root = studio
+    page.goto(f"{address}/train")
+    page.click("text=Kiswahili")
+    page.wait_for_selector("html[lang=sw]")
+    assert page.url == f"{address}/train"
+    assert page.inner_text("h1") == "Funza kwa picha zako mwenyewe"
+    page.goto(address)
+    assert page.get_attribute("html", "lang") == "sw"
+    shot(page, "kiswahili")
+
+
+def test_everything_is_reached_by_keys(studio, page):
+    address, _root = studio
+    page.goto(address)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    seen = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate("document.activeElement.getAttribute('href') || document.activeElement.tagName"))
+    assert {"/", "/train", "/paint", "BUTTON", "INPUT"} <= seen
+    outlined = page.evaluate("getComputedStyle(document.querySelector('a.button')).outlineStyle !== undefined")
+    assert outlined
+
+
+def test_dark_pages_are_dark(studio, chromium):
+    address, _root = studio
+    context = chromium.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.goto(address)
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", colour)[:3])) < 150
+    context.close()
+
+
+def test_two_browsers_see_the_same_run(studio, chromium):
+    address, _root = studio
+    pages = [chromium.new_context().new_page() for _ in range(2)]
+    for page in pages:
+        page.goto(f"{address}/watch?run=cats")
+    until = time.monotonic() + 20
+    while time.monotonic() < until and pages[0].inner_text(".kimg") != pages[1].inner_text(".kimg"):
+        time.sleep(0.3)
+    assert pages[0].inner_text(".kimg") == pages[1].inner_text(".kimg") != "0"
+    for page in pages:
+        page.context.close()
