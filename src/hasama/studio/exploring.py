@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from PIL import Image
+
 from hasama.errors import HasamaError
 from hasama.runs.folder import Run
 
@@ -113,10 +115,8 @@ class Explorer:
         Raises:
             HasamaError: see `about`; or the extra `video` is not installed.
         """
-        from PIL import Image
-
-        from hasama.generators.sampling import interpolate
-        from hasama.pictures.video import save_film
+        from hasama.generators.sampling import interpolate  # memory: the server has none of it before it is needed
+        from hasama.pictures.video import save_film  # memory: the server has none of it before it is needed
 
         with self.lock, TemporaryDirectory(prefix="hasama-") as place:
             loaded = self._loaded(run)
@@ -130,7 +130,9 @@ class Explorer:
         file = run.saved_generator()
         key = str(file), file.stat().st_mtime_ns
         if key not in self.kept:
-            from hasama.generators.generator_file import load_generator
+            from hasama.generators.generator_file import (
+                load_generator,  # memory: the server has none of it before it is needed
+            )
 
             self.kept[key] = _Loaded(load_generator(file, "cpu"))
         self.kept.move_to_end(key)
@@ -149,7 +151,9 @@ class _Loaded:
         return recipe is not None and max(recipe.resolution) <= SMALL
 
     def directions(self, label: str | None = None) -> "Directions | None":
-        from hasama.generators.directions import find_directions
+        from hasama.generators.directions import (
+            find_directions,  # memory: the server has none of it before it is needed
+        )
 
         if label not in self.found:
             try:
@@ -160,7 +164,10 @@ class _Loaded:
 
     def w_of(self, wish: Wish) -> "Tensor":
         """[1, W]: from the corners' latents, by the great arc across and then down."""
-        from hasama.generators.sampling import latents_of_seeds, slerp
+        from hasama.generators.sampling import (  # memory: the server has none of it before it is needed
+            latents_of_seeds,
+            slerp,
+        )
 
         seeds = [wish.seed, wish.seed + 1, wish.seed + 2, wish.seed + 3]
         a, b, c, d = latents_of_seeds(seeds, self.generator.latent_size)
@@ -169,7 +176,11 @@ class _Loaded:
 
     def moved(self, latents: "Tensor", wish: Wish) -> "Tensor":
         """Through the mapping, truncated, and then along the directions."""
-        from hasama.generators.sampling import mean_w, to_w, truncate
+        from hasama.generators.sampling import (  # memory: the server has none of it before it is needed
+            mean_w,
+            to_w,
+            truncate,
+        )
 
         generator = self.generator
         w = truncate(to_w(generator, latents, self.labels(wish, len(latents))), mean_w(generator), wish.truncation)
@@ -180,14 +191,16 @@ class _Loaded:
 
     def pixels(self, w: "Tensor", wish: Wish) -> Any:
         """uint8 [n, H, W, C]"""
-        import numpy as np
+        import numpy as np  # memory: the server has none of it before it is needed
 
-        from hasama.generators.sampling import generate_from_w
+        from hasama.generators.sampling import (
+            generate_from_w,  # memory: the server has none of it before it is needed
+        )
 
         return np.concatenate(list(generate_from_w(self.generator, w, self.labels(wish, len(w)))))
 
     def labels(self, wish: Wish, count: int) -> Any:
-        from hasama.generators.sampling import labels_for
+        from hasama.generators.sampling import labels_for  # memory: the server has none of it before it is needed
 
         classes = self.generator.classes
         return labels_for(self.generator, count, wish.label or (classes[0] if classes else None))
@@ -195,7 +208,7 @@ class _Loaded:
 
 def _rgb(pixels: Any) -> Any:
     """A film has neither grey nor alpha."""
-    import numpy as np
+    import numpy as np  # memory: the server has none of it before it is needed
 
     if pixels.shape[-1] == 1:
         return np.repeat(pixels, 3, -1)
@@ -206,8 +219,6 @@ def _rgb(pixels: Any) -> Any:
 
 
 def _png(pixels: Any, as_it_is: bool) -> bytes:
-    from PIL import Image
-
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     out = io.BytesIO()
     (picture if as_it_is else _shown(picture)).save(out, "PNG", compress_level=1)
@@ -215,8 +226,6 @@ def _png(pixels: Any, as_it_is: bool) -> bytes:
 
 
 def _shown(picture: Any) -> Any:
-    from PIL import Image
-
     times = max(1, ENLARGED_TO // max(picture.size))
     way = Image.Resampling.NEAREST if max(picture.size) <= SMALL else Image.Resampling.BICUBIC
     return picture.resize((picture.width * times, picture.height * times), way)

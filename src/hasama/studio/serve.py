@@ -51,7 +51,7 @@ def serve(
 
     import uvicorn  # an extra
 
-    from hasama.studio.app import make_studio
+    from hasama.studio.app import make_studio  # an extra
 
     listening = _listening(host, port)
     port = listening.getsockname()[1]

@@ -1,10 +1,10 @@
 """A style at once, without an optimizer: VGG19's features are moved, level by level, and turned back into a picture.
 
 Universal style transfer (Li et al. 2017): from the coarsest level to the finest, the picture's activations get the
-style's mean and covariance (`transport`) and become a picture again (`inverse`), which the next level sees. Forms
-come from the content, what they are made of from the style. Large pictures are painted at a moderate size first, and
-then made larger, where only the fine levels are moved anew: strokes are as large a part of a large picture as of a
-small one.
+style's mean and covariance (`transport`), at one of the levels patches like the style's own (`swapping`), and become
+a picture again (`inverse`), which the next level sees. Forms come from the content, what they are made of from the
+style. Large pictures are painted at a moderate size first, and then made larger, where only the fine levels are moved
+anew: strokes are as large a part of a large picture as of a small one.
 """
 
 import math
@@ -21,16 +21,33 @@ from hasama.perception.vgg import VGG, Weights, reach_of, stride_of
 from hasama.perception.vgg_weights import COMMON_STD
 from hasama.shapes import Images, Resized
 from hasama.style.canvas.canvas import resized
-from hasama.style.canvas.pictures import Picture
+from hasama.style.canvas.pictures import Picture, fitted_mask
 from hasama.style.canvas.tiles import Tile, cut_with_halo
 from hasama.style.methods.moments import Moments
-from hasama.style.methods.targets import add_moments, tile_moments
+from hasama.style.methods.swapping import APART, Patches, patches_in, swapped
+from hasama.style.methods.targets import add_moments, layer_size, masks_for, tile_moments
 from hasama.style.methods.transport import Move, together, transport
-from hasama.style.recipe import STYLE_RECIPES
-from hasama.style.subject import Hand, Places, Style, Subject, content_image, groups_of, moments_for, within
+from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
+from hasama.style.subject import (
+    Hand,
+    Places,
+    Style,
+    Subject,
+    check_something_is_left,
+    content_image,
+    groups_of,
+    style_image,
+    style_size,
+    within,
+)
 
 FINE = LEVELS[2:]
 """What is moved anew where a painting is made larger."""
+SWAPPED, SHARE = "relu3_1", 0.6
+"""The level at which patches are swapped, and by how much. Finer ones are mere edges, coarser ones whole things."""
+MOST_PATCHES = 4096
+LEAST_MASK = 0.5
+"""Of a style's mask, from which a patch is learnt from."""
 BASE = 512
 """Pixels to a side, by area, up to which a style is made as large as the canvas, even if it has fewer."""
 START = 256
@@ -58,12 +75,14 @@ class Step(NamedTuple):
     image: Images
 
 
-def open_hand(weights: Weights, device: torch.device, like: VGG) -> Hand:
+def open_hand(weights: Weights, recipe: StyleRecipe, device: torch.device, like: VGG) -> Hand:
     """What paints at once, as precise and as quick as another network.
 
     Raises:
-        HasamaError: the inverse is of another network than these weights, or is damaged.
+        HasamaError: the inverse is of another network than these weights or has no such layers, or is damaged.
     """
+    if recipe.at_once and not set(recipe.style) <= set(LEVELS):
+        raise HasamaError(f"To paint at once, --style-layers are some of {', '.join(LEVELS)}.")
     if weights.name != "vgg19" or weights.std != (COMMON_STD,) * 3:  # torchvision's expect other pictures
         raise HasamaError(
             "To paint at once, the packaged VGG19 is turned round; it does not fit other --weights. Leave them away."
@@ -134,9 +153,10 @@ class _Scale:
     """One picture at one size, or several of one size that share their maps."""
 
     def __init__(self, subject: Subject, images: Sequence[Images], scale: int, moves: Moves | None = None) -> None:
-        self.images, self.levels = list(images), FINE if scale else LEVELS
         assert subject.hand is not None
-        self.hand = subject.hand
+        self.images, self.hand = list(images), subject.hand
+        some = FINE if scale else LEVELS
+        self.levels = [level for level in some if level in subject.recipe.style] or [LEVELS[-1]]
         recipe = subject.recipe.but(style_layers=",".join(self.levels))
         self.subject = subject._replace(network=self.hand.networks[self.levels[0]], recipe=recipe)
         height, width = images[0].shape[2:]
@@ -147,6 +167,7 @@ class _Scale:
         self.learning = moves is None
         self.moves: Moves = {} if moves is None else moves
         self.styles = [[_learnt(self.subject, style, height, width) for style in place[0]] for place in self.places]
+        self.patches = [self.patches_of(number) for number in range(len(self.places))]
 
     @property
     def count(self) -> int:
@@ -155,8 +176,9 @@ class _Scale:
 
     def tiles(self, level: str) -> list[Tile]:
         """The windows in which a picture goes through a level and back."""
-        stride = stride_of(level)
-        halo = stride * math.ceil((reach_of(level) + REACH[level]) / stride)
+        swapping = level == SWAPPED
+        stride = stride_of(level) * (APART if swapping else 1)  # patches lie at the same places in every window
+        halo = stride * math.ceil((reach_of(level) + REACH[level] + 2 * stride * swapping) / stride)
         return cut_with_halo(self.height, self.width, max(self.subject.side, 3 * halo), stride, halo)
 
     def steps(self) -> Iterator[int]:
@@ -208,27 +230,87 @@ class _Scale:
         """Each place by its own map; where no style goes, activations stay as they are."""
         moves = self.moves[level]
         if len(moves) == 1 and self.places[0][2] is None:
-            return moves[0](maps)
+            return self.in_patches(moves[0](maps), 0, level)
         mixed, total, covered = torch.zeros_like(maps), maps.new_zeros(()), maps.new_zeros(())
-        for move, (styles, _, where) in zip(moves, self.places, strict=True):
+        for number, (move, (styles, _, where)) in enumerate(zip(moves, self.places, strict=True)):
             here = maps.new_ones(()) if where is None else where[level][_window_of(tile, level)].to(maps)
             share = here * sum(style.weight for style in styles) / len(styles)
-            mixed, total, covered = mixed + share * move(maps), total + share, covered + here
+            mixed, total, covered = (
+                mixed + share * self.in_patches(move(maps), number, level),
+                total + share,
+                covered + here,
+            )
         return maps.lerp(mixed / total.clamp_min(1e-9), covered.clamp(0, 1).expand_as(maps))
 
     @torch.no_grad()
     def move(self, place: int, content: Moments, level: str) -> Move:
         """The map of one place."""
         strength = self.subject.recipe.strength
-        ways = [transport(content, style[level], strength) for style in self.styles[place]]
+        ways = [transport(content, style.moments[level], strength) for style in self.styles[place]]
         return together(ways, [style.weight for style in self.places[place][0]])
 
+    def patches_of(self, place: int) -> Patches | None:
+        """Those of a place's styles: of each as many as it weighs."""
+        if SWAPPED not in self.levels:
+            return None
+        weights = [style.weight for style in self.places[place][0]]
+        counts = [max(1, round(MOST_PATCHES * weight / sum(weights))) for weight in weights]
+        found = torch.cat([one.patches[:count] for one, count in zip(self.styles[place], counts, strict=True)])
+        return Patches.of(found) if len(found) else None
 
-def _learnt(subject: Subject, style: Style, height: int, width: int) -> dict[str, Moments]:
-    """The moments of a style for a canvas of this size: as large by area, but not larger than it is."""
+    def in_patches(self, maps: Tensor, place: int, level: str) -> Tensor:
+        """With patches like the style's own."""
+        patches = self.patches[place]
+        if level != SWAPPED or patches is None:
+            return maps
+        return maps.lerp(swapped(maps.relu(), patches), SHARE * self.subject.recipe.strength)
+
+
+class Learnt(NamedTuple):
+    """What a style has at each level.
+
+    Attributes:
+        moments: {level: ...}
+        patches: some patches of `SWAPPED` in random order, [M, C * 9].
+    """
+
+    moments: dict[str, Moments]
+    patches: Tensor
+
+
+@torch.no_grad()
+def _learnt(subject: Subject, style: Style, height: int, width: int) -> Learnt:
+    """From a style's picture, made as large as the canvas by area, but not larger than it is."""
     high, wide = style.picture.size
     factor = min(1.0, math.sqrt(max(high * wide, BASE**2) / (height * width)))
-    return moments_for(subject, style, *within(height, width, round(factor * max(height, width))))
+    size = style_size(subject, style, *within(height, width, round(factor * max(height, width))))
+    image = style_image(subject, style, *size).to(subject.device)
+    levels = list(subject.recipe.style)
+    mask = None if style.mask is None else fitted_mask(style.mask, *size).to(subject.device)
+    masks = None if mask is None else masks_for(mask, levels)
+    added: dict[str, Moments] = {}
+    patches = []
+    for tile in subject.tiles(*size):
+        features = subject.network(tile.cut(image))
+        add_moments(added, {level: tile_moments(tile, features[level], level, masks) for level in levels})
+        if SWAPPED in levels:
+            patches.append(_some_patches(tile, features[SWAPPED].float(), masks and masks[SWAPPED], size))
+    check_something_is_left(added)
+    found = torch.cat(patches) if patches else image.new_empty(0, 0)
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))
+    return Learnt(added, found[order.to(found.device)][:MOST_PATCHES])
+
+
+def _some_patches(tile: Tile, activations: Tensor, mask: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """Of a tile's own patches, evenly spread ones: of all tiles together somewhat more than are wanted."""
+    own = tile.part(activations, SWAPPED)
+    found = patches_in(own)
+    if mask is not None:
+        here = mask[tile.place(SWAPPED, *mask.shape)][1:-1, 1:-1].flatten()
+        found = found[here >= min(LEAST_MASK, float(here.max()))] if len(found) else found
+    share = own.shape[2] * own.shape[3] / max(1, math.prod(layer_size(SWAPPED, *size)))
+    wanted = max(1, math.ceil(2 * MOST_PATCHES * share))
+    return found[:: max(1, len(found) // wanted)]
 
 
 def _window_of(tile: Tile, level: str) -> tuple[slice, slice]:

@@ -78,7 +78,7 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     device = pick_device(machine.device)
     weights = load_weights(machine.weights)
     network = network_for(recipe, weights, device, quick=not bounded)
-    hand = open_hand(weights, device, network) if recipe.start == "instant" else None
+    hand = open_hand(weights, recipe, device, network) if recipe.start == "instant" else None
     start = None if recipe.start in STARTS else in_space_of(read_picture(recipe.start), content.profile)
     styles = [style._replace(picture=in_space_of(style.picture, content.profile)) for style in styles]
     subject = Subject(content, styles, recipe, network, device, 0, start, hand=hand)

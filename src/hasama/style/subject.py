@@ -255,6 +255,11 @@ def moments_for(subject: Subject, style: Style, height: int, width: int) -> dict
     image = style_image(subject, style, high, wide).to(subject.device)
     mask = None if style.mask is None else fitted_mask(style.mask, high, wide).to(subject.device)
     found = style_moments(subject.network, subject.tiles(high, wide), image, layers, mask)
+    check_something_is_left(found)
+    return found
+
+
+def check_something_is_left(found: dict[str, Moments]) -> None:
+    """Raises HasamaError if a style's mask has left nothing of it."""
     if any(float(part.mass) < LEAST_COUNT for part in found.values()):
         raise HasamaError("A style's mask is (nearly) black everywhere: there is nothing left to learn from.")
-    return found

@@ -54,7 +54,7 @@ def _history(studio: Studio) -> list[Job]:
 
 def _painters(studio: Studio) -> list[str]:
     """Taught painters that lie in the studio's folder."""
-    from hasama.style.painters.painter_file import is_painter
+    from hasama.style.painters.painter_file import is_painter  # memory: the server has none of it before it is needed
 
     found = studio.root.glob("*.safetensors") if studio.root.is_dir() else []
     return sorted(file.name for file in found if is_painter(file))

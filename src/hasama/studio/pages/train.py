@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -127,8 +128,6 @@ def _usual_name(source: str) -> str:
 
 def job_page(studio: Studio, request: Request) -> Response:
     """How a child is doing: to its run once that is there."""
-    from urllib.parse import quote
-
     studio.jobs.turn()
     job = studio.jobs.get(request.query_params.get("job", ""))
     if job is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -60,7 +61,7 @@ def state(studio: Studio, request: Request) -> Response:
 
 def health(studio: Studio, request: Request) -> Response:
     """The doctor's findings."""
-    from hasama.runs.reports.diagnosis import diagnose
+    from hasama.runs.reports.diagnosis import diagnose  # memory: the server has none of it before it is needed
 
     return JSONResponse(diagnose(run_named(studio.root, request.query_params.get("run", ""))).to_dict())
 
@@ -113,7 +114,7 @@ def _number(text: str) -> float:
 
 async def remedy(studio: Studio, request: Request) -> Response:
     """Stop a run that is not well, and train anew with what the doctor advises."""
-    from hasama.runs.reports.diagnosis import diagnose
+    from hasama.runs.reports.diagnosis import diagnose  # memory: the server has none of it before it is needed
 
     form = await form_of(request, SMALL_FORM)
     name, finding, number = (str(form.get(key, "")) for key in ("run", "finding", "number"))
@@ -145,8 +146,6 @@ def take_along(studio: Studio, request: Request) -> Response:
 
 
 def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
     return quote(name, safe="")
 
 
@@ -199,8 +198,6 @@ def _job_told(job: Job | None) -> dict[str, Any] | None:
 
 
 def _address(name: str) -> str:
-    from urllib.parse import quote
-
     return f"/watch?run={quote(name, safe='')}"
 
 
