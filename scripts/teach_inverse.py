@@ -5,13 +5,15 @@
 FOLDER holds large pictures (any depth of sub-folders); NOTICE.md beside the weights says which they were. Minutes are
 of the processor's time; it is killed and begun again at will: what is in --state goes on.
 
-For a fifth of the time each block learns alone to undo VGG19's. Then all are taught together as they are used: the
-features of one photograph are moved to the Gaussians of another, in changed colours, and what becomes of them is to
-have the features that were asked for, and the other's moments at every level.
+Each step takes a level. Features of a photograph at this level are turned back into a picture: as they are, when the
+photograph and its features are to come back; or, after a while, moved to the Gaussian of another photograph in
+changed colours, when the features that were asked for are to be seen in the picture, and the other's moments at the
+finer levels.
+(To go from level to level without a picture between was tried first: the maps then blow up what the networks cannot
+tell, docs/experiments/instant.md.)
 """
 
 import argparse
-import itertools
 import math
 import random
 import time
@@ -33,11 +35,10 @@ from hasama.style.methods.transport import transport
 
 SIDE, COUNT = 128, 4
 STYLE_SIDE, STYLES = 256, 200
-RATE, ALONE = 1.5e-3, 0.2
-AGAIN = 4
-"""Every so many steps blocks go on learning alone."""
-REBUILT = 0.15
-"""The share of steps in which a photograph is to come back as it was."""
+OFTEN = (4, 3, 2, 1)
+"""How often each level is taken, from coarse to fine: coarse ones are harder."""
+RATE, PLAIN, MOVED = 1e-3, 0.1, 0.6
+"""The learning rate, the share of the time in which nothing is moved, and then the share of steps in which it is."""
 
 
 def recoloured(images: Tensor, draw: random.Random) -> Tensor:
@@ -69,37 +70,26 @@ def relative(found: Tensor, wanted: Tensor) -> Tensor:
     return (found - wanted).square().mean() / (wanted.square().mean() + 1e-6)
 
 
-def alone(inverse: Inverse, features: Features, images: Tensor) -> Tensor:
-    """How far each block is from undoing VGG19's."""
-    wanted = [*(features[level] for level in LEVELS[1:]), images]
-    return torch.stack([relative(inverse(features[a], a), b) for a, b in zip(LEVELS, wanted, strict=True)]).sum()
-
-
 def moved(activations: Tensor, style: Moments, strength: float) -> Tensor:
-    """Each picture by its own map, which counts as given: its gradient would be that of eigenvectors."""
-    parts = []
-    for one in activations.split(1):
-        with torch.no_grad():
-            move = transport(moments(one.detach()), style, strength)
-        parts.append(move(one))
+    """Each picture by its own map."""
+    parts = [transport(moments(one), style, strength)(one) for one in activations.split(1)]
     return torch.cat(parts).relu()
 
 
-def used(inverse: Inverse, network: VGG, features: Features, style: dict[str, Moments], strength: float) -> Tensor:
-    """How far a painting is from the features that were asked for, and from the style's moments."""
-    first = maps = moved(features[LEVELS[0]], style[LEVELS[0]], strength)
-    for level, after in itertools.pairwise(LEVELS):
-        maps = moved(inverse(maps, level), style[after], strength)
-    images = inverse(maps, LEVELS[-1])
-    found = network(images)
-    loss = relative(found[LEVELS[0]], first) + 0.05 * (images.abs() - 1).relu().mean()
-    if not strength:
-        return loss + torch.stack([relative(found[level], features[level]) for level in LEVELS[1:]]).sum()
-    for level in LEVELS:
-        for one in found[level].split(1):
-            seen, wanted = moments(one), style[level]
+def rebuilt(images: Tensor, made: Tensor, wanted: Features, found: Features) -> Tensor:
+    """How far what was made is from the photographs, and their features from each other."""
+    apart = [relative(found[level], wanted[level]) for level in wanted]
+    return 2 * relative(made, images) + torch.stack(apart).sum()
+
+
+def restyled(asked: Tensor, level: str, style: dict[str, Moments], strength: float, found: Features) -> Tensor:
+    """How far the features are from those that were asked for, and at finer levels from the style's moments."""
+    loss = relative(found[level], asked)
+    for finer in LEVELS[LEVELS.index(level) + 1 :]:
+        for one in found[finer].split(1):
+            seen, wanted = moments(one), style[finer]
             apart = relative(seen.mean, wanted.mean) + relative(seen.covariance, wanted.covariance)
-            loss = loss + strength * apart / (len(images) * len(LEVELS))
+            loss = loss + 0.5 * strength * apart / len(asked)
     return loss
 
 
@@ -113,7 +103,8 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_memory()
     torch.manual_seed(0)
-    inverse, network = Inverse().to(memory_format=torch.channels_last).train(), VGG(load_weights(), LEVELS)
+    inverse, weights = Inverse().to(memory_format=torch.channels_last).train(), load_weights()
+    networks = {level: VGG(weights, LEVELS[number:]) for number, level in enumerate(LEVELS)}
     optimizer = torch.optim.AdamW(inverse.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
     steps, spent = 0, 0.0
     if asked.state.exists():
@@ -123,7 +114,7 @@ def main() -> None:
         steps, spent = state["steps"], state["spent"]
     large = [[size for size in sizes if min(size.shape[:2]) >= STYLE_SIDE] for sizes in pool_of(asked.folder)]
     pool = [sizes for sizes in large if sizes]
-    styles = styles_of(pool, network)
+    styles = styles_of(pool, networks[LEVELS[0]])
     began, saved, told = clock(), time.monotonic(), []
 
     def minutes() -> float:
@@ -139,15 +130,18 @@ def main() -> None:
         draw = random.Random(steps)
         torch.manual_seed(steps)
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (steps + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-        images = drawn(pool, SIDE, COUNT, draw)
+            group["lr"] = RATE * min(1, (steps + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+        images, level = drawn(pool, SIDE, COUNT, draw), draw.choices(LEVELS, OFTEN)[0]
+        network = networks[level]
         with torch.no_grad():
             features = network(images)
-        if done < ALONE or steps % AGAIN == 0:
-            loss = alone(inverse, features, images)
-        else:
-            strength = 0.0 if draw.random() < REBUILT else draw.uniform(0.4, 1)
-            loss = used(inverse, network, features, draw.choice(styles), strength)
+            changed = done > PLAIN and draw.random() < MOVED
+            style, strength = draw.choice(styles), draw.uniform(0.3, 1)
+            given = moved(features[level], style[level], strength) if changed else features[level]
+        made = inverse.picture(given, level)
+        found = network(made)
+        loss = restyled(given, level, style, strength, found) if changed else rebuilt(images, made, features, found)
+        loss = loss + 0.05 * (made.abs() - 1).relu().mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(inverse.parameters(), 1.0)

@@ -359,7 +359,7 @@ def test_an_odd_log_is_no_trouble(tmp_path: Path):
 # --- exploring ------------------------------------------------------------------------------------
 
 
-def picture_of(client: TestClient, **wish: object) -> bytes:
+def picture_of(client: TestClient, **wish: str | float) -> bytes:
     answer = client.get("/generated.png", headers={"host": HOST}, params={"run": "cats", **wish})
     assert answer.status_code == 200, answer.text
     return answer.content
@@ -378,7 +378,7 @@ def test_a_generators_pictures_follow_the_sliders(client: TestClient):
 @pytest.mark.parametrize(
     "wish", [{"seed": "x"}, {"seed": -1}, {"truncation": "nan"}, {"across": 7}, {"along": "1e9"}, {"label": "cat"}]
 )
-def test_impossible_wishes_are_told(client: TestClient, wish: dict[str, object]):
+def test_impossible_wishes_are_told(client: TestClient, wish: dict[str, str | float]):
     answer = client.get("/generated.png", headers={"host": HOST}, params={"run": "cats", **wish})
     assert answer.status_code == 422
 
@@ -415,7 +415,7 @@ def test_a_form_says_what_the_recipe_says():
 
 
 def wait_for(jobs: Jobs, job: Job, *states: str, seconds: float = 60) -> Job:
-    until = time.monotonic() + seconds
+    until, now = time.monotonic() + seconds, job
     while time.monotonic() < until:
         jobs.turn()
         now = jobs.get(job.id)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from easel import hasama_here, lay_out, pixels_of, style_scene
@@ -99,7 +99,9 @@ def test_a_damaged_file_is_told(tmp_path: Path):
 
 
 def test_the_painting_has_the_styles_colours_and_the_contents_forms():
-    subject = subject_of()
+    disc = Image.new("RGB", (96, 96), (20, 30, 60))
+    ImageDraw.Draw(disc).ellipse((20, 20, 76, 76), (230, 220, 200))
+    subject = subject_of(96, 96)._replace(content=from_pixels(np.asarray(disc).copy()))
     made, content = painted(subject), soft_content(subject)
     style = torch.from_numpy(np.asarray(style_scene())).permute(2, 0, 1)[None].float() / 127.5 - 1
     before = (content.mean((2, 3)) - style.mean((2, 3))).abs().max()

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from hasama.device import lay_out
 from hasama.errors import HasamaError
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "inverse.safetensors"
@@ -88,4 +89,5 @@ def load_inverse(path: Path = WEIGHTS) -> Inverse:
         inverse.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise HasamaError(f"{path} is missing or damaged; install hasama again.") from error
-    return inverse.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    lay_out(inverse, torch.device("cpu"))
+    return inverse.eval().requires_grad_(False)

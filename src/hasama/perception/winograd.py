@@ -93,7 +93,8 @@ class _Winograd(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return _convolved(grad, ctx.kernels.turned_back, None), None, None
 
 

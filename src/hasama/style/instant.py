@@ -145,7 +145,8 @@ def _before(subject: Subject, image: Images | None, height: int, width: int) -> 
     content = content_image(subject, height, width).to(subject.device)
     if image is None:
         return content
-    lost = content - resized(resized(content, *image.shape[2:]), height, width)
+    before = resized(content, image.shape[2], image.shape[3])
+    lost = content - resized(before, height, width)
     return (resized(image, height, width) + lost).clamp(-1, 1)
 
 
@@ -294,7 +295,9 @@ def _learnt(subject: Subject, style: Style, height: int, width: int) -> Learnt:
         features = subject.network(tile.cut(image))
         add_moments(added, {level: tile_moments(tile, features[level], level, masks) for level in levels})
         if SWAPPED in levels:
-            patches.append(_some_patches(tile, features[SWAPPED].float(), masks and masks[SWAPPED], size))
+            patches.append(
+                _some_patches(tile, features[SWAPPED].float(), None if masks is None else masks[SWAPPED], size)
+            )
     check_something_is_left(added)
     found = torch.cat(patches) if patches else image.new_empty(0, 0)
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))

@@ -1,6 +1,7 @@
 """What all pages share: the studio they belong to, their words, and how one is answered."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,11 @@ def answering(studio: Studio, endpoint: Endpoint) -> Callable[[Request], Awaitab
 
     async def answer(request: Request) -> Response:
         try:
-            if asyncio.iscoroutinefunction(endpoint):
+            if inspect.iscoroutinefunction(endpoint):
                 return await endpoint(studio, request)
-            return await asyncio.to_thread(endpoint, studio, request)  # pyright: ignore[reportArgumentType]
+            made = await asyncio.to_thread(endpoint, studio, request)
+            assert isinstance(made, Response)
+            return made
         except HasamaError as error:
             if request.url.path.startswith("/api/"):
                 return JSONResponse({"error": str(error)}, 422)
