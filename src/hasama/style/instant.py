@@ -295,9 +295,8 @@ def _learnt(subject: Subject, style: Style, height: int, width: int) -> Learnt:
         features = subject.network(tile.cut(image))
         add_moments(added, {level: tile_moments(tile, features[level], level, masks) for level in levels})
         if SWAPPED in levels:
-            patches.append(
-                _some_patches(tile, features[SWAPPED].float(), None if masks is None else masks[SWAPPED], size)
-            )
+            here = None if masks is None else masks[SWAPPED]
+            patches.append(_some_patches(tile, features[SWAPPED].float(), here, size))
     check_something_is_left(added)
     found = torch.cat(patches) if patches else image.new_empty(0, 0)
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))
