@@ -21,7 +21,7 @@ from doctor import FAILURES, Case, source_of, train
 from hasama.generators.sampling import draw_latents, generate_all
 from hasama.health.signals import project
 from hasama.metrics.neighbours import coverage
-from hasama.pictures.images import to_images
+from hasama.pictures.tensors import to_images
 from hasama.runs.autopilot import interventions
 from hasama.runs.folder import Run
 

@@ -31,7 +31,7 @@ from hasama.metrics.distances import kid
 from hasama.networks.registry import build
 from hasama.perception.extractors import extract_features, extractor_named
 from hasama.pictures.dataset import Pictures, batches
-from hasama.pictures.images import to_pixels
+from hasama.pictures.tensors import to_pixels
 from hasama.presets import DEFAULT
 from hasama.runs.pace import measure
 from hasama.shapes import Pixels

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from hasama.device import keep_memory
 from hasama.generators.generator_file import save_tensors
 from hasama.networks.enlarger import Enlarger
-from hasama.pictures.images import to_images
+from hasama.pictures.tensors import to_images
 from hasama.training.enlarging import Enlarging, Patches, Pieces, learn_to_enlarge
 
 CROPS = {2: (96, 8), 4: (128, 5), 8: (192, 2)}

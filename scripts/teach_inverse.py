@@ -29,7 +29,7 @@ from hasama.generators.generator_file import save_tensors
 from hasama.perception.inverse import LEVELS, Inverse
 from hasama.perception.vgg import VGG, Features
 from hasama.perception.vgg_weights import load_weights
-from hasama.pictures.images import to_images
+from hasama.pictures.tensors import to_images
 from hasama.style.methods.moments import Moments, moments
 from hasama.style.methods.transport import transport
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hasama.pictures.images import to_pixels
+from hasama.pictures.tensors import to_pixels
 
 
 def test_wrong_shape_is_refused():

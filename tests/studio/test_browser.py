@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -169,6 +170,28 @@ def test_a_painting_with_a_drawn_mask(studio, page, tmp_path: Path):
     page.wait_for_selector("text=The same pictures as before")
 
 
+def test_the_game_in_the_plane(studio, page):
+    address, _root = studio
+    page.goto(f"{address}/ring")
+    until(page, "document.querySelector('#modes').textContent !== '–'", 60)
+    page.click("text=Step: discriminator")
+    until(page, "document.querySelector('#steps').textContent === '1'")
+    page.click("text=Step: generator")
+    until(page, "document.querySelector('#steps').textContent === '2'")
+    page.click("#play")
+    until(page, "Number(document.querySelector('#steps').textContent) > 40")
+    page.click("#play")
+    shot(page, "ring")
+    page.wait_for_timeout(1500)
+    stood = page.inner_text("#steps")
+    page.wait_for_timeout(800)
+    assert page.inner_text("#steps") == stood
+    box = page.locator("#plane").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.3)
+    until(page, "document.querySelector('#modes').textContent.includes('/ 1 ')")
+    assert page.input_value("select[name=data]") == "drawn"
+
+
 def test_the_whole_page_speaks_kiswahili(studio, page):
     address, _root = studio
     page.goto(f"{address}/train")
@@ -216,3 +239,43 @@ def test_two_browsers_see_the_same_run(studio, chromium):
     assert pages[0].inner_text(".kimg") == pages[1].inner_text(".kimg") != "0"
     for page in pages:
         page.context.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, from npm."""
+    place, npm = tmp_path_factory.mktemp("axe"), shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm")
+    packed = subprocess.run([npm, "pack", "axe-core@4", "--silent"], cwd=place, capture_output=True, timeout=60)
+    archives = list(place.glob("*.tgz"))
+    if packed.returncode or not archives:
+        pytest.skip("npm cannot be reached")
+    with tarfile.open(archives[0]) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(studio, chromium, axe: str, scheme: str):
+    address, _root = studio
+    context = chromium.new_context(color_scheme=scheme)
+    page, wrong = context.new_page(), []
+    for path in (
+        "/",
+        "/watch?run=cats",
+        "/explore?run=cats",
+        "/train",
+        "/paint",
+        "/paint?recipe=instant",
+        "/nowhere",
+    ):
+        page.goto(address + path)
+        page.wait_for_timeout(800)
+        page.evaluate(axe)
+        for found in page.evaluate("axe.run(document)")["violations"]:
+            if found["impact"] in ("serious", "critical"):
+                wrong.append((path, found["id"], found["nodes"][0]["html"][:200]))
+    context.close()
+    assert not wrong

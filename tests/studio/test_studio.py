@@ -253,6 +253,7 @@ def test_languages_have_the_same_keys_and_none_that_nobody_uses():
     used = set()
     for file in [*(STUDIO / "templates").glob("*.html"), *STUDIO.rglob("*.py")]:
         used |= set(re.findall(r"""(?:\bt|words\(request\))\(\s*["']([^"']+)["']""", file.read_text()))
+        used |= set(re.findall(r'"(ring_[a-z_]+)"', file.read_text()))
     families = {key for key in used if key.endswith("_")}
     for code in languages():
         keys = set(texts(code))
@@ -567,3 +568,84 @@ def test_a_run_is_stopped_and_goes_on(tmp_path: Path):
 
 def test_pages_and_forms_have_their_own_addresses():
     assert not set(PAGES) & set(FORMS)
+
+
+# --- the game in the plane ------------------------------------------------------------------------
+
+
+def asked(client: TestClient, **what: object) -> dict:
+    answer = client.post("/api/ring", headers=OWN, json=what)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_game_is_played_and_goes_on(client: TestClient):
+    begun = asked(client, settings={"data": "ring"}, steps=0)
+    assert begun["steps"] == 0
+    assert len(begun["heat"]) == begun["side"] ** 2
+    assert len(begun["grid"]) == begun["grid_side"] ** 2
+    assert all(0 <= held <= 1 for held in begun["heat"])
+    on = asked(client, id=begun["id"], settings={"data": "ring"}, steps=5)
+    assert (on["id"], on["steps"]) == (begun["id"], 5)
+    assert on["fake"] != begun["fake"]
+    assert on["real"] == begun["real"]
+    other = asked(client, id=begun["id"], settings={"data": "grid"}, steps=1)
+    assert other["id"] != begun["id"]
+    assert other["steps"] == 1
+
+
+def test_one_player_steps_while_the_other_waits(client: TestClient):
+    settings = {"data": "gaussians", "objective": "relativistic", "penalty": "r1+r2"}
+    begun = asked(client, settings=settings, steps=3)
+    d = asked(client, id=begun["id"], settings=settings, who="discriminator", steps=4)
+    assert d["fake"] == begun["fake"]
+    assert d["heat"] != begun["heat"]
+    g = asked(client, id=begun["id"], settings=settings, who="generator", steps=4)
+    assert g["heat"] == d["heat"]
+    assert g["fake"] != d["fake"]
+
+
+def test_the_same_settings_play_the_same_game(client: TestClient):
+    games = [asked(client, settings={"seed": 3}, steps=20) for _ in range(2)]
+    assert games[0]["fake"] == games[1]["fake"]
+    rules = {"seed": 3, "objective": "hinge"}
+    assert asked(client, settings=rules, steps=20)["fake"] != games[0]["fake"]
+
+
+def test_rules_change_while_it_is_played(client: TestClient):
+    begun = asked(client, settings={}, steps=2)
+    still = asked(client, id=begun["id"], settings={"generator_lr": 0.0, "discriminator_lr": 0.0}, steps=3)
+    assert still["id"] == begun["id"]
+    assert still["fake"] == begun["fake"]
+    assert asked(client, id=begun["id"], settings={"critic_steps": 4}, steps=4)["steps"] == 9
+
+
+def test_points_that_one_draws_are_the_real_ones(client: TestClient):
+    told = asked(client, settings={"data": "drawn", "points": [[0.5, 0.5], [-0.5, 0.2]]}, steps=1)
+    assert told["of"] == 2
+    near = [min((x - a) ** 2 + (y - b) ** 2 for a, b in ((0.5, 0.5), (-0.5, 0.2))) for x, y in told["real"]]
+    assert max(near) < 0.03
+
+
+def test_a_good_recipe_finds_the_ring_and_is_praised(client: TestClient):
+    settings, told = {"objective": "relativistic", "penalty": "r1+r2"}, {"id": ""}
+    for _ in range(12):
+        told = asked(client, id=told["id"], settings=settings, steps=100)
+    assert told["modes"] >= 7
+    assert told["verdict"] == "ring_fine"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"settings": {"data": "moon"}}, {"settings": {"data": "drawn"}}, {"settings": {"latent_size": 99}},
+        {"settings": {"gamma": "x"}}, {"settings": {"objective": "none"}}, {"steps": 10**6}, {"steps": -1},
+        {"who": "nobody"}, {"settings": {"points": [[1]]}}, {"settings": {"generator_lr": -1.0}},
+        {"settings": {"data": "drawn", "points": [[1e400, 0]]}},
+    ],
+)  # fmt: skip
+def test_impossible_games_are_told(client: TestClient, what: dict):
+    text = json.dumps(what)
+    answer = client.post("/api/ring", headers=OWN | {"content-type": "application/json"}, content=text)
+    assert answer.status_code == 422
+    assert answer.json()["error"]

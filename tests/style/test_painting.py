@@ -14,7 +14,7 @@ from easel import BRIEF_RECIPE, STEPS, job_in, lay_out, pixels_of
 from hasama.errors import HasamaError
 from hasama.perception.vgg import VGG
 from hasama.perception.vgg_weights import load_weights
-from hasama.pictures.images import to_pixels
+from hasama.pictures.tensors import to_pixels
 from hasama.style.canvas.canvas import WINDOW, Canvas
 from hasama.style.canvas.pictures import Picture, read_picture, to_canvas
 from hasama.style.jobs.painting_file import Job, StyleSource, fingerprint, is_done, paint_file, read_part

@@ -15,7 +15,7 @@ from hasama.metrics.intervals import stream
 from hasama.networks.enlarger import enlarge, shipped, smaller
 from hasama.perception.extractors import extract_features, extractor_named
 from hasama.pictures.dataset import Pictures
-from hasama.pictures.images import to_images, to_pixels
+from hasama.pictures.tensors import to_images, to_pixels
 from hasama.presets import RECIPES
 from hasama.tuning.floor import LEAST, SUBSETS, floor_of
 

@@ -35,8 +35,8 @@ from hasama.networks.pair import Pair
 from hasama.networks.registry import build
 from hasama.pictures.cache import open_pictures
 from hasama.pictures.dataset import Batch, Pictures
-from hasama.pictures.images import to_images
 from hasama.pictures.sources.download import cache_folder
+from hasama.pictures.tensors import to_images
 from hasama.recipe import Recipe
 from hasama.shapes import Images, Pixels
 

@@ -22,7 +22,8 @@ from hasama.networks.calling import evaluating
 from hasama.networks.old_names import with_new_names
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
-from hasama.pictures.images import MODES, to_pixels
+from hasama.pictures.images import MODES
+from hasama.pictures.tensors import to_pixels
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Pixels
 from hasama.version import __version__

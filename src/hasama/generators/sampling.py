@@ -17,7 +17,7 @@ from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.networks.pair import is_styled
 from hasama.options import unknown_name
-from hasama.pictures.images import to_pixels
+from hasama.pictures.tensors import to_pixels
 from hasama.shapes import Images, Labels, Latents, Pixels, Styles
 
 GENERATED_AT_ONCE = 64

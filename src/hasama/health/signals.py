@@ -23,7 +23,7 @@ from hasama.metrics.neighbours import coverage
 from hasama.networks.calling import call, evaluating, frozen
 from hasama.networks.pair import Pair
 from hasama.pictures.dataset import HELD_LEAST, Pictures
-from hasama.pictures.images import to_images
+from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Latents, Views, largest
 
 COUNT = 128  # pictures of either kind at each look

@@ -26,8 +26,8 @@ from hasama.perception import efficientnet
 from hasama.perception.inception import SIDE, WIDTH, inception_of
 from hasama.perception.vgg import VGG
 from hasama.perception.vgg_weights import load_weights, read_state
-from hasama.pictures.images import to_images
 from hasama.pictures.sources.download import DownloadProgress, cache_folder, download_file
+from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Pixels
 
 Photographs = Float[Tensor, "n 3 height width"]

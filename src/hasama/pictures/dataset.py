@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from hasama.pictures.images import to_images
 from hasama.pictures.report import Report
+from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Pixels
 
 

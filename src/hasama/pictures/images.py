@@ -1,7 +1,6 @@
-"""Pictures fitted, turned into tensors and back, saved, and laid out in grids.
+"""Pictures fitted, saved, and laid out in grids. No torch here: who only looks at pictures need not load it.
 
-`images [N, C, H, W]` are floats in [-1, 1]; `pixels [N, H, W, C]` are uint8. C is 1 (grey), 3 (RGB) or
-4 (RGBA, alpha not premultiplied).
+`pixels [N, H, W, C]` are uint8. C is 1 (grey), 3 (RGB) or 4 (RGBA, alpha not premultiplied).
 """
 
 import math
@@ -9,12 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.shapes import Images, Pixels
 
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -77,24 +74,12 @@ def _pad(picture: Image.Image, width: int, height: int) -> Image.Image:
     return canvas
 
 
-def to_images(pixels: Pixels, device: torch.device | str = "cpu") -> Images:
-    """uint8 [N, H, W, C] -> float [N, C, H, W] in [-1, 1], in the channels-last memory format."""
-    on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
-    return on_device.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
-
-
-def to_pixels(images: Images) -> Pixels:
-    """Float [N, C, H, W] -> uint8 [N, H, W, C], values outside [-1, 1] clipped."""
-    scaled = images.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
 def to_picture(pixels: np.ndarray) -> Image.Image:
     """uint8 [H, W, C] -> a Pillow image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def grid(pixels: Pixels, columns: int | None = None, smallest: int = 64, gap: int = 2) -> Image.Image:
+def grid(pixels: np.ndarray, columns: int | None = None, smallest: int = 64, gap: int = 2) -> Image.Image:
     """One picture of many, row by row.
 
     Args:

@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.files import read_json, replacing, size_of, write_json
@@ -20,7 +20,9 @@ from hasama.health.findings import Finding, up_to_last_look
 from hasama.health.remedies import Remedy
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
-from hasama.training.game import Record
+
+if TYPE_CHECKING:
+    from hasama.training.game import Record
 
 ATTEMPTS = 3
 KEPT = 4  # healthy states
@@ -55,7 +57,7 @@ class Intervention(NamedTuple):
     done: bool = False
 
 
-def piloted(run: Run, begin: Callable[[], Iterator[Record]]) -> Iterator[Record]:
+def piloted(run: Run, begin: Callable[[], Iterator["Record"]]) -> Iterator["Record"]:
     """Pass records on; on a serious finding go back, change the recipe, and begin again.
 
     Args:
@@ -86,7 +88,7 @@ def piloted(run: Run, begin: Callable[[], Iterator[Record]]) -> Iterator[Record]
         _intervene(run, finding)
 
 
-def _close(records: Iterator[Record]) -> None:
+def _close(records: Iterator["Record"]) -> None:
     if hasattr(records, "close"):
         records.close()  # type: ignore[attr-defined]
 

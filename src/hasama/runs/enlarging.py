@@ -21,7 +21,8 @@ from hasama.generators.generator_file import TrainedGenerator, header_of, load_g
 from hasama.networks.calling import call, evaluating
 from hasama.networks.enlarger import WEIGHTS, Enlarged, enlarge, load_enlarger, load_part, smaller, with_four_channels
 from hasama.pictures.dataset import Pictures
-from hasama.pictures.images import save_picture, to_images
+from hasama.pictures.images import save_picture
+from hasama.pictures.tensors import to_images
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.runs.reports.samples import sample_grid

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hasama.studio.pages import explore, paint, train, watch
+from hasama.studio.pages import explore, paint, ring, train, watch
 from hasama.studio.pages.page import LANGUAGE, Studio, answering, back_to
 from hasama.studio.security import COOKIE, Guard
 from hasama.studio.uploads import form_of
@@ -41,6 +41,7 @@ PAGES = {
     "/painting": paint.painting,
     "/painting.png": paint.picture,
     "/api/painting": paint.progress,
+    "/ring": ring.ring,
 }
 FORMS = {
     "/watch/stop": watch.stop,
@@ -51,6 +52,7 @@ FORMS = {
     "/job/stop": train.stop_job,
     "/paint/start": paint.start,
     "/paint/larger": paint.go_on_larger,
+    "/api/ring": ring.step,
 }
 
 

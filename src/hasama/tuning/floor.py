@@ -11,7 +11,7 @@ from hasama.metrics.intervals import kid_interval, stream
 from hasama.networks.enlarger import enlarge, shipped, smaller
 from hasama.perception.extractors import Extractor, extract_features
 from hasama.pictures.dataset import Pictures
-from hasama.pictures.images import to_images, to_pixels
+from hasama.pictures.tensors import to_images, to_pixels
 
 ENLARGED, REALS, SUBSETS = 128, 512, 100
 AT_ONCE = 16

@@ -99,8 +99,9 @@ def _wanted(photo: Path, generator: "TrainedGenerator", fit: str) -> "Images":
 
     from hasama.cli.terminal import say
     from hasama.pictures.animation import only_first
-    from hasama.pictures.images import as_channels, fit_picture, to_images
+    from hasama.pictures.images import as_channels, fit_picture
     from hasama.pictures.opening import open_picture
+    from hasama.pictures.tensors import to_images
 
     assert generator.recipe is not None, "what a file holds has a recipe"
     try:
@@ -127,7 +128,8 @@ def _keep(
     import numpy as np
 
     from hasama.cli.terminal import say
-    from hasama.pictures.images import grid, save_picture, to_pixels
+    from hasama.pictures.images import grid, save_picture
+    from hasama.pictures.tensors import to_pixels
 
     photo, projected = to_pixels(wanted)[0], to_pixels(best.image)[0]
     difference = np.abs(photo.astype(np.int16) - projected).astype(np.uint8)

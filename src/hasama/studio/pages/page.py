@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,6 +17,9 @@ from hasama.studio.exploring import Explorer
 from hasama.studio.jobs import Jobs
 from hasama.studio.words import Words, languages, wanted
 from hasama.version import __version__
+
+if TYPE_CHECKING:
+    from hasama.studio.ring import Rings
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 LANGUAGE = "hasama-language"
@@ -36,6 +39,7 @@ class Studio:
         self.own = self.root / ".studio"
         self.uploads, self.paintings = self.own / "uploads", self.root / "paintings"
         self.jobs, self.explorer = Jobs(self.own / "jobs"), Explorer()
+        self.rings: Rings | None = None  # with the first game
         self.templates = Environment(
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )

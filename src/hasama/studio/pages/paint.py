@@ -56,7 +56,7 @@ def _painters(studio: Studio) -> list[str]:
     """Taught painters that lie in the studio's folder."""
     from hasama.style.painters.painter_file import is_painter  # memory: the server has none of it before it is needed
 
-    found = studio.root.glob("*.safetensors") if studio.root.is_dir() else []
+    found = list(studio.root.glob("*.safetensors")) if studio.root.is_dir() else []
     return sorted(file.name for file in found if is_painter(file))
 
 

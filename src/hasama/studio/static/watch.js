@@ -52,6 +52,7 @@ for (const section of document.querySelectorAll("section.run")) {
     if (curves.loss_generator) losses.push(line("loss_generator", words.generator, "#d9722e"));
     window.Plotly.react(one(".losses"), losses, layout, options);
     const quality = one(".quality");
+    one(".quality-part").hidden = !curves.kid;
     if (curves.kid) {
       const kept = x.map((at, n) => [at, curves.kid[n], curves.kid_low?.[n], curves.kid_high?.[n]]).filter((p) => p[1] !== null);
       const trace = {
@@ -60,7 +61,6 @@ for (const section of document.querySelectorAll("section.run")) {
       };
       window.Plotly.react(quality, [trace], { ...layout, yaxis: { ...layout.yaxis, title: { text: "KID" }, rangemode: "tozero" } }, options);
     }
-    quality.hidden = !curves.kid;
   };
 
   const update = async () => {

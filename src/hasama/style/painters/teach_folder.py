@@ -26,7 +26,8 @@ from hasama.files import cannot_write, read_json, replacing, write_json
 from hasama.networks.calling import evaluating
 from hasama.perception.vgg import VGG
 from hasama.perception.vgg_weights import load_weights
-from hasama.pictures.images import grid, save_picture, to_pixels
+from hasama.pictures.images import grid, save_picture
+from hasama.pictures.tensors import to_pixels
 from hasama.shapes import Images
 from hasama.style.canvas.pictures import Picture, to_canvas
 from hasama.style.jobs.job import StyleSource, open_styles

@@ -1,0 +1,22 @@
+"""Pictures turned into tensors and back.
+
+`images [N, C, H, W]` are floats in [-1, 1]; `pixels [N, H, W, C]` are uint8. C is 1 (grey), 3 (RGB) or
+4 (RGBA, alpha not premultiplied).
+"""
+
+import numpy as np
+import torch
+
+from hasama.shapes import Images, Pixels
+
+
+def to_images(pixels: Pixels, device: torch.device | str = "cpu") -> Images:
+    """uint8 [N, H, W, C] -> float [N, C, H, W] in [-1, 1], in the channels-last memory format."""
+    on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    return on_device.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_pixels(images: Images) -> Pixels:
+    """Float [N, C, H, W] -> uint8 [N, H, W, C], values outside [-1, 1] clipped."""
+    scaled = images.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -1,0 +1,48 @@
+"""The page of the game in the plane."""
+
+import json
+from typing import TYPE_CHECKING, get_args
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from hasama.errors import HasamaError
+from hasama.recipe import Objective, Penalty
+from hasama.studio.pages.page import Studio
+
+if TYPE_CHECKING:
+    from hasama.studio.ring import Rings
+
+LARGEST = 2**17
+VERDICTS = (*("ring_begins", "ring_fine", "ring_missing", "ring_collapse", "ring_discriminator_wins", "ring_broken"),)
+DATA = ("ring", "grid", "line", "gaussians", "drawn")
+
+
+def ring(studio: Studio, request: Request) -> Response:
+    """The game."""
+    words = studio.words(request)
+    told = {key: words(key) for key in VERDICTS}
+    return studio.page(request, "ring.html", objectives=get_args(Objective), kinds=get_args(Penalty), data=DATA, verdicts=told)
+
+
+async def step(studio: Studio, request: Request) -> Response:
+    """Play, and tell how the game stands."""
+    if int(request.headers.get("content-length") or 0) > LARGEST:
+        raise HasamaError("That is too large.")
+    try:
+        asked = json.loads(await request.body())
+        if not isinstance(asked, dict):
+            raise ValueError
+    except ValueError as error:
+        raise HasamaError("This is no JSON.") from error
+    from starlette.concurrency import run_in_threadpool  # an extra
+
+    return JSONResponse(await run_in_threadpool(_rings(studio).answer, asked))
+
+
+def _rings(studio: Studio) -> "Rings":
+    from hasama.studio.ring import Rings  # memory: the server has none of it before it is needed
+
+    if studio.rings is None:
+        studio.rings = Rings()
+    return studio.rings
