@@ -20,11 +20,10 @@ from hasama.pictures.images import (
     has_alpha,
     is_grey,
     save_picture,
-    to_images,
     to_picture,
-    to_pixels,
 )
 from hasama.pictures.opening import eight_bits, open_picture
+from hasama.pictures.tensors import to_images, to_pixels
 from odd_files import claiming, encoded, scene
 
 pytestmark = pytest.mark.filterwarnings(

@@ -628,7 +628,8 @@ def test_points_that_one_draws_are_the_real_ones(client: TestClient):
 
 
 def test_a_good_recipe_finds_the_ring_and_is_praised(client: TestClient):
-    settings, told = {"objective": "relativistic", "penalty": "r1+r2"}, {"id": ""}
+    settings: dict = {"objective": "relativistic", "penalty": "r1+r2"}
+    told: dict = {"id": ""}
     for _ in range(12):
         told = asked(client, id=told["id"], settings=settings, steps=100)
     assert told["modes"] >= 7

@@ -22,7 +22,9 @@ def ring(studio: Studio, request: Request) -> Response:
     """The game."""
     words = studio.words(request)
     told = {key: words(key) for key in VERDICTS}
-    return studio.page(request, "ring.html", objectives=get_args(Objective), kinds=get_args(Penalty), data=DATA, verdicts=told)
+    return studio.page(
+        request, "ring.html", objectives=get_args(Objective), kinds=get_args(Penalty), data=DATA, verdicts=told
+    )
 
 
 async def step(studio: Studio, request: Request) -> Response:
