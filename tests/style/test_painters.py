@@ -303,8 +303,14 @@ def test_photos_of_ones_own_and_broken_ones(tmp_path: Path):
     photos.mkdir()
     style_scene(64, 48, 5).save(photos / "good.png")
     (photos / "broken.jpg").write_bytes(b"nonsense")
+    for number in range(7):
+        (photos / f"other{number}.jpg").write_bytes(b"nonsense")
     done = teaching(tmp_path, photos, kimg=0.01)
     assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert told.count("Left out") == 1
+    assert "broken.jpg" in told
+    assert "and 3 more" in told
 
 
 @pytest.mark.parametrize("colour", ["L", "RGBA", "RGB"])

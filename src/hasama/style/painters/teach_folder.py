@@ -117,6 +117,10 @@ class TeachFolder:
         return found
 
 
+SKIPPED_TOLD = 5
+"""Photos that are named where some cannot be read."""
+
+
 def teach_into(
     folder: TeachFolder,
     paintings: Sequence[Path],
@@ -161,9 +165,21 @@ def teach_into(
             torch.set_num_threads(saved["threads"])
             school.load_state_dict(saved["school"])
         names = [path.stem for path in paintings]
-        yield from _watched(folder, school, crops, names, stop)
+        notice = _skipped(crops)
+        for lesson in _watched(folder, school, crops, names, stop):
+            yield lesson._replace(notice=notice)
+            notice = ""
     finally:
         lock.release()
+
+
+def _skipped(crops: Crops) -> str:
+    """Which photos could not be read."""
+    skipped = crops.skipped if isinstance(crops, Photos) else []
+    if not skipped:
+        return ""
+    more = f" and {len(skipped) - SKIPPED_TOLD} more" if len(skipped) > SKIPPED_TOLD else ""
+    return f"Left out, for they cannot be read: {'; '.join(skipped[:SKIPPED_TOLD])}{more}."
 
 
 def _watched(

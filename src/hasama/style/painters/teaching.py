@@ -43,11 +43,13 @@ class Lesson(NamedTuple):
         images_seen: crops painted so far.
         total: in all.
         losses: weighted, by kind: content, style, tv, identity.
+        notice: something to tell.
     """
 
     images_seen: int
     total: int
     losses: dict[str, float]
+    notice: str = ""
 
 
 class School:
