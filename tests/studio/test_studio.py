@@ -490,6 +490,12 @@ def test_digits_are_looked_at_and_trained(tmp_path: Path):
         there = client.get(begun.headers["location"], headers={"host": HOST})
         assert there.headers["location"] == "/watch?run=my%20digits"
         assert Run(tmp_path / "my digits").recipe().batch == 8
+        other = client.post("/train/start", headers=OWN, data=fields | {"preset": "lesson", "name": "other"})
+        wait_for(jobs, jobs.get(other.headers["location"].partition("job=")[2]), "done", seconds=180)
+        recipe = Run(tmp_path / "other").recipe()
+        assert (recipe.architecture, recipe.size, recipe.batch, recipe.kimg) == ("dense", "16", 8, 0.064)
+        unknown = client.post("/train/start", headers=OWN, data=fields | {"preset": "none"})
+        assert unknown.status_code == 422
         wrong = client.post("/train/start", headers=OWN, data=fields | {"batch": "-1"})
         assert wrong.status_code == 422
         assert "--batch" in wrong.text

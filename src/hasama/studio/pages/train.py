@@ -12,7 +12,7 @@ from hasama.errors import HasamaError
 from hasama.fields import GROUPS
 from hasama.names import SPARE, fitting_name
 from hasama.pictures.sources.sources import BUILT_IN
-from hasama.presets import RECIPES, flags_of_difference, recipe_named
+from hasama.presets import RECIPES, asked_recipe, flags_of_difference
 from hasama.recipe import Recipe
 from hasama.runs.folder import free_name
 from hasama.studio.forms import fields_of, filled_in
@@ -21,6 +21,8 @@ from hasama.studio.pages.page import Studio, back_to, file_of_ours
 from hasama.studio.uploads import ARCHIVES, PICTURES, form_of, kept
 
 HOURS_MOST = 1000.0
+KEPT = ("size", "labels", "mirror", "only", "kimg", "batch")
+"""What stays of a proposal where another recipe is taken."""
 
 
 def choose(studio: Studio, request: Request) -> Response:
@@ -64,7 +66,7 @@ def proposal(studio: Studio, request: Request) -> Response:
     values = {
         "told": told, "groups": groups, "report": _report(studio, job), "name": _usual_name(job.about["source"]),
         "shown": ",".join(field.name for fields in groups.values() for field in fields), "recipe": recipe,
-        "preview": (job.folder / "preview.png").exists(), "message": "",
+        "preview": (job.folder / "preview.png").exists(), "presets": list(RECIPES),
     }  # fmt: skip
     return studio.page(request, "proposal.html", job=job, **values)
 
@@ -78,13 +80,10 @@ async def start(studio: Studio, request: Request) -> Response:
         raise HasamaError("The pictures have not been looked at yet.")
     base = Recipe.from_dict(told["recipe"])
     preset = str(form.get("preset", told["preset"]))
-    if preset != told["preset"]:  # another recipe altogether, with the pictures' form as proposed
-        base = recipe_named(preset).but(
-            **{name: getattr(base, name) for name in ("size", "labels", "mirror", "only")}
-        )
-        recipe = base.lasting(float(told["recipe"]["kimg"]))
-    else:
-        recipe = base.but(**filled_in({str(key): value for key, value in form.items()}, base))
+    changes = filled_in({str(key): value for key, value in form.items()}, base)
+    recipe = base.but(**changes)
+    if preset != told["preset"]:
+        recipe = asked_recipe(preset, {name: getattr(recipe, name) for name in KEPT})
     name = fitting_name(Path(str(form.get("name", "")).strip()).name.lstrip(".") or "run", "", SPARE)
     out = free_name(studio.root / name)
     words = ["train", job.about["source"], preset, *flags_of_difference(recipe, RECIPES[preset]), "--out", str(out)]
