@@ -656,3 +656,34 @@ def test_impossible_games_are_told(client: TestClient, what: dict):
     answer = client.post("/api/ring", headers=OWN | {"content-type": "application/json"}, content=text)
     assert answer.status_code == 422
     assert answer.json()["error"]
+
+
+# --- remedies -------------------------------------------------------------------------------------
+
+
+def test_a_remedy_trains_anew_with_what_is_advised(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    from types import SimpleNamespace
+
+    from hasama.health.findings import Finding
+    from hasama.health.remedies import Remedy
+    from hasama.runs.reports import diagnosis
+
+    remedy = Remedy({"discriminator_lr": 1e-5}, "it learns too fast")
+    finding = Finding("discriminator-wins", "serious", 48, 0, {}, "It wins.", (remedy,))
+    found = SimpleNamespace(seen=(SimpleNamespace(finding=finding),))
+    monkeypatch.setattr(diagnosis, "diagnose", lambda run: found)
+    real = subprocess.Popen
+    quick = [sys.executable, "-c", "pass"]
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: real(quick, **more))
+    app = make_studio(trained, [HOST], "let-me-in")
+    with TestClient(app, base_url=f"http://{HOST}", follow_redirects=False) as client:
+        asked_for = {"run": "cats", "finding": "discriminator-wins", "number": "0"}
+        assert client.post("/watch/remedy", headers=OWN, data=asked_for).status_code == 303
+        job = next(job for job in app.state.studio.jobs.all() if job.about.get("instead_of"))
+        wait_for(app.state.studio.jobs, job, "done")
+        words = job.words
+        assert words[:2] == ["train", "digits"]
+        assert words[words.index("--discriminator-lr") + 1] == "1e-05"
+        assert words[words.index("--out") + 1] == str(trained / "cats-2")
+        for wrong in ({"number": "1"}, {"number": "x"}, {"finding": "mode-collapse"}, {"run": "dogs"}):
+            assert client.post("/watch/remedy", headers=OWN, data=asked_for | wrong).status_code == 422

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hasama.errors import HasamaError
-from hasama.presets import flags_of_difference, recipe_named
+from hasama.presets import RECIPES, flags_of_difference
 from hasama.runs.folder import Run, free_name
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
@@ -125,7 +125,7 @@ async def remedy(studio: Studio, request: Request) -> Response:
         raise HasamaError("This remedy is not advised (any more).")
     recipe = run.recipe().but(**remedies[int(number)].changes)
     out = free_name(run.folder)
-    base = min(("dcgan", "stable", "r3gan", "vision-aided"), key=lambda one: len(_flags(recipe, one)))
+    base = min(RECIPES, key=lambda one: len(_flags(recipe, one)))
     words = ["train", str(run.images()["name"]), base, *_flags(recipe, base), "--out", str(out)]
     studio.jobs.add(words, place=str(out), instead_of=str(run.folder))
     if run.is_held():
@@ -134,7 +134,7 @@ async def remedy(studio: Studio, request: Request) -> Response:
 
 
 def _flags(recipe: Any, preset: str) -> list[str]:
-    return flags_of_difference(recipe, recipe_named(preset))
+    return flags_of_difference(recipe, RECIPES[preset])
 
 
 def take_along(studio: Studio, request: Request) -> Response:
