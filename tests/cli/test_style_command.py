@@ -335,7 +335,7 @@ def test_recipes_lists_the_presets_for_painting():
     done = hasama_here("recipes")
     assert done.returncode == 0
     listed = done.stdout.partition("hasama style CONTENT STYLE --recipe ...")[2].partition("bases")[0].splitlines()
-    assert [line.split()[0] for line in listed if line] == ["best", "instant", "lesson", "neighbour", "sketch"]
+    assert [line.split()[0] for line in listed if line] == ["best", "lesson", "neighbour", "instant", "sketch"]
     lesson = next(line for line in listed if line.split()[:1] == ["lesson"])
     assert "--style-loss gram" in lesson
     assert "--optimizer lbfgs" in lesson

@@ -201,8 +201,9 @@ def test_files_get_names_of_our_own_folder(client: TestClient, trained: Path, na
     content = io.BytesIO()
     scene(20, 20, seed=1).save(content, "PNG")
     client.post("/train/look", headers=OWN, data={"hours": "1"}, files={"files": (name, content.getvalue())})
-    found = [path for path in trained.parent.rglob("*.png") if "evil" in path.name or "hidden" in path.name]
+    found = [path for path in trained.rglob("*.png") if "evil" in path.name or "hidden" in path.name]
     assert all(path.is_relative_to(trained / ".studio" / "uploads") for path in found)
+    assert not Path("/etc/evil.png").exists()
     assert not any(path.name.startswith(".") for path in found)
     _end_jobs(trained)
 

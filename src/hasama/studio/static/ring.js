@@ -9,6 +9,7 @@ let id = "";
 let points = [];
 let on = false;
 let busy = false;
+let waiting = null;
 let view = 1.6;
 
 const settings = () => {
@@ -65,7 +66,10 @@ const draw = (now) => {
   if (verdict.textContent !== told) verdict.textContent = told;
 };
 const ask = async (who, steps) => {
-  if (busy) return;
+  if (busy) {
+    waiting = [who, steps]; // nothing that is asked for is lost
+    return;
+  }
   busy = true;
   try {
     const answer = await fetch("/api/ring", {
@@ -85,6 +89,11 @@ const ask = async (who, steps) => {
     turn(false);
   } finally {
     busy = false;
+  }
+  if (waiting) {
+    const next = waiting;
+    waiting = null;
+    await ask(...next);
   }
 };
 const go = async () => {
