@@ -186,8 +186,8 @@ def test_the_game_in_the_plane(studio, page):
     stood = page.inner_text("#steps")
     page.wait_for_timeout(800)
     assert page.inner_text("#steps") == stood
-    box = page.locator("#plane").bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.3)
+    page.evaluate("window.scrollTo(0, 0)")
+    page.locator("#plane").click(position={"x": 300, "y": 120})
     until(page, "document.querySelector('#modes').textContent.includes('/ 1 ')")
     assert page.input_value("select[name=data]") == "drawn"
 
