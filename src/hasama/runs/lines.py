@@ -60,10 +60,10 @@ def cut_lines(file: Path, images_seen: int) -> None:
 
 def _whole(text: str) -> list[dict[str, Any]]:
     """What its lines say, but for those that were cut off."""
-    return [figures for line in text.splitlines() if (figures := _parsed(line)) is not None]
+    return [figures for line in text.splitlines() if (figures := parsed(line)) is not None]
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def parsed(line: str | bytes) -> dict[str, Any] | None:
     """What a line says; None if it was cut off by a kill."""
     try:
         figures = json.loads(line)

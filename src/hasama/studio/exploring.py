@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from hasama.errors import HasamaError
+from hasama.pictures.images import as_channels, to_picture
 from hasama.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Explorer:
             latents = interpolate(wish.seed, stops, FRAMES, loaded.generator.latent_size)
             pixels = loaded.pixels(loaded.moved(latents, wish), wish)
             film = Path(place) / "walk.mp4"
-            save_film((_shown(Image.fromarray(_rgb(one))) for one in pixels), film, FPS)
+            save_film((_shown(as_channels(to_picture(one), 3)) for one in pixels), film, FPS)
             return film.read_bytes()
 
     def _loaded(self, run: Run) -> "_Loaded":
@@ -206,20 +207,8 @@ class _Loaded:
         return labels_for(self.generator, count, wish.label or (classes[0] if classes else None))
 
 
-def _rgb(pixels: Any) -> Any:
-    """A film has neither grey nor alpha."""
-    import numpy as np  # memory: the server has none of it before it is needed
-
-    if pixels.shape[-1] == 1:
-        return np.repeat(pixels, 3, -1)
-    if pixels.shape[-1] == 4:
-        alpha = pixels[..., 3:] / 255
-        return (pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return pixels
-
-
 def _png(pixels: Any, as_it_is: bool) -> bytes:
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    picture = to_picture(pixels)
     out = io.BytesIO()
     (picture if as_it_is else _shown(picture)).save(out, "PNG", compress_level=1)
     return out.getvalue()

@@ -1,6 +1,5 @@
 """What a run folder says, quickly, however long its log is: the state of now, and curves of some hundred points."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from hasama.errors import HasamaError
 from hasama.files import size_of
 from hasama.runs.folder import Run, find_runs
+from hasama.runs.lines import parsed
 
 TAIL = 64 * 1024
 """Bytes at a log's end in which its last lines are looked for."""
@@ -15,7 +15,7 @@ POINTS = 600
 """Lines that a curve is made of."""
 WHOLE = 2**20
 """Bytes up to which a log is read as it is."""
-CURVES = ("loss_discriminator", "loss_generator", "kid", "kid_low", "kid_high", "accuracy_real", "accuracy_fake")
+CURVES = ("loss_discriminator", "loss_generator", "kid", "kid_low", "kid_high")
 
 
 def run_named(root: Path, name: str) -> Run:
@@ -78,7 +78,7 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
         "of_kimg": recipe.kimg, "done": min(1.0, seen / recipe.images) if recipe.images else 1.0,
         "images_per_second": speed, "seconds_left": left, "samples": samples_of(run), "kid": kid,
         "recipe": {"architecture": recipe.architecture, "size": recipe.size}, "source": _source(run),
-        "generator": run.generator.exists(), "changed": run.log_file.stat().st_mtime if last else None,
+        "generator": run.generator.exists(),
     }  # fmt: skip
 
 
@@ -121,11 +121,11 @@ def _thinned(file: Path, size: int, points: int) -> list[dict[str, Any]]:
             if number:
                 opened.readline()
             place = opened.tell()
-            if (line := _parsed(opened.readline())) is not None:
+            if (line := parsed(opened.readline())) is not None:
                 by_place[place] = line
         for place in _places_of(opened, b'"kid":'):
             opened.seek(place)
-            if (line := _parsed(opened.readline())) is not None:
+            if (line := parsed(opened.readline())) is not None:
                 by_place[place] = line
     last = _last_lines(file)[-1:]
     seen = sorted([*by_place.values(), *last], key=lambda line: line["images_seen"])
@@ -162,15 +162,7 @@ def _read(file: Path, begin: int, end: int) -> list[dict[str, Any]]:
             text = opened.read(max(0, end - opened.tell()))
     except OSError:
         return []
-    return [line for one in text.splitlines() if (line := _parsed(one)) is not None]
-
-
-def _parsed(text: bytes) -> dict[str, Any] | None:
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) and isinstance(line.get("images_seen"), int) else None
+    return [line for one in text.splitlines() if (line := parsed(one)) is not None]
 
 
 def _speed(lines: list[dict[str, Any]]) -> float | None:

@@ -26,16 +26,19 @@ class Patches(NamedTuple):
     Attributes:
         values: [M, C * 9]
         mean: [C * 9], what is taken off before directions are compared.
+        keys: [C * 9, M], the directions.
     """
 
     values: Tensor
     mean: Tensor
+    keys: Tensor
 
     @classmethod
     def of(cls, values: Tensor) -> "Patches":
         """From the patches alone, [M, C * 9]."""
         channels = values.view(len(values), -1, SIDE * SIDE).mean((0, 2))
-        return cls(values, channels.repeat_interleave(SIDE * SIDE))
+        mean = channels.repeat_interleave(SIDE * SIDE)
+        return cls(values, mean, F.normalize(values - mean, dim=1).T.contiguous())
 
 
 def patches_in(activations: Activations) -> Tensor:
@@ -51,8 +54,7 @@ def swapped(activations: Activations, patches: Patches) -> Activations:
     more = [(-length) % APART for length in (height, width)]
     padded = F.pad(activations, (1, 1 + more[1], 1, 1 + more[0]), mode="replicate")
     asked = F.unfold(padded, SIDE, stride=APART)[0].T - patches.mean
-    keys = F.normalize(patches.values - patches.mean, dim=1).T.contiguous()
-    best = torch.cat([(part @ keys).argmax(1) for part in asked.split(AT_ONCE)])
+    best = torch.cat([(part @ patches.keys).argmax(1) for part in asked.split(AT_ONCE)])
     size = (padded.shape[2], padded.shape[3])
     whole = F.fold(patches.values[best].T[None], size, SIDE, stride=APART)
     count = F.fold(torch.ones_like(asked[:, : SIDE * SIDE]).T[None], size, SIDE, stride=APART)
