@@ -30,6 +30,7 @@ from hasama.style.methods.transport import Move, together, transport
 from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
 from hasama.style.subject import (
     Hand,
+    Maps,
     Places,
     Style,
     Subject,
@@ -52,9 +53,6 @@ BASE = 512
 """Pixels to a side, by area, up to which a style is made as large as the canvas, even if it has fewer."""
 START = 256
 """Pixels of the longer side at which, at least, a canvas is painted that an optimizer is to go on with."""
-
-Moves = dict[str, list[Move]]
-"""{level: for each place of the picture its map}"""
 
 
 class Step(NamedTuple):
@@ -107,14 +105,14 @@ def paint_at_once(subject: Subject, first: int = 0, image: Images | None = None)
     """
     sizes = subject.sizes()
     for scale in range(first, len(sizes)):
-        moves = None if subject.moves is None else subject.moves[scale]
-        work = _Scale(subject, [_before(subject, image, *sizes[scale])], scale, moves)
+        maps = None if subject.maps is None else subject.maps[scale]
+        work = _Scale(subject, [_before(subject, image, *sizes[scale])], scale, maps)
         for done in work.steps():
             image = work.images[0]
             yield Step(scale, len(sizes), done, work.count, image)
 
 
-def learn_for_all(subject: Subject, contents: Sequence[Picture]) -> list[Moves]:
+def learn_for_all(subject: Subject, contents: Sequence[Picture]) -> list[Maps]:
     """Maps that several pictures share, such as those of a film: for each scale."""
     images: list[Images | None] = [None] * len(contents)
     found = []
@@ -126,7 +124,7 @@ def learn_for_all(subject: Subject, contents: Sequence[Picture]) -> list[Moves]:
         work = _Scale(subject, begun, scale)
         for _ in work.steps():
             pass
-        found.append(work.moves)
+        found.append(Maps(work.moves, work.patches))
         images = list(work.images)
     return found
 
@@ -153,7 +151,7 @@ def _before(subject: Subject, image: Images | None, height: int, width: int) -> 
 class _Scale:
     """One picture at one size, or several of one size that share their maps."""
 
-    def __init__(self, subject: Subject, images: Sequence[Images], scale: int, moves: Moves | None = None) -> None:
+    def __init__(self, subject: Subject, images: Sequence[Images], scale: int, maps: Maps | None = None) -> None:
         assert subject.hand is not None
         self.images, self.hand = list(images), subject.hand
         some = FINE if scale else LEVELS
@@ -165,10 +163,13 @@ class _Scale:
         self.padding = (0, (-width) % stride, 0, (-height) % stride)  # so that doublings give a picture back
         self.height, self.width = height + self.padding[3], width + self.padding[1]
         self.places: Places = list(groups_of(self.subject, self.height, self.width))
-        self.learning = moves is None
-        self.moves: Moves = {} if moves is None else moves
-        self.styles = [[_learnt(self.subject, style, height, width) for style in place[0]] for place in self.places]
-        self.patches = [self.patches_of(number) for number in range(len(self.places))]
+        self.learning = maps is None
+        self.moves: dict[str, list[Move]] = {} if maps is None else maps.moves
+        self.styles: list[list[Learnt]] = []
+        if maps is None:  # else nothing of the styles is asked any more
+            self.styles = [[_learnt(self.subject, one, height, width) for one in place[0]] for place in self.places]
+        numbers = range(len(self.places))
+        self.patches = [self.patches_of(number) for number in numbers] if maps is None else maps.patches
 
     @property
     def count(self) -> int:

@@ -20,6 +20,7 @@ from hasama.style.methods.matching import GRID, Columns, Split
 from hasama.style.methods.moments import Moments, blend
 from hasama.style.methods.objective import Objective, Region, TemporalTarget
 from hasama.style.methods.similarity import SelfSimilarity
+from hasama.style.methods.swapping import Patches
 from hasama.style.methods.targets import Masks, activations_of, masks_for, style_moments
 from hasama.style.methods.transport import Move
 from hasama.style.recipe import StyleRecipe, scale_sides
@@ -59,6 +60,15 @@ class Hand(NamedTuple):
     """Turns features back."""
 
 
+class Maps(NamedTuple):
+    """What `instant` does to a picture at one scale."""
+
+    moves: dict[str, list[Move]]
+    """{level: for each place of the picture its map}"""
+    patches: list[Patches | None]
+    """For each place those of its styles."""
+
+
 Places = list[tuple[list[Style], float, Masks | None]]
 """Styles that go to the same place, how much they count, and where: a mask for each layer; None: everywhere."""
 
@@ -82,8 +92,8 @@ class Subject(NamedTuple):
     """Films: the last painting, to which this one is held."""
     hand: Hand | None = None
     """Where something is painted at once."""
-    moves: Sequence[dict[str, list[Move]]] | None = None
-    """Films painted at once: the maps that all pictures share, for each scale and level."""
+    maps: Sequence[Maps] | None = None
+    """Films painted at once: what all pictures share, for each scale."""
 
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) from the coarsest scale to the finest; `neighbour` goes over the finest once more."""

@@ -144,7 +144,7 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
             _own_folder(folder, mark)
             notice = little_covered(styles)
             if job.recipe.at_once:
-                subject = subject._replace(moves=learn_for_all(subject, _spread(film)))
+                subject = subject._replace(maps=learn_for_all(subject, _spread(film)))
         place = _place_of(folder, index)
         if not place.exists():
             last = _opened(_place_of(folder, index - 1)) if index else None
