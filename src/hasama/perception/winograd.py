@@ -34,6 +34,8 @@ KERNEL = torch.tensor([
     [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1],
 ], dtype=torch.float64)  # fmt: skip
 OUTPUT = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]).double()
+TURN, TURN_KERNEL, TURN_BACK = (torch.kron(each, each).float() for each in (INPUT, KERNEL, OUTPUT))
+"""Both directions at once: [36, 36], [36, 9], [16, 36]."""
 
 
 class Kernels:
@@ -100,15 +102,12 @@ class _Winograd(torch.autograd.Function):
 
 def _turned(weight: Tensor) -> Tensor:
     made, channels = weight.shape[:2]
-    return (torch.kron(KERNEL, KERNEL).to(weight) @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(
-        36, channels, made
-    )
+    return (TURN_KERNEL @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, channels, made)
 
 
 def _convolved(x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
     (count, channels, height, width), made = x.shape, kernels.shape[2]
     high, wide = -(-height // 4), -(-width // 4)  # tiles of 4x4 results
-    turn, back = (torch.kron(each, each).to(x) for each in (INPUT, OUTPUT))  # both directions: [36, 36], [16, 36]
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1 + 4 * wide - width, 1, 1 + 4 * high - height))
     each, down, right, _ = padded.stride()
     whole = torch.empty((count, made, 4 * high, 4 * wide), dtype=x.dtype, memory_format=torch.channels_last)
@@ -116,8 +115,8 @@ def _convolved(x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
     for first, images, top, rows in _portions(count, high, wide):
         shape, strides = (6, 6, images, rows, wide, channels), (down, right, each, 4 * down, 4 * right, 1)
         tiles = padded.as_strided(shape, strides, first * each + 4 * top * down)
-        products = torch.bmm((turn @ tiles.reshape(36, -1)).view(36, -1, channels), kernels)
-        found = (back @ products.view(36, -1)).view(4, 4, images, rows, wide, made)
+        products = torch.bmm((TURN @ tiles.reshape(36, -1)).view(36, -1, channels), kernels)
+        found = (TURN_BACK @ products.view(36, -1)).view(4, 4, images, rows, wide, made)
         here = (
             places[first : first + images, 4 * top : 4 * (top + rows)].unflatten(1, (rows, 4)).unflatten(3, (wide, 4))
         )

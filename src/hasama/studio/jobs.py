@@ -22,6 +22,7 @@ LANES = {
     "train": "train", "resume": "train", "teach": "train", "style": "style", "suggest": "look", "images": "show",
 }  # fmt: skip
 """{command: lane}; of each lane one job runs at a time."""
+ENDED = ("done", "failed", "stopped")
 LONGEST_WORDS = 64_000
 """Characters of what a child printed that are shown."""
 
@@ -83,6 +84,7 @@ class Jobs:
         self.folder = folder
         self.lock = threading.RLock()
         self.children: dict[str, subprocess.Popen] = {}
+        self.ended: dict[str, Job] = {}  # they do not change any more, and are asked for again and again
 
     def add(self, words: list[str], **about: Any) -> Job:
         """Ask for something; it begins when its lane is free."""
@@ -98,11 +100,16 @@ class Jobs:
         """A job by its name; None if there is none."""
         if not name or Path(name).name != name:
             return None
+        if name in self.ended:
+            return self.ended[name]
         try:
             kept = json.loads((self.folder / name / "job.json").read_text(encoding="utf-8"))
-            return Job(self.folder / name, **kept)
+            job = Job(self.folder / name, **kept)
         except (OSError, ValueError, TypeError):
             return None
+        if job.state in ENDED:
+            self.ended[name] = job
+        return job
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""

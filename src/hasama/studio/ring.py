@@ -16,7 +16,9 @@ from torch import Tensor
 
 from hasama.errors import HasamaError
 from hasama.evaluation.coverage import Plane
-from hasama.metrics.modes import MIXTURES, Mixture, as_images, as_points, coverage_of_points, draw_points
+from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents
+from hasama.metrics.modes import MIXTURES, Mixture, as_images, draw_points
 from hasama.networks.architectures.points import PointNetworks
 from hasama.recipe import Objective, Penalty, Recipe
 from hasama.training.balance import Balance
@@ -115,18 +117,15 @@ class Ring:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, recipe = settings, settings.recipe()
         points = np.array(settings.points, np.float64).reshape(-1, 2)
         self.mixture = Mixture(points, 0.03, 1.0) if settings.data == "drawn" else DATA[settings.data]
         networks = PointNetworks(WIDTH, 3, 3, settings.latent_size)
         self.plane = Plane(self.mixture, networks, BATCH)
-        self.recipe = self.plane.adapted(recipe, 1000)
+        self.change(settings)
         self.game = new_game(self.plane.pair(self.recipe), self.recipe)
         self.batches = self.plane.batches(self.recipe, torch.device("cpu"))
         self.losses: dict[str, float | None] = {"discriminator": None, "generator": None, "accuracy": None}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed + 1)
-            self.latents = torch.randn(SHOWN, settings.latent_size)
+        self.latents = draw_latents(settings.seed, SHOWN, settings.latent_size)
 
     def change(self, settings: Settings) -> None:
         """Other rules from now on."""
@@ -153,11 +152,10 @@ class Ring:
         """Everything that is drawn, as JSON can hold it."""
         fakes = self.generated(self.latents)
         real = as_images(draw_points(self.mixture, self.settings.seed, SHOWN, 10**9), self.mixture)
-        found = coverage_of_points(as_points(self.generated(_many(self.settings)), self.mixture), self.mixture)
-        ticks = torch.linspace(-VIEW, VIEW, HEAT)
-        places = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
+        trained = TrainedGenerator(self.game.pair.generator, None, self.settings.latent_size, 2)
+        found, _ = self.plane.measure(trained, self.settings.seed)
         with torch.no_grad():
-            held = torch.sigmoid(self.game.discriminate(places[:, :, None, None], None).flatten())
+            held = torch.sigmoid(self.game.discriminate(_square(VIEW, HEAT)[:, :, None, None], None).flatten())
         return {
             "steps": self.game.steps, "real": _listed(real), "fake": _listed(fakes), "view": VIEW,
             "heat": [round(one, 3) for one in held.nan_to_num().tolist()], "side": HEAT,
@@ -185,9 +183,7 @@ class Ring:
         """Where a grid of latents goes; of more than two dimensions, nothing is shown."""
         if self.settings.latent_size > 2:
             return []
-        ticks = torch.linspace(-2, 2, GRID)
-        plane = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
-        return _listed(self.generated(plane[:, : self.settings.latent_size]))
+        return _listed(self.generated(_square(2, GRID)[:, : self.settings.latent_size]))
 
     def verdict(self, covered: float, fakes: Tensor) -> str:
         """A key of the texts: how the game stands."""
@@ -234,16 +230,17 @@ class Rings:
                 self.kept[name] = ring
                 while len(self.kept) > KEPT:
                     self.kept.popitem(last=False)
+            else:
+                ring.change(settings)
             self.kept.move_to_end(name)
-            ring.change(settings)
             ring.step(who, count)
             return {"id": name, **ring.told()}
 
 
-def _many(settings: Settings) -> Tensor:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed + 2)
-        return torch.randn(1000, settings.latent_size)
+def _square(reach: float, side: int) -> Tensor:
+    """Evenly spread points, row by row from below: [side * side, 2]."""
+    ticks = torch.linspace(-reach, reach, side)
+    return torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
 
 
 def _listed(points: Tensor) -> list[list[float]]:

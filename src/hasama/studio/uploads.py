@@ -22,11 +22,11 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".npz")
 PIECE = 2**20
 
 
-async def form_of(request: Request, largest: int = LARGEST) -> FormData:
-    """A request's form.
+def bounded(request: Request, largest: int) -> Request:
+    """A request of which no more can be read; also where nothing says beforehand how long it is.
 
     Raises:
-        HTTPException: it is larger than allowed, or no form.
+        HTTPException: it says that it is larger than allowed. Reading it does so, too.
     """
     if int(request.headers.get("content-length") or 0) > largest:
         raise HTTPException(413, "That is too large.")
@@ -41,7 +41,16 @@ async def form_of(request: Request, largest: int = LARGEST) -> FormData:
         return message
 
     request._receive = counted
-    return await request.form(max_files=MOST_FILES, max_fields=2000)
+    return request
+
+
+async def form_of(request: Request, largest: int = LARGEST) -> FormData:
+    """A request's form.
+
+    Raises:
+        HTTPException: it is larger than allowed, or no form.
+    """
+    return await bounded(request, largest).form(max_files=MOST_FILES, max_fields=2000)
 
 
 async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) -> Path | None:

@@ -21,7 +21,7 @@ from hasama.perception.vgg import VGG, Weights, reach_of, stride_of
 from hasama.perception.vgg_weights import COMMON_STD
 from hasama.shapes import Images, Resized
 from hasama.style.canvas.canvas import resized
-from hasama.style.canvas.pictures import Picture, fitted_mask
+from hasama.style.canvas.pictures import Picture
 from hasama.style.canvas.tiles import Tile, cut_with_halo
 from hasama.style.methods.moments import Moments
 from hasama.style.methods.swapping import APART, Patches, patches_in, swapped
@@ -37,8 +37,7 @@ from hasama.style.subject import (
     check_something_is_left,
     content_image,
     groups_of,
-    style_image,
-    style_size,
+    style_for,
     within,
 )
 
@@ -285,10 +284,8 @@ def _learnt(subject: Subject, style: Style, height: int, width: int) -> Learnt:
     """From a style's picture, made as large as the canvas by area, but not larger than it is."""
     high, wide = style.picture.size
     factor = min(1.0, math.sqrt(max(high * wide, BASE**2) / (height * width)))
-    size = style_size(subject, style, *within(height, width, round(factor * max(height, width))))
-    image = style_image(subject, style, *size).to(subject.device)
-    levels = list(subject.recipe.style)
-    mask = None if style.mask is None else fitted_mask(style.mask, *size).to(subject.device)
+    image, mask = style_for(subject, style, *within(height, width, round(factor * max(height, width))))
+    size, levels = (image.shape[2], image.shape[3]), list(subject.recipe.style)
     masks = None if mask is None else masks_for(mask, levels)
     added: dict[str, Moments] = {}
     patches = []

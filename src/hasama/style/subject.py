@@ -258,13 +258,18 @@ def style_size(subject: Subject, style: Style, height: int, width: int) -> tuple
     return max(1, round(high * factor)), max(1, round(wide * factor))
 
 
+def style_for(subject: Subject, style: Style, height: int, width: int) -> tuple[Images, Weighting | None]:
+    """A style's picture for a canvas of this size, and which part of it is learnt from, on the device."""
+    size = style_size(subject, style, height, width)
+    mask = None if style.mask is None else fitted_mask(style.mask, *size).to(subject.device)
+    return style_image(subject, style, *size).to(subject.device), mask
+
+
 def moments_for(subject: Subject, style: Style, height: int, width: int) -> dict[str, Moments]:
     """What is to be learnt from a style picture, made as large as the canvas by area."""
-    layers = list(subject.recipe.style)
-    high, wide = style_size(subject, style, height, width)
-    image = style_image(subject, style, high, wide).to(subject.device)
-    mask = None if style.mask is None else fitted_mask(style.mask, high, wide).to(subject.device)
-    found = style_moments(subject.network, subject.tiles(high, wide), image, layers, mask)
+    image, mask = style_for(subject, style, height, width)
+    tiles = subject.tiles(image.shape[2], image.shape[3])
+    found = style_moments(subject.network, tiles, image, list(subject.recipe.style), mask)
     check_something_is_left(found)
     return found
 

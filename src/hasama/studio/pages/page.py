@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from hasama.errors import HasamaError
-from hasama.options import flag
 from hasama.studio.exploring import Explorer
 from hasama.studio.jobs import Jobs
 from hasama.studio.words import Words, languages, wanted
@@ -43,7 +42,7 @@ class Studio:
         self.templates = Environment(
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self.templates.filters |= {"flag": flag, "url": lambda text: quote(str(text), safe="")}
+        self.templates.filters["url"] = quoted
 
     def words(self, request: Request) -> Words:
         """In the visitor's language."""
@@ -58,6 +57,11 @@ class Studio:
             "clock": clock,
         }  # fmt: skip
         return HTMLResponse(self.templates.get_template(template).render(**shared, **values), status)
+
+
+def quoted(text: object) -> str:
+    """As a part of an address."""
+    return quote(str(text), safe="")
 
 
 def clock(seconds: float | None) -> str:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hasama.errors import HasamaError
+from hasama.files import cannot_write
 from hasama.names import fitting_name
 from hasama.options import flags_of
 from hasama.studio.forms import fields_of, filled_in
@@ -40,7 +41,6 @@ def choose(studio: Studio, request: Request) -> Response:
     }
     values = {
         "groups": groups, "recipe": recipe, "recipes": list(STYLE_RECIPES), "history": _history(studio),
-        "shown": ",".join(field.name for fields in groups.values() for field in fields),
         "runs": [run["name"] for run in all_runs(studio.root) if run.get("generator")],
         "painters": _painters(studio), "endings": ",".join(PICTURES), "again": again,
         "pictured": {job.id for job in _history(studio) if _shown(job)},
@@ -78,7 +78,7 @@ async def start(studio: Studio, request: Request) -> Response:
     words += flags_of(changes) + await _masks(studio, form, len(styles))
     if mix := str(form.get("mix", "")).strip():
         words += ["--mix", mix]
-    return back_to(f"/painting?job={_begun(studio, words, content, recipe).id}")
+    return back_to(f"/painting?job={_begun(studio, words, content, list(map(str, styles)), recipe).id}")
 
 
 async def _content(studio: Studio, form: FormData) -> Path:
@@ -114,18 +114,17 @@ async def _masks(studio: Studio, form: FormData, styles: int) -> list[str]:
     return [word for mask in found for word in ("--where", "none" if mask is None else str(mask))]
 
 
-def _begun(studio: Studio, words: list[str], content: Path, recipe: str) -> Job:
+def _begun(studio: Studio, words: list[str], content: Path, styles: list[str], recipe: str) -> Job:
     try:
         studio.paintings.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HasamaError(f"Cannot write to {studio.paintings}: {error.strerror or error}.") from error
-    styles = [word for word in words[2:] if not word.startswith("--")]
-    styles = styles[: next((n for n, word in enumerate(words[2:]) if word.startswith("--")), len(styles))]
+        raise cannot_write(studio.paintings, error) from error
     name = "+".join(Path(style).stem for style in styles)
     stem = fitting_name(f"{content.stem}--{name}", ".png")
     out = studio.paintings / stem
     number = 2
-    while out.exists() or any(job.about.get("out") == str(out) for job in studio.jobs.all()):
+    promised = {job.about.get("out") for job in studio.jobs.all()}
+    while out.exists() or str(out) in promised:
         out = studio.paintings / fitting_name(Path(stem).stem, f"-{number}.png")
         number += 1
     about = {"content": str(content), "styles": styles, "out": str(out), "recipe": recipe}
@@ -213,8 +212,9 @@ async def go_on_larger(studio: Studio, request: Request) -> Response:
     words = _without(job.words, ("--size", "--out", "--start", "--smallest"))
     instant = job.about["recipe"] == "instant"
     begun = [] if instant else ["--start", job.about["out"], "--smallest", str(side)]
-    content = Path(job.about["content"])
-    made = _begun(studio, [*words, "--size", str(side), *begun], content, job.about["recipe"])
+    about = job.about
+    words += ["--size", str(side), *begun]
+    made = _begun(studio, words, Path(about["content"]), about["styles"], about["recipe"])
     return back_to(f"/painting?job={made.id}")
 
 

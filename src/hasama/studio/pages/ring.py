@@ -1,5 +1,6 @@
 """The page of the game in the plane."""
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, get_args
 
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from hasama.errors import HasamaError
 from hasama.recipe import Objective, Penalty
 from hasama.studio.pages.page import Studio
+from hasama.studio.uploads import bounded
 
 if TYPE_CHECKING:
     from hasama.studio.ring import Rings
@@ -29,17 +31,13 @@ def ring(studio: Studio, request: Request) -> Response:
 
 async def step(studio: Studio, request: Request) -> Response:
     """Play, and tell how the game stands."""
-    if int(request.headers.get("content-length") or 0) > LARGEST:
-        raise HasamaError("That is too large.")
     try:
-        asked = json.loads(await request.body())
+        asked = json.loads(await bounded(request, LARGEST).body())
         if not isinstance(asked, dict):
             raise ValueError
     except ValueError as error:
         raise HasamaError("This is no JSON.") from error
-    from starlette.concurrency import run_in_threadpool  # an extra
-
-    return JSONResponse(await run_in_threadpool(_rings(studio).answer, asked))
+    return JSONResponse(await asyncio.to_thread(_rings(studio).answer, asked))
 
 
 def _rings(studio: Studio) -> "Rings":

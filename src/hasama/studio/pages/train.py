@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +16,7 @@ from hasama.recipe import Recipe
 from hasama.runs.folder import free_name
 from hasama.studio.forms import fields_of, filled_in
 from hasama.studio.jobs import Job
-from hasama.studio.pages.page import Studio, back_to, file_of_ours
+from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
 from hasama.studio.uploads import ARCHIVES, PICTURES, form_of, kept
 
 HOURS_MOST = 1000.0
@@ -65,7 +64,7 @@ def proposal(studio: Studio, request: Request) -> Response:
     groups = fields_of(recipe, GROUPS)
     values = {
         "told": told, "groups": groups, "report": _report(studio, job), "name": _usual_name(job.about["source"]),
-        "shown": ",".join(field.name for fields in groups.values() for field in fields), "recipe": recipe,
+        "recipe": recipe,
         "preview": (job.folder / "preview.png").exists(), "presets": list(RECIPES),
     }  # fmt: skip
     return studio.page(request, "proposal.html", job=job, **values)
@@ -133,7 +132,7 @@ def job_page(studio: Studio, request: Request) -> Response:
         raise HasamaError("There is no such job.")
     place = Path(job.about.get("place", ""))
     if job.state != "waiting" and (place / "recipe.json").is_file() and place.is_relative_to(studio.root):
-        return back_to(f"/watch?run={quote(place.relative_to(studio.root).as_posix(), safe='')}")
+        return back_to(f"/watch?run={quoted(place.relative_to(studio.root).as_posix())}")
     before = [one for one in studio.jobs.all() if one.lane == job.lane and one.state == "running"]
     return studio.page(request, "job.html", job=job, before=before)
 

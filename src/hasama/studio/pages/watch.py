@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -16,7 +15,7 @@ from hasama.errors import HasamaError
 from hasama.presets import RECIPES, flags_of_difference
 from hasama.runs.folder import Run, free_name
 from hasama.studio.jobs import Job
-from hasama.studio.pages.page import Studio, back_to, file_of_ours
+from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
 from hasama.studio.uploads import form_of
 from hasama.studio.watching import all_runs, curves_of, run_named, state_of
 
@@ -141,12 +140,8 @@ def take_along(studio: Studio, request: Request) -> Response:
     """A run's folder as one zip, without its checkpoint."""
     run = run_named(studio.root, request.query_params.get("run", ""))
     name = run.folder.name
-    head = {"content-disposition": f"attachment; filename*=UTF-8''{_quoted(name)}.zip"}
+    head = {"content-disposition": f"attachment; filename*=UTF-8''{quoted(name)}.zip"}
     return StreamingResponse(_zipped(run.folder, name), media_type="application/zip", headers=head)
-
-
-def _quoted(name: str) -> str:
-    return quote(name, safe="")
 
 
 def _zipped(folder: Path, name: str) -> Iterator[bytes]:
@@ -198,7 +193,7 @@ def _job_told(job: Job | None) -> dict[str, Any] | None:
 
 
 def _address(name: str) -> str:
-    return f"/watch?run={quote(name, safe='')}"
+    return f"/watch?run={quoted(name)}"
 
 
 def recipe_file(studio: Studio, request: Request) -> Response:
