@@ -18,9 +18,9 @@ import hasama
 from hasama.device import gains_by_bf16, keep_memory
 from hasama.networks.registry import build
 from hasama.recipe import Recipe
-from hasama.training import turns
+from hasama.training import stepping, turns
 from hasama.training.game import Game
-from hasama.training.second_derivative import fast_second_derivatives
+from hasama.training.rules.second_derivative import fast_second_derivatives
 from hasama.training.setup import new_game
 
 
@@ -50,7 +50,7 @@ def new(recipe: Recipe) -> tuple[Game, torch.Tensor]:
 
 def turn(game: Game, reals: torch.Tensor, ours: bool) -> float:
     """One turn of the discriminator."""
-    turns.begin(game)
+    stepping.begin(game)
     game.pair.grow(10**9)
     real, fake = game.pair.view(reals), turns.draw_fakes(game, len(reals), reals.device)
     turns.fast_second_derivatives = lambda wanted=True: fast_second_derivatives(ours and wanted)

@@ -1,7 +1,6 @@
-"""Crops of large pictures at several sizes, for the scripts that teach what ships; and the processor's time."""
+"""Crops of large pictures at several sizes, for the scripts that teach what ships."""
 
 import random
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +44,3 @@ def cut(pool: list[list[np.ndarray]], side: int, draw: random.Random) -> np.ndar
         crop = np.rot90(crop, draw.randrange(4)) if draw.random() < 0.2 else crop
         found.append(crop[:, ::-1] if draw.random() < 0.5 else crop)
     return max(found, key=lambda crop: float(np.abs(np.diff(crop.astype(np.int16), axis=1)).mean()))
-
-
-def clock() -> float:
-    """Processor seconds of this process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -8,20 +8,16 @@ sizes, and on shapes and letters that this script draws. Minutes are of the proc
 again at will: what is in --state goes on.
 """
 
-import argparse
 import itertools
 import random
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
-from photographs import clock, cut, pool_of
+from long_teaching import Teaching, asked
+from photographs import cut, pool_of
 from PIL import Image, ImageDraw, ImageFont
 
-from hasama.device import keep_memory
-from hasama.generators.generator_file import save_tensors
 from hasama.networks.enlarger import Enlarger
 from hasama.pictures.tensors import to_images
 from hasama.training.enlarging import Enlarging, Patches, Pieces, learn_to_enlarge
@@ -76,46 +72,15 @@ def crops(pool: list[list[np.ndarray]], first: int) -> Iterator[Pieces]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=240.0, help="of processor time, over all sessions")
-    parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_memory()
-    torch.manual_seed(0)
-    game, steps, spent = Enlarging.of(Enlarger(), Patches(), RATE, HONEST), 0, 0.0
-    if asked.state.exists():
-        state = torch.load(asked.state, weights_only=True)
-        for name, part in game.parts().items():
-            part.load_state_dict(state[name])
-        steps, spent = state["steps"], state["spent"]
-    pool = pool_of(asked.folder)
+    given = asked(__doc__)
+    game = Enlarging.of(Enlarger(), Patches(), RATE, HONEST)
+    teaching = Teaching(given, game.parts(), game.weights)
+    pool = pool_of(given.folder)
     print(f"{len(pool)} pictures, {sum(p.numel() for p in game.enlarger.parameters())} weights", flush=True)
-    began = clock()
-    saved = time.monotonic()
-    told: list[list[float]] = []
-
-    def minutes() -> float:
-        return spent + (clock() - began) / 60
-
-    def keep() -> None:
-        state = {name: part.state_dict() for name, part in game.parts().items()}
-        torch.save(state | {"steps": steps, "spent": minutes()}, asked.state.with_suffix(".new"))
-        asked.state.with_suffix(".new").replace(asked.state)
-        save_tensors(asked.out, {name: t.half() for name, t in game.weights().items()}, {"steps": steps})
-
-    for step in learn_to_enlarge(game, crops(pool, steps), lambda: minutes() / asked.minutes, steps):
-        steps += 1
-        told.append([float(figure) for figure in step])
-        if steps % 50 == 0:
-            print(steps, f"{minutes():.1f} min", *(f"{x:.4f}" for x in np.mean(told, 0)), flush=True)
-            told.clear()
-        if time.monotonic() - saved > 120:
-            keep()
-            saved = time.monotonic()
-    keep()
+    teaching.begin()
+    for step in learn_to_enlarge(game, crops(pool, teaching.steps), teaching.done, teaching.steps):
+        teaching.step([float(figure) for figure in step])
+    teaching.keep()
 
 
 if __name__ == "__main__":

@@ -13,19 +13,15 @@ finer levels.
 tell, docs/experiments/instant.md.)
 """
 
-import argparse
 import math
 import random
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from photographs import clock, cut, pool_of
+from long_teaching import Teaching, asked
+from photographs import cut, pool_of
 from torch import Tensor
 
-from hasama.device import keep_memory
-from hasama.generators.generator_file import save_tensors
 from hasama.perception.inverse import LEVELS, Inverse
 from hasama.perception.vgg import VGG, Features
 from hasama.perception.vgg_weights import load_weights
@@ -94,67 +90,39 @@ def restyled(asked: Tensor, level: str, style: dict[str, Moments], strength: flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=240.0, help="of processor time, over all sessions")
-    parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_memory()
-    torch.manual_seed(0)
+    given = asked(__doc__)
     inverse, weights = Inverse().to(memory_format=torch.channels_last).train(), load_weights()
     networks = {level: VGG(weights, LEVELS[number:]) for number, level in enumerate(LEVELS)}
     optimizer = torch.optim.AdamW(inverse.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
-    steps, spent = 0, 0.0
-    if asked.state.exists():
-        state = torch.load(asked.state, weights_only=True)
-        inverse.load_state_dict(state["inverse"])
-        optimizer.load_state_dict(state["optimizer"])
-        steps, spent = state["steps"], state["spent"]
-    large = [[size for size in sizes if min(size.shape[:2]) >= STYLE_SIDE] for sizes in pool_of(asked.folder)]
+    teaching = Teaching(given, {"inverse": inverse, "optimizer": optimizer}, inverse.state_dict)
+    large = [[size for size in sizes if min(size.shape[:2]) >= STYLE_SIDE] for sizes in pool_of(given.folder)]
     pool = [sizes for sizes in large if sizes]
     styles = styles_of(pool, networks[LEVELS[0]])
-    began, saved, told = clock(), time.monotonic(), []
-
-    def minutes() -> float:
-        return spent + (clock() - began) / 60
-
-    def keep() -> None:
-        parts = {"inverse": inverse.state_dict(), "optimizer": optimizer.state_dict()}
-        torch.save(parts | {"steps": steps, "spent": minutes()}, asked.state.with_suffix(".new"))
-        asked.state.with_suffix(".new").replace(asked.state)
-        save_tensors(asked.out, {name: t.half() for name, t in inverse.state_dict().items()}, {"steps": steps})
-
-    while (done := minutes() / asked.minutes) < 1:
-        draw = random.Random(steps)
-        torch.manual_seed(steps)
+    teaching.begin()
+    while (done := teaching.done()) < 1:
+        draw = random.Random(teaching.steps)
+        torch.manual_seed(teaching.steps)
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (steps + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+            group["lr"] = (
+                RATE * min(1, (teaching.steps + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+            )
         images, level = drawn(pool, SIDE, COUNT, draw), draw.choices(LEVELS, OFTEN)[0]
         network = networks[level]
         with torch.no_grad():
             features = network(images)
             changed = done > PLAIN and draw.random() < MOVED
             style, strength = draw.choice(styles), draw.uniform(0.3, 1)
-            given = moved(features[level], style[level], strength) if changed else features[level]
-        made = inverse.picture(given, level)
+            start = moved(features[level], style[level], strength) if changed else features[level]
+        made = inverse.picture(start, level)
         found = network(made)
-        loss = restyled(given, level, style, strength, found) if changed else rebuilt(images, made, features, found)
+        loss = restyled(start, level, style, strength, found) if changed else rebuilt(images, made, features, found)
         loss = loss + 0.05 * (made.abs() - 1).relu().mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(inverse.parameters(), 1.0)
         optimizer.step()
-        steps += 1
-        told.append(loss.item())
-        if steps % 50 == 0:
-            print(steps, f"{minutes():.1f} min", f"{np.mean(told):.4f}", flush=True)
-            told.clear()
-        if time.monotonic() - saved > 120:
-            keep()
-            saved = time.monotonic()
-    keep()
+        teaching.step([loss.item()])
+    teaching.keep()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "vision_weight": ("vision_aid", ("efficientnet",)),
     "ada_target": ("augment", ("ada",)),
     "ada_kimg": ("augment", ("ada",)),
+    "ada_final": ("augment", ("ada",)),
     "skip_above": ("balance", ("skip-strong",)),
     "critic_steps": ("balance", ("critic-steps",)),
 }
@@ -57,7 +58,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("beta2_initial", "weight_decay"),
     ),
     "Balance": ("balance", "skip_above", "critic_steps"),
-    "Augmentation": ("jitter", "ada_target", "ada_kimg", "instance_noise", "instance_noise_kimg"),
+    "Augmentation": ("jitter", "ada_target", "ada_kimg", "ada_final", "instance_noise", "instance_noise_kimg"),
     "Length, arithmetic, records": (
         *("precision", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
     ),
@@ -73,7 +74,9 @@ RENAMED: dict[str, str] = {
 }
 """What fields were called in version 0.1.0 -> what they are called now: old recipes, flags and sweeps still load."""
 
-BEFORE_THEY_WERE: dict[str, Any] = {"held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0, "pixel_noise": False}
+BEFORE_THEY_WERE: dict[str, Any] = {
+    "held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0, "pixel_noise": False, "ada_final": None,
+}  # fmt: skip
 """What held in the runs of older versions, which did not know these fields or had another default for them."""
 
 
@@ -85,6 +88,8 @@ def new_names(fields: Any) -> Any:
 def idle_fields(fields: Mapping[str, Any]) -> set[str]:
     """The fields that do nothing beside the others."""
     idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if fields[needed] not in values}
+    if fields["augment"] == "ada":
+        idle |= {"ada_target", "ada_kimg"} if ada_rises(fields) else {"ada_final"}
     return idle if follows_schedule(fields) else idle | {"schedule_kimg"}
 
 
@@ -115,15 +120,36 @@ def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
     for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
         if name in given and fields[needed] not in values:
             raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
+    for name in ("ada_target", "ada_kimg"):
+        if name in given and ada_rises(fields):
+            raise HasamaError(
+                f"{flag(name)} means nothing with --objective relativistic, whose logits have no zero: there ada's "
+                "probability rises to --ada-final."
+            )
+    if "ada_final" in given and not ada_rises(fields) and fields["ada_final"] is not None:
+        raise HasamaError("--ada-final means nothing without --objective relativistic: else --ada-target steers ada.")
     if "schedule_kimg" in given and not follows_schedule(fields):
         raise HasamaError(
-            "--schedule-kimg means nothing without --lr-final or --gamma-final below 1, or --beta2-initial."
+            "--schedule-kimg means nothing without --lr-final or --gamma-final below 1, --beta2-initial, or "
+            "--augment ada with --objective relativistic."
         )
 
 
 def follows_schedule(fields: Mapping[str, Any]) -> bool:
     """Whether anything changes over --schedule-kimg in a recipe of these fields."""
-    return fields["lr_final"] != 1 or fields["gamma_final"] != 1 or fields["beta2_initial"] is not None
+    falls = fields["lr_final"] != 1 or fields["gamma_final"] != 1
+    return falls or fields["beta2_initial"] is not None or ada_rises(fields)
+
+
+def ada_rises(fields: Mapping[str, Any]) -> bool:
+    """Whether ada's probability follows the schedule, in place of what the discriminator says.
+
+    ADA goes by the share of reals whose logit is positive. A relativistic discriminator's logits mean something only
+    beside each other, and it may be right of nearly all pairs without having learnt one picture by heart: steered by
+    that, ada disturbs it until it cannot tell a collapsed generator from pictures (docs/experiments/on-a-card.md).
+    """
+    relativistic = fields["augment"] == "ada" and fields["objective"] == "relativistic"
+    return relativistic and fields.get("ada_final") is not None
 
 
 def counts(name: str, recipe: Any) -> bool:

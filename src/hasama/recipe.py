@@ -122,8 +122,7 @@ class Recipe:
     )
     reconstruction: float = option(1.0, "fast: weight of the discriminator's reconstruction of reals.", 0)
     augment: Augmentation = option(
-        "none",
-        "Random transforms of all that the discriminator sees; ada sets their strength by how far it overfits.",
+        "none", "Random transforms of all that the discriminator sees; of ada more and more, see --ada-target."
     )
     jitter: int = option(
         0, "All that the discriminators see is moved by up to so many pixels at random; 1 keeps a grain away.", 0, 64
@@ -136,6 +135,9 @@ class Recipe:
     vision_weight: float = option(1.0, "Weight of the second discriminator's part in the generator's loss.", 0, 100)
     ada_target: float = option(0.6, "ada: the target r_t, the mean sign of the logits of reals.", 0, 1)
     ada_kimg: float = option(100.0, "ada: the transforms' probability can rise from 0 to 1 in so many kimg.", 0.001)
+    ada_final: float | None = option(
+        0.3, "ada with --objective relativistic: the probability to which it rises over --schedule-kimg.", 0, 1
+    )
     generator_lr: float = option(2e-4, "Adam's learning rate for the generator.", 0, 1)
     discriminator_lr: float = option(2e-4, "Adam's learning rate for the discriminator.", 0, 1)
     lr_final: float = option(1.0, "Both learning rates fall to this share of their value over --schedule-kimg.", 0, 1)

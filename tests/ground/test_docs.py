@@ -19,8 +19,8 @@ from hasama.metrics import distances, neighbours
 from hasama.style.methods.losses import STYLE_LOSSES
 from hasama.training.augmentation.ada import draw_transforms
 from hasama.training.augmentation.diffaugment import draw_changes
-from hasama.training.objectives import OBJECTIVES
-from hasama.training.penalties import PENALTIES
+from hasama.training.rules.objectives import OBJECTIVES
+from hasama.training.rules.penalties import PENALTIES
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/hasama"

@@ -16,17 +16,16 @@ from hypothesis import strategies as st
 
 from hasama import recipe as module
 from hasama.errors import HasamaError
-from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT, comparable
+from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT, comparable, idle_fields
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.options import LARGEST_SIDE, flag, parse_size
 from hasama.presets import PRESETS, RECIPES, recipe_named
 from hasama.recipe import DEFAULTS, Recipe
 from hasama.training.augmentation.augment import AUGMENTS
-from hasama.training.balance import BALANCES
-from hasama.training.loops import loop_for
-from hasama.training.objectives import OBJECTIVES
-from hasama.training.penalties import PENALTIES
-from hasama.training.setup import new_game
+from hasama.training.rules.balance import BALANCES
+from hasama.training.rules.objectives import OBJECTIVES
+from hasama.training.rules.penalties import PENALTIES
+from hasama.training.setup import loop_for, new_game
 
 
 def without_shape_checks() -> Any:
@@ -86,11 +85,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
     if fields["architecture"] == "vae":
         for name in GANS_ONLY:
             fields[name] = DEFAULTS[name]
-    for name, (needed, allowed) in MEANS_NOTHING_WITHOUT.items():
-        if fields[needed] not in allowed:
-            fields[name] = DEFAULTS[name]
-    if fields["lr_final"] == fields["gamma_final"] == 1:
-        fields["schedule_kimg"] = DEFAULTS["schedule_kimg"]
+    for name in idle_fields(fields):
+        fields[name] = DEFAULTS[name]
     if fields["vision_aid"] == fields["quality_features"]:
         fields["quality_features"] = None
     if not fields["health_kimg"]:
@@ -180,9 +176,8 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
         with pytest.raises(HasamaError, match=f"^{flag(name)} must be (at least|between) .*; got "):
             PLAIN(**{name: value})
     needed, allowed = MEANS_NOTHING_WITHOUT.get(name, ("kimg", (1.0,)))
-    company = {needed: allowed[0], "discriminator_norm": "none"} | (
-        {"lr_final": 0.5} if name == "schedule_kimg" else {}
-    )
+    beside = {"schedule_kimg": {"lr_final": 0.5}, "ada_final": {"objective": "relativistic"}}
+    company = {needed: allowed[0], "discriminator_norm": "none"} | beside.get(name, {})
     for value in (least, most):
         if value != float("inf"):
             assert getattr(PLAIN(**company | {name: kind(value)}), name) == value
@@ -205,6 +200,23 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
 def test_a_number_that_would_do_nothing_is_refused(name: str, value: float | str, without: str):
     with pytest.raises(HasamaError, match=rf"^{flag(name)} means nothing without {without} "):
         PLAIN(**{name: value})
+
+
+def test_what_steers_ada_depends_on_the_objective():
+    with pytest.raises(HasamaError, match=r"--ada-target means nothing with --objective relativistic.*--ada-final"):
+        RECIPES["r3gan"].but(augment="ada", ada_target=0.5)
+    with pytest.raises(HasamaError, match="--ada-final means nothing without --objective relativistic"):
+        PLAIN(augment="ada", ada_final=0.5)
+    assert (
+        RECIPES["r3gan"]
+        .but(
+            augment="ada",
+            ada_final=0.5,
+        )
+        .ada_final
+        == 0.5
+    )
+    assert PLAIN(augment="ada", ada_target=0.5).ada_target == 0.5
 
 
 @pytest.mark.parametrize("betas", [(1.0, 0.9), (0.5, 1.0), (-0.1, 0.9), (float("nan"), 0.9), (0.5, float("inf"))])

@@ -27,8 +27,7 @@ from hasama.networks.pair import is_styled
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
-from hasama.training.loops import loop_for
-from hasama.training.setup import new_game
+from hasama.training.setup import loop_for, new_game
 
 PRESETS = {a: next(r for r in RECIPES.values() if r.architecture == a) for a in ARCHITECTURES}
 

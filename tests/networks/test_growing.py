@@ -17,7 +17,8 @@ from hasama.networks.registry import build
 from hasama.presets import RECIPES
 from hasama.shapes import largest
 from hasama.training.setup import new_game
-from hasama.training.turns import begin, play
+from hasama.training.stepping import begin
+from hasama.training.turns import play
 
 
 @given(images=st.integers(0, 10**6), steps=st.integers(1, 6), grow=st.floats(1, 1e5))

@@ -26,7 +26,8 @@ from hasama.pictures.dataset import Batch  # noqa: E402
 from hasama.recipe import Recipe  # noqa: E402
 from hasama.training.game import Game  # noqa: E402
 from hasama.training.setup import mixes_images, new_game  # noqa: E402
-from hasama.training.turns import begin, discriminator_turn, draw_fakes, generator_turn, play, update_ema  # noqa: E402
+from hasama.training.stepping import begin, update_ema  # noqa: E402
+from hasama.training.turns import discriminator_turn, draw_fakes, generator_turn, play  # noqa: E402
 
 FIRST: dict[str, Any] = {"data_format": "channels_first"}
 
@@ -191,7 +192,7 @@ def test_a_copys_weights_stand_in_the_same_order():
     with torch.no_grad():
         for parameter in twin.parameters():
             parameter.zero_()
-        update_ema(twin, network, 0.0)
+        update_ema(twin, network, 1.0)
         latents = torch.randn(3, 4)
         torch.testing.assert_close(twin.eval()(latents), network.eval()(latents))
 

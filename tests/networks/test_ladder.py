@@ -19,7 +19,8 @@ from hasama.sharing.onnx_export import save_onnx
 from hasama.training.autoencoder import autoencode
 from hasama.training.game import Game
 from hasama.training.setup import new_game
-from hasama.training.turns import begin, discriminator_turn, draw_fakes, generator_turn, play
+from hasama.training.stepping import begin
+from hasama.training.turns import discriminator_turn, draw_fakes, generator_turn, play
 
 ARCHITECTURES_THAT_PLAY = [name for name in ARCHITECTURES if name != "vae"]
 BATCH, CLASSES = 4, 3

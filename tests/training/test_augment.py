@@ -14,7 +14,7 @@ from hasama.training.augmentation.ada import Moves, Tones, Transforms, draw_tran
 from hasama.training.augmentation.augment import AUGMENTS, Augment, Augmented, augmented
 from hasama.training.augmentation.diffaugment import Changes, change, draw_changes
 from hasama.training.augmentation.resample import REFLECTION, ZEROS, Sampled, Shifted, moved
-from hasama.training.penalties import squared_gradient
+from hasama.training.rules.penalties import squared_gradient
 
 NAMES = ("diffaugment", "ada")
 NEUTRAL: dict[str, float] = dict.fromkeys(("zoom", "stretch", "mirrored", "luma", "contrast", "saturation"), 1.0)

@@ -7,7 +7,7 @@ import torch
 
 from hasama.presets import RECIPES
 from hasama.recipe import Recipe
-from hasama.training.balance import BALANCES, BalanceInput, always, critic_steps, skip_strong
+from hasama.training.rules.balance import BALANCES, BalanceInput, always, critic_steps, skip_strong
 
 
 def moment(step: int = 0, accuracy: float = 0.5) -> BalanceInput:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hasama.errors import HasamaError
-from hasama.training.objectives import OBJECTIVES, accuracy, objective_named
+from hasama.training.rules.objectives import OBJECTIVES, accuracy, objective_named
 
 # --- the papers' formulas, one logit at a time ----------------------------------------------------
 

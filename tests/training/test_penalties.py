@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hasama.shapes import largest
-from hasama.training.penalties import PENALTIES, between, squared_difference, squared_gradient, unit_gradient
+from hasama.training.rules.penalties import PENALTIES, between, squared_difference, squared_gradient, unit_gradient
 
 SHAPE = (5, 3, 4, 2)  # images [N, C, H, W]
 

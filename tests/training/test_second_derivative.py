@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.presets import RECIPES
 from hasama.shapes import each
-from hasama.training.second_derivative import _ToWeight, fast_second_derivatives
+from hasama.training.rules.second_derivative import _ToWeight, fast_second_derivatives
 from hasama.training.setup import new_game
 from hasama.training.turns import penalties, real_and_fake_logits
 

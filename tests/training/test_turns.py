@@ -19,21 +19,17 @@ from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.shapes import each, largest
 from hasama.training.game import Game
-from hasama.training.loops import loop_for
-from hasama.training.setup import mixes_images, new_game
+from hasama.training.setup import loop_for, mixes_images, new_game
+from hasama.training.stepping import begin, count, follow, scheduled, update_ema
 from hasama.training.turns import (
-    begin,
     discriminator_turn,
     draw_fakes,
-    finish,
     generator_turn,
     logits_of,
     noisy,
     penalties,
     play,
     real_and_fake_logits,
-    scheduled,
-    update_ema,
 )
 
 TINY: dict[str, Any] = {"size": "8", "width": 2, "latent_size": 4, "batch": 4, "precision": "fp32"}
@@ -326,12 +322,19 @@ def test_the_ema_is_its_closed_form():
     ema, network = Scalars(7.0), Scalars(0.0)
     for value in (1.0, 2.0, 4.0):
         network.load_state_dict(Scalars(value).state_dict())
-        update_ema(ema, network, 0.75)
+        update_ema(ema, network, 0.25)
     wanted = 0.75**3 * 7 + 0.25 * (0.75**2 * 1 + 0.75 * 2 + 4)
     assert ema.weight.tolist() == pytest.approx([wanted] * 3)
     assert ema.get_buffer("mean").tolist() == pytest.approx([wanted] * 2)
     assert ema.get_buffer("count") == 4  # counters are copied
     assert torch.equal(network.weight, torch.full((3,), 4.0))
+
+
+def moved_on(game: Game, shown: int) -> None:
+    """A step without its turns."""
+    begin(game, shown)
+    follow(game, shown)
+    count(game, shown)
 
 
 def test_half_of_the_way_is_left_after_one_half_life():
@@ -340,7 +343,7 @@ def test_half_of_the_way_is_left_after_one_half_life():
     game.rules = game.rules._replace(ema_images=400.0)
     game.images_seen = 400 * 100  # long after the warm-up
     for _ in range(10):
-        finish(game, 40)
+        moved_on(game, 40)
     assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.5] * 3)
     assert (game.images_seen, game.steps) == (40_400, 10)
 
@@ -349,7 +352,7 @@ def test_at_first_the_half_life_is_a_share_of_the_images_seen():
     game = tiny()
     game.ema, game.pair = Scalars(1.0), game.pair._replace(generator=Scalars(0.0))
     game.images_seen = 900
-    finish(game, 100)  # of 1000 seen: the half-life is 50, and two pass
+    moved_on(game, 100)  # of 1000 seen: the half-life is 50, and two pass
     assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.25] * 3)
 
 
@@ -357,10 +360,10 @@ def test_the_share_is_the_recipes():
     game = tiny(ema_rampup=0.5, ema_kimg=0.25)
     game.ema, game.pair = Scalars(1.0), game.pair._replace(generator=Scalars(0.0))
     game.images_seen = 300
-    finish(game, 100)  # of 400 seen the half is 200: half of a half-life passes
+    moved_on(game, 100)  # of 400 seen the half is 200: half of a half-life passes
     assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.5**0.5] * 3)
     game.images_seen = 9900
-    finish(game, 250)  # the half-life itself
+    moved_on(game, 250)  # the half-life itself
     assert game.ema.get_parameter("weight").tolist() == pytest.approx([0.5**1.5] * 3)
 
 
@@ -461,6 +464,7 @@ def test_instance_noise_fades_and_then_is_gone():
 
     def strength(images_seen: int) -> float:
         game.images_seen = images_seen
+        begin(game)
         return largest(noisy(game, images)).std().item()
 
     told = [strength(seen) for seen in (0, 25, 50, 75)]
@@ -725,7 +729,7 @@ def test_extra_costs_are_lazy_and_weighted():
 
 def test_adas_probability_follows_the_discriminator_and_is_saved():
     changes = {"augment": "ada", "ada_target": 0.0, "ada_kimg": 0.1, "discriminator_lr": 0.01, "generator_lr": 0.0}
-    changes |= {"gamma": 0.1}
+    changes |= {"gamma": 0.1, "objective": "non-saturating"}  # whose logits have a zero
     game = tiny("r3gan", **changes)
     run(game, "r3gan", 8)
     probability = game.state_dict()["discriminator"]["probability"]
@@ -735,3 +739,27 @@ def test_adas_probability_follows_the_discriminator_and_is_saved():
     run(resumed, "r3gan", 4, first=8)
     assert 0 < probability <= 1
     assert changed(everything(game.state_dict()), everything(resumed.state_dict())) == set()
+
+
+def test_with_a_relativistic_objective_adas_probability_rises_with_the_schedule():
+    """Pairs that a discriminator tells apart say nothing of whether it has learnt pictures by heart."""
+    changes = {"augment": "ada", "ada_final": 0.4, "schedule_kimg": 0.016, "discriminator_lr": 0.01}
+    game = tiny("r3gan", **changes)
+    told = []
+    for _ in range(6):
+        run(game, "r3gan", 1, first=game.steps)
+        told.append(game.state_dict()["discriminator"]["probability"].item())
+    wanted = [0.4 * (1 - math.cos(math.pi * min(1, seen / 16))) / 2 for seen in (0, 4, 8, 12, 16, 20)]
+    assert told == pytest.approx(wanted)
+    resumed = tiny("r3gan", **changes)
+    resumed.load_state_dict(copy.deepcopy(game.state_dict()))
+    run(game, "r3gan", 2, first=6)
+    run(resumed, "r3gan", 2, first=6)
+    assert changed(everything(game.state_dict()), everything(resumed.state_dict())) == set()
+
+
+def test_a_run_from_before_is_still_steered_by_the_target():
+    game = tiny("r3gan", augment="ada", ada_final=None, ada_target=0.0, ada_kimg=0.01, discriminator_lr=0.01)
+    run(game, "r3gan", 8)
+    assert game.rules.ada_final is None
+    assert game.state_dict()["discriminator"]["probability"] > 0

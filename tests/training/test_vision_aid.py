@@ -14,9 +14,10 @@ from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
 from hasama.shapes import Labels
 from hasama.training.game import Game
-from hasama.training.objectives import objective_named
+from hasama.training.rules.objectives import objective_named
 from hasama.training.setup import new_game
-from hasama.training.turns import begin, draw_fakes, generator_turn, heads_cost, heads_turn, play
+from hasama.training.stepping import begin
+from hasama.training.turns import draw_fakes, generator_turn, heads_cost, heads_turn, play
 from hasama.training.vision_aid import OBSERVED, VisionAid, see
 
 FORMS = [(c, size, classes) for c in (1, 3, 4) for size in ((8, 8), (8, 16)) for classes in (0, 3)]

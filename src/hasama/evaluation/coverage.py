@@ -38,8 +38,7 @@ from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.training.game import Game, Record
-from hasama.training.loops import loop_for
-from hasama.training.setup import new_game
+from hasama.training.setup import loop_for, new_game
 
 STACKED = "stacked-mnist"
 GROUNDS = (*MIXTURES, STACKED)

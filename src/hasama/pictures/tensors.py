@@ -12,7 +12,10 @@ from hasama.shapes import Images, Pixels
 
 def to_images(pixels: Pixels, device: torch.device | str = "cpu") -> Images:
     """uint8 [N, H, W, C] -> float [N, C, H, W] in [-1, 1], in the channels-last memory format."""
-    on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    here = torch.from_numpy(np.ascontiguousarray(pixels))
+    if torch.device(device).type == "cuda":
+        here = here.pin_memory()  # from where it is copied without waiting for what the card does
+    on_device = here.to(device, non_blocking=True)
     return on_device.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
 
 

@@ -15,8 +15,7 @@ from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.recipe import Recipe
 from hasama.runs.reports.samples import sample_grid
-from hasama.training.loops import loop_for
-from hasama.training.setup import new_game
+from hasama.training.setup import loop_for, new_game
 
 WARM_UP = 2  # steps: the first ones choose algorithms and ask for memory
 STEPS_LEAST = 3

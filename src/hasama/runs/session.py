@@ -34,8 +34,7 @@ from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
-from hasama.training.loops import loop_for
-from hasama.training.setup import freeze_first, new_game
+from hasama.training.setup import freeze_first, loop_for, new_game
 
 FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot")
 """Fields that do not change what a step does, so that a run may change them."""

@@ -3,21 +3,31 @@
 import io
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from hasama.errors import HasamaError
+from hasama.generators.directions import Directions, find_directions
+from hasama.generators.generator_file import TrainedGenerator, load_generator
+from hasama.generators.sampling import (
+    generate_from_w,
+    interpolate,
+    labels_for,
+    latents_of_seeds,
+    mean_w,
+    slerp,
+    to_w,
+    truncate,
+)
 from hasama.pictures.images import as_channels, to_picture
+from hasama.pictures.video import save_film
 from hasama.runs.folder import Run
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from hasama.generators.directions import Directions
-    from hasama.generators.generator_file import TrainedGenerator
 
 KEPT = 2
 """Generators that are kept in memory."""
@@ -93,32 +103,31 @@ class Explorer:
         """
         with self.lock:
             loaded = self._loaded(run)
-            directions = loaded.directions()
+            directions = loaded.directions
             return {
                 "classes": list(loaded.generator.classes),
                 "directions": 0 if directions is None else len(directions.steps),
                 "small": loaded.is_small(),
             }
 
-    def picture(self, run: Run, wish: Wish, as_it_is: bool = False) -> bytes:
-        """A PNG: as large as the generator makes it, or large enough to be seen.
+    def picture(self, run: Run, query: Any, as_it_is: bool = False) -> bytes:
+        """A PNG of what a query wishes (`Wish.of`): as large as the generator makes it, or large enough to be seen.
 
         Raises:
-            HasamaError: see `about`.
+            HasamaError: see `about` and `Wish.of`.
         """
+        wish = Wish.of(query)
         with self.lock:
             loaded = self._loaded(run)
             return _png(loaded.pixels(loaded.w_of(wish), wish)[0], as_it_is)
 
-    def walk(self, run: Run, wish: Wish, stops: int = 4) -> bytes:
+    def walk(self, run: Run, query: Any, stops: int = 4) -> bytes:
         """An MP4 that goes through some seeds and back to the first.
 
         Raises:
             HasamaError: see `about`; or the extra `video` is not installed.
         """
-        from hasama.generators.sampling import interpolate  # memory: the server has none of it before it is needed
-        from hasama.pictures.video import save_film  # memory: the server has none of it before it is needed
-
+        wish = Wish.of(query)
         with self.lock, TemporaryDirectory(prefix="hasama-") as place:
             loaded = self._loaded(run)
             latents = interpolate(wish.seed, stops, FRAMES, loaded.generator.latent_size)
@@ -131,10 +140,6 @@ class Explorer:
         file = run.saved_generator()
         key = str(file), file.stat().st_mtime_ns
         if key not in self.kept:
-            from hasama.generators.generator_file import (
-                load_generator,  # memory: the server has none of it before it is needed
-            )
-
             self.kept[key] = _Loaded(load_generator(file, "cpu"))
         self.kept.move_to_end(key)
         while len(self.kept) > KEPT:
@@ -143,65 +148,42 @@ class Explorer:
 
 
 class _Loaded:
-    def __init__(self, generator: "TrainedGenerator") -> None:
+    def __init__(self, generator: TrainedGenerator) -> None:
         self.generator = generator
-        self.found: dict[str | None, Directions | None] = {}
 
     def is_small(self) -> bool:
         recipe = self.generator.recipe
         return recipe is not None and max(recipe.resolution) <= SMALL
 
-    def directions(self, label: str | None = None) -> "Directions | None":
-        from hasama.generators.directions import (
-            find_directions,  # memory: the server has none of it before it is needed
-        )
+    @cached_property
+    def directions(self) -> Directions | None:
+        """Of a generator without any, None."""
+        try:
+            return find_directions(self.generator, DIRECTIONS)
+        except HasamaError:
+            return None
 
-        if label not in self.found:
-            try:
-                self.found[label] = find_directions(self.generator, DIRECTIONS, label)
-            except HasamaError:
-                self.found[label] = None
-        return self.found[label]
-
-    def w_of(self, wish: Wish) -> "Tensor":
+    def w_of(self, wish: Wish) -> Tensor:
         """[1, W]: from the corners' latents, by the great arc across and then down."""
-        from hasama.generators.sampling import (  # memory: the server has none of it before it is needed
-            latents_of_seeds,
-            slerp,
-        )
-
         seeds = [wish.seed, wish.seed + 1, wish.seed + 2, wish.seed + 3]
         a, b, c, d = latents_of_seeds(seeds, self.generator.latent_size)
         latent = slerp(slerp(a, b, wish.across), slerp(c, d, wish.across), wish.down)
         return self.moved(latent[None], wish)
 
-    def moved(self, latents: "Tensor", wish: Wish) -> "Tensor":
+    def moved(self, latents: Tensor, wish: Wish) -> Tensor:
         """Through the mapping, truncated, and then along the directions."""
-        from hasama.generators.sampling import (  # memory: the server has none of it before it is needed
-            mean_w,
-            to_w,
-            truncate,
-        )
-
         generator = self.generator
         w = truncate(to_w(generator, latents, self.labels(wish, len(latents))), mean_w(generator), wish.truncation)
-        if any(wish.along) and (directions := self.directions()) is not None:
+        if any(wish.along) and (directions := self.directions) is not None:
             for far, step in zip(wish.along, directions.steps, strict=False):
                 w = w + far * step
         return w
 
-    def pixels(self, w: "Tensor", wish: Wish) -> Any:
+    def pixels(self, w: Tensor, wish: Wish) -> Any:
         """uint8 [n, H, W, C]"""
-        import numpy as np  # memory: the server has none of it before it is needed
-
-        from hasama.generators.sampling import (
-            generate_from_w,  # memory: the server has none of it before it is needed
-        )
-
         return np.concatenate(list(generate_from_w(self.generator, w, self.labels(wish, len(w)))))
 
     def labels(self, wish: Wish, count: int) -> Any:
-        from hasama.generators.sampling import labels_for  # memory: the server has none of it before it is needed
 
         classes = self.generator.classes
         return labels_for(self.generator, count, wish.label or (classes[0] if classes else None))

@@ -21,8 +21,8 @@ from hasama.generators.sampling import draw_latents
 from hasama.metrics.modes import MIXTURES, Mixture, as_images, draw_points
 from hasama.networks.architectures.points import PointNetworks
 from hasama.recipe import Objective, Penalty, Recipe
-from hasama.training.balance import Balance
 from hasama.training.game import Rules
+from hasama.training.rules.balance import Balance
 from hasama.training.setup import new_game
 from hasama.training.turns import play
 

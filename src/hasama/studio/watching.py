@@ -1,8 +1,10 @@
 """What a run folder says, quickly, however long its log is: the state of now, and curves of some hundred points."""
 
 from contextlib import suppress
+from functools import lru_cache
+from os import fstat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hasama.errors import HasamaError
 from hasama.files import size_of
@@ -15,6 +17,7 @@ POINTS = 600
 """Lines that a curve is made of."""
 WHOLE = 2**20
 """Bytes up to which a log is read as it is."""
+QUALITY = b'"kid":'
 CURVES = ("loss_discriminator", "loss_generator", "kid", "kid_low", "kid_high")
 
 
@@ -123,7 +126,7 @@ def _thinned(file: Path, size: int, points: int) -> list[dict[str, Any]]:
             place = opened.tell()
             if (line := parsed(opened.readline())) is not None:
                 by_place[place] = line
-        for place in _places_of(opened, b'"kid":'):
+        for place in _quality_of(file, fstat(opened.fileno()).st_ino).update(opened):
             opened.seek(place)
             if (line := parsed(opened.readline())) is not None:
                 by_place[place] = line
@@ -132,19 +135,32 @@ def _thinned(file: Path, size: int, points: int) -> list[dict[str, Any]]:
     return [line for number, line in enumerate(seen) if not number or line is not seen[number - 1]]
 
 
-def _places_of(opened: Any, word: bytes) -> list[int]:
-    """Where the lines begin in which a word stands."""
-    found, begin, rest = [], 0, b""
-    opened.seek(0)
-    while piece := opened.read(2**20):
-        text = rest + piece
-        start = 0
-        while (place := text.find(word, start)) >= 0:
-            found.append(begin + text.rfind(b"\n", 0, place) + 1)
-            start = place + 1
-        kept = text.rfind(b"\n") + 1
-        begin, rest = begin + kept, text[kept:]
-    return found
+class _Quality:
+    """Where in a log the lines are that tell of the quality; asked again, it reads on where it was."""
+
+    def __init__(self) -> None:
+        self.read, self.places = 0, list[int]()
+
+    def update(self, opened: BinaryIO) -> list[int]:
+        """Their beginnings, of the whole lines that there are now."""
+        opened.seek(self.read)
+        rest = b""
+        while piece := opened.read(2**20):
+            text = rest + piece
+            start = 0
+            while (place := text.find(QUALITY, start)) >= 0:
+                self.places.append(self.read + text.rfind(b"\n", 0, place) + 1)
+                start = place + 1
+            whole = text.rfind(b"\n") + 1
+            self.places = [place for place in self.places if place < self.read + whole]  # no line that is cut off
+            self.read, rest = self.read + whole, text[whole:]
+        return self.places
+
+
+@lru_cache(maxsize=32)
+def _quality_of(file: Path, inode: int) -> _Quality:
+    """Of a log as it is: one that was cut is another file."""
+    return _Quality()
 
 
 def _last_lines(file: Path) -> list[dict[str, Any]]:

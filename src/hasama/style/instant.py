@@ -9,6 +9,7 @@ anew: strokes are as large a part of a large picture as of a small one.
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -222,10 +223,15 @@ class _Scale:
 
     @torch.no_grad()
     def turned_back(self, maps: Tensor, tile: Tile, level: str) -> Tensor:
-        """A window's activations moved, and as a picture again."""
+        """A window's activations moved, and as a picture again. Moments are moved to in float32, whatever follows."""
+        moved = self.moved(maps, tile, level).relu_()
+        with self.arithmetic(maps):
+            return self.hand.inverse.picture(moved, level).float()
+
+    def arithmetic(self, maps: Tensor) -> AbstractContextManager:
+        """The network's, for what is large."""
         precision = self.subject.network.precision
-        with torch.autocast(maps.device.type, precision, enabled=precision != torch.float32):
-            return self.hand.inverse.picture(self.moved(maps, tile, level).relu_(), level).float()
+        return torch.autocast(maps.device.type, precision, enabled=precision != torch.float32)
 
     def moved(self, maps: Tensor, tile: Tile, level: str) -> Tensor:
         """Each place by its own map; where no style goes, activations stay as they are."""
@@ -264,7 +270,9 @@ class _Scale:
         patches = self.patches[place]
         if level != SWAPPED or patches is None:
             return maps
-        return maps.lerp(swapped(maps.relu(), patches), SHARE * self.subject.recipe.strength)
+        with self.arithmetic(maps):  # of which only the comparing makes use
+            like = swapped(maps.relu(), patches)
+        return maps.lerp(like, SHARE * self.subject.recipe.strength)
 
 
 class Learnt(NamedTuple):

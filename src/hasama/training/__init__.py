@@ -1,4 +1,4 @@
 """The mathematics of adversarial training. It knows no files and no terminal.
 
-Its face: `turns.play`, `setup.new_game`, `game.Game`; recipes choose from `objectives`, `penalties` and `balance`.
+Its face: `turns.play`, `setup.new_game`, `game.Game`; recipes choose from `rules`.
 """

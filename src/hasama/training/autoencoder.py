@@ -11,7 +11,8 @@ import torch
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
 from hasama.training.game import Game
-from hasama.training.turns import as_batch, begin, descend, finish
+from hasama.training.stepping import begin, count, follow
+from hasama.training.turns import as_batch, descend
 
 
 class Reconstruction(NamedTuple):
@@ -38,14 +39,15 @@ def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Recons
         A `Reconstruction` after each batch.
     """
     for images, _ in map(as_batch, batches):
-        begin(game)
+        begin(game, len(images))
         images = largest(game.pair.view(images))
         mean, log_variance = game.discriminate(images).chunk(2, dim=1)
         latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)  # the reparametrisation trick
         reconstruction = gaussian_loss(images, largest(game.generate(latents))).mean()
         divergence = kl_divergence(mean, log_variance).mean()
         descend([game.optimizers.generator, game.optimizers.discriminator], reconstruction + divergence)
-        finish(game, len(images))
+        follow(game, len(images))
+        count(game, len(images))
         yield Reconstruction(game.images_seen, len(images), reconstruction.detach(), divergence.detach())
 
 

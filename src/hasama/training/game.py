@@ -10,15 +10,16 @@ from torch.optim import Adam
 
 from hasama.device import Arithmetic
 from hasama.errors import HasamaError
+from hasama.fields import ada_rises
 from hasama.networks.calling import call
 from hasama.networks.old_names import with_new_names
 from hasama.networks.pair import Pair
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Scalar, Views, each
 from hasama.training.augmentation.augment import Augmented
-from hasama.training.balance import BALANCES, Balance
-from hasama.training.objectives import Objective, objective_named
-from hasama.training.penalties import PENALTIES, Penalty
+from hasama.training.rules.balance import BALANCES, Balance
+from hasama.training.rules.objectives import Objective, objective_named
+from hasama.training.rules.penalties import PENALTIES, Penalty
 from hasama.training.vision_aid import VisionAid
 
 
@@ -40,6 +41,7 @@ class Rules(NamedTuple):
     betas: tuple[tuple[float, float], tuple[float, float]]
     beta2_initial: float | None
     gamma_final: float
+    ada_final: float | None
     schedule_images: float
     vision_weight: float
     jitter: int
@@ -64,11 +66,26 @@ class Rules(NamedTuple):
             (recipe.generator_betas, recipe.discriminator_betas),
             recipe.beta2_initial,
             recipe.gamma_final,
+            recipe.ada_final if ada_rises(vars(recipe)) else None,
             recipe.schedule_images,
             recipe.vision_weight,
             recipe.jitter,
             recipe.seed,
         )
+
+
+class Now(NamedTuple):
+    """What the mathematics reads and what changes from step to step: numbers, or tensors [] that a graph reads anew.
+
+    Attributes:
+        gamma: the share of a penalty's weight.
+        noise: the share of instance noise that is left.
+        ema: how far the EMA generator moves towards the generator.
+    """
+
+    gamma: float | Scalar = 1.0
+    noise: float | Scalar = 0.0
+    ema: float | Scalar = 0.0
 
 
 class Optimizers(NamedTuple):
@@ -94,6 +111,7 @@ class Game:
         rank: which process this is.
         images_seen: real images shown to the discriminator so far, by all processes.
         steps: steps taken so far.
+        now: the numbers of this step.
     """
 
     pair: Pair
@@ -106,6 +124,7 @@ class Game:
     rank: int = 0
     images_seen: int = 0
     steps: int = 0
+    now: Now = Now()
 
     def generate(self, latents: Latents, labels: Labels | None = None) -> Views:
         """The generator's fakes for latents [N, Z] (and labels [N]): images [N, C, H, W] or a pyramid, in float32."""
@@ -145,7 +164,10 @@ class Game:
         try:
             for name, part in self.parts().items():
                 saved = state["average"] if name == "ema" and name not in state else state[name]  # version 0.1.0
-                part.load_state_dict(with_new_names(saved, part.state_dict()))
+                if isinstance(part, Adam):
+                    load_moments(part, saved)
+                else:
+                    part.load_state_dict(with_new_names(saved, part.state_dict()))
             self.images_seen, self.steps = state["images_seen"], state["steps"]
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise HasamaError(f"This checkpoint does not fit the recipe's networks: {error}") from error
@@ -187,6 +209,13 @@ class Record(Protocol):
     def figures(self) -> dict[str, float]: ...
 
 
+class Turns(NamedTuple):
+    """What the two networks did in a step."""
+
+    d: Turn
+    g: Turn
+
+
 class Step(NamedTuple):
     """One step of `play`.
 
@@ -211,3 +240,23 @@ class Step(NamedTuple):
             told[f"{name}_learned"] = float(turn.learned)
             told.update({key: value.item() for key, value in turn.figures.items()})
         return told
+
+
+def set_rate(optimizer: Adam, rate: float) -> None:
+    """The learning rate of the next step."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)  # in its place, where a graph reads it
+        else:
+            group["lr"] = rate
+
+
+def load_moments(optimizer: Adam, state: dict[str, Any]) -> None:
+    """An optimizer's memory, from this kind of machine or another: how it computes stays as it is here."""
+    here = [
+        {name: group[name] for name in ("lr", "capturable", "fused", "foreach")} for group in optimizer.param_groups
+    ]
+    theirs = [group | own for group, own in zip(state["param_groups"], here, strict=True)]
+    optimizer.load_state_dict(state | {"param_groups": theirs})
+    for group, own in zip(optimizer.param_groups, here, strict=True):
+        group["lr"] = own["lr"]  # of which torch made a copy

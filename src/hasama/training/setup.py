@@ -1,6 +1,7 @@
-"""Set up a game: networks on their device, optimizers, the EMA generator, augmentation."""
+"""Set up a game: networks on their device, optimizers, the EMA generator, augmentation; and which loop plays it."""
 
 import copy
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -8,11 +9,15 @@ from torch.optim import Adam
 
 from hasama.device import lay_out, pick_arithmetic
 from hasama.errors import HasamaError
+from hasama.fields import ada_rises
 from hasama.networks.layers import MinibatchStd
 from hasama.networks.pair import Pair, as_torch
+from hasama.pictures.dataset import Batch
 from hasama.recipe import Recipe
 from hasama.training.augmentation.augment import augmented
-from hasama.training.game import Game, Optimizers, Rules
+from hasama.training.autoencoder import autoencode
+from hasama.training.game import Game, Optimizers, Record, Rules
+from hasama.training.turns import play
 from hasama.training.vision_aid import VisionAid, frozen_network, new_heads
 
 
@@ -37,7 +42,8 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
             "mixes the pictures of a batch: build it without (--discriminator-norm none)."
         )
     freeze_first(pair.discriminator, recipe.freeze_d)
-    watched = augmented(pair.discriminator, recipe.augment, recipe.ada_target, recipe.ada_kimg * 1000)
+    target = None if ada_rises(vars(recipe)) else recipe.ada_target
+    watched = augmented(pair.discriminator, recipe.augment, target, recipe.ada_kimg * 1000)
     pair = pair._replace(discriminator=watched)
     ema = copy.deepcopy(pair.generator).eval().requires_grad_(False) if recipe.ema_kimg else None
     for network in (pair.generator, pair.discriminator, ema):
@@ -69,7 +75,10 @@ def _adam(network: nn.Module, lr: float, betas: tuple[float, float], decay: floa
     their decoupled one (AdamW). All weights and biases are decayed alike.
     """
     learning = [p for p in network.parameters() if p.requires_grad]
-    return Adam(learning, lr=lr, betas=betas, weight_decay=decay, fused=device.type in ("cpu", "cuda"))
+    on_cuda = device.type == "cuda"
+    rate = torch.tensor(lr, device=device) if on_cuda else lr  # which a graph reads anew at each step
+    fused = device.type in ("cpu", "cuda")
+    return Adam(learning, lr=rate, betas=betas, weight_decay=decay, fused=fused, capturable=on_cuda)
 
 
 def mixes_images(network: nn.Module) -> bool:
@@ -95,3 +104,14 @@ def freeze_first(discriminator: nn.Module, count: int) -> None:
         raise HasamaError(f"--freeze-d {count}: this discriminator has {len(layers)} layers, and one must learn.")
     for layer in layers[:count]:
         layer.requires_grad_(False)
+
+
+Loop = Callable[[Game, Iterable[Batch]], Iterator[Record]]
+
+LOOPS: dict[str, Loop] = {"vae": autoencode}
+"""Architectures that are not trained adversarially."""
+
+
+def loop_for(architecture: str) -> Loop:
+    """The loop that trains an architecture: `play`, but for those in `LOOPS`."""
+    return LOOPS.get(architecture, play)

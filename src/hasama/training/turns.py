@@ -1,12 +1,9 @@
 """Adversarial training in two stages. It knows nothing of files, progress bars or devices."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 from torch.optim import Adam
 
 from hasama.errors import HasamaError
@@ -14,13 +11,14 @@ from hasama.networks.calling import call, frozen, snapshot
 from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Labels, Logits, PerImage, Resized, Scalar, Views, each, largest
-from hasama.training.augmentation.augment import Augmented
 from hasama.training.augmentation.resample import moved
-from hasama.training.balance import BalanceInput
-from hasama.training.game import Game, Step, Turn
-from hasama.training.objectives import accuracy
-from hasama.training.penalties import Penalty, between, squared_difference, squared_gradient
-from hasama.training.second_derivative import fast_second_derivatives
+from hasama.training.game import Game, Step, Turn, Turns
+from hasama.training.graphs import as_graphs
+from hasama.training.rules.balance import BalanceInput
+from hasama.training.rules.objectives import accuracy
+from hasama.training.rules.penalties import Penalty, between, squared_difference, squared_gradient
+from hasama.training.rules.second_derivative import fast_second_derivatives
+from hasama.training.stepping import begin, count, due, follow, kind_of_step, noise_left
 from hasama.training.vision_aid import OBSERVED, Seen, VisionAid, see
 
 
@@ -37,15 +35,23 @@ def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
     Yields:
         A `Step` after each batch.
     """
+    turns = as_graphs(game, both_turns, kind_of_step)
     for images, labels in map(as_batch, batches):
-        begin(game)
-        real = game.pair.view(images)
-        fake = draw_fakes(game, len(images), images.device, labels)
-        d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
-        seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
-        g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
-        finish(game, len(images), d)
+        begin(game, len(images))
+        d, g = turns(images, labels)
+        count(game, len(images))
         yield Step(game.images_seen, len(images), d, g)
+
+
+def both_turns(game: Game, images: Images, labels: Labels | None = None) -> Turns:
+    """All that a step does on the device. What of it changes from step to step, is in `game.now`."""
+    real = game.pair.view(images)
+    fake = draw_fakes(game, len(images), images.device, labels)
+    d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
+    seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
+    g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
+    follow(game, len(images), d)
+    return Turns(d, g)
 
 
 def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | None = None) -> Views:
@@ -81,7 +87,7 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
     if costs:
         penalty = penalties(game, outputs, labels)
         figures["penalty"] = penalty.mean().detach()
-        loss = loss + rules.penalty_weight * scheduled(game, rules.gamma_final) * rules.penalty_every * penalty
+        loss = loss + rules.penalty_weight * game.now.gamma * rules.penalty_every * penalty
     total = loss.mean() + extra_cost(game, game.pair.discriminator_extra, figures, game.bare_discriminator, real)
     descend([game.optimizers.discriminator], total)
     return Turn(total.detach(), True, figures)
@@ -114,7 +120,7 @@ def heads_turn(
         logits = call(heads, maps, twice).float()
     loss = game.rules.objective.discriminator(*logits.chunk(2)).mean()
     penalty = squared_gradient(maps, logits).mean() * 2  # of a real and a fake
-    loss = loss + scheduled(game, game.rules.gamma_final) * penalty
+    loss = loss + game.now.gamma * penalty
     descend([game.aid.optimizer], loss)
     figures |= {"loss_heads": loss.detach(), "penalty_heads": penalty.detach()}
     return seen
@@ -157,51 +163,6 @@ def generator_turn(
 
 
 # --- the parts of the turns -----------------------------------------------------------------------
-
-
-def begin(game: Game) -> None:
-    """Before each step: seed by (seed, rank, images seen), set the rates, and let the networks grow."""
-    entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
-    torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    rules = game.rules
-    players = [*zip(game.optimizers, rules.rates, rules.betas, strict=True)]
-    if game.aid is not None:
-        players.append((game.aid.optimizer, rules.rates[1], rules.betas[1]))
-    for optimizer, rate, betas in players:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * scheduled(game, rules.rates_final)
-            if rules.beta2_initial is not None:
-                group["betas"] = (betas[0], cosine(game, rules.beta2_initial, betas[1]))
-    game.pair.grow(game.images_seen)
-
-
-def finish(game: Game, count: int, d: Turn | None = None) -> None:
-    """After each step: count it, and move the adaptive augmentation and the EMA generator."""
-    game.images_seen += count
-    game.steps += 1
-    if d is not None and isinstance(game.pair.discriminator, Augmented):
-        game.pair.discriminator.adapt(d.figures["accuracy_real"], count)
-    if game.ema is not None:
-        half_life = min(game.rules.ema_images, game.rules.ema_rampup * game.images_seen)
-        update_ema(game.ema, game.pair.generator, 0.5 ** (count / half_life))
-
-
-def scheduled(game: Game, final: float) -> float:
-    """The share of its value that a rate or weight has: 1 at first, `final` at the end of the schedule."""
-    return cosine(game, 1.0, final)
-
-
-def cosine(game: Game, first: float, last: float) -> float:
-    """`first` at first, `last` at the end of the schedule, half a cosine between: Huang et al. 2024, appendix D."""
-    if first == last:
-        return last
-    done = min(1.0, game.images_seen / game.rules.schedule_images)
-    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
-
-
-def due(game: Game, every: int) -> bool:
-    """Whether a lazy cost, which is computed only at every so many-th step, is computed at this one."""
-    return game.steps % every == 0
 
 
 def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *given: Any) -> Scalar:
@@ -283,11 +244,10 @@ def displayed(game: Game, images: Views) -> Views:
 
 def noisy(game: Game, images: Views) -> Views:
     """Instance noise that fades with images seen: Soenderby et al. 2017, section 3.2."""
-    rules = game.rules
-    left = max(0.0, 1 - game.images_seen / rules.instance_noise_images) if rules.instance_noise_images else 0.0
-    if not rules.instance_noise or not left:
+    if not noise_left(game):
         return images
-    return each(lambda level: level + rules.instance_noise * left * torch.randn_like(level), images)
+    strength = game.rules.instance_noise * game.now.noise
+    return each(lambda level: level + strength * torch.randn_like(level), images)
 
 
 def descend(optimizers: Sequence[Adam], loss: Scalar) -> None:
@@ -298,21 +258,6 @@ def descend(optimizers: Sequence[Adam], loss: Scalar) -> None:
     loss.backward(inputs=learning)  # not towards the images, which a penalty made require one
     for optimizer in optimizers:
         optimizer.step()
-
-
-@torch.no_grad()
-def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the exponential moving average towards the network: ema = decay * ema + (1 - decay) * network.
-
-    Parameters and floating-point buffers are averaged, counters copied.
-    """
-    ours = [*ema.parameters(), *ema.buffers()]
-    theirs = [*network.parameters(), *network.buffers()]
-    floats = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]
-    torch._foreach_lerp_([ours[i].data for i in floats], [theirs[i].data for i in floats], 1 - decay)
-    for mine, other in zip(ours, theirs, strict=True):
-        if not mine.is_floating_point():
-            mine.copy_(other)
 
 
 def as_batch(batch: Batch | Images) -> Batch:

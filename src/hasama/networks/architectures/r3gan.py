@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hasama.networks.layers import LEAKY_GAIN, Conditioned, Projection, channels_at, doublings, scaled
+from hasama.networks.layers import LEAKY_GAIN, Conditioned, Projection, binomial, channels_at, doublings, scaled
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Labels, Latents
 
@@ -130,7 +130,7 @@ class Doubled(nn.Module):
 
 def _filter(maps: Images) -> Tensor:
     """[C, 1, 3, 3], in the maps' arithmetic."""
-    row = maps.new_tensor([1.0, 2.0, 1.0])
+    row = binomial(2, maps)  # 1, 2, 1
     return (row[:, None] * row).expand(maps.shape[1], 1, 3, 3)
 
 

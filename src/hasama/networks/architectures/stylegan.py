@@ -26,6 +26,7 @@ from hasama.networks.layers import (
     Conditioned,
     MinibatchStd,
     Projection,
+    binomial,
     channels_at,
     doublings,
     equalised,
@@ -135,7 +136,7 @@ class Modulated(nn.Module):
 
 def low_pass(maps: Maps, gain: float = 1.0, stride: int = 1, pad: int = 1) -> Maps:
     """Each map filtered by [1, 3, 3, 1] along both axes, whose sum is `gain`: Karras et al. 2019, appendix C."""
-    row = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=maps.dtype, device=maps.device)
+    row = binomial(3, maps)  # 1, 3, 3, 1
     kernel = (row[:, None] * row * (gain / 64)).expand(maps.shape[1], 1, 4, 4)
     return F.conv2d(maps, kernel.contiguous(), stride=stride, padding=pad, groups=maps.shape[1])
 
@@ -222,7 +223,7 @@ class Generator(nn.Module):
         count, layers, size = styles.shape
         other = self.mapping(torch.randn(count, size, device=styles.device), labels)
         cut = torch.randint(1, layers, (count,), device=styles.device)
-        cut[torch.rand(count, device=styles.device) >= self.style_mixing] = layers
+        cut = torch.where(torch.rand(count, device=styles.device) >= self.style_mixing, layers, cut)
         taken = torch.arange(layers, device=styles.device) >= cut[:, None]  # [N, layers]
         return torch.where(taken[:, :, None], other[:, None], styles)
 

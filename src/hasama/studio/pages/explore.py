@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from hasama.errors import HasamaError
 from hasama.pictures.opening import open_picture
-from hasama.studio.exploring import Wish
 from hasama.studio.pages.page import Studio
 from hasama.studio.watching import run_named
 
@@ -28,7 +27,7 @@ def generated(studio: Studio, request: Request) -> Response:
     """One of its pictures."""
     run = run_named(studio.root, request.query_params.get("run", ""))
     return Response(
-        studio.explorer.picture(run, Wish.of(request.query_params), "keep" in request.query_params),
+        studio.explorer.picture(run, request.query_params, "keep" in request.query_params),
         media_type="image/png",
     )
 
@@ -36,7 +35,7 @@ def generated(studio: Studio, request: Request) -> Response:
 def walk(studio: Studio, request: Request) -> Response:
     """A film that walks through some of its pictures."""
     run = run_named(studio.root, request.query_params.get("run", ""))
-    film = studio.explorer.walk(run, Wish.of(request.query_params))
+    film = studio.explorer.walk(run, request.query_params)
     return Response(film, media_type="video/mp4", headers={"content-disposition": 'attachment; filename="walk.mp4"'})
 
 

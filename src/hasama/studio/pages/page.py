@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from hasama.errors import HasamaError
-from hasama.studio.exploring import Explorer
 from hasama.studio.jobs import Jobs
 from hasama.studio.words import Words, languages, wanted
 from hasama.version import __version__
 
 if TYPE_CHECKING:
+    from hasama.studio.exploring import Explorer
     from hasama.studio.ring import Rings
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -37,12 +38,25 @@ class Studio:
         self.root = root.expanduser().resolve()
         self.own = self.root / ".studio"
         self.uploads, self.paintings = self.own / "uploads", self.root / "paintings"
-        self.jobs, self.explorer = Jobs(self.own / "jobs"), Explorer()
-        self.rings: Rings | None = None  # with the first game
+        self.jobs = Jobs(self.own / "jobs")
         self.templates = Environment(
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
         self.templates.filters["url"] = quoted
+
+    @cached_property
+    def explorer(self) -> "Explorer":
+        """The generators that are looked at."""
+        from hasama.studio.exploring import Explorer  # memory: torch comes with it, and not before it is needed
+
+        return Explorer()
+
+    @cached_property
+    def rings(self) -> "Rings":
+        """The games in the plane."""
+        from hasama.studio.ring import Rings  # memory: likewise
+
+        return Rings()
 
     def words(self, request: Request) -> Words:
         """In the visitor's language."""

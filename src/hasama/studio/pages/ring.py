@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,11 +12,8 @@ from hasama.recipe import Objective, Penalty
 from hasama.studio.pages.page import Studio
 from hasama.studio.uploads import bounded
 
-if TYPE_CHECKING:
-    from hasama.studio.ring import Rings
-
 LARGEST = 2**17
-VERDICTS = (*("ring_begins", "ring_fine", "ring_missing", "ring_collapse", "ring_discriminator_wins", "ring_broken"),)
+VERDICTS = ("ring_begins", "ring_fine", "ring_missing", "ring_collapse", "ring_discriminator_wins", "ring_broken")
 DATA = ("ring", "grid", "line", "gaussians", "drawn")
 
 
@@ -37,12 +34,4 @@ async def step(studio: Studio, request: Request) -> Response:
             raise ValueError
     except ValueError as error:
         raise HasamaError("This is no JSON.") from error
-    return JSONResponse(await asyncio.to_thread(_rings(studio).answer, asked))
-
-
-def _rings(studio: Studio) -> "Rings":
-    from hasama.studio.ring import Rings  # memory: the server has none of it before it is needed
-
-    if studio.rings is None:
-        studio.rings = Rings()
-    return studio.rings
+    return JSONResponse(await asyncio.to_thread(lambda: studio.rings.answer(asked)))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hasama.shapes import Images, Scalar
-from hasama.training.augmentation.resample import REFLECTION, Placement, Vector, on_colours, sampled
+from hasama.training.augmentation.resample import REFLECTION, Placement, Vector, on_colours, sampled, vector
 
 Mixture = Float[Tensor, "n 3 4"]
 """For each image the affine map from its colours to new ones."""
@@ -51,7 +51,7 @@ def draw_transforms(images: Images, probability: Scalar) -> Transforms:
     Departure: pictures that are not square are turned by two quarters or by none, not by one.
     """
     (n, _, h, w), device = images.shape, images.device
-    sides = torch.tensor([w, h], device=device)
+    sides = vector(w, h, device=device)
     uniform = partial(torch.rand, device=device)
     normal = partial(torch.randn, device=device)
     choice = partial(torch.randint, size=(n,), device=device)
@@ -102,7 +102,7 @@ def mix(images: Images, mixing: Mixture) -> Images:
 
 def placement(moves: Moves, size: tuple[int, int]) -> Placement:
     """All moves of each picture as one map from new places to old: their inverses, the last move's first."""
-    half = torch.tensor([size[1] / 2, size[0] / 2], device=moves.zoom.device)
+    half = vector(size[1] / 2, size[0] / 2, device=moves.zoom.device)
     ones = torch.ones_like(moves.zoom)
     shape = product(turn(-moves.before), scale(1 / moves.stretch, moves.stretch), turn(-moves.after))
     shape = shape / moves.zoom[:, None, None]

@@ -24,7 +24,8 @@ class Augment(NamedTuple):
     Attributes:
         draw: (the largest pictures, p) -> random numbers for each picture; they serve every level of a pyramid.
         apply: (pictures of one level, what was drawn) -> pictures, linear or affine in them.
-        target: the share r_t that ADA steers to; None if p is 1 and stays.
+        target: the share r_t that ADA steers to; None if p is not steered.
+        first: p before anything is steered.
         images: within how many images p could go from 0 to 1.
     """
 
@@ -32,6 +33,7 @@ class Augment(NamedTuple):
     apply: Callable[[Images, Any], Images]
     target: float | None = None
     images: float = 100_000
+    first: float = 1.0
 
 
 class Augmented(nn.Module):
@@ -48,7 +50,7 @@ class Augmented(nn.Module):
     def __init__(self, discriminator: nn.Module, augment: Augment) -> None:
         super().__init__()
         self.discriminator, self.augment = discriminator, augment
-        self.register_buffer("probability", torch.tensor(1.0 if augment.target is None else 0.0))
+        self.register_buffer("probability", torch.tensor(augment.first))
         for running in ("leaning", "shown", "steps"):  # sums since p last moved; in buffers, to resume exactly
             self.register_buffer(running, torch.tensor(0.0))
 
@@ -87,13 +89,13 @@ class Augmented(nn.Module):
             running *= ~due
 
 
-def augmented(discriminator: nn.Module, name: str, target: float = 0.6, images: float = 100_000) -> nn.Module:
+def augmented(discriminator: nn.Module, name: str, target: float | None = 0.6, images: float = 100_000) -> nn.Module:
     """The discriminator behind the transforms of that name in `AUGMENTS`; itself for 'none'.
 
     Args:
         discriminator: logits of pictures, or of pyramids.
         name: which transforms.
-        target: ADA's r_t, Karras et al. 2020, section 3.
+        target: ADA's r_t, Karras et al. 2020, section 3; None if its p is set from elsewhere.
         images: within how many images ADA's p could go from 0 to 1. Theirs is 500,000; people's runs are shorter.
     """
     augment = AUGMENTS[name]
@@ -112,5 +114,5 @@ def precise(images: Images) -> Images:
 AUGMENTS: dict[str, Augment | None] = {
     "none": None,
     "diffaugment": Augment(draw_changes, change),
-    "ada": Augment(draw_transforms, transform, target=0.6),
+    "ada": Augment(draw_transforms, transform, target=0.6, first=0.0),
 }

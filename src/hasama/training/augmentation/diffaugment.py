@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hasama.shapes import Images, Scalar
-from hasama.training.augmentation.resample import ZEROS, Shifted, Vector, Whole, on_colours, sampled
+from hasama.training.augmentation.resample import ZEROS, Shifted, Vector, Whole, on_colours, sampled, vector
 
 
 class Changes(NamedTuple):
@@ -48,7 +48,7 @@ def change(images: Images, drawn: Changes) -> Images:
     if sides == drawn.size:
         images = Shifted.apply(images, drawn.shift)  # pyright: ignore[reportAssignmentType]
     else:
-        back = (-2 * drawn.shift / torch.tensor(drawn.size, device=images.device)).flip(1)[:, :, None]
+        back = (-2 * drawn.shift / vector(*drawn.size, device=images.device)).flip(1)[:, :, None]
         eye = torch.eye(2, device=images.device).expand(len(images), 2, 2)
         images = sampled(images, torch.cat([eye, back], 2), ZEROS)
     rows, columns = (cover(drawn.hole[:, i], drawn.size[i], sides[i], images) for i in (0, 1))

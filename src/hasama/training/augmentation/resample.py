@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hasama.shapes import Images, Views, each
+from hasama.shapes import Images, Views, each, largest
 
 Vector = Float[Tensor, " n"]
 Whole = Int[Tensor, "n 2"]
@@ -82,11 +82,22 @@ def moved(images: Views, most: int) -> Views:
     """
     if not most:
         return images
-    y, x = torch.randint(0, most + 1, (2,)).tolist()
-    return each(
-        lambda level: nn.functional.pad(level, (x, 0, y, 0), "replicate")[:, :, : level.shape[2], : level.shape[3]],
-        images,
-    )
+    device = largest(images).device
+    down, right = torch.randint(0, most + 1, (2, 1), device=device)
+
+    def shifted(level: Images) -> Images:
+        height, width = level.shape[2:]
+        rows, columns = (
+            (torch.arange(n, device=device) - by).clamp_min(0) for n, by in ((height, down), (width, right))
+        )
+        return level.index_select(2, rows).index_select(3, columns)
+
+    return each(shifted, images)
+
+
+def vector(*numbers: float, device: torch.device) -> Tensor:
+    """These numbers, made on the device: a copy from the host would have to be waited for."""
+    return torch.stack([torch.full((), number, device=device) for number in numbers])
 
 
 def on_colours(function: Callable[[Images], Images], images: Images) -> Images:

@@ -15,10 +15,14 @@ class BalanceInput(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """One question for each network: does it learn at this step? The answer depends on nothing but the input."""
+    """One question for each network: does it learn at this step? The answer depends on nothing but the input.
+
+    `asks` tells whether it depends on the accuracy, for which the device must be waited for.
+    """
 
     discriminator_learns: Callable[[BalanceInput], bool]
     generator_learns: Callable[[BalanceInput], bool]
+    asks: bool = False
 
 
 def _yes(now: BalanceInput) -> bool:
@@ -32,7 +36,7 @@ def always() -> Balance:
 
 def skip_strong(skip_above: float) -> Balance:
     """The discriminator waits while its accuracy on reals and fakes is `skip_above` or more."""
-    return Balance(lambda now: now.accuracy is None or bool(now.accuracy < skip_above), _yes)
+    return Balance(lambda now: now.accuracy is None or bool(now.accuracy < skip_above), _yes, asks=True)
 
 
 def critic_steps(steps: int) -> Balance:
