@@ -3,6 +3,7 @@
 `pixels [N, H, W, C]` are uint8. C is 1 (grey), 3 (RGB) or 4 (RGBA, alpha not premultiplied).
 """
 
+import io
 import math
 from pathlib import Path
 from typing import Literal
@@ -130,6 +131,13 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
             raise HasamaError(
                 f"Cannot write {path} ({form}) as {file_format}: {error}. Use another ending, such as .png."
             ) from error
+
+
+def png_of(picture: Image.Image) -> bytes:
+    """A PNG's bytes, made quickly rather than small."""
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1)
+    return out.getvalue()
 
 
 def picture_format(path: Path) -> str:

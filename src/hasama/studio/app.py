@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hasama.studio.pages import explore, paint, ring, train, watch
+from hasama.studio.pages import explore, learn, paint, ring, train, watch
 from hasama.studio.pages.page import LANGUAGE, Studio, answering, back_to
 from hasama.studio.security import COOKIE, Guard
 from hasama.studio.uploads import form_of
@@ -42,6 +42,13 @@ PAGES = {
     "/painting.png": paint.picture,
     "/api/painting": paint.progress,
     "/ring": ring.ring,
+    "/learn": learn.learn,
+    "/learn/lesson": learn.lesson,
+    "/learn/quiz": learn.quiz_page,
+    "/learn/growing.png": learn.growing,
+    "/learn/shuffled.png": learn.shuffled,
+    "/api/distances": learn.distances,
+    "/api/dirac": learn.dirac,
 }
 FORMS = {
     "/watch/stop": watch.stop,

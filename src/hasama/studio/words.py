@@ -3,15 +3,15 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PLACE = Path(__file__).parent / "texts"
 FIRST = "en"
 
 
 @cache
-def texts(language: str) -> dict[str, str]:
-    """{key: text} of a language; its own name stands under `language`."""
+def texts(language: str) -> dict[str, Any]:
+    """{key: text} of a language; its own name stands under `language`, what it teaches under `lessons` and `quiz`."""
     return json.loads((PLACE / f"{language}.json").read_text(encoding="utf-8"))
 
 
@@ -35,6 +35,48 @@ class Words:
         """A text, with values for what stands in braces."""
         text = texts(self.language)[key]
         return text.format(**values) if values else text
+
+
+class Question(NamedTuple):
+    """Of a quiz.
+
+    Attributes:
+        ask: the question.
+        answers: to choose from.
+        right: the number of the right one.
+        why: why it is right.
+    """
+
+    ask: str
+    answers: list[str]
+    right: int
+    why: str
+
+
+class Lesson(NamedTuple):
+    """A short page.
+
+    Attributes:
+        id: the same in all languages.
+        title: its heading.
+        text: paragraphs.
+        attempt: what to do in the live experiment, and what is seen.
+    """
+
+    id: str
+    title: str
+    text: list[str]
+    attempt: str
+
+
+def lessons(language: str) -> list[Lesson]:
+    """In the order in which they are to be read."""
+    return [Lesson(one["id"], one["title"], one["text"], one["try"]) for one in texts(language)["lessons"]]
+
+
+def quiz(language: str, which: str) -> list[Question]:
+    """The questions `before` or `after` the lessons."""
+    return [Question(**one) for one in texts(language)["quiz"][which]]
 
 
 def wanted(cookie: str | None, accepted: str) -> str:

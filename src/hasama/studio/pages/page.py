@@ -18,6 +18,7 @@ from hasama.studio.words import Words, languages, wanted
 from hasama.version import __version__
 
 if TYPE_CHECKING:
+    from hasama.studio.experiments import Experiments
     from hasama.studio.exploring import Explorer
     from hasama.studio.ring import Rings
 
@@ -57,6 +58,13 @@ class Studio:
         from hasama.studio.ring import Rings  # memory: likewise
 
         return Rings()
+
+    @cached_property
+    def experiments(self) -> "Experiments":
+        """Those of the lessons."""
+        from hasama.studio.experiments import Experiments  # memory: likewise
+
+        return Experiments()
 
     def words(self, request: Request) -> Words:
         """In the visitor's language."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import get_args
+from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,11 +19,15 @@ DATA = ("ring", "grid", "line", "gaussians", "drawn")
 
 def ring(studio: Studio, request: Request) -> Response:
     """The game."""
+    return studio.page(request, "ring.html", **choices(studio, request))
+
+
+def choices(studio: Studio, request: Request, **chosen: Any) -> dict[str, Any]:
+    """What the game's controls offer, and how they are set at first."""
     words = studio.words(request)
-    told = {key: words(key) for key in VERDICTS}
-    return studio.page(
-        request, "ring.html", objectives=get_args(Objective), kinds=get_args(Penalty), data=DATA, verdicts=told
-    )
+    verdicts = {key: words(key) for key in VERDICTS}
+    offered = {"objectives": get_args(Objective), "kinds": get_args(Penalty), "data": DATA, "verdicts": verdicts}
+    return offered | {"chosen": chosen}
 
 
 async def step(studio: Studio, request: Request) -> Response:
