@@ -7,6 +7,7 @@ Needs the extra `studio`. The generator is a dcgan that has hardly begun: what i
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -15,6 +16,9 @@ import time
 import urllib.request
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+EVERY = 2.0
+"""Seconds between two questions of the page that watches (static/watch.js)."""
 
 
 def memory_of(pid: int) -> float:
@@ -30,10 +34,37 @@ def asked(address: str) -> float:
     return time.perf_counter() - began
 
 
+def worked(pid: int) -> float:
+    """Seconds of the processor that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def watching(address: str, root: str, pid: int, seconds: float) -> float:
+    """The share of one core that the server takes while a page watches a training that goes on."""
+    words = ["train", "digits", "dcgan", "--size", "32", "--kimg", "100000", "--threads", "1"]
+    command = [sys.executable, "-m", "hasama", *words, "--out", f"{root}/watched"]
+    training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (Path(root) / "watched" / "log.jsonl").exists():
+            time.sleep(0.2)
+        asked(f"{address}watch?run=watched")
+        asked(f"{address}api/health?run=watched")
+        began, before = time.perf_counter(), worked(pid)
+        while time.perf_counter() - began < seconds:
+            asked(f"{address}api/state?run=watched")
+            time.sleep(EVERY)
+        return (worked(pid) - before) / (time.perf_counter() - began)
+    finally:
+        training.terminate()
+        training.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=30, help="for how long a training is watched")
     given = parser.parse_args()
     with TemporaryDirectory(prefix="hasama-") as place:
         run = Path(place) / "long"
@@ -56,6 +87,8 @@ def main() -> None:
             pages = [asked(f"{found[0]}watch?run=long") + asked(f"{found[0]}api/state?run=long") for _ in range(3)]
             print(f"a log of {given.lines:,} lines ({size:.0f} MiB)   {statistics.median(pages):.2f} s")
             print(f"memory of the server   {memory_of(server.pid):.0f} MiB")
+            share = watching(found[0], place, server.pid, given.seconds)
+            print(f"watching a training   {100 * share:.1f} % of one core")
             asked(f"{found[0]}generated.png?run=long")
             times = [asked(f"{found[0]}generated.png?run=long&seed={seed}&across=0.5") for seed in range(30)]
             print(f"slider to picture, {given.size} pixels   {1000 * statistics.median(times):.0f} ms")

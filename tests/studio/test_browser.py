@@ -279,3 +279,66 @@ def test_axe_finds_nothing_serious(studio, chromium, axe: str, scheme: str):
                 wrong.append((path, found["id"], found["nodes"][0]["html"][:200]))
     context.close()
     assert not wrong
+
+
+def test_lessons_and_their_experiments(studio, page):
+    address, _root = studio
+    page.goto(f"{address}/learn")
+    shot(page, "learn")
+    page.click("ol.steps a >> nth=1")
+    until(page, "document.querySelector('#modes').textContent !== '–'", 60)
+    shot(page, "lesson-game")
+    page.goto(f"{address}/learn/lesson?lesson=strong")
+    until(page, "document.querySelector('#modes').textContent !== '–'", 60)
+    assert page.input_value("[name=discriminator_lr]") == "0.02"
+    assert page.input_value("[name=objective]") == "minimax"
+    page.click("#play")
+    until(page, "document.querySelector('#verdict').textContent.includes('discriminator')")
+    page.click("#play")
+    page.goto(f"{address}/learn/lesson?lesson=dirac")
+    until(page, "document.querySelector('#ends').textContent === document.querySelector('#ends').dataset.round")
+    page.check("[name=at_once]")
+    until(page, "document.querySelector('#ends').textContent === document.querySelector('#ends').dataset.out")
+    page.select_option("[name=penalty]", "r1")
+    until(page, "document.querySelector('#ends').textContent === document.querySelector('#ends').dataset.in")
+    page.focus("#portrait")
+    page.keyboard.press("ArrowUp")
+    until(page, "document.querySelector('[name=psi]').value === '0.10'")
+    shot(page, "lesson-dirac")
+    page.goto(f"{address}/learn/lesson?lesson=convolution")
+    until(page, "document.querySelector('#even').dataset.now === 'uneven'")
+    shot(page, "lesson-convolution")
+    page.fill("[name=kernel]", "4")
+    until(page, "document.querySelector('#even').dataset.now === 'even'")
+    page.goto(f"{address}/learn/lesson?lesson=growing")
+    page.focus("[name=at]")
+    page.keyboard.press("End")
+    until(page, "document.querySelector('#told').textContent.includes('64x64')")
+    until(
+        page,
+        "document.querySelector('#picture').src.includes('at=4&') && document.querySelector('#picture').complete",
+    )
+    shot(page, "lesson-growing")
+    page.goto(f"{address}/learn/lesson?lesson=neighbour")
+    page.focus("[name=step]")
+    page.keyboard.press("ArrowRight")
+    until(page, "Number.parseFloat(document.querySelector('#places').textContent) > 50")
+    assert page.evaluate("Number.parseFloat(document.querySelector('#gram').textContent)") < 50
+    shot(page, "lesson-neighbour")
+
+
+def test_a_quiz_by_the_keyboard(studio, page):
+    address, _root = studio
+    page.goto(f"{address}/learn/quiz?which=before")
+    shot(page, "quiz")
+    page.focus("[name=q0] >> nth=0")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.focus("form button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=status]")
+    assert page.locator("label.tick.right").count() >= 12
+    shot(page, "quiz-told")
+    page.click("nav a:has-text('Kiswahili')")
+    page.wait_for_selector("html[lang=sw]")
+    assert "which=before" in page.url

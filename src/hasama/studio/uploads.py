@@ -1,6 +1,7 @@
 """What a browser sends: pictures, archives of them, masks. They get names of our own, and are only ever read."""
 
 import secrets
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,5 +90,6 @@ async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) 
                 while piece := await file.read(PIECE):
                     opened.write(piece)
         except OSError as error:
+            shutil.rmtree(place, ignore_errors=True)  # the part of it that was written
             raise cannot_write(target, error) from error
     return made[0] if len(made) == 1 else place
