@@ -71,6 +71,16 @@ def test_each_level_becomes_the_next(level: str):
     assert made.shape == ((2, 3, 5, 3) if level == "relu1_1" else (2, channels[level] // 2, 10, 6))
 
 
+@pytest.mark.parametrize("styles", [1, 2])
+def test_in_bfloat16_it_is_the_same_picture(styles: int):
+    """Such arithmetic is chosen by itself where a processor has it."""
+    subjects = [subject_of(styles=styles, precision=name) for name in ("fp32", "bf16")]
+    fine, coarse = (painted(subject) for subject in subjects)
+    assert coarse.dtype == torch.float32
+    assert float((fine - coarse).abs().mean()) < 0.05  # of 2; another style is 0.3 away
+    assert (fine != coarse).any()
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_pixel_depends_on_what_is_within_reach(level: str):
     torch.manual_seed(0)

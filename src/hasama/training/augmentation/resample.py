@@ -90,7 +90,8 @@ def moved(images: Views, most: int) -> Views:
         rows, columns = (
             (torch.arange(n, device=device) - by).clamp_min(0) for n, by in ((height, down), (width, right))
         )
-        return level.index_select(2, rows).index_select(3, columns)
+        rows_first = level.permute(0, 2, 3, 1)  # so that what comes out has the channels-last layout
+        return rows_first.index_select(1, rows).index_select(2, columns).permute(0, 3, 1, 2)
 
     return each(shifted, images)
 
