@@ -182,7 +182,7 @@ def number(query: Any, name: str, default: float, least: float, most: float) -> 
 
 
 def _seed(query: Any) -> int:
-    return int(number(query, "seed", 5, 0, 10**6))
+    return int(number(query, "seed", 20, 0, 10**6))
 
 
 def _side(query: Any) -> int:

@@ -1,6 +1,5 @@
 """Pictures of a trained generator for sliders: by seed, between seeds, along principal directions."""
 
-import io
 import threading
 from collections import OrderedDict
 from functools import cached_property
@@ -9,13 +8,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hasama.errors import HasamaError
 from hasama.generators.directions import Directions, find_directions
 from hasama.generators.generator_file import TrainedGenerator, load_generator
 from hasama.generators.sampling import (
+    crossed,
     generate_from_w,
     interpolate,
     labels_for,
@@ -25,7 +28,9 @@ from hasama.generators.sampling import (
     to_w,
     truncate,
 )
-from hasama.pictures.images import as_channels, to_picture
+from hasama.health.quality import clearly_better
+from hasama.networks.pair import is_styled
+from hasama.pictures.images import as_channels, png_of, to_picture
 from hasama.pictures.video import save_film
 from hasama.runs.folder import Run
 
@@ -50,6 +55,8 @@ class Wish(NamedTuple):
         across: 0 to 1, from the seed to the next.
         down: 0 to 1, from the seed to the one after.
         along: how far along each direction, in standard deviations.
+        other: a seed whose styles are mixed in; None: none is.
+        layer: from which layer on.
     """
 
     seed: int = 0
@@ -58,6 +65,8 @@ class Wish(NamedTuple):
     across: float = 0.0
     down: float = 0.0
     along: tuple[float, ...] = ()
+    other: int | None = None
+    layer: int = 0
 
     @classmethod
     def of(cls, query: Any) -> "Wish":
@@ -74,6 +83,8 @@ class Wish(NamedTuple):
                 float(query.get("across", "0")),
                 float(query.get("down", "0")),
                 tuple(float(part) for part in query.get("along", "").split(",") if part)[:DIRECTIONS],
+                int(query["other"]) if query.get("other") else None,
+                int(query.get("layer") or "0"),
             )
         except ValueError as error:
             raise HasamaError("A picture is asked for by numbers.") from error
@@ -81,9 +92,13 @@ class Wish(NamedTuple):
             (wish.truncation, 0, 2),
             (wish.across, 0, 1),
             (wish.down, 0, 1),
+            (wish.layer, 0, 64),
             *((x, -20, 20) for x in wish.along),
         )
-        if not 0 <= wish.seed <= LARGEST_SEED or not all(least <= value <= most for value, least, most in ranges):
+        seeds = (wish.seed, wish.other or 0)
+        if not all(0 <= seed <= LARGEST_SEED for seed in seeds) or not all(
+            least <= value <= most for value, least, most in ranges
+        ):
             raise HasamaError("These numbers are out of range.")
         return wish
 
@@ -108,18 +123,26 @@ class Explorer:
                 "classes": list(loaded.generator.classes),
                 "directions": 0 if directions is None else len(directions.steps),
                 "small": loaded.is_small(),
+                "layers": loaded.layers,
+                "best": loaded.best,
             }
 
-    def picture(self, run: Run, query: Any, as_it_is: bool = False) -> bytes:
+    def picture(self, run: Run, query: Any, projected: Path | None = None, as_it_is: bool = False) -> bytes:
         """A PNG of what a query wishes (`Wish.of`): as large as the generator makes it, or large enough to be seen.
 
+        Args:
+            run: whose generator.
+            query: the wish.
+            projected: a file of `hasama project` with the w to begin at, in place of the seed's.
+            as_it_is: not enlarged.
+
         Raises:
-            HasamaError: see `about` and `Wish.of`.
+            HasamaError: see `about` and `Wish.of`; or the projection is another generator's.
         """
         wish = Wish.of(query)
         with self.lock:
             loaded = self._loaded(run)
-            return _png(loaded.pixels(loaded.w_of(wish), wish)[0], as_it_is)
+            return _png(loaded.pixels(loaded.w_of(wish, projected), wish)[0], as_it_is)
 
     def walk(self, run: Run, query: Any, stops: int = 4) -> bytes:
         """An MP4 that goes through some seeds and back to the first.
@@ -131,7 +154,7 @@ class Explorer:
         with self.lock, TemporaryDirectory(prefix="hasama-") as place:
             loaded = self._loaded(run)
             latents = interpolate(wish.seed, stops, FRAMES, loaded.generator.latent_size)
-            pixels = loaded.pixels(loaded.moved(latents, wish), wish)
+            pixels = loaded.pixels(loaded.mixed(loaded.moved(loaded.w(latents, wish), wish), wish), wish)
             film = Path(place) / "walk.mp4"
             save_film((_shown(as_channels(to_picture(one), 3)) for one in pixels), film, FPS)
             return film.read_bytes()
@@ -140,7 +163,8 @@ class Explorer:
         file = run.saved_generator()
         key = str(file), file.stat().st_mtime_ns
         if key not in self.kept:
-            self.kept[key] = _Loaded(load_generator(file, "cpu"))
+            told = clearly_better(run.best, run.log())
+            self.kept[key] = _Loaded(load_generator(run.best if told else file, "cpu"), told)
         self.kept.move_to_end(key)
         while len(self.kept) > KEPT:
             self.kept.popitem(last=False)
@@ -148,8 +172,10 @@ class Explorer:
 
 
 class _Loaded:
-    def __init__(self, generator: TrainedGenerator) -> None:
-        self.generator = generator
+    def __init__(self, generator: TrainedGenerator, best: str | None = None) -> None:
+        self.generator, self.best = generator, best
+        network = generator.network
+        self.layers = network.style_layers if is_styled(network) else 0
 
     def is_small(self) -> bool:
         recipe = self.generator.recipe
@@ -163,20 +189,58 @@ class _Loaded:
         except HasamaError:
             return None
 
-    def w_of(self, wish: Wish) -> Tensor:
-        """[1, W]: from the corners' latents, by the great arc across and then down."""
+    def w_of(self, wish: Wish, projected: Path | None = None) -> Tensor:
+        """[1, W] or, where styles are mixed, [1, layers, W]: from the corners' latents, by the great arc across and
+        then down; or, from a projection, straight to the other corners.
+        """
         seeds = [wish.seed, wish.seed + 1, wish.seed + 2, wish.seed + 3]
         a, b, c, d = latents_of_seeds(seeds, self.generator.latent_size)
-        latent = slerp(slerp(a, b, wish.across), slerp(c, d, wish.across), wish.down)
-        return self.moved(latent[None], wish)
+        if projected is None:
+            latent = slerp(slerp(a, b, wish.across), slerp(c, d, wish.across), wish.down)
+            return self.mixed(self.moved(self.w(latent[None], wish), wish), wish)
+        start = self.projection(projected)
+        others = self.w(torch.stack([b, c, d]), wish)
+        b, c, d = (one if start.ndim == 2 else one[:, None] for one in others.split(1))
+        w = torch.lerp(torch.lerp(start, b, wish.across), torch.lerp(c, d, wish.across), wish.down)
+        return self.mixed(self.moved(w, wish), wish)
 
-    def moved(self, latents: Tensor, wish: Wish) -> Tensor:
-        """Through the mapping, truncated, and then along the directions."""
-        generator = self.generator
-        w = truncate(to_w(generator, latents, self.labels(wish, len(latents))), mean_w(generator), wish.truncation)
+    def projection(self, file: Path) -> Tensor:
+        """The w of a projection: [1, W], or [1, layers, W].
+
+        Raises:
+            HasamaError: it is not there, damaged, or another generator's.
+        """
+        try:
+            w = load_file(file)["w"].float()
+        except (OSError, KeyError, SafetensorError) as error:
+            raise HasamaError("This projection is no longer there.") from error
+        like = mean_w(self.generator)
+        if w.shape[-1:] != like.shape or w.shape[:-1] not in ((1,), (1, self.layers)):
+            raise HasamaError("This projection was made with another generator: project the picture again.")
+        return w
+
+    def w(self, latents: Tensor, wish: Wish) -> Tensor:
+        """Through the mapping, if there is one: [n, W]."""
+        return to_w(self.generator, latents, self.labels(wish, len(latents)))
+
+    def mixed(self, w: Tensor, wish: Wish) -> Tensor:
+        """With another seed's styles from a layer on, [n, layers, W]; or as it is."""
+        if wish.other is None or not self.layers:
+            return w
+        latents = latents_of_seeds([wish.other], self.generator.latent_size)
+        other, taken = self.moved(self.w(latents, wish), wish), range(min(wish.layer, self.layers), self.layers)
+        if w.ndim == 2:
+            return crossed(w, other, taken, self.layers)
+        w = w.clone()
+        w[:, list(taken)] = other[:, None]
+        return w
+
+    def moved(self, w: Tensor, wish: Wish) -> Tensor:
+        """Truncated, and then along the directions."""
+        w = truncate(w, mean_w(self.generator), wish.truncation)
         if any(wish.along) and (directions := self.directions) is not None:
             for far, step in zip(wish.along, directions.steps, strict=False):
-                w = w + far * step
+                w = w + far * step  # the same for all layers
         return w
 
     def pixels(self, w: Tensor, wish: Wish) -> Any:
@@ -184,16 +248,14 @@ class _Loaded:
         return np.concatenate(list(generate_from_w(self.generator, w, self.labels(wish, len(w)))))
 
     def labels(self, wish: Wish, count: int) -> Any:
-
+        """Of one class, if there are any."""
         classes = self.generator.classes
         return labels_for(self.generator, count, wish.label or (classes[0] if classes else None))
 
 
 def _png(pixels: Any, as_it_is: bool) -> bytes:
     picture = to_picture(pixels)
-    out = io.BytesIO()
-    (picture if as_it_is else _shown(picture)).save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    return png_of(picture if as_it_is else _shown(picture))
 
 
 def _shown(picture: Any) -> Any:

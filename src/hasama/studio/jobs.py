@@ -20,6 +20,7 @@ from hasama.files import write_json
 
 LANES = {
     "train": "train", "resume": "train", "teach": "train", "style": "style", "suggest": "look", "images": "show",
+    "project": "project",
 }  # fmt: skip
 """{command: lane}; of each lane one job runs at a time."""
 ENDED = ("done", "failed", "stopped")

@@ -143,4 +143,5 @@ async def stop_job(studio: Studio, request: Request) -> Response:
     if job is None:
         raise HasamaError("There is no such job.")
     studio.jobs.stop(job)
-    return back_to(f"/painting?job={job.id}" if job.lane == "style" else f"/job?job={job.id}")
+    page = {"style": "painting", "project": "projection"}.get(job.lane, "job")
+    return back_to(f"/{page}?job={job.id}")
