@@ -22,6 +22,7 @@ TeachFlags = flags_of(TeachRecipe(), "TeachFlags", TEACH_GROUPS, default_of, "Ho
 if not TYPE_CHECKING:
     AnyChanges = Annotated[TeachFlags, Parameter(name="*")]
 
+
 def teach(
     painting: Path,
     /,

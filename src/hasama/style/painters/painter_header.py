@@ -9,9 +9,9 @@ KEY = "hasama-painter"
 
 def is_painter(path: Path) -> bool:
     """Whether a file says that it is a painter."""
-    if path.suffix.lower() != ".safetensors" or not path.is_file():
-        return False
     try:
+        if path.suffix.lower() != ".safetensors" or not path.is_file():
+            return False
         with safe_open(path, "np") as opened:
             return KEY in (opened.metadata() or {})
     except (SafetensorError, OSError, ValueError):
