@@ -62,7 +62,7 @@ def _decoded(body: bytes, width: int) -> Image.Image:
         if head.format not in FORMATS:
             raise HasamaError(f"it is neither {' nor '.join(FORMATS)}")
         if max(head.size) > LARGEST_SIDE:
-            raise HasamaError(f"it is larger than {LARGEST_SIDE} pixels")
+            raise HasamaError(f"it is larger than any camera's ({LARGEST_SIDE} pixels a side at most)")
         picture = open_picture(io.BytesIO(body), about=width).convert("RGB")
     except HasamaError as error:
         raise HasamaError(f"This frame cannot be painted: {error}.") from error

@@ -18,8 +18,8 @@ from hasama.studio.pages.teach import known_networks, name_of, network_named, ti
 from hasama.studio.uploads import PICTURES, form_of, kept
 from hasama.studio.watching import all_runs, run_named
 from hasama.style.painters.painter_header import is_painter
-from hasama.style.recipe import IDLE_AT_ONCE, LARGEST_SIDE, STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 from hasama.style.painters.teach_folder import FILE_ENDING
+from hasama.style.recipe import IDLE_AT_ONCE, LARGEST_SIDE, STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 LARGEST_UPLOAD = 512 * 2**20
 STYLES_MOST = 6

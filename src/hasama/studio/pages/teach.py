@@ -103,11 +103,9 @@ def _state(studio: Studio, name: str) -> dict[str, Any]:
         HasamaError: there is none of that name, or it is damaged.
     """
     folder, job = _folder_named(studio, name), _job_of(studio, name)
-    if not folder.exists():
-        if job is None:
-            raise HasamaError("Nothing is taught under that name.")
+    if not folder.exists() and job is not None:
         return {"name": name, "status": job.state, "images_seen": 0, "total": 0, "done": 0.0, "said": _failure(job),
-                "images_per_second": None, "seconds_left": None, "preview": 0, "network": False}  # fmt: skip
+                "images_per_second": None, "seconds_left": None, "preview": "0", "network": False}  # fmt: skip
     lines, total = last_lines(folder.log_file), folder.recipe().images
     seen, speed = lines[-1]["images_seen"] if lines else 0, speed_of(lines)
     held = folder.is_held() or (job is not None and job.state == "running")
@@ -127,7 +125,11 @@ def _state(studio: Studio, name: str) -> dict[str, Any]:
 
 
 def _folder_named(studio: Studio, name: str) -> TeachFolder:
-    return TeachFolder(inside(studio.root, name + FOLDER_ENDING))
+    """It is there, or a job will make it."""
+    folder = TeachFolder(inside(studio.root, name + FOLDER_ENDING))
+    if not folder.exists() and _job_of(studio, name) is None:
+        raise HasamaError("Nothing is taught under that name.")
+    return folder
 
 
 def _job_of(studio: Studio, name: str) -> Job | None:

@@ -45,7 +45,7 @@ class Live:
             following = _kept(
                 self.cameras, (camera, key, strength), CAMERAS_KEPT, lambda: Following(taught.painter, mix)
             )
-            return Image.fromarray(to_pixels(following.paint(to_images(np.asarray(picture)[None])))[0])
+            return Image.fromarray(to_pixels(following.paint(to_images(np.array(picture)[None])))[0])
 
 
 def _kept(known: OrderedDict[object, Kept], key: object, most: int, make: Callable[[], Kept]) -> Kept:

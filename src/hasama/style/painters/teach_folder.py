@@ -47,7 +47,10 @@ class TeachFolder:
 
     def exists(self) -> bool:
         """Whether something is taught, or was, in this folder."""
-        return self.about.is_file()
+        try:
+            return self.about.is_file()
+        except OSError:  # no disk takes such a name
+            return False
 
     def begin(self, recipe: TeachRecipe, sources: dict[str, Any], places: dict[str, Any]) -> TeachRecipe:
         """Make the folder, or check that it was begun by the same command.
