@@ -380,7 +380,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(studio, chromium, axe: str, scheme: str):
+def test_axe_finds_nothing_serious(studio, taught: Path, chromium, axe: str, scheme: str):
     address, _root = studio
     context = chromium.new_context(color_scheme=scheme)
     page, wrong = context.new_page(), []
@@ -391,6 +391,10 @@ def test_axe_finds_nothing_serious(studio, chromium, axe: str, scheme: str):
         "/train",
         "/paint",
         "/paint?recipe=instant",
+        "/paint?recipe=taught",
+        "/teach",
+        "/taught?name=taught/terminal",
+        "/camera",
         "/nowhere",
     ):
         page.goto(address + path)
