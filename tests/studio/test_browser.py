@@ -1,5 +1,6 @@
 """The studio in a real browser: from digits to a grid, stop, go on, explore, paint with a mask, languages, keys."""
 
+import json
 import os
 import re
 import shutil
@@ -46,7 +47,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def chromium():
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield browser
         browser.close()
 
@@ -58,6 +60,7 @@ def page(chromium):
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("response", lambda answer: wrong.append(answer.url) if answer.status >= 400 else None)
     page.on("request", lambda request: None if _is_ours(request.url) else wrong.append(request.url))
     yield page
     context.close()
@@ -170,6 +173,125 @@ def test_a_painting_with_a_drawn_mask(studio, page, tmp_path: Path):
     page.wait_for_selector("text=The same pictures as before")
 
 
+BRIEF_TEACHING = {
+    "crop": 32, "batch": 1, "width": 8, "style_size": 64, "content_layers": "relu2_1",
+    "style_layers": "relu1_1,relu2_1",
+}  # fmt: skip
+
+
+def test_a_network_is_taught_stopped_goes_on_and_paints(studio, page, tmp_path: Path):
+    address, root = studio
+    content, style = lay_out(tmp_path)
+    page.goto(f"{address}/paint")
+    page.click("text=Teach a network to paint")
+    page.set_input_files("#painting-files", str(style))
+    page.fill("input[name=source]", str(tmp_path))
+    page.fill("input[name=name]", "stripes")
+    page.click("summary:has-text('Teaching')")
+    for name, value in {"kimg": 500, **BRIEF_TEACHING}.items():
+        page.fill(f"input[name={name}]", str(value))
+    shot(page, "teach")
+    page.focus("button:has-text('Start teaching')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("img.preview:not([hidden])", timeout=120_000)
+    until(page, "document.querySelector('.status').textContent === 'at work'")
+    page.wait_for_selector(".losses .main-svg", timeout=30_000)
+    until(page, "Number(document.querySelector('.seen').textContent) > 20")
+    first = page.get_attribute("img.preview", "src")
+    shot(page, "taught")
+    page.click("text=Save and stop")
+    until(page, "document.querySelector('.status').textContent === 'paused'")
+    folder = root / "taught" / "stripes.teaching"
+    assert (folder / "state.pt").exists()
+    stood = int(page.inner_text(".seen"))
+    until(page, f"document.querySelector('img.preview').getAttribute('src') !== {first!r}")
+    page.click("button:has-text('Go on')")
+    until(page, f"Number(document.querySelector('.seen').textContent) > {stood}")
+    page.click("text=Save and stop")
+    until(page, "document.querySelector('.status').textContent === 'paused'")
+    lines = [json.loads(line)["images_seen"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert stood + 1 in lines  # it went on where it stood
+    assert lines == sorted(set(lines))
+    with page.expect_download() as downloaded:
+        page.click("text=Download")
+    assert Path(downloaded.value.path()).read_bytes() == (folder / "painter.safetensors").read_bytes()
+    assert downloaded.value.suggested_filename == "stripes.safetensors"
+    page.click("text=To all taught networks")
+    assert page.inner_text("ul.cards h3") == "stripes"
+    shot(page, "teach-taught")
+    page.click("ul.cards h3 a")
+    page.click("text=Paint with it")
+    page.set_input_files("#content-file", str(content))
+    assert page.input_value("select[name=network]") == "taught/stripes"
+    page.fill("input[name=strength]", "0.5")
+    shot(page, "paint-taught")
+    page.click("button:has-text('Paint')")
+    page.wait_for_selector("text=Download", timeout=120_000)
+    assert (root / "paintings" / "c--stripes.png").exists()
+    assert json.loads((root / "paintings" / "c--stripes.png.json").read_text())["mix"] == [0.5, 0.5]
+    page.wait_for_selector("a:has-text('Paint what the camera sees')")
+    shot(page, "painting-taught")
+
+
+@pytest.fixture(scope="module")
+def taught(studio, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network in the studio's folder that was taught in a terminal, a little."""
+    _, style = lay_out(tmp_path_factory.mktemp("given"))
+    out = studio[1] / "taught" / "terminal.safetensors"
+    flags = [part for name, value in BRIEF_TEACHING.items() for part in ("--" + name.replace("_", "-"), value)]
+    done = hasama_here("teach", style, "--kimg", 0.02, *flags, "--threads", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+FARNESS = """(() => {
+  const painted = document.querySelector("#painted");
+  const seen = Object.assign(document.createElement("canvas"), { width: painted.width, height: painted.height });
+  seen.getContext("2d").drawImage(document.querySelector("#seen"), 0, 0, seen.width, seen.height);
+  const [a, b] = [painted, seen].map((one) => one.getContext("2d").getImageData(0, 0, seen.width, seen.height).data);
+  return a.reduce((sum, value, at) => sum + Math.abs(value - b[at]), 0) / a.length;
+})()"""
+"""How far what is painted is from what the camera sees now, of 255."""
+
+
+def test_the_camera_is_painted(studio, taught: Path, page):
+    address, _root = studio
+    page.goto(f"{address}/taught?name=taught/terminal")
+    page.click("text=Paint what the camera sees")
+    page.click("text=Start the camera")
+    until(page, "Number(document.querySelector('#painted').dataset.count) >= 8")
+    assert float(page.inner_text("#speed")) > 0
+    assert page.evaluate("document.querySelector('#painted').width") == 256
+    assert page.evaluate(FARNESS) > 10  # it is not what the camera sees
+    shot(page, "camera")
+    page.focus("#strength")
+    page.keyboard.press("Home")
+    page.select_option("#width", "128")
+    until(page, "document.querySelector('#painted').width === 128")
+    page.click("text=Keep this picture")
+    page.click("#kept a")
+    shot(page, "camera-kept")
+    page.click("#stop")
+    page.wait_for_timeout(1000)
+    count = page.get_attribute("#painted", "data-count")
+    page.wait_for_timeout(700)
+    assert page.get_attribute("#painted", "data-count") == count
+    tracks = "document.querySelector('#seen').srcObject.getTracks()"
+    assert page.evaluate(f"{tracks}.every((one) => one.readyState === 'ended')")
+
+
+def test_where_there_is_no_camera_none_is_offered(studio, taught: Path, page):
+    address, _root = studio
+    page.add_init_script("delete Navigator.prototype.mediaDevices")
+    page.goto(f"{address}/taught?name=taught/terminal")
+    page.wait_for_timeout(500)
+    assert page.is_visible("text=Paint with it")
+    assert not page.is_visible("text=Paint what the camera sees")
+    page.goto(f"{address}/camera")
+    page.wait_for_selector("text=This browser gives no camera here")
+    assert page.is_disabled("#start")
+
+
 def test_the_game_in_the_plane(studio, page):
     address, _root = studio
     page.goto(f"{address}/ring")
@@ -258,7 +380,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(studio, chromium, axe: str, scheme: str):
+def test_axe_finds_nothing_serious(studio, taught: Path, chromium, axe: str, scheme: str):
     address, _root = studio
     context = chromium.new_context(color_scheme=scheme)
     page, wrong = context.new_page(), []
@@ -269,6 +391,10 @@ def test_axe_finds_nothing_serious(studio, chromium, axe: str, scheme: str):
         "/train",
         "/paint",
         "/paint?recipe=instant",
+        "/paint?recipe=taught",
+        "/teach",
+        "/taught?name=taught/terminal",
+        "/camera",
         "/nowhere",
     ):
         page.goto(address + path)

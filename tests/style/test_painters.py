@@ -21,7 +21,8 @@ from hasama.perception.vgg import VGG
 from hasama.style.painters import at_once
 from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
 from hasama.style.painters.painter import BORDER, REACH, Painter, mix_of
-from hasama.style.painters.painter_file import is_painter, load_painter, save_painter
+from hasama.style.painters.painter_file import load_painter, save_painter
+from hasama.style.painters.painter_header import is_painter
 from hasama.style.painters.recipe import TeachRecipe
 from hasama.style.painters.scenes import Photos, Scenes
 from hasama.style.painters.teaching import School, teach

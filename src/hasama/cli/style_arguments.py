@@ -93,7 +93,7 @@ def painter_among(
     Raises:
         HasamaError: it does not stand alone, or is given what it cannot do.
     """
-    from hasama.style.painters.painter_file import is_painter
+    from hasama.style.painters.painter_header import is_painter
 
     found = [path for path in styles if path.suffix.lower() == ".safetensors"]
     if not found:

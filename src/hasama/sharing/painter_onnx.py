@@ -14,7 +14,8 @@ from hasama.files import cannot_write, check_place, replacing
 from hasama.shapes import Images
 from hasama.sharing.onnx_export import OPSET, TOLERANCE, check_onnx, difference, quietly
 from hasama.style.painters.painter import BORDER, STRIDE, Mix, Painter, mix_of
-from hasama.style.painters.painter_file import KEY, Taught
+from hasama.style.painters.painter_file import Taught
+from hasama.style.painters.painter_header import KEY
 
 NAMES = ("photos", "mix")
 TRACED = (72, 96)

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hasama.studio.pages import explore, learn, paint, ring, train, watch
+from hasama.studio.pages import camera, explore, learn, paint, ring, teach, train, watch
 from hasama.studio.pages.page import LANGUAGE, Studio, answering, back_to
 from hasama.studio.security import COOKIE, Guard
 from hasama.studio.uploads import form_of
@@ -43,6 +43,12 @@ PAGES = {
     "/painting": paint.painting,
     "/painting.png": paint.picture,
     "/api/painting": paint.progress,
+    "/teach": teach.choose,
+    "/taught": teach.watch,
+    "/taught/preview.png": teach.preview,
+    "/taught/network.safetensors": teach.take_along,
+    "/api/taught": teach.state,
+    "/camera": camera.choose,
     "/ring": ring.ring,
     "/learn": learn.learn,
     "/learn/lesson": learn.lesson,
@@ -62,6 +68,10 @@ FORMS = {
     "/explore/project": explore.project,
     "/paint/start": paint.start,
     "/paint/larger": paint.go_on_larger,
+    "/teach/start": teach.start,
+    "/teach/stop": teach.stop,
+    "/teach/resume": teach.resume,
+    "/api/camera": camera.frame,
     "/api/ring": ring.step,
 }
 

@@ -4,6 +4,7 @@ A job is a folder with `job.json` and what the child prints. Children live on wh
 it finds them by the number of their process. What waits, waits until a studio runs.
 """
 
+import itertools
 import json
 import os
 import secrets
@@ -16,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hasama.files import write_json
+from hasama.files import cannot_write, write_json
+from hasama.names import SPARE, fitting_name
 
 LANES = {
     "train": "train", "resume": "train", "teach": "train", "style": "style", "suggest": "look", "images": "show",
@@ -111,6 +113,29 @@ class Jobs:
         if job.state in ENDED:
             self.ended[name] = job
         return job
+
+    def free_place(self, folder: Path, stem: str, *endings: str) -> Path:
+        """A name in a folder that neither is taken nor was promised to a job: STEM, STEM-2, ... and the first ending.
+
+        Args:
+            folder: where.
+            stem: what it is to be called.
+            endings: with none of them there may be a file.
+
+        Raises:
+            HasamaError: the folder cannot be made.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        promised = {job.about.get("out") for job in self.all()}
+        for number in itertools.count(1):
+            tail = f"-{number}" if number > 1 else ""
+            place = folder / fitting_name(stem, tail + endings[0], SPARE)
+            if str(place) not in promised and not any(place.with_suffix(ending).exists() for ending in endings):
+                return place
+        raise AssertionError("there is always another number")
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""

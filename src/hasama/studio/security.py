@@ -31,8 +31,10 @@ HEADERS = {
     "referrer-policy": "same-origin",  # with no-referrer, the Origin of the studio's own forms would be null
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=(), display-capture=(), usb=(), serial=()",
 }
-"""Plotly sets styles of its own; scripts come from the studio's files alone."""
+"""Plotly sets styles of its own; scripts come from the studio's files alone. The camera is for `/camera`, which sends
+its pictures to this machine and nowhere else; a browser asks its user first."""
 
 
 class Guard:

@@ -1,5 +1,6 @@
 """What a run folder says, quickly, however long its log is: the state of now, and curves of some hundred points."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from os import fstat
@@ -69,10 +70,10 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
     Raises:
         HasamaError: its recipe is damaged.
     """
-    recipe, last = run.recipe(), _last_lines(run.log_file)
+    recipe, last = run.recipe(), last_lines(run.log_file)
     seen = last[-1]["images_seen"] if last else 0
     held = run.is_held()
-    speed = _speed(last)
+    speed = speed_of(last)
     left = (recipe.images - seen) / speed if held and speed else None
     status = "training" if held else "finished" if seen >= recipe.images else "paused" if seen else "begun"
     kid = next((line["kid"] for line in reversed(last) if "kid" in line), None)
@@ -93,18 +94,23 @@ def samples_of(run: Run) -> list[int]:
 
 
 def curves_of(run: Run, points: int = POINTS) -> dict[str, list[Any]]:
+    """A run's `curves_in` its log."""
+    return curves_in(run.log_file, CURVES, points)
+
+
+def curves_in(log_file: Path, names: Sequence[str], points: int = POINTS) -> dict[str, list[Any]]:
     """{name: values}, beside `images_seen`; None where a line says nothing of it.
 
     Of a long log so many lines are read, from all over it, and all those that tell of the quality, which are few.
     """
-    size = size_of(run.log_file)
-    lines = _read(run.log_file, 0, size) if size <= WHOLE else _thinned(run.log_file, size, points)
+    size = size_of(log_file)
+    lines = _read(log_file, 0, size) if size <= WHOLE else _thinned(log_file, size, points)
     if size <= WHOLE and len(lines) > points:
         step = len(lines) / points
         kept = {int(number * step) for number in range(points)} | {len(lines) - 1}
         lines = [line for number, line in enumerate(lines) if number in kept or "kid" in line]
     found: dict[str, list[Any]] = {"images_seen": [line["images_seen"] for line in lines]}
-    for name in CURVES:
+    for name in names:
         values = [_number(line.get(name)) for line in lines]
         if any(value is not None for value in values):
             found[name] = values
@@ -130,7 +136,7 @@ def _thinned(file: Path, size: int, points: int) -> list[dict[str, Any]]:
             opened.seek(place)
             if (line := parsed(opened.readline())) is not None:
                 by_place[place] = line
-    last = _last_lines(file)[-1:]
+    last = last_lines(file)[-1:]
     seen = sorted([*by_place.values(), *last], key=lambda line: line["images_seen"])
     return [line for number, line in enumerate(seen) if not number or line is not seen[number - 1]]
 
@@ -163,7 +169,8 @@ def _quality_of(file: Path, inode: int) -> _Quality:
     return _Quality()
 
 
-def _last_lines(file: Path) -> list[dict[str, Any]]:
+def last_lines(file: Path) -> list[dict[str, Any]]:
+    """The whole lines at a log's end; none if there is no log."""
     size = size_of(file)
     return _read(file, max(0, size - TAIL), size)
 
@@ -181,7 +188,8 @@ def _read(file: Path, begin: int, end: int) -> list[dict[str, Any]]:
     return [line for one in text.splitlines() if (line := parsed(one)) is not None]
 
 
-def _speed(lines: list[dict[str, Any]]) -> float | None:
+def speed_of(lines: list[dict[str, Any]]) -> float | None:
+    """Images a second, as the last lines have it; None if none of them tells."""
     rates = [line["images_per_second"] for line in lines[-20:] if _number(line.get("images_per_second"))]
     return sorted(rates)[len(rates) // 2] if rates else None
 

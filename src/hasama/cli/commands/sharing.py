@@ -49,7 +49,7 @@ def export(
         except HasamaError as error:
             raise HasamaError(f"{error}  (without it:  --safetensors)") if both else error from None
     if run.suffix == ".safetensors" and run.is_file():
-        from hasama.style.painters.painter_file import is_painter
+        from hasama.style.painters.painter_header import is_painter
 
         if is_painter(run):
             return _export_painter(run, out, safetensors and not onnx)

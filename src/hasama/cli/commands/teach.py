@@ -12,6 +12,7 @@ from hasama.cli.flags import INTERRUPTED, asked_to_stop, default_of, flags_of, g
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
+from hasama.style.painters.teach_folder import FILE_ENDING, FOLDER_ENDING
 from hasama.style.recipe import LARGEST_SIDE, StyleRecipe, parse_layers
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 TeachFlags = flags_of(TeachRecipe(), "TeachFlags", TEACH_GROUPS, default_of, "How it is taught.")
 if not TYPE_CHECKING:
     AnyChanges = Annotated[TeachFlags, Parameter(name="*")]
-
-ENDING = ".safetensors"
 
 
 def teach(
@@ -44,8 +43,8 @@ def teach(
     painting
         A picture to take the style from.
     more
-        More of them, each a style of its own; and a folder of photos to practise on. Without photos it practises on
-        made-up scenes.
+        More of them, each a style of its own; and a folder or zip of photos to practise on. Without photos it
+        practises on made-up scenes.
     out
         The painter's file. Default: PAINTING.safetensors here. Beside it stands the folder PAINTING.teaching, with
         the log, a preview and what going on needs.
@@ -59,25 +58,26 @@ def teach(
         What differs from the defaults.
     """
     recipe = TeachRecipe(**given(changes))
-    folders = [path for path in (painting, *more) if path.is_dir()]
-    paintings = [path for path in (painting, *more) if not path.is_dir()]
+    folders = [path for path in (painting, *more) if path.is_dir() or path.suffix.lower() == ".zip"]
+    paintings = [path for path in (painting, *more) if path not in folders]
     if len(folders) > 1 or not paintings:
         raise HasamaError(
-            "Name one or several paintings, and at most one folder of photos:  hasama teach PAINTING PHOTOS"
+            "Name one or several paintings, and at most one folder or zip of photos:  hasama teach PAINTING PHOTOS"
         )
-    out = out or Path(fitting_name("+".join(path.stem for path in paintings), ENDING, SPARE))
+    out = out or Path(fitting_name("+".join(path.stem for path in paintings), FILE_ENDING, SPARE))
     check_name(out)
-    if out.suffix.lower() != ENDING:
-        raise HasamaError(f"--out takes a name that ends in {ENDING}; got {out}.")
+    if out.suffix.lower() != FILE_ENDING:
+        raise HasamaError(f"--out takes a name that ends in {FILE_ENDING}; got {out}.")
     use_threads(threads)
 
     from hasama.cli.progress import watch_teaching
     from hasama.cli.terminal import say
     from hasama.files import replacing
-    from hasama.style.painters.teach_folder import TeachFolder, teach_into
+    from hasama.style.painters.teach_folder import TeachFolder
+    from hasama.style.painters.teach_into import teach_into
     from hasama.style.painting import Machine
 
-    folder = TeachFolder(out.with_suffix(".teaching"))
+    folder = TeachFolder(out.with_suffix(FOLDER_ENDING))
     with asked_to_stop() as asked:
         lessons = teach_into(
             folder, paintings, folders[0] if folders else None, recipe, Machine(device, None, weights), asked

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hasama.studio.experiments import Experiments
     from hasama.studio.exploring import Explorer
     from hasama.studio.ring import Rings
+    from hasama.style.painters.live import Live
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 LANGUAGE = "hasama-language"
@@ -39,6 +40,7 @@ class Studio:
         self.root = root.expanduser().resolve()
         self.own = self.root / ".studio"
         self.uploads, self.paintings = self.own / "uploads", self.root / "paintings"
+        self.taught = self.root / "taught"
         self.jobs = Jobs(self.own / "jobs")
         self.templates = Environment(
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -65,6 +67,13 @@ class Studio:
         from hasama.studio.experiments import Experiments  # memory: likewise
 
         return Experiments()
+
+    @cached_property
+    def live(self) -> "Live":
+        """What paints pictures of cameras."""
+        from hasama.style.painters.live import Live  # memory: likewise
+
+        return Live()
 
     def words(self, request: Request) -> Words:
         """In the visitor's language."""

@@ -8,15 +8,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write
 from hasama.names import fitting_name
 from hasama.options import flags_of
-from hasama.studio.forms import fields_of, filled_in
+from hasama.studio.forms import Field, fields_of, filled_in
 from hasama.studio.jobs import Job
 from hasama.studio.pages.explore import one_file
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
+from hasama.studio.pages.teach import known_networks, name_of, network_named, title_of
 from hasama.studio.uploads import PICTURES, form_of, kept
-from hasama.studio.watching import all_runs, inside, run_named
+from hasama.studio.watching import all_runs, run_named
+from hasama.style.painters.painter_header import is_painter
+from hasama.style.painters.teach_folder import FILE_ENDING
 from hasama.style.recipe import IDLE_AT_ONCE, LARGEST_SIDE, STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 LARGEST_UPLOAD = 512 * 2**20
@@ -24,6 +26,9 @@ STYLES_MOST = 6
 LARGER = 2
 BY_PLACE = ("rotations", "canvas_share")
 """Fields that mean nothing for other recipes than neighbour."""
+TAUGHT = "taught"
+"""A way of painting beside the recipes: a taught network paints, and has its styles in itself."""
+TAUGHT_FIELDS = ("strength", "keep_colour", "size")
 
 
 def choose(studio: Studio, request: Request) -> Response:
@@ -31,54 +36,68 @@ def choose(studio: Studio, request: Request) -> Response:
     studio.jobs.turn()
     again = studio.jobs.get(request.query_params.get("again", ""))
     recipe = request.query_params.get("recipe", "best")
+    networks = known_networks(studio) if recipe == TAUGHT else {}
+    before = again.about["styles"] if again else []
+    wish = request.query_params.get("network") or next((n for n, file in networks.items() if str(file) in before), "")
+    values = {
+        "groups": {} if recipe == TAUGHT else _fields(recipe), "recipe": recipe, "recipes": [*STYLE_RECIPES, TAUGHT],
+        "history": _history(studio), "runs": [run["name"] for run in all_runs(studio.root) if run.get("generator")],
+        "networks": networks, "network": wish, "endings": ",".join(PICTURES), "again": again,
+        "pictured": {job.id for job in _history(studio) if _shown(job)},
+    }  # fmt: skip
+    return studio.page(request, "paint.html", **values)
+
+
+def _fields(recipe: str) -> dict[str, list[Field]]:
+    """Those that mean something for a recipe, by group."""
     chosen = style_recipe_named(recipe)
     idle = BY_PLACE if not chosen.by_place else ()
     idle += (*IDLE_AT_ONCE, "start", "optimizer", "style_layers", *STYLE_GROUPS["Films"]) if chosen.at_once else ()
-    groups = {
+    return {
         group: shown
         for group, members in fields_of(chosen, STYLE_GROUPS).items()
         if (shown := [one for one in members if one.name not in idle])
     }
-    values = {
-        "groups": groups, "recipe": recipe, "recipes": list(STYLE_RECIPES), "history": _history(studio),
-        "runs": [run["name"] for run in all_runs(studio.root) if run.get("generator")],
-        "painters": _painters(studio), "endings": ",".join(PICTURES), "again": again,
-        "pictured": {job.id for job in _history(studio) if _shown(job)},
-    }  # fmt: skip
-    return studio.page(request, "paint.html", **values)
 
 
 def _history(studio: Studio) -> list[Job]:
     return [job for job in studio.jobs.all() if job.lane == "style"][:60]
 
 
-def _painters(studio: Studio) -> list[str]:
-    """Taught painters that lie in the studio's folder."""
-    from hasama.style.painters.painter_file import is_painter  # memory: the server has none of it before it is needed
-
-    found = list(studio.root.glob("*.safetensors")) if studio.root.is_dir() else []
-    return sorted(file.name for file in found if is_painter(file))
-
-
 async def start(studio: Studio, request: Request) -> Response:
     """Begin a painting."""
     form = await form_of(request, LARGEST_UPLOAD)
     content = await _content(studio, form)
-    styles = await _styles(studio, form)
-    words = ["style", str(content), *map(str, styles)]
-    painter = styles[0].suffix == ".safetensors"
-    recipe = "instant" if painter else str(form.get("recipe", "best"))
+    recipe = str(form.get("recipe", "best"))
+    styles = await (_network(studio, form) if recipe == TAUGHT else _styles(studio, form))
     given = {str(key): value for key, value in form.items()}
-    changes = filled_in(given, style_recipe_named(recipe))
-    if painter:
-        changes = {name: value for name, value in changes.items() if name in ("size", "strength", "keep_colour")}
+    if recipe == TAUGHT:
+        base = style_recipe_named("instant")
+        given = {name: value for name in TAUGHT_FIELDS if (value := given.get(name))}
+        changes = {name: getattr(base, name) for name in given} | filled_in({**given, "shown": ",".join(given)}, base)
     else:
-        words += ["--recipe", recipe, "--preview"]
-        style_recipe_named(recipe).but(**changes)  # what is wrong is told now
-    words += flags_of(changes) + await _masks(studio, form, len(styles))
+        base = style_recipe_named(recipe)
+        changes = filled_in(given, base)
+    base.but(**changes)  # what is wrong is told now
+    words = ["style", str(content), *map(str, styles), *flags_of(changes)]
+    if recipe != TAUGHT:
+        words += ["--recipe", recipe, "--preview", *await _masks(studio, form, len(styles))]
     if mix := str(form.get("mix", "")).strip():
         words += ["--mix", mix]
     return back_to(f"/painting?job={_begun(studio, words, content, list(map(str, styles)), recipe).id}")
+
+
+async def _network(studio: Studio, form: FormData) -> list[Path]:
+    """A taught network that is known, or that was sent."""
+    sent = await kept(form.getlist("network_file"), studio.uploads, (FILE_ENDING,))
+    if sent is not None:
+        if not is_painter(sent):
+            sent.unlink(missing_ok=True)
+            raise HasamaError(f"{sent.name} is no network that hasama teach made.")
+        return [sent]
+    if name := str(form.get("network", "")):
+        return [network_named(studio, name)]
+    raise HasamaError("Choose a taught network to paint with.")
 
 
 async def _content(studio: Studio, form: FormData) -> Path:
@@ -93,10 +112,9 @@ async def _content(studio: Studio, form: FormData) -> Path:
 
 
 async def _styles(studio: Studio, form: FormData) -> list[Path]:
-    if name := str(form.get("painter", "")):
-        return [inside(studio.root, name)]
     place = await kept(form.getlist("styles"), studio.uploads, PICTURES)
-    if place is None and (job := studio.jobs.get(str(form.get("again", "")))):
+    job = studio.jobs.get(str(form.get("again", "")))
+    if place is None and job is not None and job.about["recipe"] != TAUGHT:
         return [Path(style) for style in job.about["styles"]]
     if place is None:
         raise HasamaError("Choose a painting to take the style from.")
@@ -115,18 +133,8 @@ async def _masks(studio: Studio, form: FormData, styles: int) -> list[str]:
 
 
 def _begun(studio: Studio, words: list[str], content: Path, styles: list[str], recipe: str) -> Job:
-    try:
-        studio.paintings.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(studio.paintings, error) from error
-    name = "+".join(Path(style).stem for style in styles)
-    stem = fitting_name(f"{content.stem}--{name}", ".png")
-    out = studio.paintings / stem
-    number = 2
-    promised = {job.about.get("out") for job in studio.jobs.all()}
-    while out.exists() or str(out) in promised:
-        out = studio.paintings / fitting_name(Path(stem).stem, f"-{number}.png")
-        number += 1
+    name = "+".join(title_of(Path(style)) for style in styles)
+    out = studio.jobs.free_place(studio.paintings, f"{content.stem}--{name}", ".png")
     about = {"content": str(content), "styles": styles, "out": str(out), "recipe": recipe}
     return studio.jobs.add([*words, "--out", str(out)], **about)
 
@@ -135,9 +143,11 @@ def painting(studio: Studio, request: Request) -> Response:
     """One painting: how far it is, before and after."""
     studio.jobs.turn()
     job = painting_job(studio, request)
+    taught = name_of(studio, Path(job.about["styles"][0])) if job.about["recipe"] == TAUGHT else None
     return studio.page(
-        request, "painting.html", job=job, larger=_larger_size(job), is_run=_is_run(job), there=_shown(job)
-    )
+        request, "painting.html", job=job, larger=_larger_size(job), is_run=_is_run(job), there=_shown(job),
+        taught=taught,
+    )  # fmt: skip
 
 
 def painting_job(studio: Studio, request: Request) -> Job:
@@ -196,7 +206,12 @@ def picture(studio: Studio, request: Request) -> Response:
 def _larger_size(job: Job) -> int | None:
     """The longer side of a painting twice as large; None where that cannot be."""
     out = Path(job.about["out"])
-    if job.state != "done" or not out.is_file() or job.about["recipe"] not in STYLE_RECIPES or _is_run(job):
+    if (
+        job.state != "done"
+        or not out.is_file()
+        or job.about["recipe"] not in (*STYLE_RECIPES, TAUGHT)
+        or _is_run(job)
+    ):
         return None
     with Image.open(out) as opened:
         side = LARGER * max(opened.size)
@@ -210,7 +225,7 @@ async def go_on_larger(studio: Studio, request: Request) -> Response:
     if job is None or job.lane != "style" or (side := _larger_size(job)) is None:
         raise HasamaError("This painting cannot be made larger.")
     words = _without(job.words, ("--size", "--out", "--start", "--smallest"))
-    instant = job.about["recipe"] == "instant"
+    instant = job.about["recipe"] in ("instant", TAUGHT)
     begun = [] if instant else ["--start", job.about["out"], "--smallest", str(side)]
     about = job.about
     words += ["--size", str(side), *begun]

@@ -1,4 +1,6 @@
 // A painting while it is painted: the picture so far, and before and after.
+import { showStatus } from "./watching.js";
+
 const page = document.querySelector("#painting");
 const over = page.querySelector(".over");
 const at = document.querySelector("#at");
@@ -11,10 +13,7 @@ const turn = async () => {
   const answer = await fetch(`/api/painting?job=${job}`);
   if (!answer.ok) return;
   const now = await answer.json();
-  const status = page.querySelector(".status");
-  status.className = `tag status ${now.state}`;
-  const told = JSON.parse(status.dataset.words)[now.state];
-  if (status.textContent !== told) status.textContent = told;
+  showStatus(page.querySelector(".status"), now.state);
   const said = page.querySelector(".said");
   said.hidden = !now.said;
   said.textContent = now.said;

@@ -1,20 +1,8 @@
 // A page over one or two runs: what changes is asked for again and again, and nothing else.
+import { again, ask, clock, layoutOf, lineOf, options, short, showStatus } from "./watching.js";
+
 const EVERY = 2000;
 const HEALTH_EVERY = 20000;
-
-const ask = async (address) => {
-  const answer = await fetch(address, { headers: { accept: "application/json" } });
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
-};
-const clock = (seconds) => {
-  if (seconds === null) return "–";
-  const whole = Math.round(seconds);
-  const two = (n) => String(n).padStart(2, "0");
-  return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
-};
-const short = (n) => (n === null || n === undefined ? "–" : Number(n.toPrecision(4)).toString());
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 for (const section of document.querySelectorAll("section.run")) {
   const one = (selector) => section.querySelector(selector);
@@ -39,14 +27,8 @@ for (const section of document.querySelectorAll("section.run")) {
     if (mark === drawn) return;
     drawn = mark;
     const x = curves.images_seen.map((n) => n / 1000);
-    const layout = {
-      margin: { l: 50, r: 12, t: 8, b: 40 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
-      font: { color: colour("--ink") }, legend: { orientation: "h", y: 1.15 },
-      xaxis: { title: { text: words.images }, gridcolor: colour("--line"), zeroline: false },
-      yaxis: { gridcolor: colour("--line"), zeroline: false, title: { text: words.loss } },
-    };
-    const options = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
-    const line = (name, title, shade) => ({ x, y: curves[name], name: title, mode: "lines", connectgaps: true, line: { width: 1.5, color: shade } });
+    const layout = layoutOf(words.images, words.loss);
+    const line = (name, title, shade) => lineOf(x, curves[name], title, shade);
     const losses = [];
     if (curves.loss_discriminator) losses.push(line("loss_discriminator", words.discriminator, "#2f7fbf"));
     if (curves.loss_generator) losses.push(line("loss_generator", words.generator, "#d9722e"));
@@ -70,10 +52,7 @@ for (const section of document.querySelectorAll("section.run")) {
     one(".left").textContent = clock(now.seconds_left);
     one(".kid").textContent = short(now.kid);
     one("progress").value = now.done;
-    const status = one(".status");
-    status.className = `tag status ${now.status}`;
-    const told = JSON.parse(status.dataset.words)[now.status];
-    if (status.textContent !== told) status.textContent = told;
+    showStatus(one(".status"), now.status);
     one("form.stop").hidden = now.status !== "training";
     one("form.resume").hidden = now.status === "training" || now.status === "stopping";
     const failure = one(".failure");
@@ -125,13 +104,6 @@ for (const section of document.querySelectorAll("section.run")) {
     }
   };
 
-  const again = (work, every) => {
-    const turn = async () => {
-      try { if (!document.hidden) await work(); } catch (error) { console.warn(error); }
-      setTimeout(turn, every);
-    };
-    turn();
-  };
   again(update, EVERY);
   again(doctor, HEALTH_EVERY);
 }

@@ -103,6 +103,31 @@ def followed(before: list[Statistics] | None, now: list[Statistics]) -> list[Sta
     ]
 
 
+class Following:
+    """Paints picture after picture of one film or camera, by statistics that follow slowly, one picture behind.
+
+    So a picture goes through the network once, and what is painted does not flicker.
+
+    Args:
+        painter: in evaluation mode.
+        mix: [1, 1 + styles], from `mix_of`.
+    """
+
+    def __init__(self, painter: Painter, mix: Mix) -> None:
+        self.painter, self.mix = painter, mix
+        self.statistics: list[Statistics] | None = None
+
+    def paint(self, photo: Images) -> Images:
+        """The next picture, [1, 3, H, W] in [-1, 1] -> the same."""
+        painter, mix = self.painter, self.mix
+        statistics = self.statistics or statistics_of(painter, photo, mix)
+        *_, last = paint_at_once(painter, photo, mix, statistics=statistics)
+        seen = painter.statistics() if max(photo.shape[2:]) <= SIDE else statistics_of(painter, photo, mix)
+        self.statistics = followed(statistics, seen)
+        assert last.picture is not None
+        return last.picture
+
+
 def side_within(budget: int, fixed: int) -> int:
     """The side of a tile for which this many bytes suffice, `fixed` of which are taken already."""
     window = int((max(0, budget - fixed) / WINDOW_BYTES) ** 0.5) - 2 * REACH

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from hasama.errors import HasamaError
@@ -18,8 +17,8 @@ from hasama.pictures.video import check_ending, save_film
 from hasama.style.canvas.pictures import from_pixels, to_canvas, to_output
 from hasama.style.jobs.film import opaque, open_film, read_one_by_one
 from hasama.style.jobs.motion import steadied
-from hasama.style.painters.at_once import SIDE, followed, paint_at_once, statistics_of
-from hasama.style.painters.painter import Mix, Painter, Statistics
+from hasama.style.painters.at_once import Following
+from hasama.style.painters.painter import Mix, Painter
 
 
 class Painted(NamedTuple):
@@ -54,18 +53,13 @@ def paint_film_at_once(painter: Painter, mix: Mix, film: Path, out: Path) -> Ite
     check_ending(out)
     opened = open_film(film)
     with TemporaryDirectory(prefix="hasama-") as place:
-        statistics: list[Statistics] | None = None
+        following = Following(painter, mix)
         before: tuple[np.ndarray, np.ndarray] | None = None
         count = 0
         for count, pixels in enumerate(opened.pictures(), 1):
             content = from_pixels(pixels)
-            photo = to_canvas(content, *content.size)
-            statistics = statistics or statistics_of(painter, photo, mix)
-            *_, last = paint_at_once(painter, photo, mix, statistics=statistics)
-            seen = painter.statistics() if max(content.size) <= SIDE else statistics_of(painter, photo, mix)
-            statistics = followed(statistics, seen)
-            assert isinstance(last.picture, torch.Tensor)
-            painted, shown = np.asarray(to_output(last.picture, content, False).shown()), opaque(content)
+            made = following.paint(to_canvas(content, *content.size))
+            painted, shown = np.asarray(to_output(made, content, False).shown()), opaque(content)
             if before is not None:
                 painted = steadied(painted, before[1][..., :3], before[0], shown)
             before = shown, painted

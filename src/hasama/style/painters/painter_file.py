@@ -12,9 +12,9 @@ from safetensors.torch import save
 from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.style.painters.painter import Painter
+from hasama.style.painters.painter_header import KEY
 from hasama.version import __version__
 
-KEY = "hasama-painter"
 MOST_STYLES, WIDEST = 1000, 1024
 
 
@@ -40,17 +40,6 @@ def save_painter(painter: Painter, styles: Sequence[str], path: Path) -> None:
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in painter.state_dict().items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(tensors, {KEY: json.dumps(about, ensure_ascii=False)}))
-
-
-def is_painter(path: Path) -> bool:
-    """Whether a file says that it is a painter."""
-    if path.suffix.lower() != ".safetensors" or not path.is_file():
-        return False
-    try:
-        with safe_open(path, "pt") as opened:
-            return KEY in (opened.metadata() or {})
-    except (SafetensorError, OSError, ValueError):
-        return False
 
 
 def load_painter(path: Path, device: torch.device | str = "cpu") -> Taught:

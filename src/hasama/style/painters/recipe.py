@@ -54,8 +54,8 @@ class TeachRecipe(Layered):
 
 
 TEACH_GROUPS: dict[str, tuple[str, ...]] = {
-    "Most used": ("kimg", "content_weight", "style_weight", "tv_weight", "style_size", "seed"),
-    "Teaching": ("crop", "batch", "content_layers", "style_layers", "learning_rate", "clip", "width"),
+    "Most used": ("kimg", "crop", "style_size", "content_weight", "style_weight", "tv_weight", "seed"),
+    "Teaching": ("batch", "content_layers", "style_layers", "learning_rate", "clip", "width"),
 }
 """All fields by what they are about, those that people need first at the top."""
 

@@ -1,14 +1,18 @@
 """Something to paint: crops of photos, or made-up scenes where nobody has any."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.pictures.opening import open_picture
+from hasama.pictures.opening import open_picture, why
+from hasama.pictures.sources.sources import open_source
 from hasama.shapes import Images
 from hasama.style.jobs.batch import pictures_in
 
@@ -23,7 +27,7 @@ class Photos:
     """Photos, from which crops are cut.
 
     Args:
-        place: a folder of photos, or one.
+        place: a folder or zip of photos, or one photo.
         side: of a crop, in pixels.
 
     Raises:
@@ -34,12 +38,11 @@ class Photos:
         self.side = side
         self.skipped: list[str] = []
         self.kept: list[Tensor] = []
-        files = pictures_in(place)[:AT_MOST] if place.is_dir() else [place]
-        for file in files:
+        for name, opened in _listed(place)[:AT_MOST]:
             try:
-                photo = open_picture(file).convert("RGB")
-            except HasamaError as error:
-                self.skipped.append(f"{file}: {error}")
+                photo = opened().convert("RGB")
+            except Exception as error:  # archives that are broken raise nearly everything, too
+                self.skipped.append(f"{name}: {why(error)}")
                 continue
             shorter = min(photo.size)
             wanted = max(side, min(shorter, LARGEST_SIDE))
@@ -99,6 +102,22 @@ class Scenes:
             scene[:, inside] = shade + grain
         soft = F.avg_pool2d(F.pad(scene[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
         return scene.lerp(soft, float(torch.rand((), generator=random))).clamp(-1, 1)
+
+
+def _listed(place: Path) -> list[tuple[str, Callable[[], Image.Image]]]:
+    """(name, what decodes it) of each photo.
+
+    Raises:
+        HasamaError: there is none.
+    """
+    if place.suffix.lower() != ".zip":
+        files = pictures_in(place) if place.is_dir() else [place]
+        return [(str(file), partial(open_picture, file)) for file in files]
+    endings = Image.registered_extensions()
+    entries = [one for one in open_source(str(place)).entries if Path(one.name).suffix.lower() in endings]
+    if not entries:
+        raise HasamaError(f"There are no pictures in {place}.")
+    return [(one.name, one.open) for one in entries]
 
 
 def _drawn(count: int, random: torch.Generator) -> int:
