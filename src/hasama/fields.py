@@ -88,9 +88,12 @@ def new_names(fields: Any) -> Any:
 def idle_fields(fields: Mapping[str, Any]) -> set[str]:
     """The fields that do nothing beside the others."""
     idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if fields[needed] not in values}
-    if fields["augment"] == "ada":
-        idle |= {"ada_target", "ada_kimg"} if ada_rises(fields) else {"ada_final"}
-    return idle if follows_schedule(fields) else idle | {"schedule_kimg"}
+    if ada_rises(fields):
+        idle |= {"ada_target", "ada_kimg"}
+    elif fields["objective"] != "relativistic":
+        idle |= {"ada_final"}
+    at_work = {name: value for name, value in fields.items() if name not in idle}
+    return idle if follows_schedule(at_work) else idle | {"schedule_kimg"}
 
 
 def comparable(fields: Any, defaults: Mapping[str, Any]) -> Any:
@@ -137,8 +140,8 @@ def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
 
 def follows_schedule(fields: Mapping[str, Any]) -> bool:
     """Whether anything changes over --schedule-kimg in a recipe of these fields."""
-    falls = fields["lr_final"] != 1 or fields["gamma_final"] != 1
-    return falls or fields["beta2_initial"] is not None or ada_rises(fields)
+    falls = fields.get("lr_final", 1) != 1 or fields.get("gamma_final", 1) != 1
+    return falls or fields.get("beta2_initial") is not None or ada_rises(fields)
 
 
 def ada_rises(fields: Mapping[str, Any]) -> bool:
@@ -148,7 +151,7 @@ def ada_rises(fields: Mapping[str, Any]) -> bool:
     beside each other, and it may be right of nearly all pairs without having learnt one picture by heart: steered by
     that, ada disturbs it until it cannot tell a collapsed generator from pictures (docs/experiments/on-a-card.md).
     """
-    relativistic = fields["augment"] == "ada" and fields["objective"] == "relativistic"
+    relativistic = fields.get("augment") == "ada" and fields.get("objective") == "relativistic"
     return relativistic and fields.get("ada_final") is not None
 
 

@@ -57,7 +57,7 @@ def defines(file: Path, dotted: str) -> bool:
 
 def names_of(node: ast.AST) -> set[str]:
     """What a statement binds."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {node.name}
     if isinstance(node, ast.AnnAssign):
         return {ast.unparse(node.target)}

@@ -4,6 +4,7 @@ import io
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,10 @@ from hasama.generators.sampling import (  # noqa: E402
     to_w,
     truncate,
 )
+from hasama.networks.pair import is_styled  # noqa: E402
 from hasama.runs.folder import Run  # noqa: E402
 from hasama.studio.app import make_studio  # noqa: E402
+from hasama.studio.jobs import Jobs  # noqa: E402
 from odd_files import scene  # noqa: E402
 
 HOST = "127.0.0.1:8765"
@@ -53,6 +56,11 @@ def client(trained: Path):
         yield it
 
 
+def jobs_of(client: TestClient) -> Jobs:
+    app: Any = client.app
+    return app.state.studio.jobs
+
+
 def shown(client: TestClient, **query: object) -> np.ndarray:
     words = {"run": "stylegan", "keep": 1} | query
     answer = client.get("/generated.png", params={name: str(value) for name, value in words.items()})
@@ -65,8 +73,8 @@ def shown(client: TestClient, **query: object) -> np.ndarray:
 
 def test_styles_are_mixed_as_everywhere(client: TestClient, trained: Path):
     generator = load_generator(Run(trained / "stylegan").saved_generator(), "cpu")
-    network = generator.network
-    layers = network.style_layers  # pyright: ignore[reportAttributeAccessIssue]
+    assert is_styled(generator.network)
+    layers = generator.network.style_layers
     w = truncate(to_w(generator, latents_of_seeds([3, 9], 8)), mean_w(generator), 0.7)
     for layer in (0, 1, layers - 1, layers):
         (wanted,) = np.concatenate(
@@ -94,7 +102,7 @@ def test_impossible_mixtures_are_told(client: TestClient, wish: dict):
 # --- projecting -----------------------------------------------------------------------------------
 
 
-def sent(photo: bytes, name: str = "me.png", **more: str) -> dict:
+def sent(photo: bytes, name: str = "me.png", **more: str) -> dict[str, Any]:
     return {"data": {"run": "stylegan", "steps": "3"} | more, "files": {"photo": (name, photo)}}
 
 
@@ -108,7 +116,7 @@ def after(client: TestClient, answer: object) -> tuple[str, str]:
     """The job's name and how it ended."""
     assert answer.status_code == 303, answer.text  # pyright: ignore[reportAttributeAccessIssue]
     name = answer.headers["location"].partition("job=")[2]  # pyright: ignore[reportAttributeAccessIssue]
-    jobs = client.app.state.studio.jobs  # pyright: ignore[reportAttributeAccessIssue]
+    jobs = jobs_of(client)
     until = time.monotonic() + 120
     while (job := jobs.get(name)).state not in ("done", "failed"):
         assert time.monotonic() < until
@@ -155,13 +163,14 @@ def test_what_cannot_be_projected_is_told(client: TestClient):
     name, state = after(client, client.post("/explore/project", headers=OWN, **sent(b"no picture")))
     assert state == "failed"
     assert "not a picture" in client.get(f"/projection?job={name}").text
-    for wrong in (
+    wrongs: tuple[dict[str, Any], ...] = (
         {"data": {"run": "stylegan", "steps": "3"}},
         sent(png(), steps="0"),
         sent(png(), steps="many"),
         sent(png(), run="../x"),
         sent(png(), "me.html"),
-    ):
+    )
+    for wrong in wrongs:
         assert client.post("/explore/project", headers=OWN, **wrong).status_code == 422
 
 

@@ -12,6 +12,7 @@ import time
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,6 +32,11 @@ OWN = {"host": HOST, "origin": f"http://{HOST}"}
 
 def visit(root: Path) -> TestClient:
     return TestClient(make_studio(root, [HOST], "let-me-in"), base_url=f"http://{HOST}", follow_redirects=False)
+
+
+def jobs_of(client: TestClient) -> Jobs:
+    app: Any = client.app
+    return app.state.studio.jobs
 
 
 def ended(jobs: Jobs, name: str, seconds: float = 120) -> Job:
@@ -85,7 +91,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(small_disk: Path):
         (small_disk / "filling").unlink()
         answer = client.post("/train/look", headers=OWN, data={"source": "digits", "hours": "0.02", "size": "16"})
         assert answer.status_code == 303, answer.text
-        jobs = client.app.state.studio.jobs  # pyright: ignore[reportAttributeAccessIssue]
+        jobs = jobs_of(client)
         jobs.stop(ended(jobs, answer.headers["location"].partition("job=")[2]))
 
 
@@ -109,7 +115,7 @@ def test_a_picture_of_a_header_is_refused_in_a_sentence(tmp_path: Path):
         files = {"content": ("c.png", huge_header(50_000)), "styles": ("s.png", png())}
         began = time.monotonic()
         answer = client.post("/paint/start", headers=OWN, data={"recipe": "instant", "shown": ""}, files=files)
-        jobs = client.app.state.studio.jobs  # pyright: ignore[reportAttributeAccessIssue]
+        jobs = jobs_of(client)
         if answer.status_code == 303:
             job = ended(jobs, answer.headers["location"].partition("job=")[2])
             assert job.state == "failed"
@@ -137,7 +143,7 @@ def test_a_zip_that_unfolds_without_end_is_read_with_bounds(tmp_path: Path):
         data = {"hours": "0.02", "size": "16"}
         answer = client.post("/train/look", headers=OWN, data=data, files=files)
         assert answer.status_code == 303, answer.text
-        jobs = client.app.state.studio.jobs  # pyright: ignore[reportAttributeAccessIssue]
+        jobs = jobs_of(client)
         name = answer.headers["location"].partition("job=")[2]
         peak = 0
         while (job := jobs.get(name)) and job.state not in ("done", "failed", "stopped"):
@@ -167,7 +173,7 @@ def _memory(pid: int | None) -> float:
 def test_a_training_that_is_killed_is_told_and_goes_on_where_it_was_saved(tmp_path: Path):
     words = ["train", "digits", "dcgan", "--size", "16", "--width", "8", "--batch", "8", "--kimg", "2000"]
     with visit(tmp_path) as client:
-        jobs = client.app.state.studio.jobs  # pyright: ignore[reportAttributeAccessIssue]
+        jobs = jobs_of(client)
         job = jobs.add([*words, "--threads", "1", "--out", str(tmp_path / "long")], place=str(tmp_path / "long"))
         run = Run(tmp_path / "long")
         until = time.monotonic() + 90
