@@ -118,7 +118,7 @@ def after(client: TestClient, answer: object) -> tuple[str, str]:
     name = answer.headers["location"].partition("job=")[2]  # pyright: ignore[reportAttributeAccessIssue]
     jobs = jobs_of(client)
     until = time.monotonic() + 120
-    while (job := jobs.get(name)).state not in ("done", "failed"):
+    while (job := jobs.get(name)) is None or job.state not in ("done", "failed"):
         assert time.monotonic() < until
         assert client.get(f"/projection?job={name}").status_code == 200
         time.sleep(0.2)

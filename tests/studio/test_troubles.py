@@ -186,7 +186,10 @@ def test_a_training_that_is_killed_is_told_and_goes_on_where_it_was_saved(tmp_pa
         second = jobs.all()[0]
         while run.log()[-1]["images_seen"] <= saved and time.monotonic() < until:
             time.sleep(0.1)
-        os.kill(jobs.get(second.id).pid, signal.SIGKILL)
+        running = jobs.get(second.id)
+        assert running is not None
+        assert running.pid is not None
+        os.kill(running.pid, signal.SIGKILL)
         assert ended(jobs, second.id).state == "failed"
         assert client.get("/api/state?run=long").json()["status"] == "paused"
         assert client.get("/watch?run=long").status_code == 200
