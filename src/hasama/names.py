@@ -56,3 +56,8 @@ def name_too_long(path: str | Path, part: str = "") -> HasamaError:
     """The message for a name that no file system takes."""
     length = f" ({bytes_of(part)} bytes; {LONGEST_NAME} is the most)" if part else ""
     return HasamaError(f"Cannot write {path}: the name is too long{length}. Choose a shorter one.")
+
+
+def tensors_beside(picture: Path) -> Path:
+    """The file of tensors that goes with a picture, as a projection's or the directions'."""
+    return picture.with_name(fitting_name(picture.stem, ".safetensors"))

@@ -66,23 +66,16 @@ def open_generator(run: Path, device: str) -> Any:
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
     from hasama.runs.bases import place_named
+    from hasama.runs.best import chosen_generator
     from hasama.runs.folder import Run
 
     run = place_named(run)
     if run.is_dir():
         folder = Run(run)
-        run = folder.saved_generator()
-        if told := best_is_better(folder):
-            say(f"Taking the best generator of this run, {told}. For the last one give {run}.")
-            run = folder.best
+        run, told = chosen_generator(folder)
+        if told:
+            say(f"Taking the best generator of this run, {told}. For the last one give {folder.generator}.")
     return load_generator(run, pick_device(device))
-
-
-def best_is_better(run: Any) -> str | None:
-    """How much better a run's best generator is than its last; None if it is not clearly better, or not there."""
-    from hasama.health.quality import clearly_better
-
-    return clearly_better(run.best, run.log()) if run.best.exists() else None
 
 
 def beside(run: Path, name: str) -> Path:
@@ -93,11 +86,6 @@ def beside(run: Path, name: str) -> Path:
         return Path(f"{run}-{name}")
     file = Path(name)
     return (run if run.is_dir() else run.parent) / fitting_name(file.stem, file.suffix, SPARE)
-
-
-def tensors_beside(picture: Path) -> Path:
-    """The file of tensors that goes with a picture."""
-    return picture.with_name(fitting_name(picture.stem, ".safetensors"))
 
 
 def name_of(source: str) -> str:

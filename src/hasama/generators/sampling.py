@@ -126,8 +126,7 @@ def synthesize(generator: TrainedGenerator, w: W, labels: Labels | None = None) 
     network = generator.network
     with generator.at_rest():
         if is_styled(network):
-            every_layer = w if w.ndim == 3 else w[:, None].expand(-1, network.style_layers, -1)
-            return network.synthesis(every_layer)
+            return network.synthesis(for_each_layer(w, network.style_layers))
         return network(w) if labels is None else network(w, labels)
 
 
@@ -138,6 +137,11 @@ def generate_from_w(generator: TrainedGenerator, w: W, labels: Labels | None = N
     for some in in_batches(len(w)):
         given = None if labels is None else labels[some].to(device)
         yield to_pixels(synthesize(generator, w[some].to(device), given))
+
+
+def for_each_layer(w: W, count: int) -> Styles:
+    """The w of each of `count` layers [N, layers, W]: one for all is repeated."""
+    return w if w.ndim == 3 else w[:, None].expand(-1, count, -1)
 
 
 def device_of(generator: TrainedGenerator) -> torch.device:
@@ -165,13 +169,16 @@ def named_layers(name: str, count: int) -> range | None:
 
 
 def crossed(
-    rows: Float[Tensor, "rows w"], columns: Float[Tensor, "columns w"], layers: Sequence[int], count: int
+    rows: Float[Tensor, "rows w"] | Float[Tensor, "rows layers w"],
+    columns: Float[Tensor, "columns w"],
+    layers: Sequence[int],
+    count: int,
 ) -> Float[Tensor, "cells layers w"]:
     """For every row, for every column: the row's w, but in these of the `count` layers the column's.
 
     Style mixing: Karras et al. 2019, section 3.1 and figure 3.
     """
-    cells = rows[:, None, None].repeat(1, len(columns), count, 1)
+    cells = for_each_layer(rows, count)[:, None].repeat(1, len(columns), 1, 1)
     cells[:, :, list(layers)] = columns[None, :, None]
     return cells.flatten(0, 1)  # [rows, columns, layers, W] -> [rows * columns, layers, W]
 

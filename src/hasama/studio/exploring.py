@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from hasama.errors import HasamaError
 from hasama.generators.directions import Directions, find_directions
 from hasama.generators.generator_file import TrainedGenerator, load_generator
+from hasama.generators.projection_file import load_projection
 from hasama.generators.sampling import (
     crossed,
     generate_from_w,
@@ -28,11 +27,12 @@ from hasama.generators.sampling import (
     to_w,
     truncate,
 )
-from hasama.health.quality import clearly_better
 from hasama.networks.pair import is_styled
 from hasama.pictures.images import as_channels, png_of, to_picture
 from hasama.pictures.video import save_film
+from hasama.runs.best import chosen_generator
 from hasama.runs.folder import Run
+from hasama.studio.watching import changed, generator_named
 
 KEPT = 2
 """Generators that are kept in memory."""
@@ -110,21 +110,30 @@ class Explorer:
         self.lock = threading.Lock()
         self.kept: OrderedDict[tuple[str, int], _Loaded] = OrderedDict()
 
-    def about(self, run: Run) -> dict[str, Any]:
-        """Classes, directions and size of a run's generator.
+    def about(self, run: Run, which: str = "", projected: Path | None = None) -> dict[str, Any]:
+        """Which of a run's generators it is, its classes, directions and size, and the class that a projection has.
+
+        Args:
+            run: whose generator.
+            which: `best` or `last`; empty: as the command line decides (`chosen_generator`).
+            projected: a file of `hasama project`.
 
         Raises:
-            HasamaError: it has none yet, or it is damaged.
+            HasamaError: it has none yet, or it is damaged; or the projection is another generator's.
         """
+        usual, told = chosen_generator(run)
+        file = generator_named(run, which) if which else usual
         with self.lock:
-            loaded = self._loaded(run)
+            loaded = self._loaded(file)
             directions = loaded.directions
             return {
+                "which": "best" if file == run.best else "last",
+                "told": told,
                 "classes": list(loaded.generator.classes),
                 "directions": 0 if directions is None else len(directions.steps),
                 "small": loaded.is_small(),
                 "layers": loaded.layers,
-                "best": loaded.best,
+                "label": load_projection(loaded.generator, projected).label if projected else None,
             }
 
     def picture(self, run: Run, query: Any, projected: Path | None = None, as_it_is: bool = False) -> bytes:
@@ -141,8 +150,11 @@ class Explorer:
         """
         wish = Wish.of(query)
         with self.lock:
-            loaded = self._loaded(run)
-            return _png(loaded.pixels(loaded.w_of(wish, projected), wish)[0], as_it_is)
+            loaded, start = self._loaded(_wanted(run, query)), None
+            if projected is not None:
+                start, label = load_projection(loaded.generator, projected)
+                wish = wish._replace(label=wish.label or label)
+            return _png(loaded.pixels(loaded.w_of(wish, start), wish)[0], as_it_is)
 
     def walk(self, run: Run, query: Any, stops: int = 4) -> bytes:
         """An MP4 that goes through some seeds and back to the first.
@@ -152,28 +164,32 @@ class Explorer:
         """
         wish = Wish.of(query)
         with self.lock, TemporaryDirectory(prefix="hasama-") as place:
-            loaded = self._loaded(run)
+            loaded = self._loaded(_wanted(run, query))
             latents = interpolate(wish.seed, stops, FRAMES, loaded.generator.latent_size)
             pixels = loaded.pixels(loaded.mixed(loaded.moved(loaded.w(latents, wish), wish), wish), wish)
             film = Path(place) / "walk.mp4"
             save_film((_shown(as_channels(to_picture(one), 3)) for one in pixels), film, FPS)
             return film.read_bytes()
 
-    def _loaded(self, run: Run) -> "_Loaded":
-        file = run.saved_generator()
-        key = str(file), file.stat().st_mtime_ns
+    def _loaded(self, file: Path) -> "_Loaded":
+        key = str(file), changed(file)
         if key not in self.kept:
-            told = clearly_better(run.best, run.log())
-            self.kept[key] = _Loaded(load_generator(run.best if told else file, "cpu"), told)
+            self.kept[key] = _Loaded(load_generator(file, "cpu"))
         self.kept.move_to_end(key)
         while len(self.kept) > KEPT:
             self.kept.popitem(last=False)
         return self.kept[key]
 
 
+def _wanted(run: Run, query: Any) -> Path:
+    """The page says which it shows; whoever does not say gets what the command line takes."""
+    which = query.get("which", "")
+    return generator_named(run, which) if which else chosen_generator(run)[0]
+
+
 class _Loaded:
-    def __init__(self, generator: TrainedGenerator, best: str | None = None) -> None:
-        self.generator, self.best = generator, best
+    def __init__(self, generator: TrainedGenerator) -> None:
+        self.generator = generator
         network = generator.network
         self.layers = network.style_layers if is_styled(network) else 0
 
@@ -189,35 +205,22 @@ class _Loaded:
         except HasamaError:
             return None
 
-    def w_of(self, wish: Wish, projected: Path | None = None) -> Tensor:
-        """[1, W] or, where styles are mixed, [1, layers, W]: from the corners' latents, by the great arc across and
-        then down; or, from a projection, straight to the other corners.
+    def w_of(self, wish: Wish, start: Tensor | None = None) -> Tensor:
+        """[1, W] or, for each layer, [1, layers, W]: from the corners' latents, by great arcs across and then down.
+
+        From a projection with styles, [1, W] or [1, layers, W], it goes straight to the other corners' styles, for
+        nothing tells its latent.
         """
         seeds = [wish.seed, wish.seed + 1, wish.seed + 2, wish.seed + 3]
         a, b, c, d = latents_of_seeds(seeds, self.generator.latent_size)
-        if projected is None:
+        if start is None or not self.layers:
+            a = a if start is None else start[0]
             latent = slerp(slerp(a, b, wish.across), slerp(c, d, wish.across), wish.down)
             return self.mixed(self.moved(self.w(latent[None], wish), wish), wish)
-        start = self.projection(projected)
         others = self.w(torch.stack([b, c, d]), wish)
         b, c, d = (one if start.ndim == 2 else one[:, None] for one in others.split(1))
         w = torch.lerp(torch.lerp(start, b, wish.across), torch.lerp(c, d, wish.across), wish.down)
         return self.mixed(self.moved(w, wish), wish)
-
-    def projection(self, file: Path) -> Tensor:
-        """The w of a projection: [1, W], or [1, layers, W].
-
-        Raises:
-            HasamaError: it is not there, damaged, or another generator's.
-        """
-        try:
-            w = load_file(file)["w"].float()
-        except (OSError, KeyError, SafetensorError) as error:
-            raise HasamaError("This projection is no longer there.") from error
-        like = mean_w(self.generator)
-        if w.shape[-1:] != like.shape or w.shape[:-1] not in ((1,), (1, self.layers)):
-            raise HasamaError("This projection was made with another generator: project the picture again.")
-        return w
 
     def w(self, latents: Tensor, wish: Wish) -> Tensor:
         """Through the mapping, if there is one: [n, W]."""
@@ -228,12 +231,8 @@ class _Loaded:
         if wish.other is None or not self.layers:
             return w
         latents = latents_of_seeds([wish.other], self.generator.latent_size)
-        other, taken = self.moved(self.w(latents, wish), wish), range(min(wish.layer, self.layers), self.layers)
-        if w.ndim == 2:
-            return crossed(w, other, taken, self.layers)
-        w = w.clone()
-        w[:, list(taken)] = other[:, None]
-        return w
+        taken = range(min(wish.layer, self.layers), self.layers)
+        return crossed(w, self.moved(self.w(latents, wish), wish), taken, self.layers)
 
     def moved(self, w: Tensor, wish: Wish) -> Tensor:
         """Truncated, and then along the directions."""

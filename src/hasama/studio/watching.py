@@ -35,6 +35,32 @@ def run_named(root: Path, name: str) -> Run:
     return run
 
 
+def generator_named(run: Run, which: str) -> Path:
+    """The file of a run's `best` generator, or of its `last`.
+
+    Raises:
+        HasamaError: there is none of that name (any more).
+    """
+    if which not in ("best", "last"):
+        raise HasamaError("A training has a best generator and a last one.")
+    file = run.saved_generator() if which == "last" else run.best
+    if not file.is_file():
+        raise HasamaError("This training has no best generator (any more): take the last one.")
+    return file
+
+
+def changed(file: Path) -> int:
+    """When a generator's file was written, in nanoseconds.
+
+    Raises:
+        HasamaError: it has vanished.
+    """
+    try:
+        return file.stat().st_mtime_ns
+    except OSError as error:
+        raise HasamaError(f"There is no generator at {file} any more.") from error
+
+
 def inside(root: Path, name: str) -> Path:
     """A path below the root, wherever links in it lead.
 

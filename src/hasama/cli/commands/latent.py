@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_truncation, numbers_of, open_generator
+from hasama.cli.arguments import check_truncation, numbers_of, open_generator, picture_place
 from hasama.errors import HasamaError
+from hasama.names import tensors_beside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from hasama.generators.generator_file import TrainedGenerator
     from hasama.shapes import Pixels
-from hasama.cli.arguments import picture_place, tensors_beside
 
 STEPS_ASIDE = 7
 """Pictures along a direction, the middle one being the sample itself."""

@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import open_generator
+from hasama.cli.arguments import open_generator, picture_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
-from hasama.names import SPARE, check_name, fitting_name
+from hasama.names import SPARE, check_name, fitting_name, tensors_beside
 
 if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
-    from hasama.generators.projection import ProjectionStep
+    from hasama.generators.projection import ProjectionStep, Space
     from hasama.shapes import Images
-from hasama.cli.arguments import picture_place, tensors_beside
 
 # --- projection -----------------------------------------------------------------------------------
 
@@ -119,7 +118,7 @@ def _keep(
     wanted: "Images",
     first: "ProjectionStep",
     best: "ProjectionStep",
-    space: str,
+    space: "Space",
     out: Path,
 ) -> None:
     """Write the three pictures and w; say how near they are."""
@@ -128,6 +127,7 @@ def _keep(
     import numpy as np
 
     from hasama.cli.terminal import say
+    from hasama.generators.projection_file import save_projection
     from hasama.pictures.images import grid, save_picture
     from hasama.pictures.tensors import to_pixels
 
@@ -136,12 +136,8 @@ def _keep(
     if generator.channels == 4:
         difference[..., 3] = 255
     save_picture(grid(np.stack([photo, projected, difference]), 3, smallest=128), out)
-    label = None if best.label is None else generator.classes[best.label]
-    about = {"space": space, "step": best.step, "steps": best.steps, "label": label, "losses": best.losses}
     file = tensors_beside(out)
-    from hasama.generators.generator_file import save_tensors
-
-    save_tensors(file, {"w": best.w}, about)
+    label = save_projection(generator, best, space, file)
     psnr = 10 * math.log10(4 / max(best.losses["pixels"], 1e-10))
     told = ", ".join(f"{name} {value:.4g} (at first {first.losses[name]:.4g})" for name, value in best.losses.items())
     say(f"{out}: the picture, its projection{f' as {label}' if label else ''}, and their difference")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import best_is_better, check_hours, usual_run_place
+from hasama.cli.arguments import check_hours, usual_run_place
 from hasama.cli.flags import (
     INTERRUPTED,
     asked_to_stop,
@@ -254,6 +254,8 @@ def _piloted(run: Any, recipe: Recipe) -> str:
 
 def _best(run: Any) -> str:
     """Where the best generator is, if it is clearly better than the last."""
+    from hasama.runs.best import best_is_better
+
     told = best_is_better(run)
     return f"  better one   {run.best}: {told}\n" if told else ""
 

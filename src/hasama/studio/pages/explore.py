@@ -1,5 +1,6 @@
 """The pages that explore a generator, and pictures shown by a fixed type whatever they are."""
 
+import asyncio
 from pathlib import Path
 
 from PIL import Image
@@ -7,13 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hasama.errors import HasamaError
-from hasama.names import fitting_name
+from hasama.names import SPARE, fitting_name, tensors_beside
 from hasama.pictures.images import png_of
 from hasama.pictures.opening import open_picture
+from hasama.runs.folder import Run
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
 from hasama.studio.uploads import PICTURES, form_of, kept
-from hasama.studio.watching import run_named
+from hasama.studio.watching import changed, generator_named, inside, run_named
 
 LARGEST_PHOTO, STEPS_MOST = 200 * 2**20, 10_000
 SHOWN = 1024
@@ -22,22 +24,24 @@ SHOWN = 1024
 
 def explore(studio: Studio, request: Request) -> Response:
     """Sliders over a generator."""
-    name, projected = request.query_params.get("run", ""), request.query_params.get("projected", "")
-    about = studio.explorer.about(run_named(studio.root, name))
-    _projection(studio, request)
-    endings = ",".join(PICTURES)
-    return studio.page(request, "explore.html", run=name, projected=projected, endings=endings, **about)
+    name, which = request.query_params.get("run", ""), request.query_params.get("which", "")
+    run = run_named(studio.root, name)
+    job, old = _begun_at(studio, request, run), False
+    if job is not None:  # it lies where it does for this generator alone
+        which = job.about["which"]
+        old = changed(generator_named(run, which)) != job.about["changed"]
+    about = studio.explorer.about(run, which, None if job is None else _tensors(job))
+    values = {"run": name, "projected": job.id if job else "", "old": old, "endings": ",".join(PICTURES)}
+    return studio.page(request, "explore.html", **values, **about)
 
 
 def generated(studio: Studio, request: Request) -> Response:
     """One of its pictures."""
     run = run_named(studio.root, request.query_params.get("run", ""))
-    return Response(
-        studio.explorer.picture(
-            run, request.query_params, _projection(studio, request), "keep" in request.query_params
-        ),
-        media_type="image/png",
-    )
+    job, keep = _begun_at(studio, request, run), "keep" in request.query_params
+    query = ({} if job is None else {"which": job.about["which"]}) | dict(request.query_params)
+    made = studio.explorer.picture(run, query, None if job is None else _tensors(job), keep)
+    return Response(made, media_type="image/png")
 
 
 def walk(studio: Studio, request: Request) -> Response:
@@ -51,19 +55,25 @@ async def project(studio: Studio, request: Request) -> Response:
     """Find what the generator can make of a picture that is sent: a child searches.
 
     Raises:
-        HasamaError: there is no such run, or no picture.
+        HasamaError: there is no such run, it has no such generator, or no picture was sent that can be read.
     """
     form = await form_of(request, LARGEST_PHOTO)
-    name, steps = str(form.get("run", "")), str(form.get("steps", "300"))
-    run = run_named(studio.root, name)
+    name, which, steps = (
+        str(form.get(key, usual)) for key, usual in (("run", ""), ("which", "last"), ("steps", "300"))
+    )
+    generator = generator_named(run_named(studio.root, name), which)
+    if not (steps.isascii() and steps.isdigit() and len(steps) < 9 and 0 < int(steps) <= STEPS_MOST):
+        raise HasamaError(f"Steps are a number from 1 to {STEPS_MOST}.")
     photo = await kept(form.getlist("photo")[:1], studio.uploads, PICTURES)
     if photo is None:
         raise HasamaError("Choose a picture.")
-    if not steps.isascii() or not steps.isdigit() or not 0 < int(steps) <= STEPS_MOST:
-        raise HasamaError(f"Steps are a number from 1 to {STEPS_MOST}.")
-    out = photo.parent / fitting_name(photo.stem, "-projected.png")
-    words = ["project", str(run.folder), str(photo), "--steps", steps, "--out", str(out)]
-    job = studio.jobs.add(words, run=name, out=str(out))
+    try:
+        await asyncio.to_thread(open_picture, photo)
+    except HasamaError as error:
+        raise HasamaError(f"{photo.name} cannot be read: {error}.") from error
+    out = photo.parent / fitting_name(photo.stem, "-projected.png", SPARE)
+    words = ["project", str(generator), str(photo), "--steps", steps, "--out", str(out)]
+    job = studio.jobs.add(words, run=name, which=which, changed=changed(generator), out=str(out))
     return back_to(f"/projection?job={job.id}")
 
 
@@ -71,7 +81,8 @@ def projection(studio: Studio, request: Request) -> Response:
     """How far the search is; at the end the picture beside what the generator makes of it."""
     studio.jobs.turn()
     job = _project_job(studio, request.query_params.get("job", ""))
-    return studio.page(request, "projection.html", job=job, run=job.about["run"])
+    there = Path(job.about["out"]).is_file() and _tensors(job).is_file()
+    return studio.page(request, "projection.html", job=job, run=job.about["run"], there=there)
 
 
 def projected_picture(studio: Studio, request: Request) -> Response:
@@ -87,10 +98,18 @@ def _project_job(studio: Studio, name: str) -> Job:
     return job
 
 
-def _projection(studio: Studio, request: Request) -> Path | None:
-    """The file with the w that a page begins at; None: it begins at a seed."""
+def _begun_at(studio: Studio, request: Request, run: Run) -> Job | None:
+    """The projection that a page begins at, of this run; None: it begins at a seed."""
     name = request.query_params.get("projected", "")
-    return Path(_project_job(studio, name).about["out"]).with_suffix(".safetensors") if name else None
+    job = _project_job(studio, name) if name else None
+    if job is not None and inside(studio.root, job.about["run"]) != run.folder:
+        raise HasamaError("This projection is another training's.")
+    return job
+
+
+def _tensors(job: Job) -> Path:
+    """The file with the w that it found."""
+    return tensors_beside(Path(job.about["out"]))
 
 
 def one_file(place: Path) -> Response:

@@ -133,6 +133,8 @@ def job_page(studio: Studio, request: Request) -> Response:
     place = Path(job.about.get("place", ""))
     if job.state != "waiting" and (place / "recipe.json").is_file() and place.is_relative_to(studio.root):
         return back_to(f"/watch?run={quoted(place.relative_to(studio.root).as_posix())}")
+    if job.words[0] == "project":
+        return back_to(f"/projection?job={job.id}")
     if job.words[0] == "teach":
         return back_to(f"/taught?name={quoted(place.relative_to(studio.root).with_suffix('').as_posix())}")
     before = [one for one in studio.jobs.all() if one.lane == job.lane and one.state == "running"]

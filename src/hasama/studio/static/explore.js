@@ -2,6 +2,7 @@
 const form = document.querySelector("#wish");
 const picture = document.querySelector("#picture");
 const pad = document.querySelector("#pad");
+const told = document.querySelector("#told");
 const dot = pad.querySelector("span");
 const field = (name) => form.elements.namedItem(name);
 let busy = false;
@@ -11,6 +12,10 @@ const query = () => {
   const along = [...form.querySelectorAll(".along")].map((one) => one.value).join(",");
   if (field("along")) field("along").value = along;
   return new URLSearchParams(new FormData(form)).toString();
+};
+const sentence = async (answer) => {
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  return page.querySelector("[role=alert]")?.textContent ?? answer.statusText;
 };
 const show = async () => {
   wanted = true;
@@ -22,15 +27,16 @@ const show = async () => {
     const began = performance.now();
     try {
       const answer = await fetch(`/generated.png?${asked}`);
-      if (!answer.ok) throw new Error(answer.statusText);
+      if (!answer.ok) throw new Error(await sentence(answer));
       const address = URL.createObjectURL(await answer.blob());
       const before = picture.src;
       picture.src = address;
       await picture.decode();
       if (before.startsWith("blob:")) URL.revokeObjectURL(before);
       picture.dataset.milliseconds = String(Math.round(performance.now() - began));
+      told.textContent = "";
     } catch (error) {
-      document.querySelector("#told").textContent = String(error.message);
+      told.textContent = String(error.message);
     }
     document.querySelector("#keep").href = `/generated.png?keep=1&${asked}`;
     document.querySelector("#walk").href = `/walk.mp4?${asked}`;

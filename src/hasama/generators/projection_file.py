@@ -1,0 +1,67 @@
+"""What a projection found, as a file: the w of a real picture, from which one can move on.
+
+It lies beside the picture that shows the projection (`hasama.names.tensors_beside`) and holds `w`: in the space z a
+latent [1, Z], in w [1, W], in w+ [1, layers, W]. The header, a JSON under the key `hasama`, tells the space, the
+class and how near it is.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from hasama.errors import HasamaError
+from hasama.generators.generator_file import TrainedGenerator, save_tensors
+from hasama.generators.projection import ProjectionStep, Space
+from hasama.generators.sampling import W, is_styled, labels_for, mean_w, to_w
+
+
+class Projected(NamedTuple):
+    """Where a real picture lies.
+
+    Attributes:
+        w: [1, W], or for each layer [1, layers, W]; of a generator without styles the latent [1, Z].
+        label: the class by its name; None without classes.
+    """
+
+    w: W
+    label: str | None
+
+
+def save_projection(generator: TrainedGenerator, found: ProjectionStep, space: Space, file: Path) -> str | None:
+    """Write the w of a step, atomically.
+
+    Returns:
+        The class's name; None without classes.
+
+    Raises:
+        HasamaError: it cannot be written.
+    """
+    label = None if found.label is None else generator.classes[found.label]
+    about = {"space": space, "step": found.step, "steps": found.steps, "label": label, "losses": found.losses}
+    save_tensors(file, {"w": found.w}, about)
+    return label
+
+
+def load_projection(generator: TrainedGenerator, file: Path) -> Projected:
+    """Read it again, for the generator that it was made with.
+
+    Raises:
+        HasamaError: it is not there, damaged, or was made with a generator of another form.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            about: Any = json.loads((opened.metadata() or {})["hasama"])
+            w, space, label = opened.get_tensor("w").float(), about["space"], about["label"]
+    except FileNotFoundError:
+        raise HasamaError("This projection is not there (any more): project the picture again.") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise HasamaError(f"{file.name} is no projection that can be read: project the picture again.") from error
+    network, width = generator.network, len(mean_w(generator))
+    shapes: dict[str, tuple[int, ...]] = {"z": (1, generator.latent_size)}
+    if is_styled(network):
+        shapes |= {"w": (1, width), "w+": (1, network.style_layers, width)}
+    if shapes.get(space) != tuple(w.shape) or (label not in generator.classes if generator.classes else label):
+        raise HasamaError("This projection was made with another generator: project the picture again.")
+    return Projected(to_w(generator, w, labels_for(generator, 1, label)) if space == "z" else w, label)
