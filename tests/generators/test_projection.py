@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.projection import SHELL, ProjectionStep, Space, best_of, into_shell, project, ramp, space_of
 from hasama.generators.projection_distance import distances, on_white, target_of
+from hasama.generators.projection_file import load_projection, save_projection
 from hasama.generators.sampling import draw_latents, synthesize, to_w
 from hasama.networks.architectures.dense import Dense
 from hasama.networks.architectures.stylegan import StyleGAN
@@ -227,3 +229,40 @@ def test_a_picture_of_one_colour_has_a_gradient():
     steps = list(project(TrainedGenerator(Flat(), None, 4, 3), torch.full((1, 3, 8, 8), 0.5), 5, weights=silent))
     assert all(step.w.isfinite().all() for step in steps)
     assert all(step.losses["features"] == 0 for step in steps)
+
+
+# --- as a file ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "space"), [("dense", "z"), ("styled", "w"), ("styled", "w+"), ("styled", "z")])
+def test_what_was_found_is_kept(kind: str, space: Space, tmp_path: Path):
+    """Read again, it makes the very picture; also where the search was for a latent of a generator with styles."""
+    generator = dense(classes=("cat", "dog")) if kind == "dense" else styled()
+    step = best_of(
+        project(generator, own_picture(generator, 1 if kind == "dense" else None), 3, space, weights=NARROW)
+    )
+    label = save_projection(generator, step, space, tmp_path / "w.safetensors")
+    found = load_projection(generator, tmp_path / "w.safetensors")
+    assert found.label == label == (None if step.label is None else generator.classes[step.label])
+    labels = None if step.label is None else torch.tensor([step.label])
+    with torch.no_grad():
+        assert torch.equal(synthesize(generator, found.w, labels), step.image)
+
+
+def test_of_another_generator_or_damaged_it_is_refused(tmp_path: Path):
+    generator, file = styled(), tmp_path / "w.safetensors"
+    with pytest.raises(HasamaError, match="not there"):
+        load_projection(generator, file)
+    step = best_of(project(generator, own_picture(generator), 0, "w", weights=NARROW))
+    short, wrong = step.w[:, :5], list[tuple[Space, torch.Tensor]]()
+    wrong += [("z", short), ("w", short), ("w+", step.w), ("w+", step.w[:, None]), ("w", step.w[:, None])]
+    for space, w in wrong:
+        save_projection(generator, step._replace(w=w), space, file)
+        with pytest.raises(HasamaError, match="another generator"):
+            load_projection(generator, file)
+    save_projection(generator, step, "w", file)
+    with pytest.raises(HasamaError, match="another generator"):  # which has classes
+        load_projection(dense(classes=("cat", "dog")), file)
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(HasamaError, match="can be read"):
+        load_projection(generator, file)

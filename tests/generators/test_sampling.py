@@ -16,6 +16,7 @@ from hasama.generators.sampling import (
     GENERATED_AT_ONCE,
     crossed,
     draw_latents,
+    for_each_layer,
     generate,
     generate_all,
     generate_from_w,
@@ -295,6 +296,9 @@ def test_a_crossed_picture_has_the_columns_styles_in_the_layers_named(styled: Tr
     pictures = np.concatenate(list(generate_from_w(styled, cells)))[:, 0, :, 0].reshape(2, 3, 3)
     assert (pictures[:, :, 1] == [[0] * 3, [64] * 3]).all()
     assert (pictures[:, :, [0, 2]] == np.array([128, 191, 255])[None, :, None]).all()
+    assert torch.equal(crossed(for_each_layer(rows, 3), columns, [0, 2], 3), cells)
+    own = torch.arange(9.0).reshape(1, 3, 3)  # a w for each layer, as a projection in w+ has
+    assert torch.equal(crossed(own, columns[:1], [1], 3), torch.stack([own[0, 0], columns[0], own[0, 2]])[None])
 
 
 def test_midway_is_as_far_from_both():

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from easel import hasama_here, lay_out
 
@@ -142,6 +143,65 @@ def test_sliders_over_a_generator(studio, page):
     until(page, f"document.querySelector('#picture').src !== {first!r}")
     assert page.input_value("input[name=across]") == "0.050"
     shot(page, "explore")
+
+
+def test_styles_are_mixed_and_a_photo_is_moved_on_from(studio, page, tmp_path: Path):
+    """Sliders mix two seeds; a photo is projected, and mixing, truncation and directions move it from there."""
+    address, root = studio
+    small = ["--size", 16, "--width", 4, "--batch", 4, "--latent-size", 8, "--steps", 4, "--threads", 1]
+    done = hasama_here("train", "digits", "stylegan", *small, "--out", root / "styled")
+    assert done.returncode == 0, done.stderr
+    content, _ = lay_out(tmp_path)
+
+    def moved(act) -> str:
+        """Another picture comes when something is done; its pixels."""
+        before = page.get_attribute("#picture", "src")
+        act()
+        until(page, f"document.querySelector('#picture').getAttribute('src') !== {before!r}", 20)
+        page.wait_for_timeout(300)
+        return page.evaluate(PICTURED)
+
+    page.goto(f"{address}/explore?run=cats")
+    assert page.locator("input[name=layer]").count() == 0
+    page.goto(f"{address}/explore?run=styled")
+    assert page.is_visible("text=The last generator of this training is shown.")
+    first = page.evaluate(PICTURED)
+    mixed = moved(lambda: page.fill("input[name=other]", "9"))
+    page.focus("input[name=layer]")
+    assert moved(lambda: page.keyboard.press("End")) == first != mixed  # no layer is left to the other seed
+    whole = moved(lambda: page.keyboard.press("Home"))
+    assert moved(lambda: page.fill("input[name=seed]", "5")) == whole  # of the first seed none is left
+    shot(page, "explore-mixed")
+    page.set_input_files("input[name=photo]", str(content))
+    page.fill("input[name=steps]", "3")
+    page.click("text=Look for it")
+    page.wait_for_selector("text=Move on from it", timeout=120_000)
+    until(page, "document.querySelector('img.picture').naturalWidth > 300")
+    shot(page, "projection")
+    page.click("text=Move on from it")
+    page.wait_for_selector("text=The sliders begin at the projection")
+    until(page, "document.querySelector('#picture').complete")
+    photo = page.evaluate(PICTURED)
+    assert photo not in (first, mixed, whole)
+    assert moved(lambda: page.fill("input[name=other]", "9")) != photo
+    assert moved(lambda: page.fill("input[name=other]", "")) == photo
+    assert moved(lambda: page.fill("input[name=truncation]", "0.3")) != photo
+    assert moved(lambda: page.fill("input[name=truncation]", "1")) == photo
+    assert moved(lambda: page.fill("input.along >> nth=0", "3")) != photo
+    shot(page, "explore-projected")
+    with page.expect_download() as downloaded:
+        page.click("#keep")
+    with Image.open(downloaded.value.path()) as kept:
+        assert kept.size == (16, 16)
+
+
+PICTURED = """(() => {
+  const image = document.querySelector("#picture");
+  const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+  canvas.getContext("2d").drawImage(image, 0, 0, 64, 64);
+  return canvas.toDataURL();
+})()"""
+"""What a page shows."""
 
 
 def test_a_painting_with_a_drawn_mask(studio, page, tmp_path: Path):

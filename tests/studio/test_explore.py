@@ -234,26 +234,21 @@ def test_the_class_that_was_found_is_where_one_begins(trained: Path, tmp_path: P
     photo = io.BytesIO()
     Image.fromarray(of_class[2][..., 0]).save(photo, "PNG")
     with TestClient(make_studio(root, [HOST], "x"), base_url=f"http://{HOST}", follow_redirects=False) as client:
-        name, state = after(
-            client, client.post("/explore/project", headers=OWN, **sent(photo.getvalue(), run="pets"))
-        )
+        begun = client.post("/explore/project", headers=OWN, **sent(photo.getvalue(), run="pets"))
+        name, state = after(client, begun)
         assert state == "done"
         (file,) = (root / ".studio").rglob("*-projected.safetensors")
         found = load_projection(generator, file)
         assert found.label is not None
+        assert found.label != "cat"  # which is where one begins without a photo
         label = torch.tensor([generator.classes.index(found.label)])
         (wanted,) = np.concatenate(list(generate_from_w(generator, found.w, label)))
         assert np.array_equal(shown(client, run="pets", projected=name), wanted[..., 0])
         page = client.get(f"/explore?run=pets&projected={name}").text
         assert f"<option selected>{found.label}</option>" in page
-        (half,) = np.concatenate(
-            list(
-                generate_from_w(
-                    generator, slerp(found.w[0], latents_of_seeds([6], recipe.latent_size)[0], 0.5)[None], label
-                )
-            )
-        )
-        assert np.array_equal(shown(client, run="pets", projected=name, seed=5, across=0.5), half[..., 0])
+        half = slerp(found.w[0], latents_of_seeds([6], recipe.latent_size)[0], 0.5)[None]
+        (between,) = np.concatenate(list(generate_from_w(generator, half, label)))
+        assert np.array_equal(shown(client, run="pets", projected=name, seed=5, across=0.5), between[..., 0])
 
 
 def test_a_generator_that_vanished_is_told(trained: Path, tmp_path: Path):
@@ -266,9 +261,9 @@ def test_a_generator_that_vanished_is_told(trained: Path, tmp_path: Path):
         os.utime(file, ns=(1, 1))
         assert "has gone on since" in client.get(f"/explore?run=stylegan&projected={name}").text
         file.unlink()
-        addresses = ("/explore?run=stylegan", f"/explore?run=stylegan&projected={name}", "/generated.png?run=stylegan",
-                     "/generated.png?run=stylegan&which=last", "/walk.mp4?run=stylegan",
-                     f"/generated.png?run=stylegan&projected={name}")  # fmt: skip
+        pictures = "/generated.png?run=stylegan"
+        addresses = ["/walk.mp4?run=stylegan", pictures, f"{pictures}&which=last", f"{pictures}&projected={name}"]
+        addresses += ["/explore?run=stylegan", f"/explore?run=stylegan&projected={name}"]
         answers = [client.get(address) for address in addresses]
         answers.append(client.post("/explore/project", headers=OWN, **sent(png())))
         for answer in answers:
