@@ -254,8 +254,10 @@ def test_of_another_generator_or_damaged_it_is_refused(tmp_path: Path):
     with pytest.raises(HasamaError, match="not there"):
         load_projection(generator, file)
     step = best_of(project(generator, own_picture(generator), 0, "w", weights=NARROW))
-    short, wrong = step.w[:, :5], list[tuple[Space, torch.Tensor]]()
-    wrong += [("z", short), ("w", short), ("w+", step.w), ("w+", step.w[:, None]), ("w", step.w[:, None])]
+    short = step.w[:, :5]
+    wrong: list[tuple[Space, torch.Tensor]] = [
+        ("z", short), ("w", short), ("w+", step.w), ("w+", step.w[:, None]), ("w", step.w[:, None]),
+    ]  # fmt: skip
     for space, w in wrong:
         save_projection(generator, step._replace(w=w), space, file)
         with pytest.raises(HasamaError, match="another generator"):

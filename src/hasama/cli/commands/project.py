@@ -74,14 +74,14 @@ def project(
     from hasama.generators.sampling import labels_for
 
     labels_for(generator, 1, label)
-    space = space_of(generator, space)
+    chosen = space_of(generator, space)
     wanted = _wanted(photo, generator, fit)
     first: list[ProjectionStep] = []
     with asked_to_stop() as asked:
-        records = watch_projecting(projecting(generator, wanted, steps, space, label, seed))
+        records = watch_projecting(projecting(generator, wanted, steps, chosen, label, seed))
         best = best_of(_noting_first(records, first), asked)
         interrupted = asked()
-    _keep(generator, wanted, first[0], best, space, out)
+    _keep(generator, wanted, first[0], best, chosen, out)
     return INTERRUPTED if interrupted else 0
 
 
