@@ -395,6 +395,11 @@ def test_axe_finds_nothing_serious(studio, taught: Path, chromium, axe: str, sch
         "/teach",
         "/taught?name=taught/terminal",
         "/camera",
+        "/ring",
+        "/learn",
+        *(f"/learn/lesson?lesson={name}" for name in ("game", "dirac", "convolution", "growing", "neighbour")),
+        "/learn/quiz?which=before",
+        "/learn/quiz?which=after&q0=0&q1=1",
         "/nowhere",
     ):
         page.goto(address + path)
@@ -468,3 +473,24 @@ def test_a_quiz_by_the_keyboard(studio, page):
     page.click("nav a:has-text('Kiswahili')")
     page.wait_for_selector("html[lang=sw]")
     assert "which=before" in page.url
+
+
+def test_a_picture_of_ones_own_is_projected(studio, page, tmp_path: Path):
+    address, _root = studio
+    content, _style = lay_out(tmp_path)
+    page.goto(f"{address}/explore?run=cats")
+    page.set_input_files("input[name=photo]", str(content))
+    page.fill("input[name=steps]", "2")
+    page.click("text=Look for it")
+    page.wait_for_selector("text=Move on from it", timeout=120_000)
+    shot(page, "projection")
+    page.click("text=Move on from it")
+    page.wait_for_selector("input[name=projected]", state="attached")
+    before = page.get_attribute("#picture", "src")
+    assert "projected=" in before
+    page.fill("input[name=truncation]", "0.5")
+    until(
+        page, f"document.querySelector('#picture').src !== {before!r} && document.querySelector('#picture').complete"
+    )
+    assert "projected=" in page.get_attribute("#keep", "href")
+    shot(page, "explore-projected")
