@@ -494,3 +494,30 @@ def test_a_picture_of_ones_own_is_projected(studio, page, tmp_path: Path):
     )
     assert "projected=" in page.get_attribute("#keep", "href")
     shot(page, "explore-projected")
+
+
+def test_a_folder_that_is_dropped_is_opened(studio, page):
+    """With entries as browsers make them: a page cannot drop folders on itself."""
+    address, _root = studio
+    page.goto(f"{address}/train")
+    names = page.evaluate("""async () => {
+      const { filesIn } = await import("/static/folders.js");
+      const file = (name) => ({ name, isDirectory: false, file: (done) => done(new File(["x"], name)) });
+      const folder = (name, inside) => {
+        const parts = [inside.slice(0, 2), inside.slice(2), []];
+        return { name, isDirectory: true, createReader: () => ({ readEntries: (done) => done(parts.shift()) }) };
+      };
+      const nested = folder("b", [file("2.JPG"), file(".DS_Store"), file("3.webp")]);
+      const given = [folder("a", [file("1.png"), file("notes.txt"), nested]), file("4.png")];
+      const all = await filesIn(given, [".png", ".jpg", ".webp"]);
+      return all.map((one) => one.name);
+    }""")
+    assert names == ["1.png", "2.JPG", "3.webp", "4.png"]
+    page.evaluate("""() => {
+      const dropped = new DataTransfer();
+      dropped.items.add(new File(["x"], "one.png"));
+      dropped.items.add(new File(["x"], "two.png"));
+      document.querySelector(".drop").dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
+    }""")
+    until(page, "document.querySelector('#files').files.length === 2")
+    assert page.text_content(".chosen") == "one.png, two.png"
