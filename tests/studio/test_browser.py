@@ -74,7 +74,14 @@ def _is_ours(address: str) -> bool:
 def until(page, expression: str, seconds: float = 60) -> None:
     """Wait until an expression holds. (Playwright's own way needs a page that may evaluate texts.)"""
     end = time.monotonic() + seconds
-    while not page.evaluate(expression):
+
+    def holds() -> bool:
+        try:
+            return bool(page.evaluate(expression))
+        except sync_api.Error:  # between two pages there is nothing to ask
+            return False
+
+    while not holds():
         assert time.monotonic() < end, expression
         page.wait_for_timeout(200)
 
