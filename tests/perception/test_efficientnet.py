@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 is the packaged one, folded or not, and stays as it is; its extractor takes any pictures."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,22 @@ def network() -> EfficientNet:
 
 
 @pytest.fixture(scope="module")
-def extractor() -> extractors.Extractor:
-    return extractor_named("efficientnet")
+def extractor() -> Iterator[extractors.Extractor]:
+    """In float32, whatever the machine prefers."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(extractors, "gains_by_bf16", lambda device: False)
+        yield extractor_named("efficientnet")
+
+
+def test_in_bfloat16_the_features_point_the_same_way(
+    extractor: extractors.Extractor, monkeypatch: pytest.MonkeyPatch
+):
+    smooth = np.asarray(Image.effect_noise((6, 6), 90).resize((128, 128), Image.Resampling.BICUBIC).convert("RGB"))
+    monkeypatch.setattr(extractors, "gains_by_bf16", lambda device: True)
+    rounded = extractor_named("efficientnet")
+    assert rounded.key != extractor.key
+    cosine = F.cosine_similarity(features_of(rounded, smooth[None]), features_of(extractor, smooth[None]))
+    assert 0.98 < cosine.item() < 1
 
 
 def some_images(height: int, width: int) -> Tensor:
@@ -183,7 +198,7 @@ def test_the_extractor_gives_the_networks_means_whatever_the_batches_are(
     assert (extractor.name, extractor.width) == ("efficientnet-lite0-pooled", 1280)
     assert (features.shape, features.dtype) == ((20, 1280), torch.float32)
     exact = network(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1)
-    torch.testing.assert_close(features, directions(exact), rtol=0.05, atol=0.05)  # bf16, where the machine has it
+    torch.testing.assert_close(features, directions(exact), rtol=0.05, atol=0.05)
     assert torch.equal(features_of(extractor, pixels), features), "the same each time"
     cut = features_of(extractor, iter([pixels[:3], pixels[3:]]))
     torch.testing.assert_close(cut, features, rtol=1e-2, atol=1e-2)

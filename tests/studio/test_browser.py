@@ -75,7 +75,14 @@ def _is_ours(address: str) -> bool:
 def until(page, expression: str, seconds: float = 60) -> None:
     """Wait until an expression holds. (Playwright's own way needs a page that may evaluate texts.)"""
     end = time.monotonic() + seconds
-    while not page.evaluate(expression):
+
+    def holds() -> bool:
+        try:
+            return bool(page.evaluate(expression))
+        except sync_api.Error:  # between two pages there is nothing to ask
+            return False
+
+    while not holds():
         assert time.monotonic() < end, expression
         page.wait_for_timeout(200)
 
@@ -455,6 +462,11 @@ def test_axe_finds_nothing_serious(studio, taught: Path, chromium, axe: str, sch
         "/teach",
         "/taught?name=taught/terminal",
         "/camera",
+        "/ring",
+        "/learn",
+        *(f"/learn/lesson?lesson={name}" for name in ("game", "dirac", "convolution", "growing", "neighbour")),
+        "/learn/quiz?which=before",
+        "/learn/quiz?which=after&q0=0&q1=1",
         "/nowhere",
     ):
         page.goto(address + path)
@@ -528,3 +540,51 @@ def test_a_quiz_by_the_keyboard(studio, page):
     page.click("nav a:has-text('Kiswahili')")
     page.wait_for_selector("html[lang=sw]")
     assert "which=before" in page.url
+
+
+def test_a_picture_of_ones_own_is_projected(studio, page, tmp_path: Path):
+    address, _root = studio
+    content, _style = lay_out(tmp_path)
+    page.goto(f"{address}/explore?run=cats")
+    page.set_input_files("input[name=photo]", str(content))
+    page.fill("input[name=steps]", "2")
+    page.click("text=Look for it")
+    page.wait_for_selector("text=Move on from it", timeout=120_000)
+    shot(page, "projection")
+    page.click("text=Move on from it")
+    page.wait_for_selector("input[name=projected]", state="attached")
+    before = page.get_attribute("#picture", "src")
+    assert "projected=" in before
+    page.fill("input[name=truncation]", "0.5")
+    until(
+        page, f"document.querySelector('#picture').src !== {before!r} && document.querySelector('#picture').complete"
+    )
+    assert "projected=" in page.get_attribute("#keep", "href")
+    shot(page, "explore-projected")
+
+
+def test_a_folder_that_is_dropped_is_opened(studio, page):
+    """With entries as browsers make them: a page cannot drop folders on itself."""
+    address, _root = studio
+    page.goto(f"{address}/train")
+    names = page.evaluate("""async () => {
+      const { filesIn } = await import("/static/folders.js");
+      const file = (name) => ({ name, isDirectory: false, file: (done) => done(new File(["x"], name)) });
+      const folder = (name, inside) => {
+        const parts = [inside.slice(0, 2), inside.slice(2), []];
+        return { name, isDirectory: true, createReader: () => ({ readEntries: (done) => done(parts.shift()) }) };
+      };
+      const nested = folder("b", [file("2.JPG"), file(".DS_Store"), file("3.webp")]);
+      const given = [folder("a", [file("1.png"), file("notes.txt"), nested]), file("4.png")];
+      const all = await filesIn(given, [".png", ".jpg", ".webp"]);
+      return all.map((one) => one.name);
+    }""")
+    assert names == ["1.png", "2.JPG", "3.webp", "4.png"]
+    page.evaluate("""() => {
+      const dropped = new DataTransfer();
+      dropped.items.add(new File(["x"], "one.png"));
+      dropped.items.add(new File(["x"], "two.png"));
+      document.querySelector(".drop").dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
+    }""")
+    until(page, "document.querySelector('#files').files.length === 2")
+    assert page.text_content(".chosen") == "one.png, two.png"

@@ -1,12 +1,15 @@
 """A step as one CUDA graph is the step itself; and no step waits for the device."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from easel import hasama_here
+from hasama.cli.commands.train import _for_a_card
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
@@ -159,3 +162,23 @@ def test_a_step_that_cannot_be_recorded_goes_on_as_it_is(monkeypatch: pytest.Mon
         figures = told(game, reals(16, 8, "cuda"))
     assert len(figures) == 8
     assert all(torch.tensor(list(step.values())).isfinite().all() for step in figures)
+
+
+def test_the_command_says_why_steps_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As if this were a card: libraries' warnings are hushed, this one is not."""
+
+    def refuses(game: Game, work: Any, kind: Any) -> Any:
+        warnings.warn("Steps are not recorded as CUDA graphs: a reason.", CannotRecordWarning, stacklevel=2)
+        return lambda *given: work(game, *given)
+
+    monkeypatch.setattr("hasama.training.turns.as_graphs", refuses)
+    words = ["train", "digits", "dcgan", "--size", "16", "--width", "4", "--batch", "4", "--steps", "2"]
+    done = hasama_here(*words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "a reason." in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("kind", "batch", "told"), [("cuda", 8, True), ("cuda", 32, False), ("cpu", 8, False)])
+def test_on_a_card_larger_batches_are_advised(kind: str, batch: int, told: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("hasama.device.pick_device", lambda name: torch.device(kind))
+    assert ("--batch 32" in (_for_a_card(RECIPES["r3gan"].but(batch=batch), "auto") or "")) is told

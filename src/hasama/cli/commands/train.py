@@ -2,7 +2,8 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ from hasama.presets import DEFAULT, RECIPES, asked_recipe
 from hasama.recipe import Recipe
 
 HOURS_LEAST = 0.001
+CARD_BATCH = 32
 
 
 def training_flags(preset: str = DEFAULT, **changes: Any) -> Any:
@@ -200,7 +202,9 @@ def _train(
     if not start:
         for warning in opening.pictures().report.warnings():
             say(warning, "yellow")
-    with asked_to_stop() as stopping:
+        if advice := _for_a_card(recipe, device):
+            say(advice)
+    with asked_to_stop() as stopping, _told_of_graphs():
         records = opening.session(device, stopping)
         if tensorboard:
             records = to_tensorboard(records, run, recipe)
@@ -208,6 +212,32 @@ def _train(
             pass
         interrupted = stopping()
     return _farewell(run, recipe, interrupted)
+
+
+@contextmanager
+def _told_of_graphs() -> Iterator[None]:
+    """Inside, why the steps of a game are not recorded is told like everything else."""
+    import warnings
+
+    from hasama.cli.terminal import say
+    from hasama.training.graphs import CannotRecordWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CannotRecordWarning)
+        warnings.showwarning = lambda message, *_: say(str(message), "yellow")
+        yield
+
+
+def _for_a_card(recipe: Recipe, device: str) -> str | None:
+    """What would be better on a graphics card, if the training is on one: presets are made for two cores."""
+    from hasama.device import pick_device
+
+    if pick_device(device).type != "cuda" or recipe.batch >= CARD_BATCH:
+        return None
+    return (
+        f"On this graphics card a step takes about as long with {CARD_BATCH} pictures as with {recipe.batch}: "
+        f"--batch {CARD_BATCH} shows more of them in the same time."
+    )
 
 
 def _lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:

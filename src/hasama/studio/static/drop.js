@@ -1,3 +1,5 @@
+import { filesIn } from "/static/folders.js";
+
 // Fields for files: what is dropped beside them counts, too, and what was chosen is told.
 for (const box of document.querySelectorAll(".drop")) {
   const input = box.querySelector("input[type=file]");
@@ -6,15 +8,23 @@ for (const box of document.querySelectorAll(".drop")) {
     const names = [...input.files].map((file) => file.name);
     if (names.length && told) told.textContent = names.length > 3 ? `${names.length} ${box.dataset.many ?? ""}` : names.join(", ");
   };
+  const take = async (dropped) => {
+    const entries = [...dropped.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    let files = dropped.files;
+    if (entries.some((entry) => entry.isDirectory)) {
+      const all = new DataTransfer();
+      for (const one of await filesIn(entries, input.accept.split(","))) all.items.add(one);
+      files = all.files;
+    }
+    input.files = files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
   input.addEventListener("change", tell);
   for (const kind of ["dragover", "dragleave", "drop"]) {
     box.addEventListener(kind, (event) => {
       event.preventDefault();
       box.classList.toggle("over", kind === "dragover");
-      if (kind === "drop" && event.dataTransfer.files.length) {
-        input.files = event.dataTransfer.files;
-        input.dispatchEvent(new Event("change", { bubbles: true }));
-      }
+      if (kind === "drop" && event.dataTransfer.files.length) take(event.dataTransfer);
     });
   }
 }
