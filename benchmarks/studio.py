@@ -56,7 +56,8 @@ def watching(address: str, root: str, pid: int, seconds: float) -> tuple[float, 
     command = [sys.executable, "-m", "hasama", *words, "--out", f"{root}/watched"]
     training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not (Path(root) / "watched" / "log.jsonl").exists():
+        log = Path(root) / "watched" / "log.jsonl"
+        while not (log.exists() and log.read_text().endswith("\n")):
             time.sleep(0.2)
         asked(f"{address}watch?run=watched")
         asked(f"{address}api/health?run=watched")
@@ -101,7 +102,7 @@ def main() -> None:
             print(f"start to first page   {time.perf_counter() - began:.2f} s (the page itself {first:.3f})")
             size = (run / "log.jsonl").stat().st_size / 2**20
             pages = [asked(f"{found[0]}watch?run=long") + asked(f"{found[0]}api/state?run=long") for _ in range(3)]
-            print(f"a log of {given.lines:,} lines ({size:.0f} MiB)   {statistics.median(pages):.2f} s")
+            print(f"a log of {given.lines:,} lines ({size:.0f} MiB)   {pages[0]:.2f} s, then {min(pages):.2f}")
             print(f"memory of the server   {memory_of(server.pid):.0f} MiB")
             share, speed = watching(found[0], place, server.pid, given.seconds)
             print(f"watching a training   {100 * share:.1f} % of one core; {speed:.2f} times as fast as unwatched")
