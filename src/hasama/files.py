@@ -135,3 +135,16 @@ def sha256_of(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise HasamaError(f"Cannot read {file}: {error.strerror or error}.") from error
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds a lock file now."""
+    from filelock import FileLock, Timeout  # start-up: most that writes files locks none
+
+    try:
+        with FileLock(lock).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # read-only: nobody can be writing there

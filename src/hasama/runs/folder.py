@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE, new_names
-from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
 from hasama.names import fitting_name
 from hasama.recipe import Recipe
 from hasama.runs.lines import append_line, cut_lines, read_lines
@@ -134,13 +134,7 @@ class Run:
 
     def is_held(self) -> bool:
         """Whether a process is training this run now."""
-        try:
-            with FileLock(self.folder / ".lock").acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            return False  # read-only: nobody can be writing to it
+        return is_locked(self.folder / ".lock")
 
     # --- what it is about
 

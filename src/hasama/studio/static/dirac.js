@@ -1,11 +1,11 @@
 // The phase portrait of the Dirac-GAN: the server computes, this page draws; a click or the arrow keys choose the start.
+import { lastWish, showing } from "/static/wishes.js";
+
 const canvas = document.querySelector("#portrait");
 const pen = canvas.getContext("2d");
 const form = document.querySelector("#settings");
 const field = (name) => form.elements.namedItem(name);
 let reach = 2;
-let busy = false;
-let wanted = false;
 
 const place = (theta, psi) => [((theta + reach) / (2 * reach)) * canvas.width, ((reach - psi) / (2 * reach)) * canvas.height];
 const line = (places, shade, width) => {
@@ -48,20 +48,13 @@ const draw = (told) => {
   const far = told.ends === null ? Infinity : told.ends;
   ends.textContent = far > 1.15 * began ? ends.dataset.out : far < 0.7 * began ? ends.dataset.in : ends.dataset.round;
 };
-const show = async () => {
-  wanted = true;
-  if (busy) return;
-  busy = true;
-  while (wanted) {
-    wanted = false;
-    const answer = await fetch(`/api/dirac?${new URLSearchParams(new FormData(form))}`);
-    const told = await answer.json();
-    document.querySelector("#wrong").hidden = answer.ok;
-    if (answer.ok) draw(told);
-    else document.querySelector("#wrong").textContent = told.error;
-  }
-  busy = false;
-};
+const show = lastWish(async () => {
+  const answer = await fetch(`/api/dirac?${new URLSearchParams(new FormData(form))}`);
+  const told = await answer.json();
+  document.querySelector("#wrong").hidden = answer.ok;
+  if (answer.ok) draw(told);
+  else document.querySelector("#wrong").textContent = told.error;
+});
 const begin = (theta, psi) => {
   const held = (x) => Math.min(reach, Math.max(-reach, x)).toFixed(2);
   field("theta").value = held(theta);
@@ -78,6 +71,4 @@ canvas.addEventListener("keydown", (event) => {
   event.preventDefault();
   begin(Number(field("theta").value) + step[0], Number(field("psi").value) + step[1]);
 });
-form.addEventListener("input", show);
-form.addEventListener("submit", (event) => event.preventDefault());
-show();
+showing(form, show);

@@ -1,12 +1,12 @@
 // Sliders over a generator: at most one picture is asked for at a time, and the last wish wins.
+import { lastWish } from "/static/wishes.js";
+
 const form = document.querySelector("#wish");
 const picture = document.querySelector("#picture");
 const pad = document.querySelector("#pad");
 const told = document.querySelector("#told");
 const dot = pad.querySelector("span");
 const field = (name) => form.elements.namedItem(name);
-let busy = false;
-let wanted = false;
 
 const query = () => {
   const along = [...form.querySelectorAll(".along")].map((one) => one.value).join(",");
@@ -17,32 +17,25 @@ const sentence = async (answer) => {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   return page.querySelector("[role=alert]")?.textContent ?? answer.statusText;
 };
-const show = async () => {
-  wanted = true;
-  if (busy) return;
-  busy = true;
-  while (wanted) {
-    wanted = false;
-    const asked = query();
-    const began = performance.now();
-    try {
-      const answer = await fetch(`/generated.png?${asked}`);
-      if (!answer.ok) throw new Error(await sentence(answer));
-      const address = URL.createObjectURL(await answer.blob());
-      const before = picture.src;
-      picture.src = address;
-      await picture.decode();
-      if (before.startsWith("blob:")) URL.revokeObjectURL(before);
-      picture.dataset.milliseconds = String(Math.round(performance.now() - began));
-      told.textContent = "";
-    } catch (error) {
-      told.textContent = String(error.message);
-    }
-    document.querySelector("#keep").href = `/generated.png?keep=1&${asked}`;
-    document.querySelector("#walk").href = `/walk.mp4?${asked}`;
+const show = lastWish(async () => {
+  const asked = query();
+  const began = performance.now();
+  try {
+    const answer = await fetch(`/generated.png?${asked}`);
+    if (!answer.ok) throw new Error(await sentence(answer));
+    const address = URL.createObjectURL(await answer.blob());
+    const before = picture.src;
+    picture.src = address;
+    await picture.decode();
+    if (before.startsWith("blob:")) URL.revokeObjectURL(before);
+    picture.dataset.milliseconds = String(Math.round(performance.now() - began));
+    told.textContent = "";
+  } catch (error) {
+    told.textContent = String(error.message);
   }
-  busy = false;
-};
+  document.querySelector("#keep").href = `/generated.png?keep=1&${asked}`;
+  document.querySelector("#walk").href = `/walk.mp4?${asked}`;
+});
 const place = (across, down) => {
   const held = [across, down].map((x) => Math.min(1, Math.max(0, x)));
   field("across").value = held[0].toFixed(3);

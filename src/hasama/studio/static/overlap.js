@@ -1,4 +1,6 @@
 // A transposed convolution of ones: how many taps of the kernel reach each place, in a row and in a picture.
+import { showing } from "/static/wishes.js";
+
 const canvas = document.querySelector("#overlap");
 const pen = canvas.getContext("2d");
 const form = document.querySelector("#settings");
@@ -43,6 +45,4 @@ const show = () => {
   told.textContent = even ? told.dataset.even : told.dataset.uneven;
   told.dataset.now = even ? "even" : "uneven";
 };
-form.addEventListener("input", show);
-form.addEventListener("submit", (event) => event.preventDefault());
-show();
+showing(form, show);

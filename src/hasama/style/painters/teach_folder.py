@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write, read_json, replacing, write_json
+from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
 from hasama.options import flags_of
 from hasama.style.painters.recipe import TEACH_DEFAULTS, TeachRecipe
 from hasama.version import __version__
@@ -172,15 +172,7 @@ class TeachFolder:
 
     def is_held(self) -> bool:
         """Whether a process teaches in this folder now."""
-        if not self.exists():
-            return False  # asking the lock would make the folder
-        try:
-            with FileLock(self.folder / ".lock").acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            return False  # read-only: nobody can be writing to it
+        return self.exists() and is_locked(self.folder / ".lock")  # asking the lock would make the folder
 
     def stop(self) -> None:
         """Ask the process that teaches to save and stop at its next step. Raises HasamaError if it cannot."""
