@@ -6,17 +6,17 @@ import sys
 from cyclopts import App
 
 from hasama.cli.commands.coverage import coverage
-from hasama.cli.commands.latent import directions, mix
-from hasama.cli.commands.project import enlarge, project
 from hasama.cli.commands.runs import doctor, evaluate, images, recipes, runs, stop
-from hasama.cli.commands.sample import interpolate, sample
-from hasama.cli.commands.sharing import export, push, studio
 from hasama.cli.commands.style import style, style_flags
 from hasama.cli.commands.suggest import suggest
 from hasama.cli.commands.sweep import SWEEP_KIMG, sweep
 from hasama.cli.commands.teach import invert, teach
 from hasama.cli.commands.train import resume, train, training_flags
 from hasama.cli.flags import INTERRUPTED, with_flags
+from hasama.cli.generators.latent import directions, mix
+from hasama.cli.generators.project import enlarge, project
+from hasama.cli.generators.sample import interpolate, sample
+from hasama.cli.generators.sharing import export, push, studio
 from hasama.cli.quiet import hush_libraries
 from hasama.cli.words import asked_recipe, understood
 from hasama.errors import HasamaError
