@@ -1,13 +1,11 @@
 """Writing to the terminal: lines, errors, durations."""
 
 import os
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-if TYPE_CHECKING:
-    pass
+from hasama.cli.quiet import is_loud
 
 
 class _Terminal(Console):
@@ -18,7 +16,7 @@ class _Terminal(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-console = _Terminal(highlight=False, soft_wrap=True)
+console = _Terminal(highlight=False, soft_wrap=True, quiet=not is_loud())
 errors = _Terminal(stderr=True, highlight=False, soft_wrap=True)
 LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
 REFRESH_SECONDS = 0.25

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from hasama.cli.arguments import check_out_folder
 from hasama.cli.commands.style import paint_all, save_sheet
-from hasama.cli.flags import INTERRUPTED, asked_to_stop, default_of, flags_of, given, use_threads
+from hasama.cli.flags import asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
@@ -72,6 +72,7 @@ def teach(
 
     from hasama.cli.progress import watch_teaching
     from hasama.cli.terminal import say
+    from hasama.distributed import is_first
     from hasama.files import replacing
     from hasama.style.painters.teach_folder import TeachFolder
     from hasama.style.painters.teach_into import teach_into
@@ -84,12 +85,14 @@ def teach(
         )
         last = deque(watch_teaching(lessons), maxlen=1)
         stopped = asked()
+    if not is_first():
+        return 0
     with replacing(out) as temporary:
         temporary.write_bytes(folder.painter.read_bytes())
     say(f"{out}: paints at once, such as  hasama style photo.jpg {out}\nIts preview is {folder.preview}.")
     if last and last[0].images_seen < last[0].total:
         say(f"Saved at {last[0].images_seen} of {last[0].total} crops. To go on, give the same command again.")
-        return INTERRUPTED if stopped else 0
+        return asked.exit_code() if stopped else 0
     return 0
 
 

@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from hasama.cli.arguments import check_hours, usual_run_place
 from hasama.cli.flags import (
-    INTERRUPTED,
     asked_to_stop,
     default_of,
     flags_of,
@@ -19,6 +18,7 @@ from hasama.cli.flags import (
     telling_what_is_saved,
     use_threads,
 )
+from hasama.cli.quiet import is_loud
 from hasama.errors import HasamaError
 from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, counts, follows_schedule
 from hasama.options import flag
@@ -65,6 +65,7 @@ def train(
     tensorboard: bool = False,
     steps: int | None = None,
     hours: float | None = None,
+    requeue: bool = False,
     changes: AnyChanges = TrainingFlags(),  # noqa: B008 (frozen)
 ) -> int:
     """Train on pictures; or, with the same command again, go on where the run stands.
@@ -91,6 +92,9 @@ def train(
     hours
         The length, instead of kimg, as the time that it may take: some seconds of training first tell how many kimg
         this machine makes of it, and learning rates fall within them.
+    requeue
+        For schedulers: a run that SIGTERM ends before it is done has exit code 75, so that it is given another turn;
+        without, 0. (SIGUSR1 always gives 75.)
     changes
         What differs from the preset.
     """
@@ -110,7 +114,7 @@ def train(
     with telling_what_is_saved(lambda: _standing(run)):
         watch_download(download_first(source))
         opening = Opening.of(source, chosen, run, asked)._replace(threads=threads)
-        return _train(opening, device, tensorboard, hours, asked)
+        return _train(opening, device, tensorboard, hours, asked, requeue)
 
 
 def _check_length(asked: dict[str, Any], steps: int | None, hours: float | None) -> None:
@@ -140,6 +144,7 @@ def resume(
     device: str = "auto",
     threads: int | None = None,
     tensorboard: bool = False,
+    requeue: bool = False,
 ) -> int:
     """Go on with a run where it stands.
 
@@ -155,6 +160,8 @@ def resume(
         CPU threads.
     tensorboard
         Also write TensorBoard logs.
+    requeue
+        For schedulers: see `hasama train --help`.
     """
     from hasama.runs.folder import Run
     from hasama.runs.session import Opening
@@ -165,7 +172,8 @@ def resume(
         raise HasamaError(f"{run} already has {place.images_seen() / 1000:g} kimg: --kimg takes a larger length.")
     _check_machine(device, threads, tensorboard)
     with telling_what_is_saved(lambda: _standing(place)):
-        return _train(Opening.resumed(place, recipe)._replace(threads=threads), device, tensorboard)
+        opening = Opening.resumed(place, recipe)._replace(threads=threads)
+        return _train(opening, device, tensorboard, requeue=requeue)
 
 
 def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
@@ -181,7 +189,12 @@ def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
 
 
 def _train(
-    opening: Any, device: str, tensorboard: bool, hours: float | None = None, asked: Mapping[str, Any] | None = None
+    opening: Any,
+    device: str,
+    tensorboard: bool,
+    hours: float | None = None,
+    asked: Mapping[str, Any] | None = None,
+    requeue: bool = False,
 ) -> int:
     from hasama.cli.progress import watch_health, watch_scan, watch_training
     from hasama.cli.terminal import say
@@ -206,12 +219,12 @@ def _train(
             say(advice)
     with asked_to_stop() as stopping, _told_of_graphs():
         records = opening.session(device, stopping)
-        if tensorboard:
+        if tensorboard and is_loud():
             records = to_tensorboard(records, run, recipe)
         for _ in watch_health(watch_training(records, recipe, start, run), run):
             pass
-        interrupted = stopping()
-    return _farewell(run, recipe, interrupted)
+        code = stopping.exit_code(requeue) if stopping() else 0
+    return _farewell(run, recipe, code)
 
 
 @contextmanager
@@ -264,11 +277,18 @@ def _told(opening: Any, start: int) -> str:
     if start or lost:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
     report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
-    told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
+    told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}{_shared_out()}."
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )
     return f"{report}\n{told} Ctrl-C saves and stops.{like}"
+
+
+def _shared_out() -> str:
+    """How many processes train together, if they are several."""
+    from hasama.distributed import team
+
+    return f", shared out among {team().world} processes" if team().world > 1 else ""
 
 
 def _piloted(run: Any, recipe: Recipe) -> str:
@@ -290,13 +310,13 @@ def _best(run: Any) -> str:
     return f"  better one   {run.best}: {told}\n" if told else ""
 
 
-def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
+def _farewell(run: Any, recipe: Recipe, code: int) -> int:
     from hasama.cli.terminal import say
 
     seen = run.images_seen()
     if seen < recipe.images:
         say(f"\nSaved at {seen / 1000:g} of {recipe.kimg:g} kimg. To go on:\n  {run.how_to_go_on()}")
-        return INTERRUPTED if interrupted else 0
+        return code
     say(
         f"\nDone: {seen / 1000:g} kimg.\n"
         f"  sample grid  {run.sample_file(seen)}\n"
