@@ -275,7 +275,7 @@ def test_evaluating_is_shared_out(tmp_path: Path, by_one: Path):
     assert told[1] == ""
     shared = json.loads(told[0])
     for name, figure in alone["figures"].items():
-        assert shared["figures"][name]["value"] == pytest.approx(figure["value"], rel=1e-3, abs=1e-3), name
+        assert shared["figures"][name] == pytest.approx(figure, rel=1e-3, abs=1e-3), name
 
 
 def test_coverage_is_shared_out(tmp_path: Path):
