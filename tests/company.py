@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,8 +21,10 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def begin(world: int, *words: object, main: Callable[[], None] = run_hasama, **more: str) -> list[Started]:
-    """Start the processes; what each says goes into a file, `said` tells it."""
+def begin(
+    world: int, *words: object, main: Callable[[], None] = run_hasama, late: float = 0, **more: str
+) -> list[Started]:
+    """Start the processes, each so many seconds later; what each says goes into a file, `said` tells it."""
     port = str(free_port())
     variables = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     folder = Path(tempfile.mkdtemp())
@@ -31,6 +34,7 @@ def begin(world: int, *words: object, main: Callable[[], None] = run_hasama, **m
         stream = str(folder / f"{rank}.txt")
         begun.append(start(*words, main=main, stdout=stream, stderr=stream, **variables, **ranks, **more))
         begun[-1].words.append(stream)
+        time.sleep(late)
     return begun
 
 

@@ -158,6 +158,12 @@ def test_two_processes_train_one_run_and_one_of_them_talks(tmp_path: Path, by_on
     close(tmp_path / "run", by_one)
 
 
+def test_one_that_is_late_is_waited_for(tmp_path: Path, by_one: Path):
+    processes = begin(2, *TRAIN, "--kimg", "1", "--out", tmp_path / "run", late=3)
+    assert end(processes) == [0, 0]
+    close(tmp_path / "run", by_one)
+
+
 def test_a_run_goes_on_with_other_numbers_of_processes(tmp_path: Path, by_one: Path):
     """4 -> 1 -> 2, with another number of parts, too."""
     out = tmp_path / "run"
