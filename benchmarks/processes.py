@@ -5,8 +5,8 @@
 First: two processes of one thread each against one process of two threads, the same batch, interleaved, medians of
 images a second by the clock. Then, with --before: processor seconds of a step in one process with this code and with
 that of another checkout, interleaved. Last: a table for 8, 64 and 512 graphics cards, each with the batch of one, by
-the time t of a step on one card (`--card`, images a second by `benchmarks/gpu.py` without graphs) and the bytes of both
-players' gradients. Nothing is hidden behind the arithmetic: a step of n cards takes
+the time t of a step on one card (`--card`, images a second by `benchmarks/gpu.py` without graphs) and the bytes of
+both players' gradients. Nothing is hidden behind the arithmetic: a step of n cards takes
 t + 2 (n - 1) / n bytes / bandwidth + 2 latency log2 n, for links of --bandwidth bytes a second and --latency seconds.
 It is a calculation: nothing of it was measured.
 """

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from hasama.cli.quiet import is_loud, several_processes
+from hasama.cli.quiet import is_loud, started_by_torchrun
 from hasama.errors import HasamaError
 from hasama.options import typed
 
@@ -162,7 +162,7 @@ class Wish:
             self.signal, self.since = number, time.monotonic()
             if is_loud():
                 os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
-        elif not several_processes() or time.monotonic() - self.since > SAME_WISH_SECONDS:
+        elif not started_by_torchrun() or time.monotonic() - self.since > SAME_WISH_SECONDS:
             raise KeyboardInterrupt
 
     def exit_code(self, requeue: bool = False) -> int:

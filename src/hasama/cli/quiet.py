@@ -17,6 +17,11 @@ def several_processes() -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
+def started_by_torchrun() -> bool:
+    """Whether signals may come twice: from whoever sends them, and from torchrun, which passes them on."""
+    return several_processes() or "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def is_loud() -> bool:
     """Whether this process talks: of several, the first one."""
     return not several_processes() or os.environ.get("RANK") == "0"
