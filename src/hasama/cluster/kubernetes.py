@@ -1,9 +1,9 @@
 """A TrainJob of Kubeflow Trainer v2 (trainer.kubeflow.org/v1alpha1), with the TrainingRuntime that it runs in.
 
 The runtime is our own, in the same file, for three things that a TrainJob alone cannot say in all versions of the
-API: the volume (`podTemplateOverrides` became `runtimePatches` in 2.2), the working folder, and how often the whole job
-is started again. The controller tells torchrun by PET_ variables how many nodes and processes there are and where they
-meet (kubeflow/trainer, pkg/runtime/framework/plugins/torch).
+API: the volume (`podTemplateOverrides` became `runtimePatches` in 2.2), the working folder, and how often the whole
+job is started again. By PET_ variables the controller tells torchrun how many nodes and processes there are and where
+they meet (kubeflow/trainer, pkg/runtime/framework/plugins/torch).
 """
 
 from typing import Any
@@ -15,6 +15,9 @@ from hasama.version import __version__
 API = "trainer.kubeflow.org/v1alpha1"
 VOLUME = "/hasama"
 """Where the volume is in the container; relative paths begin there."""
+
+GROUP = 1000
+"""Who may write to the volume: the group of the Dockerfile's user."""
 
 GRACE_SECONDS = 120
 """What a training gets to save before it is killed."""
@@ -57,6 +60,7 @@ def _pod(job: Job) -> dict[str, Any]:
     return {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {"fsGroup": GROUP},
         "containers": [
             {
                 "name": "node",

@@ -73,7 +73,7 @@ def _resources(job: Job) -> dict[str, Any]:
 def _places(job: Job) -> dict[str, str]:
     """{path from here: where it is on the machines, below `PLACE`}. One that is not plain gets a name of ours."""
     work = job.work
-    named = {path: f"read/{number}{Path(path).suffix}" for number, path in enumerate(work.reads, 1)}
+    named = {path: f"read/{number}{_ending(path)}" for number, path in enumerate(work.reads, 1)}
     kept = str(work.kept)
     named[kept] = f"made/{job.name}"
     places = {path: str(Path(path)) if _is_plain(path) else name for path, name in named.items()}
@@ -87,6 +87,12 @@ def _places(job: Job) -> dict[str, str]:
 def _is_plain(path: str) -> bool:
     """Whether a path may stay as it is: relative, within this folder, and without signs that a shell would mind."""
     return bool(PLAIN.fullmatch(path)) and not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def _ending(path: str) -> str:
+    """`.zip`, `.jpg`, ... of a file, by which it is known what is in it."""
+    ending = Path(path).suffix
+    return ending if ending[1:].isalnum() and ending.isascii() else ""
 
 
 def _mounts(job: Job, places: dict[str, str]) -> dict[str, Any]:

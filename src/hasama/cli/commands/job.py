@@ -82,7 +82,7 @@ def job(
         return parser(list(command))
     function, bound, _ = parser.parse_args(list(command))
     arguments = _with_defaults(function, bound.arguments)
-    work = work_of(function, command, arguments, here=engine in HERE, data=bool(asked.data))
+    work = work_of(function, command, arguments, engine, data=bool(asked.data))
     _check_device(str(arguments.get("device", "")), asked)
     sys.stdout.write(job_file(engine, job_of(work, asked)))
     return 0
@@ -105,7 +105,7 @@ def _with_defaults(function: Callable[..., Any], bound: Mapping[str, Any]) -> di
 
 
 def work_of(
-    function: Callable[..., Any], words: Sequence[str], arguments: dict[str, Any], here: bool, data: bool
+    function: Callable[..., Any], words: Sequence[str], arguments: dict[str, Any], engine: str, data: bool
 ) -> "Work":
     """What is to be done, checked as the command itself would check it.
 
@@ -113,7 +113,7 @@ def work_of(
         function: the command.
         words: as they were typed.
         arguments: as they were parsed.
-        here: whether what is read must exist on this machine.
+        engine: for which cluster.
         data: whether the pictures are elsewhere.
 
     Raises:
@@ -128,12 +128,12 @@ def work_of(
     own = list(words)
     if "run" not in arguments and arguments.get("out") is None:
         own += ["--out", str(place)]
-    if "requeue" in inspect.signature(inspect.unwrap(function)).parameters and not arguments.get("requeue"):
-        own.append("--requeue")  # what is broken off then does not look as if it were done
+    if engine != "slurm" and arguments.get("requeue") is False:
+        own.append("--requeue")  # or what was broken off would look as if it were done; our SLURM script looks itself
     makes = str(arguments["run"] if "run" in arguments else arguments.get("out") or place)
     reads = list(dict.fromkeys(_reads(name, arguments, own)))
-    if here:
-        _check_there(name, reads[1:] if data else reads)
+    if engine in HERE:
+        _check_there(reads[1:] if data else reads, arguments.get("source"))
     is_file = name == "teach" or (name == "style" and bool(Path(makes).suffix))
     return Work(tuple(own), tuple(reads), _as_typed(Path(makes), own), is_file)
 
@@ -157,13 +157,14 @@ def _as_typed(path: Path, words: Sequence[str]) -> str:
     return next((value for value in values if value and Path(value) == path), str(path))
 
 
-def _check_there(name: str, reads: Sequence[str]) -> None:
+def _check_there(reads: Sequence[str], source: str | None) -> None:
+    """Refuse what is not on this machine; of the source it is told what there could be."""
     from hasama.pictures.sources.sources import open_source
 
     for path in reads:
         if not Path(path).exists():
-            if name in ("train", "sweep", "evaluate"):
-                open_source(path)  # which says what there could be
+            if source and Path(source) == Path(path):
+                open_source(path)
             raise HasamaError(f"There is nothing at {path}.")
 
 
