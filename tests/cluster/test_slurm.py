@@ -37,8 +37,9 @@ KNOWN = {
 }  # fmt: skip
 """The long options of sbatch, by its manual."""
 
-SRUN = '#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n'
+SRUN = '#!/bin/bash\necho $$ > task\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n'
 SCONTROL = '#!/bin/bash\ncase $1 in show) echo node-7; echo node-8 ;; requeue) echo "$2" >> requeued ;; esac\n'
+SCANCEL = '#!/bin/bash\n[ "$*" = "--signal=TERM 4711.0" ] && kill -TERM "$(cat task)"\n'
 PYTHON = '#!/bin/bash\nexit "$STANDS"\n'
 HASAMA = """#!/bin/bash
 trap 'echo TERM >> signals' TERM
@@ -69,7 +70,7 @@ def paper_slurm(folder: Path, **programs: str) -> dict[str, str]:
     """A folder of programs that play SLURM, and the variables with which a script finds them."""
     bin_folder = folder / "bin"
     bin_folder.mkdir(exist_ok=True)
-    for name, text in {"srun": SRUN, "scontrol": SCONTROL, **programs}.items():
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL, "scancel": SCANCEL, **programs}.items():
         program(bin_folder, name, text)
     found = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "node-[7-8]"}
     return dict(os.environ) | found

@@ -5,7 +5,7 @@ and the script writes the run's `stop` file. A signal to the processes themselve
 some signals, kills its workers 30 seconds later, and ends with code 1 whatever they ended with; versions of NCCL have
 taken SIGUSR1 for themselves (facebookincubator/submitit 1697); and SLURM and torchrun together would send a SIGTERM
 twice. For the same reason the script asks the run folder, not exit codes, whether the run is done (`standing.py`).
-Commands that are one process and have no `stop` file get one SIGTERM, through `srun`.
+Commands that are one process and have no `stop` file get one SIGTERM, by `scancel`: srun, if it gets one, kills them.
 """
 
 import shlex
@@ -133,8 +133,7 @@ _SAVED_BY_SIGNAL = dedent(f"""\
     # Before the time is over SLURM sends USR1 to this script, which asks the command to save, once: a second time
     # would mean "at once, without saving". What is not done then goes on in another turn.
     asked=no
-    pid=
-    trap 'if [ "$asked" = no ]; then asked=again; [ -n "$pid" ] && kill -TERM "$pid"; fi' USR1
+    trap 'if [ "$asked" = no ]; then asked=again; scancel --signal=TERM "$SLURM_JOB_ID.0"; fi' USR1
     trap ':' TERM  # of preemption and scancel, which the command gets, too
 
     "${{step[@]}}" "${{work[@]}}" &
