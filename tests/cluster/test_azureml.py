@@ -95,6 +95,18 @@ def test_words_reach_the_program_as_they_were_typed(tmp_path: Path):
         assert "inputs.x" not in "".join(map(str, PLACES.findall(job["command"])))
 
 
+def test_a_sweep_is_not_started_on_one_machine_of_several():
+    with pytest.raises(HasamaError, match="create the job several times"):
+        made("sweep", "digits", "dcgan", options=("--nodes", "2"))
+
+
+def test_the_folder_that_is_sent_is_the_one_here(pictures: Path, tmp_path: Path):
+    azure = pytest.importorskip("azure.ai.ml")
+    file = tmp_path / "job.yml"
+    file.write_text(job_text("azureml", *ENGINES["azureml"], "train", pictures, "dcgan"))
+    assert Path(azure.load_job(str(file)).inputs["read_1"].path) == pictures
+
+
 def test_a_run_is_not_resumed_but_begun_again_by_the_same_command():
     with pytest.raises(HasamaError, match="the command that began the run"):
         job_text("azureml", *ENGINES["azureml"], "resume", "runs/cats")

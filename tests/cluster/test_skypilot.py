@@ -97,6 +97,13 @@ def test_the_nodes_find_each_other(tmp_path: Path):
     assert words[: words.index("-m")] == flags
 
 
+def test_machines_share_a_sweep_by_a_database_only():
+    words = ["sweep", "digits", "dcgan"]
+    with pytest.raises(HasamaError, match="postgresql://"):
+        made(*words, options=("--nodes", "2"))
+    assert made(*words, "--storage", "postgresql://me@base/sweeps", options=("--nodes", "2"))["num_nodes"] == 2
+
+
 def test_pictures_in_a_bucket():
     task = made("train", "photos/", "dcgan", options=("--data", "s3://mine/photos"))
     assert task["file_mounts"]["~/hasama/photos"] == {"source": "s3://mine/photos", "mode": "MOUNT"}

@@ -32,12 +32,16 @@ def command_job(job: Job) -> str:
         job: what is to be done.
 
     Raises:
-        HasamaError: a run that is resumed is not here, but where it was begun.
+        HasamaError: it resumes a run, which lies where it was begun; or it is a sweep on several machines.
     """
     if job.work.command == "resume":
         raise HasamaError("Give the command that began the run, hasama train ...: it goes on where the run stands.")
-    inputs = _inputs(job)
-    options = job.options
+    inputs, options = _inputs(job), job.options
+    if options.nodes > 1 and not job.is_spread:
+        raise HasamaError(
+            f"Azure ML would start hasama {job.work.command} on one of the machines only: create the job several "
+            "times, with a database that all of them reach (the sweep's own --storage)."
+        )
     hours = {"limits": {"timeout": round(3600 * options.hours)}} if options.hours else {}
     spread = {"type": "pytorch", "process_count_per_instance": job.processes}
     return f"# Made by Hasama {__version__}:  az ml job create --file FILE\n" + to_yaml(

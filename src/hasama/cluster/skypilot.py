@@ -33,7 +33,8 @@ def task(job: Job) -> str:
         job: what is to be done.
 
     Raises:
-        HasamaError: what is made has no folder of its own, or is a run to be resumed.
+        HasamaError: what is made has no folder of its own, it is a run to be resumed, or a sweep whose trials several
+            machines could share only through files in a bucket.
     """
     work = job.work
     if work.command == "resume":
@@ -41,6 +42,11 @@ def task(job: Job) -> str:
     if work.kept == Path():
         raise HasamaError(f"The folder that is written to becomes a bucket: --out {Path('made') / work.makes}")
     options, places = job.options, _places(job)
+    if options.nodes > 1 and not job.is_spread and not any("://" in word for word in work.words):
+        raise HasamaError(
+            "A bucket cannot hold the database that several machines share: give the sweep's own --storage, such as "
+            "postgresql://user@host/base, after the command."
+        )
     setup = {} if options.image else {"setup": f"python3 -m pip install {shlex.quote(options.install)}"}
     return f"# Made by Hasama {__version__}:  sky jobs launch FILE\n" + to_yaml(
         {
