@@ -7,6 +7,7 @@ import time
 from cyclopts import App
 
 from hasama.cli.commands.coverage import coverage
+from hasama.cli.commands.job import job
 from hasama.cli.commands.runs import doctor, evaluate, images, recipes, runs, stop
 from hasama.cli.commands.style import style, style_flags
 from hasama.cli.commands.suggest import suggest
@@ -27,7 +28,7 @@ from hasama.version import __version__
 
 COMMANDS = (
     suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,
-    teach, invert, enlarge, export, push, images, runs, stop, recipes, studio,
+    teach, invert, enlarge, export, push, images, runs, stop, recipes, studio, job,
 )  # fmt: skip
 
 TOGETHER = {"train", "resume", "coverage", "teach", "evaluate"}

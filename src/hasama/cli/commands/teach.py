@@ -1,6 +1,7 @@
 """hasama teach, invert: a network that learns to paint at once, and what a network knows of a picture."""
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,16 +59,9 @@ def teach(
         What differs from the defaults.
     """
     recipe = TeachRecipe(**given(changes))
-    folders = [path for path in (painting, *more) if path.is_dir() or path.suffix.lower() == ".zip"]
-    paintings = [path for path in (painting, *more) if path not in folders]
-    if len(folders) > 1 or not paintings:
-        raise HasamaError(
-            "Name one or several paintings, and at most one folder or zip of photos:  hasama teach PAINTING PHOTOS"
-        )
-    out = out or Path(fitting_name("+".join(path.stem for path in paintings), FILE_ENDING, SPARE))
-    check_name(out)
-    if out.suffix.lower() != FILE_ENDING:
-        raise HasamaError(f"--out takes a name that ends in {FILE_ENDING}; got {out}.")
+    paintings, photos = what_to_teach((painting, *more))
+    out = out or usual_painter_place(paintings)
+    check_painter_place(out)
     use_threads(threads)
 
     from hasama.cli.progress import watch_teaching
@@ -80,9 +74,7 @@ def teach(
 
     folder = TeachFolder(out.with_suffix(FOLDER_ENDING))
     with asked_to_stop() as asked:
-        lessons = teach_into(
-            folder, paintings, folders[0] if folders else None, recipe, Machine(device, None, weights), asked
-        )
+        lessons = teach_into(folder, paintings, photos, recipe, Machine(device, None, weights), asked)
         last = deque(watch_teaching(lessons), maxlen=1)
         stopped = asked()
     if not is_first():
@@ -94,6 +86,40 @@ def teach(
         say(f"Saved at {last[0].images_seen} of {last[0].total} crops. To go on, give the same command again.")
         return asked.exit_code() if stopped else 0
     return 0
+
+
+def what_to_teach(named: Sequence[Path]) -> tuple[list[Path], Path | None]:
+    """The paintings, and the photos to practise on.
+
+    Args:
+        named: both, in any order.
+
+    Raises:
+        HasamaError: no painting is among them, or several folders are.
+    """
+    folders = [path for path in named if path.is_dir() or path.suffix.lower() == ".zip"]
+    paintings = [path for path in named if path not in folders]
+    if len(folders) > 1 or not paintings:
+        raise HasamaError(
+            "Name one or several paintings, and at most one folder or zip of photos:  hasama teach PAINTING PHOTOS"
+        )
+    return paintings, folders[0] if folders else None
+
+
+def usual_painter_place(paintings: Sequence[Path]) -> Path:
+    """Where a painter is put that is given no other place."""
+    return Path(fitting_name("+".join(path.stem for path in paintings), FILE_ENDING, SPARE))
+
+
+def check_painter_place(out: Path) -> None:
+    """Refuse what cannot be a painter's file.
+
+    Raises:
+        HasamaError: it has another ending, or is too long.
+    """
+    check_name(out)
+    if out.suffix.lower() != FILE_ENDING:
+        raise HasamaError(f"--out takes a name that ends in {FILE_ENDING}; got {out}.")
 
 
 def invert(

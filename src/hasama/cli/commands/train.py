@@ -99,10 +99,7 @@ def train(
         What differs from the preset.
     """
     asked = given(changes)
-    _check_length(asked, steps, hours)
-    if steps is not None:
-        asked["kimg"] = steps * asked_recipe(recipe, asked).batch / 1000
-    chosen = asked_recipe(recipe, asked)
+    chosen = chosen_recipe(recipe, asked, steps, hours)
 
     from hasama.cli.progress import watch_download
     from hasama.pictures.sources.sources import download_first
@@ -115,6 +112,24 @@ def train(
         watch_download(download_first(source))
         opening = Opening.of(source, chosen, run, asked)._replace(threads=threads)
         return _train(opening, device, tensorboard, hours, asked, requeue)
+
+
+def chosen_recipe(recipe: str, asked: dict[str, Any], steps: int | None, hours: float | None) -> Recipe:
+    """The recipe that is asked for.
+
+    Args:
+        recipe: the preset.
+        asked: what differs from it; gets `kimg` from `steps`.
+        steps: the length in steps, if it was given so.
+        hours: or as a time.
+
+    Raises:
+        HasamaError: there is no such preset, a value is refused, or the length is given twice.
+    """
+    _check_length(asked, steps, hours)
+    if steps is not None:
+        asked["kimg"] = steps * asked_recipe(recipe, asked).batch / 1000
+    return asked_recipe(recipe, asked)
 
 
 def _check_length(asked: dict[str, Any], steps: int | None, hours: float | None) -> None:
