@@ -32,6 +32,7 @@ from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
+from hasama.runs.reports.last_error import recorded
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
@@ -177,7 +178,7 @@ class Opening(NamedTuple):
             torch.set_num_threads(threads)  # with another number of threads sums are added in another order
         place = pick_device(device)
         pictures = self.pictures()
-        with self.run.held():
+        with self.run.held(), recorded(self.run.folder):
             self.run.clear_stop()
             if self.run.exists():
                 self.run.save_recipe(self.recipe)
