@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-spaces lint bench dist clean
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,16 @@ test: $(VENV)/dev.stamp  ## everything but the slow tests
 test-all: $(VENV)/dev.stamp  ## the slow tests too
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m ''
 
+# An environment of its own: Gradio wants an older Pillow than the other tests are run with.
+$(VENV)-spaces/stamp: pyproject.toml constraints.txt
+	@test -x $(VENV)-spaces/bin/python || $(PYTHON) -m venv $(VENV)-spaces
+	$(VENV)-spaces/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
+		--editable '.[spaces,video]' pytest hypothesis beartype packaging pyyaml
+	@touch $@
+
+test-spaces: $(VENV)-spaces/stamp  ## the page for visitors (spaces/), started and asked
+	OMP_WAIT_POLICY=passive $(VENV)-spaces/bin/python -m pytest tests/ground/test_spaces.py
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,5 +60,13 @@ bench: $(VENV)/dev.stamp  ## what the README claims about speed and memory, meas
 	$(BIN)/python benchmarks/ladder_costs.py
 	$(BIN)/python benchmarks/stylegan_speed.py --width 64
 
+dist:  ## the wheel and the sdist, in dist/, checked as an index would; see CONTRIBUTING.md
+	@test -x $(VENV)-release/bin/python || $(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/pip install --quiet --disable-pip-version-check build twine cffconvert
+	rm -rf dist
+	$(VENV)-release/bin/python -m build
+	$(VENV)-release/bin/twine check --strict dist/*
+	$(VENV)-release/bin/cffconvert --validate
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) $(VENV)-spaces $(VENV)-release runs build dist
