@@ -156,14 +156,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_the_page_answers_programs(address: str, pair: list[str], tmp_path: Path):
-    from gradio_client import Client, handle_file
-
-    client = Client(address, verbose=False, download_files=tmp_path)
+    remote = pytest.importorskip("gradio_client")
+    client = remote.Client(address, verbose=False, download_files=tmp_path)
     with Image.open(client.predict("portraits", 1, 0.8, 2, 3, api_name="/generate")) as grid:
         assert grid.width > grid.height
     film = client.predict("portraits", 1, 2, 1, 0.8, api_name="/interpolate")
     assert Path(film["video"] if isinstance(film, dict) else film).stat().st_size > 1000
-    with Image.open(client.predict(*map(handle_file, pair), 64, 1.0, api_name="/paint")) as painted:
+    with Image.open(client.predict(*map(remote.handle_file, pair), 64, 1.0, api_name="/paint")) as painted:
         assert painted.size == (64, 64)
     with pytest.raises(Exception, match=r"not in the list of choices|no base called"):
         client.predict("../portraits", 1, 0.8, 1, 1, api_name="/generate")

@@ -103,6 +103,18 @@ def test_frames_say_nothing_of_where_things_lie(tmp_path: Path):
     assert "hasama train WORD" in told
 
 
+def test_a_run_s_own_name_is_known_with_its_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    run = Path("divorce of amina")
+    run.mkdir()
+    (run / "recipe.json").touch()
+    for place in (run, run.absolute()):
+        save_error(error_file(run), HasamaError(f"Cannot write {place}/log.jsonl: it is a folder."))
+        told = bug_report(run)["run"]["last error"]
+        assert told["message"] == "Cannot write PATH/log.jsonl: it is a folder."
+        assert "divorce" not in as_text(bug_report(run.absolute()))
+
+
 def test_variables_with_places_or_secrets_are_only_named(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in os.environ if name.startswith((machine.OURS, *machine.VARIABLES))]:
         monkeypatch.delenv(name)

@@ -148,9 +148,9 @@ def _error(error: Mapping[str, Any], private: Private) -> dict[str, Any]:
     """An error as it was kept; of the command's words those that are ours."""
     command, *words = error["words"] or [""]  # what nobody expected did not come from an unknown command
     typed = [word for word in words if not _is_ours(word)]
-    own = Private({form: "WORD" for word in typed for form in forms_of(word.partition("=")[2] or word, "WORD")})
+    own = private.also({form: "WORD" for word in typed for form in forms_of(word.partition("=")[2] or word, "WORD")})
     told: dict[str, Any] = {name: error[name] for name in ("when", "version", "kind")}
-    told["message"] = private.clean(own.clean(error["message"]))
+    told["message"] = own.clean(error["message"])
     if command:
         told["command"] = " ".join(["hasama", command, *(w if _is_ours(w) else _hidden(w) for w in words)])
     return told | {"frames": [str(frame) for frame in error["frames"]]}

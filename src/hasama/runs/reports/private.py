@@ -35,9 +35,14 @@ class Private:
     """
 
     def __init__(self, names: dict[str, str] | None = None) -> None:
-        known = {**(names or {}), **dict(_homes()), **dict(_people())}
+        self._names = names or {}
+        known = {**self._names, **dict(_homes()), **dict(_people())}
         longest_first = sorted((name for name in known if name), key=len, reverse=True)
         self._known = [(_anywhere(name), known[name]) for name in longest_first]
+
+    def also(self, names: dict[str, str]) -> "Private":
+        """The same, and more names. All at once, for a short name may be a part of a long one."""
+        return Private(self._names | names)
 
     def clean(self, text: str) -> str:
         """The text without paths, file names, addresses, and the names of people, machines and sources.
