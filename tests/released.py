@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 def build(kind: str, root: Path, out: Path) -> Path:
     """A 'wheel' or an 'sdist' of a source tree, by the back end that `pip` and `build` ask, too."""
     words = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(out)]
-    done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     (made,) = out.glob("*.whl" if kind == "wheel" else "*.tar.gz")
     return made
@@ -38,7 +38,7 @@ class Installed:
             "PATH": f"{self.python.parent}:{os.defpath}",
         }
 
-    def run(self, *words: object, seconds: float = 120) -> str:
+    def run(self, *words: object, seconds: float = 300) -> str:
         """Run a command of the environment to its end; what it printed."""
         first, *rest = map(str, words)
         done = subprocess.run(
