@@ -91,6 +91,7 @@ def test_words_reach_the_program_as_they_were_typed(tmp_path: Path):
         folder.mkdir()
         job = made("train", folder, "dcgan", "--only", f"a{word}", f"--out=runs/{word}")
         expected = ["train", "/mnt/inputs/read_1", "dcgan", "--only", f"a{word}", "--out=/mnt/outputs/made"]
+        expected.append("--requeue")
         assert started(job, tmp_path) == expected
         assert "inputs.x" not in "".join(map(str, PLACES.findall(job["command"])))
 

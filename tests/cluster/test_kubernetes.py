@@ -96,4 +96,5 @@ def test_words_reach_the_program_as_they_were_typed():
             f"a{word}",
             "--out",
             f"runs/{word}",
+            "--requeue",
         ]

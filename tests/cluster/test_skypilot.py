@@ -114,7 +114,8 @@ def test_words_reach_the_program_as_they_were_typed(tmp_path: Path):
         folder = tmp_path / f"pictures {word}"
         folder.mkdir()
         task = made("train", folder, "dcgan", "--only", f"a{word}", "--out", "runs/cats")
-        assert started(task, tmp_path) == ["train", "read/1", "dcgan", "--only", f"a{word}", "--out", "runs/cats"]
+        words = ["train", "read/1", "dcgan", "--only", f"a{word}", "--out", "runs/cats", "--requeue"]
+        assert started(task, tmp_path) == words
         assert task["file_mounts"]["~/hasama/read/1"] == str(folder)
 
 

@@ -6,8 +6,10 @@ import time
 
 from cyclopts import App
 
+from hasama.cli.commands.completion import answer, asked_by_shell, completion
 from hasama.cli.commands.coverage import coverage
 from hasama.cli.commands.job import job
+from hasama.cli.commands.report import remember_crash, report, version_text
 from hasama.cli.commands.runs import doctor, evaluate, images, recipes, runs, stop
 from hasama.cli.commands.style import style, style_flags
 from hasama.cli.commands.suggest import suggest
@@ -24,11 +26,10 @@ from hasama.cli.words import asked_recipe, understood
 from hasama.errors import HasamaError, LostProcessError
 from hasama.presets import RECIPES
 from hasama.style.recipe import STYLE_RECIPES
-from hasama.version import __version__
 
 COMMANDS = (
     suggest, train, resume, doctor, evaluate, sweep, coverage, sample, interpolate, mix, directions, project, style,
-    teach, invert, enlarge, export, push, images, runs, stop, recipes, studio, job,
+    teach, invert, enlarge, export, push, images, runs, stop, recipes, studio, job, report, completion,
 )  # fmt: skip
 
 TOGETHER = {"train", "resume", "coverage", "teach", "evaluate"}
@@ -48,7 +49,7 @@ def make_app(shown_for: str | None = None) -> App:
         help_epilogue="Begin with:  hasama train digits demo   or   hasama style photo.jpg painting.jpg\n\n"
         "Exit codes: 0, all is done; 1, a part of the work could not be done; 2, nothing could be, and the message "
         "says what to put right; 130, stopped by Ctrl-C.",
-        version=__version__,
+        version=version_text,
         suppress_keyboard_interrupt=False,  # or `main` would never hear of Ctrl-C
     )
     for command in COMMANDS:
@@ -66,6 +67,9 @@ app = make_app()
 
 def main() -> None:
     """The entry point. Exit codes: see the end of `hasama --help`. What the user can put right has no traceback."""
+    if shell := asked_by_shell():
+        sys.stdout.writelines(f"{line}\n" for line in answer(app, shell, sys.argv[1:]))
+        return
     words = understood(sys.argv[1:])
     if not {"--help", "-h", "--version"} & {*words}:
         hush_libraries()
@@ -84,9 +88,9 @@ def _run(words: list[str]) -> int | None:
         elif error.told_here is None:
             time.sleep(1)  # torchrun kills all when the first one ends, and the one that tells may be later
         return PARTLY if isinstance(error, LostProcessError) else 2
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
+    except Exception as error:
+        if not (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG):
+            return remember_crash(error, words)
         _complain(f"There can be nothing at {error.filename}: the name is too long.")
         return 2
     except KeyboardInterrupt as stopped:

@@ -1,6 +1,9 @@
 """Writing to the terminal: lines, errors, durations."""
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.text import Text
@@ -38,3 +41,14 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+@contextmanager
+def told_of_graphs() -> Iterator[None]:
+    """Inside, why the steps of a game are not recorded is told like everything else."""
+    from hasama.training.graphs import CannotRecordWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CannotRecordWarning)
+        warnings.showwarning = lambda message, *_: say(str(message), "yellow")
+        yield

@@ -34,6 +34,7 @@ from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
+from hasama.runs.reports.last_error import recorded
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
@@ -190,7 +191,7 @@ class Opening(NamedTuple):
         if not is_first():
             yield from _session(self.run, recipe, pictures, place, stop)
             return
-        with self.run.held():
+        with self.run.held(), recorded(self.run.folder):
             self.run.clear_stop()
             if self.run.exists():
                 self.run.save_recipe(recipe)

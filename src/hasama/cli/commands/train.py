@@ -2,8 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -212,7 +211,7 @@ def _train(
     requeue: bool = False,
 ) -> int:
     from hasama.cli.progress import watch_health, watch_scan, watch_training
-    from hasama.cli.terminal import say
+    from hasama.cli.terminal import say, told_of_graphs
     from hasama.runs.tensorboard import to_tensorboard
 
     run = opening.run
@@ -232,7 +231,7 @@ def _train(
             say(warning, "yellow")
         if advice := _for_a_card(recipe, device):
             say(advice)
-    with asked_to_stop() as stopping, _told_of_graphs():
+    with asked_to_stop() as stopping, told_of_graphs():
         records = opening.session(device, stopping)
         if tensorboard and is_loud():
             records = to_tensorboard(records, run, recipe)
@@ -240,20 +239,6 @@ def _train(
             pass
         code = stopping.exit_code(requeue) if stopping() else 0
     return _farewell(run, recipe, code)
-
-
-@contextmanager
-def _told_of_graphs() -> Iterator[None]:
-    """Inside, why the steps of a game are not recorded is told like everything else."""
-    import warnings
-
-    from hasama.cli.terminal import say
-    from hasama.training.graphs import CannotRecordWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", CannotRecordWarning)
-        warnings.showwarning = lambda message, *_: say(str(message), "yellow")
-        yield
 
 
 def _for_a_card(recipe: Recipe, device: str) -> str | None:
