@@ -4,21 +4,21 @@
 #   docker run --rm -v "$PWD:/home/hasama/here" -v hasama-cache:/home/hasama/cache -w /home/hasama/here hasama \
 #       train photos/ --size 64 --out runs/mine
 #
-# For NVIDIA GPUs choose the wheels of your driver's CUDA by the selector on pytorch.org, and run with --gpus all:
+# Without an argument torch is what pip's own index has: on Linux with CUDA, some gigabytes; run with --gpus all. The
+# selector on pytorch.org names the index of the far smaller build for processors, and those of other CUDAs:
 #
-#   docker build -t hasama:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126 .
+#   docker build -t hasama:cpu --build-arg TORCH_INDEX=THE-INDEX-FOR-CPU .
 FROM python:3.12.12-slim-bookworm
 
-# Where torch comes from: the CPU build unless another index is named. Its version is that of constraints.txt.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Where torch comes from, if not from pip's own index. Its version is that of constraints.txt.
+ARG TORCH_INDEX=
 # The extras to install, such as video,sweep.
 ARG EXTRAS=video,sweep
 
 WORKDIR /opt/hasama
 COPY constraints.txt ./
-# First and alone, for it is large and seldom changes. Its own index has what it needs, but for the rest PyPI is asked.
-RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple \
-    --constraint constraints.txt torch
+# First and alone, for it is large and seldom changes.
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --constraint constraints.txt torch
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]" \
