@@ -52,7 +52,7 @@ def end(processes: list[Started]) -> list[int]:
 
 def together(world: int, *words: object, main: Callable[[], None] = run_hasama, **more: str) -> list[str]:
     """Run the processes to their end, which must be good: what each said."""
-    processes = begin(world, *words, main=main, **more)
+    processes = begin(world, *words, main=main, late=0, **more)
     codes = end(processes)
     told = [said(process) for process in processes]
     assert codes == [0] * world, told

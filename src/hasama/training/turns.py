@@ -189,7 +189,9 @@ def turns_in_parts(game: Game, images: Images, labels: Labels | None = None) -> 
     parts = Parts(game, images, labels, draw_fakes)
     d = parts.through(lambda real, fake, labels, _: discriminator_turn(game, real, fake, labels))
     after_d, seen = parts.random_state(), iter(d)
-    parts.through(lambda *given: heads_turn(game, *given[:3], next(seen).figures, given[3]), after_d)
+    parts.through(
+        lambda real, fake, labels, images: heads_turn(game, real, fake, labels, next(seen).figures, images), after_d
+    )
     after_heads = parts.random_state()
 
     def last(real: Views, fake: Views, labels: Labels | None, images: Images) -> Turn:
