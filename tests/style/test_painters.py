@@ -339,6 +339,10 @@ def test_folders_streams_colours_and_films(taught: Path, tmp_path: Path):
     done = hasama_here("style", contents, taught, "--out", tmp_path / "many", "--sheet")
     assert done.returncode == 1, done.stderr
     assert len(list((tmp_path / "many").glob("*.png"))) == 4
+    again = hasama_here("style", contents, taught, "--out", tmp_path / "many")
+    assert again.stdout.count("is already painted.") == 3
+    weaker = hasama_here("style", contents / "0.png", taught, "--out", tmp_path / "many", "--strength", "0.5")
+    assert "already painted" not in weaker.stdout
     kept = hasama_here("style", contents / "0.png", taught, "--out", tmp_path / "k.png", "--keep-colour", "luminance")
     assert kept.returncode == 0, kept.stderr
     frames = [style_scene(40, 30, number) for number in range(3)]
