@@ -22,10 +22,12 @@ Why not a lock of the kernel, as `filelock.FileLock` takes: on NFS it may hold o
 
 import errno
 import json
+import math
 import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +39,8 @@ from hasama.names import fitting_name
 BEAT_SECONDS = 30.0
 PATIENCE_SECONDS = 300.0
 """Many beats, and well above the minute for which NFS may remember how old a file was."""
+
+POLL_SECONDS = 0.05
 
 TOKEN_BYTES = 8
 SPARE = 8 * TOKEN_BYTES
@@ -121,6 +125,21 @@ def claimed(place: Path) -> Iterator[Claim | None]:
         over.set()
         thread.join()
         _leave(file, token)
+
+
+@contextmanager
+def waited_for(place: Path) -> Iterator[Claim]:
+    """Claim `place` while the block runs, once whoever has claimed it is done: for what takes seconds.
+
+    Raises:
+        HasamaError: the folder cannot be written to.
+    """
+    while True:
+        with claimed(place) as claim:
+            if claim is not None:
+                yield claim
+                return
+        time.sleep(POLL_SECONDS)
 
 
 def holder_of(place: Path) -> Holder | None:
@@ -234,6 +253,15 @@ def _lives(holder: Holder, folder: Path) -> bool:
     if holder.machine and holder.machine == _machine():
         return _began(holder.pid) == holder.began
     return _now(folder) - holder.touched < PATIENCE_SECONDS
+
+
+def age_of(file: Path) -> float:
+    """Seconds since a file was touched, by the clock of its file system; infinite if there is none."""
+    try:
+        with file.open("rb") as opened:  # NFS asks the server anew about a file that is opened
+            return _now(file.parent) - os.fstat(opened.fileno()).st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _machine() -> str:

@@ -169,13 +169,13 @@ def _jobs(job: "Job", samples: int) -> list["Job"]:
 
 def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
     """All that is painted, side by side: a row for each content if there are several."""
+    from hasama.claims import waited_for
     from hasama.cli.terminal import say
     from hasama.pictures.images import save_picture
     from hasama.style.jobs.job import is_done
-    from hasama.style.jobs.shared import one_at_a_time
     from hasama.style.jobs.sheet import Tile, sheet
 
-    with one_at_a_time(place):
+    with waited_for(place):  # of several processes the last one sees all
         tiles = [Tile(job.out.stem, job.out) for job in jobs if job.out.exists() and (at_once or is_done(job))]
         contents = len({job.content for job in jobs})
         if tiles:

@@ -1,9 +1,6 @@
 """Pictures that several processes, on several machines perhaps, paint together: each is painted by one of them."""
 
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,8 +8,6 @@ import torch
 from hasama.claims import Claim, Holder, claimed, holder_of
 from hasama.errors import HasamaError
 from hasama.style.jobs.job import Job
-
-POLL_SECONDS = 0.2
 
 
 class Turn(NamedTuple):
@@ -75,18 +70,3 @@ def _turn(number: int, job: Job, done: Callable[[Job], bool], paint: Callable[[i
         finally:
             torch.set_num_threads(threads)  # a painting that is gone on with sets those that it was begun with
     return Turn(number, job, "others", Holder()) if claim.lost else Turn(number, job, "painted")
-
-
-@contextmanager
-def one_at_a_time(place: Path) -> Iterator[None]:
-    """For what every process writes in its turn, such as a sheet of all paintings: the last one has seen the most.
-
-    Raises:
-        HasamaError: the folder cannot be written to.
-    """
-    while True:
-        with claimed(place) as claim:
-            if claim is not None:
-                yield
-                return
-        time.sleep(POLL_SECONDS)
