@@ -11,7 +11,8 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
-from typing import TextIO
+from types import SimpleNamespace
+from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image
@@ -51,10 +52,11 @@ class Started:
         cwd: str | Path,
         stdout: "int | str",
         stderr: "int | str",
+        stdin: str | None,
     ) -> None:
-        """Each stream: one of subprocess's PIPE and STDOUT, or the name of a file or terminal."""
+        """Each stream: one of subprocess's PIPE and STDOUT, or the name of a file or terminal; stdin: a file's."""
         ours, theirs = zip(*(self._ends(stream) for stream in (stdout, stderr)), strict=True)
-        self._process = SERVER.Process(target=_child, args=(main, words, variables, str(cwd), theirs))
+        self._process = SERVER.Process(target=_child, args=(main, words, variables, str(cwd), theirs, stdin))
         self._process.start()
         for end in theirs:
             if hasattr(end, "close"):
@@ -113,8 +115,18 @@ class Started:
         self.send_signal(signal.SIGKILL)
 
 
-def _child(main: Callable[[], None], words: list[str], variables: dict[str, str], cwd: str, streams: tuple) -> None:
+def _child(
+    main: Callable[[], None],
+    words: list[str],
+    variables: dict[str, str],
+    cwd: str,
+    streams: tuple,
+    stdin: str | None,
+) -> None:
     """As if it had been started by its name, with these words and variables."""
+    if stdin is not None:
+        os.dup2(os.open(stdin, os.O_RDONLY), 0)
+        sys.stdin = os.fdopen(0, closefd=False)
     for number, stream in enumerate(streams, 1):
         if stream == subprocess.STDOUT:
             os.dup2(1, number)
@@ -148,11 +160,12 @@ def start(
     cwd: str | Path | None = None,
     stdout: "int | str" = subprocess.PIPE,
     stderr: "int | str" = subprocess.STDOUT,
+    stdin: str | None = None,
     **environment: str,
 ) -> Started:
     """Start the command, or another function that reads `sys.argv`; the caller ends it."""
     words = list(map(str, arguments))
-    return Started(main, words, dict(os.environ | environment), cwd or Path.cwd(), stdout, stderr)
+    return Started(main, words, dict(os.environ | environment), cwd or Path.cwd(), stdout, stderr, stdin)
 
 
 def forked(
@@ -167,6 +180,32 @@ def forked(
         finally:
             process.kill()
         return subprocess.CompletedProcess(process.words, code, *(file.read_text() for file in said))
+
+
+REAL_POPEN = subprocess.Popen
+
+
+def fork_instead(words: list[str], **more: Any) -> Any:
+    """As `subprocess.Popen` with the streams' files given, but the command is forked: no reading of torch."""
+    if list(words[:3]) != HASAMA or subprocess.Popen is not REAL_POPEN:  # a test has a substitute of its own
+        return subprocess.Popen(words, **more)
+    return start(*words[3:], main=run_job, stdout=more["stdout"].name, stderr=more["stderr"].name)
+
+
+def run_job() -> None:
+    """A studio's job; `suggest` times steps for a moment only."""
+    import hasama.runs.pace
+
+    hasama.runs.pace.SECONDS = 0.2
+    run_hasama()
+
+
+def run_studio() -> None:
+    """The command `studio`, whose jobs are forked."""
+    import hasama.studio.jobs
+
+    hasama.studio.jobs.subprocess = SimpleNamespace(Popen=fork_instead, DEVNULL=subprocess.DEVNULL)  # pyright: ignore
+    run_hasama()
 
 
 def hasama(*arguments: object, cwd: str | Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """What every test gets: its own cache, few threads, and shapes checked at run time."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from jaxtyping import install_import_hook
 
 from command import make_pictures
 
+gc.disable()  # until all tests are read: what is read stays
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.pop("HASAMA_MIRROR", None)
 
@@ -17,6 +19,12 @@ settings.register_profile("unhurried", deadline=None)  # how long an example tak
 settings.load_profile("unhurried")
 
 install_import_hook("hasama", "checker.check")  # rule 5 of the design: shapes are types, checked here
+
+
+def pytest_collection_finish() -> None:
+    """Whatever has been read is no garbage, and need not be looked through again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from command import FORM, HASAMA, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code
+from command import FORM, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code, start
 from hasama.cli.progress import watch_training
 from hasama.cli.words import _understood
 from hasama.presets import RECIPES
@@ -308,8 +308,8 @@ def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):
 
 
 def test_a_reader_that_goes_away_does_not_end_the_work(pictures: Path, tmp_path: Path):
-    command = [*HASAMA, "train", str(pictures), "dcgan", *TINY, "--steps", "20", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["train", str(pictures), "dcgan", *TINY, "--steps", "20", "--out", str(tmp_path / "run")]
+    process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout
     process.stdout.close()
     assert process.wait(timeout=120) == 0
@@ -326,8 +326,7 @@ def test_the_home_folder_is_meant_in_flags_too(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_reader_of_json_may_go_away(tmp_path: Path):
-    command = [*HASAMA, "coverage", "ring", "--kimg", "0.2", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start("coverage", "ring", "--kimg", "0.2", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout
     assert process.stderr
     process.stdout.close()

@@ -3,25 +3,35 @@
 import io
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from command import HASAMA
+from command import HASAMA, SECONDS, start
 from easel import brief, hasama_here, lay_out, pixels_of
 from hasama.style.jobs.sheet import GAP, LINE, SIDE, Tile, sheet
 
 
 def piped(content: bytes, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    words = [*HASAMA, *map(str, arguments)]
-    return subprocess.run(words, input=content, capture_output=True, cwd=cwd, timeout=120, check=False)
+    """The command in a forked process, its streams files."""
+    words = list(map(str, arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        sent, made, said = (Path(folder) / name for name in ("stdin", "stdout", "stderr"))
+        sent.write_bytes(content)
+        process = start(*words, cwd=cwd, stdin=str(sent), stdout=str(made), stderr=str(said))
+        return subprocess.CompletedProcess(words, process.wait(SECONDS), made.read_bytes(), said.read_bytes())
 
 
 def test_a_picture_goes_in_and_comes_out(tmp_path: Path):
+    """Through pipes of a process that is started as people do."""
     content, style = lay_out(tmp_path)
-    done = piped(content.read_bytes(), "style", "-", style, *brief(), cwd=tmp_path)
+    words = [*HASAMA, "style", "-", str(style), *brief()]
+    done = subprocess.run(
+        words, input=content.read_bytes(), capture_output=True, cwd=tmp_path, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     with Image.open(io.BytesIO(done.stdout)) as made:
         assert made.format == "PNG"

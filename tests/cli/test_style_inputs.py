@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from command import HASAMA, hasama, refused
+from command import hasama, refused
 from easel import brief, hasama_here, lay_out, pixels_of, style_scene
 from hasama.pictures.animation import open_animation
 from hasama.style.jobs.film import open_film
@@ -277,8 +277,7 @@ def test_a_turned_film_is_painted_upright_without_a_word(tmp_path: Path):
     save_film([scene(48, 32, seed=number) for number in range(2)], tmp_path / "flat.mp4", 8)
     turn = ["-v", "error", "-display_rotation", "90", "-i", tmp_path / "flat.mp4", "-c", "copy", tmp_path / "t.mp4"]
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *turn], check=True)
-    command = ["style", tmp_path / "t.mp4", paint, "--out", tmp_path / "o.mp4", *brief(**QUICK)]
-    done = subprocess.run([*HASAMA, *map(str, command)], capture_output=True, text=True, check=False)
+    done = hasama("style", tmp_path / "t.mp4", paint, "--out", tmp_path / "o.mp4", *brief(**QUICK))
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{tmp_path / 'o.mp4'}\n")
     film = open_film(tmp_path / "o.mp4")
     assert (film.width, film.height) == (16, 24)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 import hasama
-from command import HASAMA, TINY
+from command import TINY, start
 from command import hasama as command
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate_all
@@ -192,7 +191,7 @@ def test_a_kill_does_not_cost_the_best_generator(tmp_path: Path, source: Path):
     words = ["train", str(source), "dcgan", *TRAIN, "--kimg", "1.0", "--checkpoint-minutes", "0"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert command(*words, "--out", whole).returncode == 0
-    process = subprocess.Popen([*HASAMA, *words, "--out", str(killed)], stdout=subprocess.DEVNULL)
+    process = start(*words, "--out", killed, stdout=os.devnull)
     until = time.monotonic() + 120
     while not (killed / "best.safetensors").exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)

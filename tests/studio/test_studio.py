@@ -463,6 +463,7 @@ def test_a_studio_that_comes_back_finds_its_children(tmp_path: Path, monkeypatch
     assert wait_for(again, job, "done").code == -1
 
 
+@pytest.mark.real_jobs
 def test_what_fails_says_why(tmp_path: Path):
     jobs = Jobs(tmp_path / "jobs")
     job = wait_for(jobs, jobs.add(["train", str(tmp_path / "nothing")]), "failed")
@@ -641,6 +642,8 @@ def test_a_good_recipe_finds_the_ring_and_is_praised(client: TestClient):
     told: dict = {"id": ""}
     for _ in range(12):
         told = asked(client, id=told["id"], settings=settings, steps=100)
+        if told["verdict"] == "ring_fine":
+            break
     assert told["modes"] >= 7
     assert told["verdict"] == "ring_fine"
 

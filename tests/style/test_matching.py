@@ -129,8 +129,9 @@ def stages(one: Subject, height: int, width: int, began: Tensor | None) -> list[
     return [columns_for(one, height, width, began), split_for(one, height, width)]
 
 
-@pytest.mark.parametrize(("height", "width"), [(96, 80), (101, 75), (70, 139)])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("height", "width", "masked"), [(96, 80, False), (101, 75, True), (70, 139, False), (70, 139, True)]
+)
 def test_tiles_make_the_same_loss_and_gradient_as_the_whole(height: int, width: int, masked: bool, monkeypatch):
     monkeypatch.setattr(matched, "MOST_COLUMNS", 500)
     ramp = torch.linspace(0, 1, 30).expand(20, 30).contiguous()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from command import hasama
+from advice import advise
 from hasama.metrics.distances import kid
 from hasama.metrics.intervals import stream
 from hasama.networks.enlarger import enlarge, shipped, smaller
@@ -74,7 +74,8 @@ def test_few_pictures_tell_nothing(pictures: Pictures):
 
 def test_suggest_tells_it(tmp_path: Path):
     folder = save_pictures(tmp_path / "pictures", 44, 256)
-    done = hasama("suggest", folder, "--size", 256, "--hours", 100, HASAMA_CACHE=str(tmp_path / "cache"))
+    cache = str(tmp_path / "cache")
+    done = advise("suggest", folder, "--size", 256, "--hours", 100, HASAMA_CACHE=cache, HASAMA_TEST_SECONDS="0.1")
     assert done.returncode == 0, done.stderr
     assert "enlarge 2" in done.stdout
     assert re.search(r"floor \d.*made 2 times smaller and enlarged again", done.stdout)

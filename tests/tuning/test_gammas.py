@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import hasama
+from advice import advise
 from command import hasama as command
 from hasama.errors import HasamaError
 from hasama.health.quality import Quality
@@ -62,9 +63,8 @@ def test_each_weight_is_trained_with_and_looked_at(source: Path, monkeypatch: py
 
 
 def test_the_command_tells_what_it_tried(source: Path, tmp_path: Path):
-    done = command(
-        "suggest", str(source), "--gammas", "0.5, 50", "--gamma-kimg", "0.1", "--threads", "1", cwd=tmp_path
-    )
+    gammas = ["--gammas", "0.5, 50", "--gamma-kimg", "0.1"]
+    done = advise("suggest", source, *gammas, "--threads", 1, cwd=str(tmp_path), HASAMA_TEST_SECONDS="0.1")
     assert done.returncode == 0, done.stderr
     assert "by gamma 0.5: " in done.stdout
     assert "--gamma" in done.stdout.split("Begin with:")[1] or "not clearly better" in done.stdout

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import time
@@ -29,7 +30,7 @@ from hasama.runs.folder import Run  # noqa: E402
 from hasama.runs.session import train  # noqa: E402
 from hasama.training.game import Step  # noqa: E402
 from hasama.tuning.search_space import MORE, SENSITIVE, Choice, Span, middle, search_space, vary  # noqa: E402
-from hasama.tuning.storage import url_of  # noqa: E402
+from hasama.tuning.storage import beating, open_storage, url_of  # noqa: E402
 from hasama.tuning.study import (  # noqa: E402
     DEATHS_MOST,
     Memory,
@@ -135,11 +136,33 @@ def same_tensors(one: Any, other: Any) -> bool:
     return one == other
 
 
+def study_of(out: Path, file: str) -> Any:
+    storage = url_of(str(out / file))
+    if file.endswith(".journal"):
+        storage = open_storage(storage, 60, lambda *given: None)
+    return optuna.load_study(study_name="sweep", storage=storage)
+
+
+def test_two_processes_share_a_journal(pictures: Path, tmp_path: Path):
+    """On a file system that machines share, where SQLite must not be."""
+    out = tmp_path / "sweep"
+    flags = ["--kimg", 0.16, "--trials", 4, "--search", "generator_lr", "--storage", out / "s.journal"]
+    processes = [begin_sweep(pictures, out, *flags) for _ in range(2)]
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert sorted(re.findall(r"^trial (\d):", "\n".join(said), re.MULTILINE)) == list("0123"), said
+    trials = study_of(out, "s.journal").trials
+    assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert not list(out.glob(".sweep*"))
+
+
 @pytest.mark.slow
-def test_two_processes_and_one_is_killed(pictures: Path, tmp_path: Path):
+@pytest.mark.parametrize("file", ["sweep.db", "sweep.journal"])
+def test_two_processes_and_one_is_killed(file: str, pictures: Path, tmp_path: Path):
     """The other one takes its trial up in the same folder, exactly, and does all the rest."""
     out = tmp_path / "sweep"
-    flags = ["--kimg", 1.6, "--trials", 3, "--patience", 2, "--search", "generator_lr,beta1"]
+    flags = ["--kimg", 1.6, "--trials", 3, "--patience", 2, "--search", "generator_lr,beta1", "--storage", out / file]
     first = begin_sweep(pictures, out, *flags, "--checkpoint-minutes", 0.003)
     said = read_until(first, "at 0.4 kimg")
     second = begin_sweep(pictures, out, *flags, "--checkpoint-minutes", 0.003)
@@ -151,7 +174,7 @@ def test_two_processes_and_one_is_killed(pictures: Path, tmp_path: Path):
     first.communicate()
     assert second.returncode == 0, told
     assert f"trial {killed}, taken up again" in told
-    trials = optuna.load_study(study_name="sweep", storage=url_of(str(out / "sweep.db"))).trials
+    trials = study_of(out, file).trials
     states = [trial.state.name for trial in trials]
     assert states.count("FAIL") == 1
     assert states.count("COMPLETE") + states.count("PRUNED") == 3
@@ -332,7 +355,14 @@ def test_the_sweep_keeps_its_terms(plan: Sweep, small: Pictures):
 # --- the study ------------------------------------------------------------------------------------
 
 
-def test_processes_draw_different_points_and_not_too_many(plan: Sweep):
+@pytest.fixture(params=["sweep.db", "sweep.journal"])
+def shared(plan: Sweep, request: pytest.FixtureRequest) -> Sweep:
+    """The plan, in a database or in a journal."""
+    return plan._replace(storage=url_of(str(plan.out / request.param)))
+
+
+def test_processes_draw_different_points_and_not_too_many(shared: Sweep):
+    plan = shared
     one, other = memory_of(plan), memory_of(plan)
     agree(one, {}, middle(SMALL, plan.space))
     agree(other, {}, middle(SMALL, plan.space))  # puts the preset in only once
@@ -347,7 +377,32 @@ def test_processes_draw_different_points_and_not_too_many(plan: Sweep):
     assert finished(other)
 
 
-def test_a_trial_that_was_taken_over_is_let_go(plan: Sweep):
+def test_what_a_silent_process_had_is_taken_up_with_its_figures(plan: Sweep):
+    """In a journal, whose heartbeats are ours; Optuna's own, of a database, are tested with processes."""
+    journal = plan._replace(storage=url_of(str(plan.out / "s.journal")), trials=1)
+    one, other = memory_of(journal), memory_of(journal)
+    agree(one, {}, middle(SMALL, plan.space))
+    trial = take(one)
+    assert trial
+    trial.report(0.5, 1)
+    assert take(other) is None
+    (beat,) = plan.out.glob(".s.journal.beats/*")
+    os.utime(beat, (then := beat.stat().st_mtime - plan.patience - 5, then))
+    with beating(one.study, trial, patience=2):
+        time.sleep(0.7)
+    assert take(other) is None  # its heart has beaten
+    os.utime(beat, (then, then))
+    again = take(other)
+    assert again
+    assert (folder_number(again), again.params) == (folder_number(trial), trial.params)
+    assert [found.figures for found in outcomes(other)] == [{1: 0.5}]
+    assert not conclude(one, trial, 1.0)
+    assert conclude(other, again, 1.0)
+    assert finished(one)
+
+
+def test_a_trial_that_was_taken_over_is_let_go(shared: Sweep):
+    plan = shared
     one, other = memory_of(plan), memory_of(plan)
     agree(one, {}, middle(SMALL, plan.space))
     trial = take(one)
@@ -382,6 +437,7 @@ def test_a_run_that_another_process_still_holds_is_waited_for(plan: Sweep, small
     [
         ("nonsense://me:secret@host/base", "cannot be opened"),
         ("sqlite:////proc/nowhere/sweep.db", "cannot be opened"),
+        ("journal:///proc/nowhere/sweep.journal", "Cannot write /proc/nowhere/sweep.journal"),
         ("postgresql://me:secret@127.0.0.1:1/base", "storage postgresql://..."),
     ],
 )

@@ -1,6 +1,7 @@
-"""Painting with a taught painter, for `hasama style`."""
+"""Painting many pictures, shared with other processes, and with a taught painter, for `hasama style`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,98 @@ from hasama.cli.flags import INTERRUPTED, told_of_failures
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from hasama.claims import Claim, Holder
+    from hasama.style.canvas.pictures import Picture
     from hasama.style.jobs.job import Job
+    from hasama.style.jobs.shared import Turn
     from hasama.style.painters.painter import Mix
     from hasama.style.painters.painter_file import Taught
+
+NAMED = 3
+"""Pictures of other processes that are named at the end; the rest are counted."""
+
+
+def told_of_turns(turns: "Generator[Turn, None, None]", jobs: Sequence["Job"], asked: Callable[[], bool]) -> int:
+    """Tell what becomes of every job. What cannot be painted is told and passed over, unless it is the only one.
+
+    Args:
+        turns: of `share`.
+        jobs: all of them.
+        asked: whether someone wants to stop, and the job whose turn it was has perhaps but been saved.
+
+    Returns:
+        The exit code: 0, `PARTLY` if some could not be painted, 2 if none could, `INTERRUPTED`.
+
+    Raises:
+        HasamaError: the only job cannot be painted, or another process paints it.
+    """
+    from hasama.cli.terminal import complain, say
+    from hasama.style.jobs.job import is_done
+
+    others: dict[Path, Holder] = {}
+    ended: set[Path] = set()
+    failed = 0
+    with closing(turns):
+        for number, job, state, holder, error in turns:
+            if error is not None:
+                if len(jobs) == 1:
+                    raise error
+                complain(str(error))
+                failed += 1
+            if holder is not None and job.out not in others and len(jobs) > 1:
+                say(f"[{number}/{len(jobs)}] {job.content}: {holder} is painting it")
+            if state == "done":
+                say(f"{job.out} is already painted.")
+            if holder is not None:
+                others[job.out] = holder
+            else:
+                others.pop(job.out, None)
+                ended |= {job.out} if state != "painted" or not asked() or is_done(job) else set()
+            if asked():
+                break
+    if asked() and len(ended) < len(jobs):
+        say("\nSaved. To go on, give the same command again.")
+        return INTERRUPTED
+    _tell_of_others(others, len(jobs))
+    return told_of_failures(len(jobs) - len(others), failed, "painted")
+
+
+def _tell_of_others(others: dict[Path, "Holder"], total: int) -> None:
+    from hasama.cli.terminal import say
+
+    if others and total == 1:
+        ((place, holder),) = others.items()
+        raise _painted_by(place, holder)
+    if others:
+        named = [f"{place} ({holder})" for place, holder in list(others.items())[:NAMED]]
+        named += [f"{len(others) - NAMED} more"] if len(others) > NAMED else []
+        say(
+            f"{len(others)} of {total} are being painted by others: {', '.join(named)}. If one is killed, the same "
+            "command again paints what it left."
+        )
+
+
+def _painted_by(place: Path, holder: "Holder | None") -> HasamaError:
+    return HasamaError(
+        f"{place}: {holder or 'another process'} is painting it. Wait for that, or choose another --out."
+    )
+
+
+@contextmanager
+def held_alone(job: "Job") -> Iterator[None]:
+    """Claim what cannot be shared, a film, while the block runs.
+
+    Raises:
+        HasamaError: another process paints it.
+    """
+    from hasama.claims import claimed, holder_of
+
+    with claimed(job.out) as claim:
+        if claim is None:
+            raise _painted_by(job.out, holder_of(job.out))
+        yield
 
 
 def paint_with(painter: Path, jobs: list["Job"], mix: str | None, size: int) -> int:
@@ -25,19 +115,20 @@ def paint_with(painter: Path, jobs: list["Job"], mix: str | None, size: int) -> 
     Returns:
         The exit code.
     """
-    from hasama.cli.terminal import complain
+    from hasama.style.canvas.pictures import read_picture
+    from hasama.style.jobs.job import reported_mark
+    from hasama.style.jobs.shared import share
 
     taught, prepared = _opened(painter, jobs[0], mix)
-    failed = 0
-    for job in jobs:
-        try:
-            _paint_one(taught, prepared, job, size)
-        except HasamaError as error:
-            if len(jobs) == 1:
-                raise
-            complain(str(error))
-            failed += 1
-    return told_of_failures(len(jobs), failed, "painted")
+
+    def done(job: "Job") -> bool:
+        mark = reported_mark(job)
+        return mark is not None and mark == _mark(job, job.ready or read_picture(job.content), prepared, size)
+
+    def paint(number: int, job: "Job", claim: "Claim") -> None:
+        _paint_one(taught, prepared, job, size)
+
+    return told_of_turns(share(jobs, done, paint), jobs, lambda: False)
 
 
 def _opened(painter: Path, job: "Job", mix: str | None) -> tuple["Taught", "Mix"]:
@@ -54,6 +145,16 @@ def _opened(painter: Path, job: "Job", mix: str | None) -> tuple["Taught", "Mix"
     if len(weights) != len(taught.styles) or min(weights) < 0 or not 0 < sum(weights) < 1e9:
         raise HasamaError(f"--mix takes a number for each style of {painter}: {names}; got {mix!r}.")
     return taught, mix_of(weights, job.recipe.strength)
+
+
+def _mark(job: "Job", content: "Picture", mix: "Mix", size: int) -> str:
+    """What makes a painting by a taught painter this painting; the painter's file is the job's style."""
+    import hashlib
+
+    from hasama.style.jobs.job import fingerprint
+
+    told = repr((fingerprint(job, content), [float(one) for one in mix[0]], size))
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
@@ -83,6 +184,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     write_picture(to_output(painted, content, deep), job.out)
     seconds = time.monotonic() - began
     report = {
+        "fingerprint": _mark(job, content, mix, size),
         "content": str(job.content), "styles": list(taught.styles), "mix": [round(float(one), 4) for one in mix[0]],
         "size": [width, height], "seconds": round(seconds, 2), "peak_memory_mib": round(peak_bytes() / 2**20, 1),
     }  # fmt: skip

@@ -1,17 +1,29 @@
-"""The database that the processes of a sweep share, and the heartbeats by which they know of each other."""
+"""The database that the processes of a sweep share, and the heartbeats by which they know of each other.
+
+SQLite needs locks that NFS may not have (https://www.sqlite.org/faq.html#q5); for folders that machines share there
+is Optuna's journal, a file that is only added to, under a lock that NFS knows.
+"""
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hasama.claims import age_of
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import cannot_write
+from hasama.names import fitting_name
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+JOURNAL, JOURNAL_ENDING = "journal://", ".journal"
+
+SQLITE_SECONDS = 60
+"""That a process waits while another one writes."""
 
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """What to install for a module that SQLAlchemy asks for."""
@@ -32,13 +44,70 @@ def load_optuna() -> Any:
 
 
 def url_of(storage: str) -> str:
-    """A file's name as the URL of a SQLite database; a URL as it is."""
+    """A file's name as the URL of a SQLite database, or of a journal by its ending; a URL as it is."""
     from sqlalchemy.engine import URL  # an extra
 
     if "://" in storage:
         return storage
+    if storage.endswith(JOURNAL_ENDING):
+        return f"{JOURNAL}{Path(storage).expanduser().absolute()}"
     url = URL.create("sqlite", database=str(Path(storage).expanduser().absolute()))
     return url.render_as_string().replace("{", "{{").replace("}", "}}")  # Optuna formats it
+
+
+def open_storage(url: str, patience: int, died: Callable[["Study", "FrozenTrial"], None]) -> Any:
+    """The storage of a URL, with heartbeats.
+
+    Args:
+        url: see `url_of`.
+        patience: seconds without a heartbeat after which a process counts as dead.
+        died: called with a study and what such a process has left.
+    """
+    beat_seconds = max(1, patience // 4)
+    if url.startswith(JOURNAL):
+        return _open_journal(Path(url.removeprefix(JOURNAL)), patience, beat_seconds, died)
+    return load_optuna().storages.RDBStorage(
+        url,
+        {"connect_args": {"timeout": SQLITE_SECONDS}} if url.startswith("sqlite") else {},
+        heartbeat_interval=beat_seconds,
+        grace_period=patience,
+        heartbeat_stale_trial_callback=died,
+    )
+
+
+def _open_journal(
+    file: Path, patience: int, beat_seconds: int, died: Callable[["Study", "FrozenTrial"], None]
+) -> Any:
+    """Optuna's journal, which has no heartbeats, with them: files that are touched, in a folder beside it."""
+    from optuna.storages import JournalStorage  # an extra
+    from optuna.storages._heartbeat import BaseHeartbeat  # an extra
+    from optuna.storages.journal import JournalFileBackend  # an extra
+    from optuna.trial import TrialState  # an extra
+
+    beats = file.with_name(fitting_name(f".{file.name}", ".beats"))
+    try:
+        beats.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(file, error) from error
+
+    class Journal(JournalStorage, BaseHeartbeat):
+        def record_heartbeat(self, trial_id: int) -> None:
+            (beats / str(trial_id)).touch()
+
+        def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+            running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+            return [one._trial_id for one in running if age_of(beats / str(one._trial_id)) > patience]
+
+        def get_heartbeat_interval(self) -> int:
+            return beat_seconds
+
+        def get_heartbeat_stale_trial_callback(self) -> Callable[["Study", "FrozenTrial"], None]:
+            return died
+
+        def get_failed_trial_callback(self) -> Callable[["Study", "FrozenTrial"], None]:  # as it was called before
+            return died
+
+    return Journal(JournalFileBackend(str(file)))
 
 
 @contextmanager
@@ -61,6 +130,8 @@ def openable(url: str, out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise cannot_write(out, error) from error
+    except HasamaError:
+        raise
     except Exception as error:  # drivers raise whatever they like
         raise HasamaError(_unopened(url, error)) from error
 
@@ -78,8 +149,8 @@ def _unopened(url: str, error: BaseException) -> str:
         error, cause = cause, cause.__cause__
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return (
-        f"The storage {kind}://... cannot be opened: {first}. --storage takes a file for SQLite, or a URL such as "
-        "postgresql://user@host/database."
+        f"The storage {kind}://... cannot be opened: {first}. --storage takes a file (for SQLite or, "
+        f"if it ends in {JOURNAL_ENDING}, for a journal), or a URL such as postgresql://user@host/database."
     )
 
 

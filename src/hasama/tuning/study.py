@@ -6,19 +6,20 @@ trial holds the sweep's lock, so that no two processes get the same one.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
+from hasama.claims import Claim, waited_for
 from hasama.errors import HasamaError
 from hasama.fields import comparable
 from hasama.recipe import DEFAULTS
 from hasama.tuning.search_space import Choice, Space, Value
-from hasama.tuning.storage import beat, load_optuna, openable, quietly
+from hasama.tuning.storage import beat, load_optuna, open_storage, openable, quietly
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 DEATHS_MOST = 3  # a trial that has ended so many processes (by their memory, say) is not taken up again
 STARTUP_SHARE, STARTUP_LEAST = 5, 4  # random at first: a fifth of the trials, at least so many
-SQLITE_SECONDS = 60  # that a process waits while another one writes
 
 
 class Outcome(NamedTuple):
@@ -57,7 +57,7 @@ class Memory(NamedTuple):
 
     Attributes:
         study: Optuna's.
-        lock: held while a trial is taken.
+        lock: claims the sweep, while a trial is taken, for instance.
         space: what is varied.
         trials: how many there are to be.
         patience: seconds without a heartbeat after which a process counts as dead.
@@ -65,7 +65,7 @@ class Memory(NamedTuple):
     """
 
     study: "Study"
-    lock: FileLock
+    lock: Callable[[], AbstractContextManager[Claim]]
     space: Mapping[str, Space]
     trials: int
     patience: int
@@ -78,7 +78,7 @@ def open_memory(
     """Open the study, or begin it.
 
     Args:
-        url: of an SQLAlchemy database, such as sqlite:///sweep.db or postgresql://user@host/base.
+        url: of a journal, or of an SQLAlchemy database, such as sqlite:///sweep.db or postgresql://user@host/base.
         name: of the study; one database holds many.
         out: the sweep's folder, for the lock.
         space: see `Memory`, as for the rest.
@@ -90,15 +90,9 @@ def open_memory(
         HasamaError: Optuna or the database's driver is missing, or the database cannot be opened.
     """
     optuna = load_optuna()
-    lock = FileLock(out / ".sweep.lock")
-    with openable(url, out), lock, quietly():  # two processes that make the same tables at once would fail
-        storage = optuna.storages.RDBStorage(
-            url,
-            {"connect_args": {"timeout": SQLITE_SECONDS}} if url.startswith("sqlite") else {},
-            heartbeat_interval=max(1, patience // 4),
-            grace_period=patience,
-            heartbeat_stale_trial_callback=partial(take_up_again, died=True),
-        )
+    lock = partial(waited_for, out / "sweep")
+    with openable(url, out), lock(), quietly():  # two processes that make the same tables at once would fail
+        storage = open_storage(url, patience, partial(take_up_again, died=True))
         pruner = optuna.pruners.MedianPruner(_startup(trials))
         study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
     return Memory(study, lock, space, trials, patience, seed)
@@ -118,7 +112,7 @@ def agree(memory: Memory, terms: dict[str, Any], first: Mapping[str, Value]) -> 
     Raises:
         HasamaError: the sweep was begun with other terms.
     """
-    with memory.lock:
+    with memory.lock():
         written = memory.study.user_attrs.get("terms")
         if written is None:
             memory.study.set_user_attr("terms", terms)
@@ -140,7 +134,7 @@ def agree(memory: Memory, terms: dict[str, Any], first: Mapping[str, Value]) -> 
 def take(memory: Memory) -> "Trial | None":
     """A trial for this process: one that a dead process left, or a new one; None if there is none to take now."""
     optuna = load_optuna()
-    with memory.lock, quietly():
+    with memory.lock(), quietly():
         optuna.storages.fail_stale_trials(memory.study)
         states = count(memory)
         if not states["WAITING"] and sum(states.values()) >= memory.trials:
@@ -210,7 +204,7 @@ def take_up_again(study: "Study", trial: "FrozenTrial", died: bool) -> None:
 def give_back(memory: Memory, trial: "Trial") -> None:
     """For a process that stops: another, or the same command again, takes the trial up."""
     optuna = load_optuna()
-    with memory.lock, quietly():
+    with memory.lock(), quietly():
         if mine(memory, trial):
             told = memory.study.tell(trial, state=optuna.trial.TrialState.FAIL)
             take_up_again(memory.study, told, died=False)
@@ -219,7 +213,7 @@ def give_back(memory: Memory, trial: "Trial") -> None:
 def conclude(memory: Memory, trial: "Trial", figure: float | None, reason: str = "") -> bool:
     """Write down how a trial ended: complete with a figure, or pruned for a reason. False: it was taken over."""
     optuna = load_optuna()
-    with memory.lock, quietly():
+    with memory.lock(), quietly():
         if not mine(memory, trial):
             return False
         trial.set_user_attr("reason", reason)

@@ -299,7 +299,7 @@ def best_recipe(plan: Sweep, best: Outcome) -> Recipe:
 
 def keep_results(plan: Sweep, memory: Memory) -> list[Outcome]:
     """Write sweep.png and best.json as things stand."""
-    with memory.lock:  # two processes that end trials at once shall not leave the older state
+    with memory.lock():  # two processes that end trials at once shall not leave the older state
         found = outcomes(memory)
         plot_sweep(found, plan.space, plan.recipe.kimg, RUNGS, plan.out / "sweep.png")
         if best := ranked(found)[:1]:

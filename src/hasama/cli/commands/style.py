@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hasama.cli.flags import (
-    INTERRUPTED,
-    PARTLY,
-    asked_to_stop,
-    default_of,
-    flags_of,
-    given,
-    told_of_failures,
-    use_threads,
-)
+from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.cli.streams import STREAM, only_results, streamed
 from hasama.cli.style_arguments import (
     check_job,
@@ -31,6 +22,7 @@ from hasama.names import SPARE, fitting_name
 from hasama.style.recipe import STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 if TYPE_CHECKING:
+    from hasama.claims import Claim
     from hasama.style.jobs.job import Job
 
     AnyChanges = Any  # the flags of `StyleRecipe`, each of them optional
@@ -69,7 +61,9 @@ def style(
 ) -> int:
     """Repaint a picture in the style of others; or, with the same command again, go on where it stands.
 
-    Ctrl-C saves and stops. Exit code 1: some of several pictures, or a part of a film, could not be painted.
+    Started several times, on one machine or on many that share the folder, the commands share the pictures, and what
+    a killed one has left is painted by another. Ctrl-C saves and stops. Exit code 1: some of several pictures, or a
+    part of a film, could not be painted.
 
     Parameters
     ----------
@@ -175,17 +169,19 @@ def _jobs(job: "Job", samples: int) -> list["Job"]:
 
 def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
     """All that is painted, side by side: a row for each content if there are several."""
+    from hasama.claims import waited_for
     from hasama.cli.terminal import say
     from hasama.pictures.images import save_picture
     from hasama.style.jobs.job import is_done
     from hasama.style.jobs.sheet import Tile, sheet
 
-    tiles = [Tile(job.out.stem, job.out) for job in jobs if job.out.exists() and (at_once or is_done(job))]
-    contents = len({job.content for job in jobs})
-    if tiles:
-        columns = len(jobs) // contents if 1 < contents < len(jobs) == len(tiles) else None
-        save_picture(sheet(tiles, columns), place)
-        say(f"{place}: {len(tiles)} paintings")
+    with waited_for(place):  # of several processes the last one sees all
+        tiles = [Tile(job.out.stem, job.out) for job in jobs if job.out.exists() and (at_once or is_done(job))]
+        contents = len({job.content for job in jobs})
+        if tiles:
+            columns = len(jobs) // contents if 1 < contents < len(jobs) == len(tiles) else None
+            save_picture(sheet(tiles, columns), place)
+            say(f"{place}: {len(tiles)} paintings")
 
 
 def _print_reports(jobs: list["Job"]) -> None:
@@ -226,37 +222,29 @@ def _sample_jobs(job: "Job", count: int) -> list["Job"]:
 
 
 def paint_all(jobs: list["Job"]) -> int:
-    """One after another. What cannot be painted is told and passed over, unless it is the only one.
+    """One after another, except what other processes paint. What cannot be painted is told and passed over.
 
     Returns:
         The exit code: 0, `PARTLY` if some could not be painted, 2 if none could, `INTERRUPTED`.
-    """
-    from hasama.cli.terminal import complain, say
-    from hasama.style.jobs.job import is_done
 
-    failed = 0
+    Raises:
+        HasamaError: the only one cannot be painted.
+    """
+    from hasama.cli.painters import told_of_turns
+    from hasama.cli.terminal import say
+    from hasama.style.jobs.job import is_done
+    from hasama.style.jobs.shared import share
+
     told: set[str] = set()
     with asked_to_stop() as asked:
-        for number, job in enumerate(jobs, 1):
-            if asked():
-                break
-            try:
-                if is_done(job):
-                    say(f"{job.out} is already painted.")
-                    continue
-                if len(jobs) > 1:
-                    say(f"[{number}/{len(jobs)}] {job.content}")
-                _tell_first(job, told)
-                _paint(job, asked)
-            except HasamaError as error:
-                if len(jobs) == 1:
-                    raise
-                complain(str(error))
-                failed += 1
-        if asked() and not is_done(jobs[-1]):
-            say("\nSaved. To go on, give the same command again.")
-            return INTERRUPTED
-    return told_of_failures(len(jobs), failed, "painted")
+
+        def paint(number: int, job: "Job", claim: "Claim") -> None:
+            if len(jobs) > 1:
+                say(f"[{number}/{len(jobs)}] {job.content}")
+            _tell_first(job, told)
+            _paint(job, asked, lambda: claim.lost)
+
+        return told_of_turns(share(jobs, is_done, paint), jobs, asked)
 
 
 def _tell_first(job: "Job", told: set[str]) -> None:
@@ -269,16 +257,16 @@ def _tell_first(job: "Job", told: set[str]) -> None:
             told.add(note)
 
 
-def _paint(job: "Job", asked: Callable[[], bool]) -> None:
+def _paint(job: "Job", asked: Callable[[], bool], lost: Callable[[], bool]) -> None:
     from hasama.cli.progress import watch_painting
     from hasama.cli.terminal import duration, say
     from hasama.files import read_json
     from hasama.style.jobs.job import is_done
     from hasama.style.jobs.painting_file import paint_file
 
-    for _ in watch_painting(paint_file(job, asked)):
+    for _ in watch_painting(paint_file(job, asked, lost)):
         pass
-    if asked() and not is_done(job):
+    if lost() or (asked() and not is_done(job)):
         return
     told = read_json(job.report, "report")
     width, height = told["size"]
@@ -289,6 +277,7 @@ def _paint(job: "Job", asked: Callable[[], bool]) -> None:
 
 
 def _film(job: "Job") -> int:
+    from hasama.cli.painters import held_alone
     from hasama.cli.progress import watch_film
     from hasama.cli.terminal import say
     from hasama.files import read_json
@@ -298,7 +287,7 @@ def _film(job: "Job") -> int:
         say(f"{job.out} is already painted.")
         return 0
     _tell_first(job, set())
-    with asked_to_stop() as asked:
+    with held_alone(job), asked_to_stop() as asked:
         for _ in watch_film(paint_film(job, asked)):
             pass
         if asked() and not film_is_done(job):

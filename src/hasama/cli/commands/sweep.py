@@ -56,8 +56,9 @@ def sweep(
     out
         The folder for the runs, sweep.png and best.json. Default: runs/sweep-SOURCE-RECIPE.
     storage
-        The database that the processes share: a file for SQLite, or the URL of a database such as postgresql://user@host/base.
-        Default: sweep.db in the folder.
+        The database that the processes share: a file for SQLite; a file that ends in .journal if machines share the
+        folder (SQLite must not lie on NFS); or the URL of a database such as postgresql://user@host/base. Default:
+        sweep.db in the folder.
     name
         The sweep's name in the database. Default: the folder's.
     search

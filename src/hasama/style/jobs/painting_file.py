@@ -33,7 +33,9 @@ CURVE_POINTS = 500
 """Losses that the report keeps at most."""
 
 
-def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Frame]:
+def paint_file(
+    job: Job, stop: Callable[[], bool] = lambda: False, lost: Callable[[], bool] = lambda: False
+) -> Iterator[Frame]:
     """Paint a job's picture into its file, going on where an earlier, killed or stopped attempt stands.
 
     Every minute everything is saved to `job.part`; it goes when the picture is there. Going on gives the picture
@@ -42,6 +44,7 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
     Args:
         job: what to paint, and where.
         stop: asked after every frame; when it says so, everything is saved.
+        lost: asked before anything is written: whether another process paints it by now. Then this one stops.
 
     Raises:
         HasamaError: see `stylize`; or the place cannot be written to.
@@ -63,6 +66,8 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
     last, greeting = None, f"Going on from {job.part}." if state else " ".join(keeper.notices)
     try:
         for last in frames:
+            if lost():
+                return
             keeper.note(last)
             yield last._replace(notice=last.notice or greeting)
             greeting = ""
@@ -70,10 +75,11 @@ def paint_file(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[F
                 keeper.save(last)
                 return
     except GeneratorExit:
-        if last is not None:
+        if last is not None and not lost():
             keeper.save(last)
         raise
-    keeper.finish(last)
+    if not lost():
+        keeper.finish(last)
 
 
 class _Keeper:
