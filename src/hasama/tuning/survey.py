@@ -125,7 +125,7 @@ def _size(entry: Entry) -> tuple[int, int] | None:
 def look_at(pictures: Pictures) -> Looks:
     """Look at a random sample of the pictures."""
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(0)))
-    chosen = np.sort(rng.permutation(len(pictures))[:LOOKS_MOST])
+    chosen = np.sort(rng.permutation(pictures.at_hand)[:LOOKS_MOST])
     thumbs, flat, clear, grey, opaque = [], 0, 0, True, True
     for some in np.array_split(chosen, -(-len(chosen) // 64)):
         pixels = torch.from_numpy(pictures.take(some)).permute(0, 3, 1, 2).float()

@@ -87,12 +87,12 @@ def _unknown(name: str, source: Source) -> str:
 def _listed(source: Source) -> str:
     words = {label: f"{label} = {name}" for name, label in source.aliases.items()}
     counts = _counts(source)
-    told = [f"{words.get(label, label)} ({counts[label]})" for label in sorted(counts, key=_by_number)]
+    told = [f"{words.get(label, label)} ({counts[label]})" for label in sorted(counts, key=by_number)]
     more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
     return f"There are: {', '.join(told[:LISTED])}{more}."
 
 
-def _by_number(name: str) -> tuple[bool, int, str]:
-    """2 before 10, and numbers before words."""
+def by_number(name: str) -> tuple[bool, int, str]:
+    """By what classes are sorted: 2 before 10, and numbers before words."""
     number = name.isascii() and name.isdigit()
     return not number, len(name) if number else 0, name
