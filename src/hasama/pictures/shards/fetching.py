@@ -20,6 +20,7 @@ from filelock import FileLock
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, replacing
 from hasama.pictures.shards.index import ShardError, Tar
+from hasama.pictures.shards.open_tar import OpenTar
 from hasama.pictures.shards.places import is_address
 
 TIMEOUT_SECONDS = 30
@@ -64,7 +65,7 @@ class Fetched:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._asked: dict[str, Future[Path]] = {}
+        self._asked: dict[str, Future[OpenTar]] = {}
         self._lock, self._stop = Lock(), Event()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -79,21 +80,21 @@ class Fetched:
             if is_address(tar.place):
                 self._future(tar)
 
-    def get(self, tar: Tar) -> Path:
-        """Where it is, once it is there.
+    def get(self, tar: Tar) -> OpenTar:
+        """The shard, once it is there.
 
         Raises:
-            ShardError: the server does not give it, or gives another file.
+            ShardError: the server does not give it, or gives another file; see `OpenTar`, too.
         """
         if not is_address(tar.place):
-            return Path(tar.place)
+            return OpenTar.at(Path(tar.place), tar)
         try:
             return self._future(tar).result()
         finally:
             with self._lock:
                 self._asked.pop(tar.place, None)
 
-    def _future(self, tar: Tar) -> "Future[Path]":
+    def _future(self, tar: Tar) -> "Future[OpenTar]":
         with self._lock:
             if tar.place not in self._asked:
                 if self._pool is None:
@@ -115,8 +116,8 @@ def kept(tar: Tar, folder: Path) -> Path:
     return folder / f"{hashlib.blake2b(f'{tar.place} {tar.sha256}'.encode(), digest_size=16).hexdigest()}.tar"
 
 
-def fetch(tar: Tar, folder: Path, stop: Event | None = None) -> Path:
-    """A shard of a server, fetched if it is not here.
+def fetch(tar: Tar, folder: Path, stop: Event | None = None) -> OpenTar:
+    """A shard of a server, fetched if it is not here. It is opened at once, for others may need the room.
 
     Args:
         tar: its size and checksum count if they are known; a size of 0 is not.
@@ -130,17 +131,20 @@ def fetch(tar: Tar, folder: Path, stop: Event | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                with replacing(path) as temporary:
-                    download(tar, temporary, stop or Event())
-                _make_room(folder, path)
-            path.touch()  # what was used last is thrown away last
+            with suppress(FileNotFoundError):
+                file = path.open("rb", buffering=0)
+                os.utime(path)  # what was used last is thrown away last
+                return OpenTar(file, tar)
+            with replacing(path) as temporary:
+                download(tar, temporary, stop or Event())
+                opened = OpenTar.at(temporary, tar)
+            _make_room(folder, path)
+            return opened
     except OSError as error:
         raise ShardError(
             f"{cannot_write(path, error)} HASAMA_CACHE names another place for the cache, and HASAMA_SHARDS_GB how "
             "much of it shards may take."
         ) from error
-    return path
 
 
 def _make_room(folder: Path, newest: Path) -> None:

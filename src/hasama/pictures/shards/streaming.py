@@ -4,12 +4,10 @@ import io
 import itertools
 import os
 import warnings
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
@@ -19,10 +17,11 @@ from hasama.errors import HasamaError
 from hasama.pictures.dataset import Drawn, Pictures
 from hasama.pictures.depth import Ranges
 from hasama.pictures.images import prepared
-from hasama.pictures.opening import open_picture, why
+from hasama.pictures.opening import open_picture
 from hasama.pictures.shards.fetching import Fetched
 from hasama.pictures.shards.index import ShardError, Tar
 from hasama.pictures.shards.members import Members
+from hasama.pictures.shards.open_tar import OpenTar
 from hasama.pictures.shards.order import Lanes
 from hasama.pictures.shards.plain_png import from_plain_png
 from hasama.shapes import Pixels
@@ -32,7 +31,7 @@ AHEAD = 2
 """Batches that are ready or being read beside one for each thread."""
 OPEN_MOST = 256
 """Files that are open at once; systems allow a thousand."""
-CHUNK, ATTEMPTS = 32, 3
+CHUNK = 32
 
 
 class BrokenPictureWarning(UserWarning):
@@ -46,31 +45,6 @@ class Wanted(NamedTuple):
     fit: str
     channels: int
     ranges: Ranges
-
-
-class OpenTar:
-    """A file that several threads read by offset."""
-
-    def __init__(self, path: Path, tar: Tar) -> None:
-        self.file = path.open("rb", buffering=0)
-        weakref.finalize(self, self.file.close)
-        self.lock, self.tar = Lock(), tar
-        if os.fstat(self.file.fileno()).st_size != tar.bytes:
-            raise ShardError(
-                f"The shard {tar.place} has changed: it had {tar.bytes:,} bytes. A run needs the shards that it "
-                "began with; for new ones start a new run."
-            )
-
-    def read(self, start: int, size: int) -> bytes:
-        """Some of its bytes."""
-        with self.lock:
-            self.file.seek(start)
-            data = self.file.read(size)
-            while len(data) < size and (more := self.file.read(size - len(data))):
-                data += more
-        if len(data) < size:
-            raise ShardError(f"The shard {self.tar.place} was cut short while it was being read.")
-        return data
 
 
 class Streamed:
@@ -197,29 +171,12 @@ class Streamed:
             if shard in self._open:
                 self._open.move_to_end(shard)
                 return self._open[shard]
-        opened = open_tar(self.fetched, self.tars[shard])
+        opened = self.fetched.get(self.tars[shard])
         with self._lock:
             self._open[shard] = opened
             while len(self._open) > OPEN_MOST:
                 self._open.popitem(last=False)
         return opened
-
-
-def open_tar(fetched: Fetched, tar: Tar) -> OpenTar:
-    """A shard, fetched if it is on a server.
-
-    Raises:
-        ShardError: it is gone, has changed, or cannot be read.
-    """
-    for _ in range(ATTEMPTS if fetched.is_remote(tar) else 1):
-        path = fetched.get(tar)
-        try:
-            return OpenTar(path, tar)
-        except FileNotFoundError:  # or another process has just made room
-            continue
-        except OSError as error:
-            raise ShardError(f"Cannot read the shard {path}: {why(error)}.") from error
-    raise ShardError(f"The shard {tar.place} is gone. Put it back, and go on then.")
 
 
 def _threads() -> int:

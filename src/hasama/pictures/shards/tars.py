@@ -8,8 +8,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -42,11 +41,11 @@ class Walked(NamedTuple):
     skipped: dict[str, str]
 
 
-def walk(path: Path, tar: Tar, class_of: Callable[[object], str | None]) -> Walked:
+def walk(file: BinaryIO, tar: Tar, class_of: Callable[[object], str | None]) -> Walked:
     """The pictures of a tar, by one pass over its headers.
 
     Args:
-        path: the file.
+        file: the open tar.
         tar: how it will be found again.
         class_of: the class that a label in a file means.
 
@@ -56,7 +55,8 @@ def walk(path: Path, tar: Tar, class_of: Callable[[object], str | None]) -> Walk
     groups: dict[str, dict[str, Part]] = {}
     skipped: dict[str, str] = {}
     try:
-        with tarfile.open(path, "r:") as archive, path.open("rb") as file:
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 vars(archive)["members"] = []  # or it would keep all that it has seen
                 folder, slash, name = info.name.rpartition("/")
@@ -73,13 +73,15 @@ def walk(path: Path, tar: Tar, class_of: Callable[[object], str | None]) -> Walk
             pictures = [(picture, group) for picture, group in zip(found, groups.values(), strict=True) if picture]
             classes = [_class(group, file, class_of) for _, group in pictures]
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise HasamaError(f"The shard {path} is not a tar file, or is damaged ({error}). Fetch it again.") from error
+        raise HasamaError(
+            f"The shard {tar.place} is not a tar file, or is damaged ({error}). Fetch it again."
+        ) from error
     except OSError as error:
-        raise HasamaError(f"Cannot read the shard {path}: {error.strerror or error}.") from error
+        raise HasamaError(f"Cannot read the shard {tar.place}: {error.strerror or error}.") from error
     return Walked(tar, [picture for picture, _ in pictures], classes, skipped)
 
 
-def _check_end(file, offset: int) -> None:
+def _check_end(file: BinaryIO, offset: int) -> None:
     """`tarfile` takes the end of the file, or a damaged header, for the end of the tar."""
     file.seek(offset)
     block = file.read(512)
@@ -99,7 +101,7 @@ def _sorted_out(group: dict[str, Part], skipped: dict[str, str]) -> Part | None:
 PICTURES = frozenset(Image.registered_extensions()) - {".pdf", ".ps", ".eps", ".mpg", ".mpeg"}
 
 
-def _class(group: dict[str, Part], file, class_of: Callable[[object], str | None]) -> str | None:
+def _class(group: dict[str, Part], file: BinaryIO, class_of: Callable[[object], str | None]) -> str | None:
     """What the files beside a picture say of its class; None if they say nothing."""
     for ending in CLASS_ENDINGS:
         part = group.get(ending)

@@ -1,10 +1,11 @@
 """Shards as a source: a list of entries like any other, and the index by which pictures can be streamed instead."""
 
 import hashlib
+import io
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import overload
@@ -13,8 +14,8 @@ from hasama.errors import HasamaError
 from hasama.files import replacing, size_of
 from hasama.pictures.shards.fetching import Fetched, fetch, kept, text_at
 from hasama.pictures.shards.index import NO_CLASS, Shard, ShardError, Shards, Tar, as_json, from_json
+from hasama.pictures.shards.open_tar import OpenTar
 from hasama.pictures.shards.places import Place, is_address
-from hasama.pictures.shards.streaming import OpenTar, open_tar
 from hasama.pictures.shards.tars import NO_LABEL, Walked, together, walk
 from hasama.pictures.sources.arrays import class_name
 from hasama.pictures.sources.chosen import by_number
@@ -96,7 +97,7 @@ class _Files:
         self.lock = Lock()
         self.failed: ShardError | None = None
 
-    def read(self, at: int, start: int, size: int) -> BytesIO:
+    def read(self, at: int, start: int, size: int) -> io.BytesIO:
         """Some bytes of a shard."""
         with self.lock:
             if self.failed is not None:
@@ -107,11 +108,11 @@ class _Files:
                 self.fetched.ask(self.tars[at : at + 2])
                 self.open[at] = self._opened(self.tars[at])
             opened = self.open[at]
-        return BytesIO(opened.read(start, size))
+        return io.BytesIO(opened.read(start, size))
 
     def _opened(self, tar: Tar) -> OpenTar:
         try:
-            return open_tar(self.fetched, tar)
+            return self.fetched.get(tar)
         except ShardError as error:
             self.failed = error
             raise
@@ -169,16 +170,13 @@ def _index_file(place: Place) -> Path:
 
 def _walked(where: str) -> Walked:
     """What is in a tar."""
-    if not is_address(where):
-        path = Path(where)
-        try:
-            return walk(path, Tar(where, path.stat().st_size), class_name)
-        except OSError as error:
-            raise HasamaError(f"Cannot read the shard {path}: {error.strerror or error}.") from error
-    path = fetch(Tar(where, 0), _folder())
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    tar = Tar(where, path.stat().st_size, checksum)
-    walked = walk(path, tar, class_name)
-    path.replace(kept(tar, _folder()))
+    tar = Tar(where, 0)
+    opened = fetch(tar, _folder()) if is_address(where) else OpenTar.at(Path(where), tar)
+    with io.BufferedReader(opened.file) as file:
+        if not is_address(where):
+            return walk(file, Tar(where, opened.bytes), class_name)
+        tar = Tar(where, opened.bytes, hashlib.file_digest(file, "sha256").hexdigest())
+        walked = walk(file, tar, class_name)
+    with suppress(FileNotFoundError):  # another process has just made room
+        kept(Tar(where, 0), _folder()).replace(kept(tar, _folder()))
     return walked
