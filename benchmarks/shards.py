@@ -49,9 +49,9 @@ def training(source: str, recipe: Recipe, streamed: bool, device: torch.device) 
 def timed(steps: Iterator[Record], count: int) -> tuple[float, float]:
     """(wall, processor) seconds of some steps."""
     wall, own = time.perf_counter(), time.process_time()
-    for _ in range(count):
-        step = next(steps)
-    step.figures()  # waits for the device
+    for _ in range(count - 1):
+        next(steps)
+    next(steps).figures()  # waits for the device
     return time.perf_counter() - wall, time.process_time() - own
 
 

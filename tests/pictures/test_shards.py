@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
+from hypothesis.extra.numpy import arrays as arrays_of
 from PIL import Image
 
 from hasama.errors import HasamaError
@@ -72,7 +72,8 @@ def opened(source: object, form: Form | None = None, streamed: bool | None = Non
 def shards_of(pixels: np.ndarray, folder: Path, megabytes: float, labels: np.ndarray | None = None) -> Path:
     """Shards as Hasama writes them."""
     source = folder.with_suffix(".npz")
-    np.savez(source, images=pixels, **({} if labels is None else {"labels": labels}))
+    arrays = {"images": pixels} if labels is None else {"images": pixels, "labels": labels}
+    np.savez(source, **arrays)  # pyright: ignore[reportArgumentType]
     written = opened(source, Form(pixels.shape[1:3], labels=labels is not None))
     deque(write_shards(written, folder, megabytes), maxlen=0)
     return folder
@@ -361,7 +362,7 @@ def test_the_same_pictures_make_the_same_shards_even_after_a_kill(tmp_path: Path
     writing = write_shards(source, tmp_path / "killed", 0.05)
     for _ in range(5):
         next(writing)
-    writing.close()
+    del writing
     assert not (tmp_path / "killed").exists(), "nothing under its name before all is there"
     (begun,) = tmp_path.glob(".killed*/shard-000000.tar")
     before = begun.stat().st_mtime_ns
@@ -389,7 +390,7 @@ def test_streamed_pictures_can_be_written_again(eight: Path, tmp_path: Path):
 
 
 @given(
-    arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4]))),
+    arrays_of(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4]))),
     st.booleans(),
 )
 def test_plain_png(pixels: np.ndarray, large: bool):
@@ -552,11 +553,12 @@ def test_what_names_shards(tmp_path: Path):
     assert shard_place(str(tmp_path / "a.tar")) is None, "a tar of pictures, as ever"
     (tmp_path / "beside.png").write_bytes(b"")
     assert shard_place(str(tmp_path)) is None, "a folder of pictures in which a tar lies"
-    place = shard_place("https://host/a/shards.json?key=1")
+    place = shard_place("https://host/a/shards.json")
     assert place is not None
     assert (place.folder, place.listed) == ("https://host/a/", True)
     for wrong, said in (
         ("http://host/a.zip", "no address of shards"),
+        ("https://host/shards.json?key=1", "without a question mark"),
         ("x/{0..}.tar", "Cannot read {0..}"),
         ("x/{3..1}.tar", "braces take"),
         (str(tmp_path / "{a,b}.tar"), "there is no .*b.tar"),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_killed_and_resumed_it_is_the_run_that_was_not(shards: Path, tmp_path: Path):
-    cache = {"HASAMA_STREAM_GB": "0", "HASAMA_CACHE": str(tmp_path / "cache")}
+    cache: Any = {"HASAMA_STREAM_GB": "0", "HASAMA_CACHE": str(tmp_path / "cache")}
     whole, out = tmp_path / "whole", tmp_path / "run"
     done = hasama("train", shards, *COMMAND, "--out", whole, **cache)
     assert done.returncode == 0, done.stderr
@@ -62,7 +63,7 @@ def test_killed_and_resumed_it_is_the_run_that_was_not(shards: Path, tmp_path: P
 
 
 def test_what_goes_with_a_run_goes_with_streamed_shards(shards: Path, tmp_path: Path):
-    cache = {"HASAMA_STREAM_GB": "0", "HASAMA_CACHE": str(tmp_path / "cache")}
+    cache: Any = {"HASAMA_STREAM_GB": "0", "HASAMA_CACHE": str(tmp_path / "cache")}
     out, brief = tmp_path / "run", ["--kimg", 0.32, "--only", "1", "--held-out", 0.2, "--health-kimg", 0.16]
     done = hasama("train", f"{shards}/{{shard-000000,shard-000001,shard-000002}}.tar", "dcgan", *FORM, *brief,
                   "--out", out, cwd=tmp_path, **cache)  # fmt: skip

@@ -14,6 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,7 +24,7 @@ from hasama.errors import HasamaError
 from hasama.files import cannot_write, size_of
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form, Scan, decode, survey
-from hasama.pictures.depth import Range
+from hasama.pictures.depth import Range, Ranges
 from hasama.pictures.report import Report
 from hasama.pictures.shards.fetching import gigabytes
 from hasama.pictures.shards.index import Tar
@@ -135,7 +136,7 @@ def _streamed(about: dict, report: Report, members: Members) -> Pictures | None:
     tars, files = [Tar(*told) for told in about["tars"]], fetched()
     if not all(files.is_remote(tar) or size_of(Path(tar.place)) == tar.bytes for tar in tars):
         return None
-    ranges = {depth: Range(one["black"], one["white"]) for depth, one in report.ranges.items()}
+    ranges = cast(Ranges, {depth: Range(one["black"], one["white"]) for depth, one in report.ranges.items()})
     stored = Streamed(tars, members, Wanted(report.resolution, report.fit, report.channels, ranges), files)
     near = len(members.shards)
     if stored.remote and near > NEAR:
@@ -145,7 +146,8 @@ def _streamed(about: dict, report: Report, members: Members) -> Pictures | None:
 
 def _is_too_large(source: Source, form: Form) -> bool:
     """Whether shards are streamed, by the room that their decoded pictures would need."""
-    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(form.colour) or (source.shards and source.shards.channels) or 3
+    own = source.shards.channels if source.shards is not None else None
+    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(form.colour, own or 3)
     return len(source.entries) * int(np.prod(form.resolution)) * channels > gigabytes("HASAMA_STREAM_GB", STREAM_GB)
 
 

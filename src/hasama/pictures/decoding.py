@@ -146,7 +146,8 @@ def _usable(source: Source, form: Form, report: Report) -> Generator[Scan, None,
     yield Scan(len(members.shards), len(members.shards), "looking")
     if form.labels:
         labelled = members.labels != NO_CLASS
-        report.skipped |= {source.entries[n].name: f"without a class ({NO_LABEL})" for n in np.flatnonzero(~labelled)}
+        for number in np.flatnonzero(~labelled).tolist():
+            report.skipped[source.entries[number].name] = f"without a class ({NO_LABEL})"
         members = members.some(labelled)
     return members, [Look(COLOURS[source.shards.channels])]
 

@@ -32,7 +32,7 @@ class Place(NamedTuple):
     tars: tuple[str, ...] = ()
 
     @property
-    def index(self) -> str:
+    def list_file(self) -> str:
         """The path or the address of the `shards.json`."""
         return self.folder + NAME
 
@@ -71,15 +71,15 @@ def shard_place(name: str) -> Place | None:
 
 
 def _on_server(address: str) -> Place:
-    folder, _, last = address.partition("?")[0].rpartition("/")
+    folder, _, last = address.rpartition("/")
     if last == NAME:
         return Place(f"shards {address}", f"{folder}/", True)
-    if last.endswith(ENDING) and "?" not in address:
+    if last.endswith(ENDING):
         tars = _of_one_folder(expanded(address), address)
         return Place(f"shards {address}", f"{folder}/", False, tars)
     raise HasamaError(
         f"{address} is no address of shards: give that of a {NAME}, or of tars, such as "
-        f"{(folder if last else address).rstrip('/')}/{{000..012}}.tar"
+        f"{folder}/{{000..012}}.tar, without a question mark"
     )
 
 

@@ -123,15 +123,16 @@ class _Files:
 
 def _listed(place: Place) -> Shards:
     """What a `shards.json` says."""
+    file = place.list_file
     try:
-        text = text_at(place.index) if is_address(place.index) else Path(place.index).read_text(encoding="utf-8")
+        text = text_at(file) if is_address(file) else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise HasamaError(f"Cannot read {place.index}: {getattr(error, 'strerror', None) or error}.") from error
-    shards = from_json(text, place.index, place.folder)
+        raise HasamaError(f"Cannot read {file}: {getattr(error, 'strerror', None) or error}.") from error
+    shards = from_json(text, file, place.folder)
     for tar in (shard.tar for shard in shards.shards if not is_address(place.folder)):
         if (size := size_of(Path(tar.place))) != tar.bytes:
             raise HasamaError(
-                f"The shard {tar.place} is not the one that {place.index} tells of: it has {size:,} bytes instead of "
+                f"The shard {tar.place} is not the one that {file} tells of: it has {size:,} bytes instead of "
                 f"{tar.bytes:,}. Copy it again."
             )
     return shards

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a zip or tar, an .npz, shards, one picture, or a built-in name.
+"""Where pictures come from: a folder, a zip or tar, arrays, tables, shards, one picture, or a built-in name.
 
 A source is a list of entries that can each be opened by any thread; nothing is decoded here.
 """
@@ -18,6 +18,7 @@ from hasama.pictures.sources.classes import with_classes
 from hasama.pictures.sources.digits import digits
 from hasama.pictures.sources.download import DOWNLOADS, DownloadProgress, download_missing, fetch
 from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
+from hasama.pictures.sources.parquet import table_source, tables_at
 from hasama.pictures.sources.sharded import index_first, shard_source
 
 
@@ -63,6 +64,8 @@ def download_first(name: str) -> Iterator[DownloadProgress]:
 
 
 def _open_path(path: Path) -> Source:
+    if (tables := tables_at(path)) is not None:
+        return table_source(tables)
     if path.is_dir():
         files, trouble = with_classes(_folder(path))
         return Source(f"folder {path}", files, folder=path, no_classes=trouble)
