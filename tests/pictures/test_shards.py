@@ -441,6 +441,15 @@ def test_a_folder_of_tars_a_pattern_and_a_list(tmp_path: Path, monkeypatch: pyte
             assert number_of(pictures.take(np.arange(12))) == list(range(12))
 
 
+def test_a_single_tar_with_classes_beside_its_pictures(tmp_path: Path):
+    foreign(tmp_path)
+    pictures = opened(tmp_path / "part-1.tar", Form((20, 20), labels=True))
+    assert pictures.report.classes == {"7": 3, "10": 3}
+    assert pictures.report.skipped == {}
+    make_tar(tmp_path / "plain.tar", {"a/1.png": png(some_pictures(1, (20, 20))[0])})
+    assert open_source(str(tmp_path / "plain.tar")).shards is None
+
+
 def test_classes_in_json_missing_ones_and_foreign_members(tmp_path: Path):
     pixels = some_pictures(6, (20, 20))
     make_tar(

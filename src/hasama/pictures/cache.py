@@ -134,7 +134,7 @@ def open_cached(key: str) -> Pictures | None:
 def _streamed(about: dict, report: Report, members: Members) -> Pictures | None:
     """Pictures in shards; None if one that was on this machine is there no longer, or is another one."""
     tars, files = [Tar(*told) for told in about["tars"]], fetched()
-    if not all(files.is_remote(tar) or size_of(Path(tar.place)) == tar.bytes for tar in tars):
+    if not all(tar.remote or size_of(Path(tar.place)) == tar.bytes for tar in tars):
         return None
     ranges = cast(Ranges, {depth: Range(one["black"], one["white"]) for depth, one in report.ranges.items()})
     stored = Streamed(tars, members, Wanted(report.resolution, report.fit, report.channels, ranges), files)

@@ -89,6 +89,8 @@ class Machine(NamedTuple):
 def read_headers(source: Source) -> Headers | None:
     """Sizes and classes of a source's files; None if none of those tried is a picture."""
     some = source.entries[:: max(1, len(source.entries) // HEADERS_MOST)]
+    if source.shards is not None and source.shards.remote:
+        some = source.entries[:HEADERS_MOST]  # of few shards, for each would have to be fetched
     with ThreadPoolExecutor(4) as pool:
         found = [(entry, size) for entry, size in zip(some, pool.map(_size, some), strict=True) if size]
     if not found:

@@ -21,7 +21,6 @@ from hasama.errors import HasamaError
 from hasama.files import cannot_write, replacing
 from hasama.pictures.shards.index import ShardError, Tar
 from hasama.pictures.shards.open_tar import OpenTar
-from hasama.pictures.shards.places import is_address
 
 TIMEOUT_SECONDS = 30
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -68,16 +67,17 @@ class Fetched:
         self._asked: dict[str, Future[OpenTar]] = {}
         self._lock, self._stop = Lock(), Event()
         self._pool: ThreadPoolExecutor | None = None
+        self._users = 0
 
-    @staticmethod
-    def is_remote(tar: Tar) -> bool:
-        """Whether it is on a server."""
-        return is_address(tar.place)
+    def begin(self) -> None:
+        """Somebody will ask for shards, and then `forget` them."""
+        with self._lock:
+            self._users += 1
 
     def ask(self, tars: Iterable[Tar]) -> None:
         """Have them fetched, without waiting."""
         for tar in tars:
-            if is_address(tar.place):
+            if tar.remote:
                 self._future(tar)
 
     def get(self, tar: Tar) -> OpenTar:
@@ -86,7 +86,7 @@ class Fetched:
         Raises:
             ShardError: the server does not give it, or gives another file; see `OpenTar`, too.
         """
-        if not is_address(tar.place):
+        if not tar.remote:
             return OpenTar.at(Path(tar.place), tar)
         try:
             return self._future(tar).result()
@@ -103,8 +103,11 @@ class Fetched:
             return self._asked[tar.place]
 
     def forget(self) -> None:
-        """Fetch no more of what nobody waits for."""
+        """Fetch no more of what nobody waits for, if this is the last who does."""
         with self._lock:
+            self._users -= 1
+            if self._users > 0:
+                return
             self._stop.set()
             if self._pool is not None:
                 self._pool.shutdown(wait=False, cancel_futures=True)

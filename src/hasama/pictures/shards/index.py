@@ -19,6 +19,11 @@ LARGEST_MEMBER = 2**30
 """Bytes of one picture at most."""
 
 
+def is_address(name: str) -> bool:
+    """Whether it is on a server."""
+    return name.lower().startswith(("http://", "https://"))
+
+
 class ShardError(HasamaError):
     """A shard cannot be read: no single picture is to blame, so that none is skipped for it."""
 
@@ -35,6 +40,11 @@ class Tar(NamedTuple):
     place: str
     bytes: int
     sha256: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is on a server."""
+        return is_address(self.place)
 
     @property
     def name(self) -> str:
@@ -89,9 +99,9 @@ class Shards:
         return sum(map(len, self.shards))
 
     @property
-    def bytes(self) -> int:
-        """Of all tar files."""
-        return sum(shard.tar.bytes for shard in self.shards)
+    def remote(self) -> bool:
+        """Whether they are on a server."""
+        return any(shard.tar.remote for shard in self.shards[:1])
 
 
 # --- shards.json ----------------------------------------------------------------------------------

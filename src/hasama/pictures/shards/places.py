@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.shards.index import NAME
+from hasama.pictures.shards.index import NAME, is_address
 
 ENDING = ".tar"
 MOST_NAMES = 1_000_000
@@ -35,11 +35,6 @@ class Place(NamedTuple):
     def list_file(self) -> str:
         """The path or the address of the `shards.json`."""
         return self.folder + NAME
-
-
-def is_address(name: str) -> bool:
-    """Whether it is on a server."""
-    return name.lower().startswith(("http://", "https://"))
 
 
 def is_pattern(name: str) -> bool:
@@ -96,6 +91,11 @@ def _in_folder(folder: Path) -> Place | None:
         return None
     tars = tuple(sorted(path.name for path in inside if path.name.endswith(ENDING)))
     return Place(f"shards {folder}", f"{folder}/", False, tars) if tars else None
+
+
+def place_of_one(tar: Path) -> Place:
+    """A single tar as shards."""
+    return Place(f"tar {tar}", f"{tar.parent}/", False, (tar.name,))
 
 
 # --- patterns -------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ from hasama.shapes import Pixels
 THREADS_MOST = 8
 AHEAD = 2
 """Batches that are ready or being read beside one for each thread."""
-OPEN_MOST = 256
-"""Files that are open at once; systems allow a thousand."""
+OPEN_MOST, OPEN_LEAST = 256, 4
+"""Files that are open at once; systems allow a thousand. Of a server's shards no more than lanes need."""
 CHUNK = 32
 
 
@@ -61,6 +61,7 @@ class Streamed:
         self.tars, self.members, self.wanted, self.fetched = tars, members, wanted, fetched
         self._open: OrderedDict[int, OpenTar] = OrderedDict()
         self._lock = Lock()
+        self._open_most = OPEN_LEAST if self.remote else OPEN_MOST  # or deleted files would fill the disk
 
     def __len__(self) -> int:
         return len(self.members.shards)
@@ -108,9 +109,11 @@ class Streamed:
             numbers = indices if pictures.chosen is None else pictures.chosen[indices]
             if self.remote:
                 soon = [*np.unique(self.members.shards[numbers]).tolist(), *lanes.following(at)]
+                self._open_most = max(self._open_most, min(OPEN_MOST, len(soon)))
                 self.fetched.ask(self.tars[shard] for shard in soon if shard not in self._open)
             return indices, flips, pool.submit(self.read, numbers)
 
+        self.fetched.begin()
         try:
             waiting.extend(map(ask, itertools.islice(positions, _threads() + AHEAD)))
             while waiting:
@@ -124,7 +127,7 @@ class Streamed:
     @property
     def remote(self) -> bool:
         """Whether the shards are on a server."""
-        return any(self.fetched.is_remote(tar) for tar in self.tars[:1])
+        return any(tar.remote for tar in self.tars[:1])
 
     # --- one picture
 
@@ -174,7 +177,7 @@ class Streamed:
         opened = self.fetched.get(self.tars[shard])
         with self._lock:
             self._open[shard] = opened
-            while len(self._open) > OPEN_MOST:
+            while len(self._open) > self._open_most:
                 self._open.popitem(last=False)
         return opened
 

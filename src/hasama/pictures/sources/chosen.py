@@ -1,11 +1,13 @@
 """Some classes of a source (--only): which are meant, and the source that holds nothing else."""
 
 import difflib
+from array import array
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, overload
 
 from hasama.errors import HasamaError
-from hasama.pictures.sources.entries import Source
+from hasama.pictures.sources.entries import Entry, Source
 
 LISTED = 30  # classes that a message lists at most
 
@@ -67,9 +69,30 @@ def only_classes(source: Source, names: str) -> Source:
         raise HasamaError(_unknown(unknown[0], source))
     if not classes:
         raise HasamaError(f"--only names no class. {_listed(source)}")
-    entries = [entry for entry in source.entries if entry.label in classes]
+    which = [number for number, entry in enumerate(source.entries) if entry.label in classes]
     only = tuple(sorted(classes))
-    return source._replace(description=f"{source.description} (only {', '.join(only)})", entries=entries, only=only)
+    return source._replace(
+        description=f"{source.description} (only {', '.join(only)})", entries=_Some(source.entries, which), only=only
+    )
+
+
+class _Some(Sequence[Entry]):
+    """Some of the entries; of shards there may be millions, none of which is kept."""
+
+    def __init__(self, entries: Sequence[Entry], which: Sequence[int]) -> None:
+        self.entries, self.which = entries, array("q", which)
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return _Some(self.entries, self.which[index])
+        return self.entries[self.which[index]]
 
 
 def _counts(source: Source) -> dict[str, int]:

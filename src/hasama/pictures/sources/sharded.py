@@ -1,7 +1,9 @@
 """Shards as a source: a list of entries like any other, and the index by which pictures can be streamed instead."""
 
+import bisect
 import hashlib
 import io
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,9 +15,9 @@ from typing import overload
 from hasama.errors import HasamaError
 from hasama.files import replacing, size_of
 from hasama.pictures.shards.fetching import Fetched, fetch, kept, text_at
-from hasama.pictures.shards.index import NO_CLASS, Shard, ShardError, Shards, Tar, as_json, from_json
+from hasama.pictures.shards.index import NO_CLASS, Shard, ShardError, Shards, Tar, as_json, from_json, is_address
 from hasama.pictures.shards.open_tar import OpenTar
-from hasama.pictures.shards.places import Place, is_address
+from hasama.pictures.shards.places import Place
 from hasama.pictures.shards.tars import NO_LABEL, Walked, together, walk
 from hasama.pictures.sources.arrays import class_name
 from hasama.pictures.sources.chosen import by_number
@@ -49,9 +51,9 @@ class ShardEntries(Sequence[Entry]):
 
     def __init__(self, shards: Shards, fetched: Fetched) -> None:
         self.shards, self.files = shards, _Files(shards, fetched)
-        self.firsts = [0]
-        for shard in shards.shards:
-            self.firsts.append(self.firsts[-1] + len(shard))
+        self.firsts = list(itertools.accumulate(map(len, shards.shards), initial=0))
+        tars = [shard.tar for shard in shards.shards]
+        self.stamps = [tar.sha256 or stamp_of(Path(tar.place)) for tar in tars]
 
     def __len__(self) -> int:
         return self.firsts[-1]
@@ -69,13 +71,13 @@ class ShardEntries(Sequence[Entry]):
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         index = range(len(self))[index]
-        at = next(at for at, first in enumerate(self.firsts[1:]) if index < first)
+        at = bisect.bisect_right(self.firsts, index) - 1
         return self._entry(at, self.shards.shards[at], index - self.firsts[at])
 
     def _entry(self, at: int, shard: Shard, number: int) -> Entry:
         label = int(shard.labels[number])
         start, size = int(shard.starts[number]), int(shard.sizes[number])
-        stamp = f"{start} {size} {shard.tar.sha256 or stamp_of(Path(shard.tar.place))}"
+        stamp = f"{start} {size} {self.stamps[at]}"
         return Entry(
             printable(shard.name_of(number)),
             None if label == NO_CLASS else self.shards.classes[label],

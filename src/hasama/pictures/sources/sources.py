@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.pictures.formats import HEAD, ZIPS, recognise
-from hasama.pictures.shards.places import is_address, shard_place
-from hasama.pictures.sources.archives import TAR_ENDINGS, is_tar, tar_entries, zip_entries
+from hasama.pictures.shards.index import is_address
+from hasama.pictures.shards.places import place_of_one, shard_place
+from hasama.pictures.sources.archives import TAR_ENDINGS, is_packed, is_tar, tar_entries, zip_entries
 from hasama.pictures.sources.arrays import array_entries, as_pixels, npz_source
 from hasama.pictures.sources.classes import with_classes
 from hasama.pictures.sources.digits import digits
@@ -88,7 +89,10 @@ def _open_file(path: Path) -> Source:
     if path.suffix.lower() == ".zip":
         raise HasamaError(f"{path} is not a zip file, or is damaged.")
     if is_tar(path) or path.name.lower().endswith(TAR_ENDINGS):
-        files, trouble = with_classes(tar_entries(path))
+        files = tar_entries(path)
+        if any(entry.name.endswith(".cls") for entry in files) and not is_packed(path):
+            return shard_source(place_of_one(path))  # of WebDataset
+        files, trouble = with_classes(files)
         return Source(f"tar {path}", files, no_classes=trouble)
     with path.open("rb") as file:
         known = recognise(file.read(HEAD), path.name)
