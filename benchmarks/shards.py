@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="*", help="cases, such as r3gan-64")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     keep_memory()

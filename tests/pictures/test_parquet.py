@@ -125,6 +125,12 @@ def test_a_damaged_table_is_told(tmp_path: Path):
         path.write_bytes(data)
         with pytest.raises(HasamaError, match=r"The table .*a\.parquet is damaged"):
             open_source(str(path))
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    with pytest.raises(HasamaError, match=r"a\.parquet is a Git LFS pointer.*git lfs pull"):
+        open_source(str(path))
+    write(path)
+    (tmp_path / "one.png").write_bytes(file_of(1))
+    assert "name it alone" in open_pictures(str(tmp_path), FORM).report.skipped["a.parquet"]
 
 
 def test_an_empty_table_holds_no_pictures(tmp_path: Path):

@@ -4,6 +4,8 @@ A position p of the endless sequence belongs to lane p mod L, where L divides th
 that divides L, each process has lanes of its own, and therefore shards of its own.
 """
 
+import bisect
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +72,7 @@ class Lanes:
         self._epochs = np.full(self.count, -1)
         self._order, self._flips = np.empty(len(self.shown), np.int64), np.empty(len(self.shown), bool)
         self._pieces: dict[int, list[Piece]] = {}
-        self._ordered: dict[tuple[int, int], list[Piece]] = {}
+        self._ordered: dict[tuple[int, int], tuple[list[Piece], list[int]]] = {}
 
     def at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The numbers, counted in `chosen`, and the flips, at these positions [n]."""
@@ -88,10 +90,9 @@ class Lanes:
         """The shards that come after those at these positions, each in its lane."""
         found: dict[int, None] = {}
         for lane, epoch, place in zip(*map(np.ndarray.tolist, self._places(positions)), strict=True):
-            pieces = self._in_order(lane, epoch)
-            ends = np.cumsum([piece.end - piece.first for piece in pieces])
-            after = int(np.searchsorted(ends, place, "right")) + 1
-            piece = pieces[after] if after < len(pieces) else self._in_order(lane, epoch + 1)[0]
+            pieces, ends = self._in_order(lane, epoch)
+            after = bisect.bisect_right(ends, place) + 1
+            piece = pieces[after] if after < len(pieces) else self._in_order(lane, epoch + 1)[0][0]
             found[piece.shard] = None
         return list(found)
 
@@ -104,7 +105,7 @@ class Lanes:
     def _shuffle(self, lane: int, epoch: int) -> None:
         """Lay out a lane's epoch."""
         at = int(self.bounds[lane])
-        for piece in self._in_order(lane, epoch):
+        for piece in self._in_order(lane, epoch)[0]:
             rng, size = _random(SHARD, self.seed, piece.shard, epoch), piece.end - piece.first
             self._order[at : at + size] = piece.first + rng.permutation(size)
             self._flips[at : at + size] = rng.random(size) < 0.5
@@ -112,8 +113,8 @@ class Lanes:
         self._epochs[lane] = epoch
         self._ordered.pop((lane, epoch - 1), None)
 
-    def _in_order(self, lane: int, epoch: int) -> list[Piece]:
-        """The lane's pieces as they come in an epoch."""
+    def _in_order(self, lane: int, epoch: int) -> tuple[list[Piece], list[int]]:
+        """The lane's pieces as they come in an epoch, and where in it they end."""
         if (lane, epoch) in self._ordered:
             return self._ordered[lane, epoch]
         if lane not in self._pieces:
@@ -123,8 +124,10 @@ class Lanes:
             self._pieces[lane] = [Piece(int(self.shown[a]), a, b) for a, b in zip(firsts, ends, strict=True)]
         pieces = self._pieces[lane]
         order = _random(LANE, self.seed, lane, epoch).permutation(len(pieces))
-        self._ordered[lane, epoch] = found = [pieces[number] for number in order]
-        return found
+        found = [pieces[number] for number in order]
+        ends = list(itertools.accumulate(piece.end - piece.first for piece in found))
+        self._ordered[lane, epoch] = found, ends
+        return found, ends
 
 
 def _random(kind: tuple[int, ...], *entropy: int) -> np.random.Generator:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
+from hasama.pictures.formats import HEAD, recognise
 from hasama.pictures.sources.arrays import class_name
 from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
 
@@ -144,6 +145,10 @@ def _opened(file: Path) -> Rows:
     except ImportError:
         raise missing_extra("pyarrow", "parquet", "Reading tables of pictures") from None
     try:
+        with file.open("rb") as stream:
+            known = recognise(stream.read(HEAD), "")
+        if known is not None and known.kind == "other":
+            raise HasamaError(f"{file} is {known}.")  # such as a pointer of Git LFS
         return _parquet(file) if file.suffix.lower() == PARQUET else _arrow(file)
     except (arrow.ArrowException, OSError) as error:
         raise HasamaError(f"The table {file} is damaged, or cannot be read ({_brief(error)}).") from error
