@@ -4,6 +4,7 @@ import http.server
 import itertools
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form
 from hasama.pictures.shards import fetching
 from hasama.pictures.shards.writing import write_shards
+from hasama.pictures.sources.sources import open_source
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.runs.session import resume, train
@@ -159,6 +161,19 @@ def test_a_failing_request_is_tried_again(server: Server, folder: Path):
     ]
     np.testing.assert_array_equal(drawn(opened(f"{server.address}/shards.json"), 12), drawn(opened(str(folder)), 12))
     assert server.asked.count(name) == 4
+
+
+def test_a_server_that_was_away_when_nobody_needed_it_yet(server: Server, folder: Path, own_cache: Path):
+    tar = open_source(str(folder)).shards.shards[2].tar  # type: ignore[union-attr]
+    tar = tar._replace(place=f"{server.address}/{tar.name}")
+    server.answers[tar.name] = [lambda handler: handler.send_error(503)] * 4
+    shards = fetching.Fetched(own_cache / "shards")
+    shards.ask([tar])
+    end = time.monotonic() + 20
+    while server.answers[tar.name] or not shards._future(tar).done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert shards.get(tar).read(0, 9) == (folder / tar.name).read_bytes()[:9]
 
 
 def test_the_list_is_tried_again_too(server: Server):

@@ -23,8 +23,10 @@ from hasama.pictures.shards.index import ShardError, Tar
 from hasama.pictures.shards.open_tar import OpenTar
 
 TIMEOUT_SECONDS = 30
-WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each further attempt."""
+SHORT = 3
+"""Of these, for a list of shards: it is asked for when a person has just typed an address."""
 AT_ONCE = 4
 """Shards that are fetched at the same time."""
 BLOCK = 1 << 20
@@ -88,11 +90,21 @@ class Fetched:
         """
         if not tar.remote:
             return OpenTar.at(Path(tar.place), tar)
+        future = self._future(tar)
+        early = future.done()
         try:
+            return future.result()
+        except ShardError:
+            if not early:
+                raise
+            self._taken(tar)  # it failed a while ago, when it was not yet needed: the server may be back
             return self._future(tar).result()
         finally:
-            with self._lock:
-                self._asked.pop(tar.place, None)
+            self._taken(tar)
+
+    def _taken(self, tar: Tar) -> None:
+        with self._lock:
+            self._asked.pop(tar.place, None)
 
     def _future(self, tar: Tar) -> "Future[OpenTar]":
         with self._lock:
@@ -245,7 +257,7 @@ def text_at(address: str) -> str:
     Raises:
         ShardError: the server does not give it, or it is no text.
     """
-    for wait in (*WAITS, None):
+    for wait in (*WAITS[:SHORT], None):
         try:
             with _opened(address) as reply:
                 blocks = []
@@ -256,7 +268,7 @@ def text_at(address: str) -> str:
                 return b"".join(blocks).decode()
         except _LaterError as error:
             if wait is None:
-                raise ShardError(f"Cannot fetch {address}: {error} ({len(WAITS) + 1} attempts).") from error
+                raise ShardError(f"Cannot fetch {address}: {error} ({len(WAITS[:SHORT]) + 1} attempts).") from error
             time.sleep(wait)
         except UnicodeDecodeError as error:
             raise ShardError(f"{address} is no list of shards ({error}).") from error
