@@ -152,6 +152,16 @@ def test_tars_of_other_people_on_a_server(server: Server, folder: Path, pattern:
     assert len(tars(server.asked)) == SHARDS, "and is then known, and kept"
 
 
+def test_processes_that_start_together_list_them_once(server: Server):
+    pattern = f"{server.address}/shard-{{000000..000007}}.tar"
+    threads = [threading.Thread(target=open_source, args=(pattern,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tars(server.asked)) == SHARDS
+
+
 def test_a_failing_request_is_tried_again(server: Server, folder: Path):
     name, data = "shard-000003.tar", (folder / "shard-000003.tar").read_bytes()
     server.answers[name] = [

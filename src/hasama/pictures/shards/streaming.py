@@ -27,7 +27,7 @@ from hasama.pictures.shards.plain_png import from_plain_png
 from hasama.shapes import Pixels
 
 THREADS_MOST = 8
-AHEAD = 2
+AHEAD = 4
 """Batches that are ready or being read beside one for each thread."""
 OPEN_MOST, OPEN_LEAST = 256, 4
 """Files that are open at once; systems allow a thousand. Of a server's shards no more than lanes need."""

@@ -12,8 +12,10 @@ from pathlib import Path
 from threading import Lock
 from typing import overload
 
+from filelock import FileLock
+
 from hasama.errors import HasamaError
-from hasama.files import replacing, size_of
+from hasama.files import cannot_write, replacing, size_of
 from hasama.pictures.shards.fetching import Fetched, fetch, kept, text_at
 from hasama.pictures.shards.index import NO_CLASS, Shard, ShardError, Shards, Tar, as_json, from_json, is_address
 from hasama.pictures.shards.open_tar import OpenTar
@@ -155,6 +157,16 @@ def index_first(place: Place) -> Iterator[DownloadProgress]:
     file = _index_file(place)
     if place.listed or file.exists():
         return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):  # of several processes one lists, the others wait for it
+            if not file.exists():
+                yield from _index(place, file)
+    except OSError as error:
+        raise HasamaError(f"{cannot_write(file, error)} HASAMA_CACHE names another place for the cache.") from error
+
+
+def _index(place: Place, file: Path) -> Iterator[DownloadProgress]:
     walked: list[Walked] = []
     for done, name in enumerate(place.tars, 1):
         walked.append(_walked(place.folder + name))
