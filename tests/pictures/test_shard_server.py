@@ -17,6 +17,7 @@ from hasama.pictures.cache import NEAR, Reading, open_cached
 from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form
 from hasama.pictures.shards import fetching
+from hasama.pictures.shards.index import Tar
 from hasama.pictures.shards.writing import write_shards
 from hasama.pictures.sources.sources import open_source
 from hasama.recipe import Recipe
@@ -206,12 +207,15 @@ def test_another_file_than_the_list_says_is_refused(server: Server, folder: Path
 
 
 @pytest.mark.parametrize(("code", "attempts"), [(404, 1), (403, 1), (503, 4)])
-def test_what_the_server_answers_is_told(server: Server, code: int, attempts: int):
+def test_what_the_server_answers_is_told(server: Server, own_cache: Path, code: int, attempts: int):
     pictures = opened(f"{server.address}/shards.json")
-    server.answers["shard-000000.tar"] = [lambda handler: handler.send_error(code)] * 9
-    with pytest.raises(HasamaError, match=rf"Cannot fetch .*shard-000000\.tar: the server answers {code}"):
-        drawn(pictures, 9)
+    server.answers["shard-000000.tar"] = [lambda handler: handler.send_error(code)] * 99
+    told = rf"Cannot fetch .*shard-000000\.tar: the server answers {code}"
+    with pytest.raises(HasamaError, match=told):
+        fetching.fetch(Tar(f"{server.address}/shard-000000.tar", 0), own_cache / "shards")
     assert server.asked.count("shard-000000.tar") == attempts
+    with pytest.raises(HasamaError, match=told):
+        drawn(pictures, 9)
 
 
 @pytest.mark.parametrize("streamed", [True, False])
