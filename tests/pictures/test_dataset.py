@@ -630,9 +630,9 @@ def test_mirroring_flips_about_half_and_another_half_each_epoch():
 
 def test_mirroring_changes_nothing_in_the_order_and_nothing_in_the_store():
     pictures = numbered(30)
-    before = pictures.stored.copy()
+    before = np.array(pictures.stored[:])
     mirrored = list(itertools.islice(batches(pictures, 10, 7, mirror=True), 9))
-    np.testing.assert_array_equal(pictures.stored, before)
+    np.testing.assert_array_equal(pictures.stored[:], before)
     assert numbers(mirrored) == numbers(draw(30, 10, 7, 9))
 
 

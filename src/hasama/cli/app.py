@@ -8,9 +8,10 @@ from cyclopts import App
 
 from hasama.cli.commands.completion import answer, asked_by_shell, completion
 from hasama.cli.commands.coverage import coverage
+from hasama.cli.commands.images import images
 from hasama.cli.commands.job import job
 from hasama.cli.commands.report import remember_crash, report, version_text
-from hasama.cli.commands.runs import doctor, evaluate, images, recipes, runs, stop
+from hasama.cli.commands.runs import doctor, evaluate, recipes, runs, stop
 from hasama.cli.commands.style import style, style_flags
 from hasama.cli.commands.suggest import suggest
 from hasama.cli.commands.sweep import SWEEP_KIMG, sweep

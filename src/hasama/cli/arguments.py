@@ -91,7 +91,9 @@ def beside(run: Path, name: str) -> Path:
 def name_of(source: str) -> str:
     """What to call the things made from a source."""
     try:
-        return Path(source).expanduser().resolve().stem.removesuffix(".tar") or "pictures"
+        path = Path(source).expanduser().resolve()
+        path = path.parent if path.name == "shards.json" else path  # whose folder has the better name
+        return path.stem.removesuffix(".tar") or "pictures"
     except (OSError, RuntimeError):
         return "pictures"  # the source will be refused
 

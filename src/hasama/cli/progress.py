@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hasama.generators.enlarging import Tile
     from hasama.generators.projection import ProjectionStep
     from hasama.pictures.decoding import Scan
+    from hasama.pictures.shards.writing import Writing
     from hasama.pictures.sources.download import DownloadProgress
     from hasama.recipe import Recipe
     from hasama.runs.folder import Run
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
     from hasama.tuning.gammas import GammaTrial
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, errors, say
 
-Stage = TypeVar("Stage", bound="Scan | EvaluationProgress | GammaTrial | Tile | Floor | PaintedTile | PaintedPicture")
+Stage = TypeVar(
+    "Stage", bound="Scan | Writing | EvaluationProgress | GammaTrial | Tile | Floor | PaintedTile | PaintedPicture"
+)
 
 
-def watch_scan(scans: Iterable["Scan"]) -> None:
-    """Show progress while a source is read into the cache."""
+def watch_scan(scans: "Iterable[Scan] | Iterable[Writing]") -> None:
+    """Show progress while a source is read into the cache, or written as shards."""
     for _ in watch_stages(scans):
         pass
 
@@ -92,7 +95,11 @@ def watch_stages(records: Iterable[Stage]) -> Iterator[Stage]:
             yield record
 
 
-DOING = {"looking": "looking at the pictures", "decoding": "decoding the pictures"}
+DOING = {
+    "looking": "looking at the pictures",
+    "decoding": "decoding the pictures",
+    "shards": "writing the shards",
+}
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:

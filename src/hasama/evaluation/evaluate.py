@@ -65,7 +65,7 @@ def evaluate(
     place = pick_device(device)
     subject = Subject.of(Path(run).expanduser(), place)
     pictures = yield from subject.pictures(source)
-    order = stream(0).permutation(len(pictures))[:MOST_REALS]
+    order = stream(0).permutation(pictures.at_hand)[:MOST_REALS]
     if len(order) < FEWEST:
         raise HasamaError(
             f"{pictures.report.source} holds {len(order)} pictures; evaluating takes at least {FEWEST}."

@@ -18,7 +18,7 @@ from hasama.pictures.sources.download import DownloadProgress
 from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Colour
 from hasama.runs.bases import place_named
-from hasama.runs.folder import Run
+from hasama.runs.folder import Run, is_streamed
 
 COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
 
@@ -83,7 +83,7 @@ class Subject(NamedTuple):
             return known
         other = "Name the pictures to compare with by --source."
         try:
-            reading = Reading(images["name"], Form.of(self.run.recipe()))
+            reading = Reading(images["name"], Form.of(self.run.recipe()), is_streamed(self.run))
         except HasamaError as error:
             raise HasamaError(f"The pictures of {self.run.folder} are gone: {error} {other}") from error
         pictures = yield from _read(reading)

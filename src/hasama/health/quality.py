@@ -72,7 +72,7 @@ class QualityProbe:
 
     def __init__(self, pictures: Pictures, extractor: Extractor) -> None:
         self.extractor = extractor
-        order = stream(SEED).permutation(len(pictures))[:REALS]
+        order = stream(SEED).permutation(pictures.at_hand)[:REALS]
         self.reals = torch.cat(list(extract_features(extractor, pictures.take_in_parts(order))))
 
     def __call__(self, generator: TrainedGenerator, images_seen: int) -> Quality:

@@ -74,7 +74,7 @@ class Probe:
     def __init__(self, pictures: Pictures, held: Pictures | None, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(LATENT_SEED)))
-        order = rng.permutation(len(pictures))
+        order = rng.permutation(pictures.at_hand)
         shown = np.resize(order, COUNT) if len(order) < COUNT else order[:COUNT]
         self.real = self._images(pictures, shown)
         self.labels = self._labels(pictures, shown)

@@ -2,6 +2,9 @@
 
 A cache holds `pixels.u8`, uint8 [N, H, W, C] without a header, and `about.json`, the report. A folder with both under
 its final name is whole: it is built under another name and renamed at the end.
+
+Shards whose pictures would need too much room are streamed: for them the cache holds only what is where.
+`HASAMA_STREAM_GB` is how much is too much.
 """
 
 import contextlib
@@ -11,18 +14,27 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write
+from hasama.files import cannot_write, size_of
 from hasama.pictures.dataset import Pictures
-from hasama.pictures.decoding import Form, Scan, decode
+from hasama.pictures.decoding import Form, Scan, decode, survey
+from hasama.pictures.depth import Range, Ranges
 from hasama.pictures.report import Report
+from hasama.pictures.shards.fetching import gigabytes
+from hasama.pictures.shards.index import Tar
+from hasama.pictures.shards.members import Members
+from hasama.pictures.shards.streaming import Streamed, Wanted
+from hasama.pictures.shards.tars import digest_of
 from hasama.pictures.sources.chosen import only_classes
 from hasama.pictures.sources.download import cache_folder
-from hasama.pictures.sources.entries import Source
+from hasama.pictures.sources.entries import Source, stamp_of
+from hasama.pictures.sources.sharded import fetched
 from hasama.pictures.sources.sources import open_source
 from hasama.recipe import Recipe
 
@@ -30,6 +42,11 @@ LAYOUT = 2
 """Version of the cache's layout; part of every key, so that an older cache is simply not found.
 
 2: one range for all files of more than 8 bits."""
+
+STREAM_GB = 16.0
+"""Shards whose decoded pictures would need more than this are streamed."""
+NEAR = 10_000
+"""Pictures on a server that are looked at in any order, at least: see `Pictures.at_hand`."""
 
 
 # --- the cache ------------------------------------------------------------------------------------
@@ -56,20 +73,26 @@ class Reading:
     Args:
         source: see `sources.open_source`.
         form: to which its pictures are brought.
+        streamed: whether pictures in shards are streamed; None to go by their size. A run goes on as it began.
 
     Raises:
         HasamaError: there is nothing there; its classes are wanted and cannot be read; or there is no such class.
     """
 
-    def __init__(self, source: str, form: Form) -> None:
+    def __init__(self, source: str, form: Form, streamed: bool | None = None) -> None:
         self.source = only_classes(open_source(source), form.only)
         if form.labels and self.source.no_classes:
             raise HasamaError(self.source.no_classes)
         self.form = form
-        self.key = _key(self.source, form)
+        self.streamed = self.source.shards is not None and (
+            _is_too_large(self.source, form) if streamed is None else streamed
+        )
+        self.key = _key(self.source, form, self.streamed)
 
     def scan(self) -> Iterator[Scan]:
         """Decode the source into the cache, unless it is there already; one record per file.
+
+        Of what is streamed, nothing is decoded.
 
         Safe when several processes start at once: one scans, the others wait for it.
         """
@@ -79,7 +102,8 @@ class Reading:
             with FileLock(folder.with_suffix(".lock")):
                 if _whole(folder) is None:
                     with _building(folder) as unfinished:
-                        yield from decode(self.source, self.form, self.key, unfinished)
+                        read = survey if self.streamed else decode
+                        yield from read(self.source, self.form, self.key, unfinished)
         except OSError as error:
             hint = HasamaError(f"{cannot_write(folder, error)} HASAMA_CACHE names another place for the cache.")
             raise hint from error
@@ -98,11 +122,33 @@ def open_cached(key: str) -> Pictures | None:
     if about is None:
         return None
     report = _report(about)
+    if report.streamed:
+        return _streamed(about, report, Members.load(cached(key)))
     shape = tuple(about["shape"])
     stored = np.memmap(cached(key) / "pixels.u8", np.uint8, mode="r", shape=shape)
     labels = None if about["labels"] is None else np.asarray(about["labels"], np.int64)
     corners = _corners(shape, report) if report.crops else None
     return Pictures(stored, labels, report, corners)
+
+
+def _streamed(about: dict, report: Report, members: Members) -> Pictures | None:
+    """Pictures in shards; None if one that was on this machine is there no longer, or is another one."""
+    tars, files = [Tar(*told) for told in about["tars"]], fetched()
+    if not all(tar.remote or size_of(Path(tar.place)) == tar.bytes for tar in tars):
+        return None
+    ranges = cast(Ranges, {depth: Range(one["black"], one["white"]) for depth, one in report.ranges.items()})
+    stored = Streamed(tars, members, Wanted(report.resolution, report.fit, report.channels, ranges), files)
+    near = len(members.shards)
+    if stored.remote and near > NEAR:
+        near = int(np.searchsorted(members.shards, members.shards[NEAR], "right"))
+    return Pictures(stored, members.labels, report, draw=stored.draw, near=near)
+
+
+def _is_too_large(source: Source, form: Form) -> bool:
+    """Whether shards are streamed, by the room that their decoded pictures would need."""
+    own = source.shards.channels if source.shards is not None else None
+    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(form.colour, own or 3)
+    return len(source.entries) * int(np.prod(form.resolution)) * channels > gigabytes("HASAMA_STREAM_GB", STREAM_GB)
 
 
 def same_pictures(one: Pictures, other: Pictures) -> bool:
@@ -128,10 +174,14 @@ def cached(key: str) -> Path:
     return cache_folder() / "pictures" / key
 
 
-def _key(source: Source, form: Form) -> str:
-    listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
+def _key(source: Source, form: Form, streamed: bool) -> str:
     wanted = form[:-1]  # without `only` as it was typed: source.only says what it means
-    told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only], ensure_ascii=True)
+    if streamed and source.shards is not None:
+        tars = [(*shard.tar, stamp_of(Path(shard.tar.place))) for shard in source.shards.shards]
+        told = json.dumps([LAYOUT, "streamed", digest_of(source.shards), tars, wanted, *source.only])
+    else:
+        listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
+        told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only], ensure_ascii=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
@@ -139,10 +189,12 @@ def _whole(folder: Path) -> dict | None:
     """What `about.json` says, if the cache is whole."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        if _report(about).streamed:
+            return about if len(Members.load(folder).shards) == about["report"]["used"] else None
         right_size = (folder / "pixels.u8").stat().st_size == int(np.prod(about["shape"]))
         right_labels = about["labels"] is None or len(about["labels"]) == about["shape"][0]
         return about if right_size and right_labels and _report(about) else None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, BadZipFile):
         return None
 
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,20 +15,62 @@ from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Pixels
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """What `Pictures` needs of all pictures of a source: an array uint8 [N, H, W, C] that is read by numbers."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, numbers: Any, /) -> Any: ...
+
+
+class Drawn(NamedTuple):
+    """Pictures of a batch: which they are [n], which are to be mirrored [n], and uint8 [n, H, W, C] of one's own."""
+
+    indices: np.ndarray
+    flips: np.ndarray
+    pixels: Pixels
+
+
+Draw = Callable[["Pictures", int, int, Iterator[np.ndarray]], Iterator[Drawn]]
+"""(pictures, batch, seed, positions) -> what an endless shuffled sequence shows at these positions."""
+
+
+def draw_at_once(pictures: "Pictures", batch: int, seed: int, positions: Iterator[np.ndarray]) -> Iterator[Drawn]:
+    """The order is a function of (seed, epoch), and each epoch shows every picture once; nothing is read ahead.
+
+    Args:
+        pictures: what to draw from.
+        batch: does not matter here.
+        seed: see `batches`.
+        positions: in the endless sequence, those of each batch.
+    """
+    epochs = _Epochs(len(pictures), seed)
+    for at in positions:
+        indices, flips = epochs.at(at)
+        yield Drawn(indices, flips, pictures.take(indices))
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Decoded pictures. `take(indices)` reads some of them as uint8 [n, H, W, C].
 
-    `labels` [N] are there if classes are learnt; `report` is what the scan found. `stored` is the cache's memory map;
-    for a single picture it holds that one, and `corners` [N, 2] are the top left corners (y, x) of the crops.
-    `chosen` are the numbers of those that these are, if not all.
+    `labels` [N] are there if classes are learnt; `report` is what the scan found. `stored` is the cache's memory map,
+    or shards that are read as they are needed; for a single picture it holds that one, and `corners` [N, 2] are the
+    top left corners (y, x) of the crops. `chosen` are the numbers of those that these are, if not all, rising.
+    `draw` is how batches are drawn. Of the stored ones the first `near` cost little to read in any order; None: all.
     """
 
-    stored: np.ndarray
+    stored: np.ndarray | Stored
     labels: np.ndarray | None
     report: Report
     corners: np.ndarray | None = None
     chosen: np.ndarray | None = None
+    draw: Draw = draw_at_once
+    near: int | None = None
 
     def __len__(self) -> int:
         if self.chosen is not None:
@@ -50,6 +92,16 @@ class Pictures:
             yield self.take(indices[first : first + count])
 
     @property
+    def at_hand(self) -> int:
+        """How many, from the first, can be looked at in any order: all, but for those that lie on a server.
+
+        Whoever looks at a sample draws it from these. Shards on a server would else all have to be fetched for it.
+        """
+        if self.near is None:
+            return len(self)
+        return self.near if self.chosen is None else int(np.searchsorted(self.chosen, self.near))
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The classes' names, in the order of the labels."""
         return tuple(self.report.classes)
@@ -67,8 +119,9 @@ def hold_out(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pic
     count = min(HELD_MOST, int(share * len(pictures)))
     if count < HELD_LEAST or pictures.corners is not None:
         return pictures, None
-    order = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 1)))).permutation(len(pictures))
-    return _some_of(pictures, np.sort(order[count:])), _some_of(pictures, np.sort(order[:count]))
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 1))))
+    held = np.sort(rng.permutation(pictures.at_hand)[:count])
+    return _some_of(pictures, np.delete(np.arange(len(pictures)), held)), _some_of(pictures, held)
 
 
 def _some_of(pictures: Pictures, numbers: np.ndarray) -> Pictures:
@@ -96,10 +149,11 @@ def batches(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
-    """Endless batches whose order is a function of (seed, epoch), from any starting image.
+    """Endless batches whose order is a function of (seed, position), from any starting image.
 
     Args:
-        pictures: what to draw from; each epoch shows every picture once, and batches run on across epochs.
+        pictures: what to draw from; each epoch shows every picture once, and batches run on across epochs. (In shards
+            that are streamed, each lane has epochs of its own: see `shards.order.Lanes`.)
         batch: pictures per step in all processes together.
         seed: together with the epoch's number, decides the order and who is mirrored.
         start: how many images were seen before.
@@ -108,10 +162,8 @@ def batches(
         rank: which of `world` processes this one is; it gets every `world`-th picture of each batch.
         world: number of processes.
     """
-    epochs = _Epochs(len(pictures), seed)
-    for first in itertools.count(start, batch):
-        indices, flips = epochs.at(np.arange(first + rank, first + batch, world))
-        pixels = pictures.take(indices)
+    positions = (np.arange(first + rank, first + batch, world) for first in itertools.count(start, batch))
+    for indices, flips, pixels in pictures.draw(pictures, batch, seed, positions):
         if mirror:
             pixels[flips] = pixels[flips, :, ::-1]
         labels = None if pictures.labels is None else torch.from_numpy(pictures.labels[indices]).to(device)
@@ -122,7 +174,8 @@ def shares_of(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Of whole batches, the images and labels of this process, where several train together."""
     here = team()
     for images, labels in batches:
-        yield Batch(*(all_ if all_ is None else all_[here.rank :: here.world] for all_ in (images, labels)))
+        mine = slice(here.rank, None, here.world)
+        yield Batch(images[mine], None if labels is None else labels[mine])
 
 
 class _Epochs:

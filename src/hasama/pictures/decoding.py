@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -18,9 +18,12 @@ from PIL import Image
 from hasama.errors import HasamaError
 from hasama.pictures.depth import Extremes, Ranges, choose_ranges, depth_of
 from hasama.pictures.formats import UNPACK
-from hasama.pictures.images import MODES, as_channels, fit_picture, has_alpha, is_grey
+from hasama.pictures.images import fit_picture, has_alpha, is_grey, prepared
 from hasama.pictures.opening import LARGEST_PICTURE, why
 from hasama.pictures.report import DARK, DeepFiles, Report
+from hasama.pictures.shards.index import NO_CLASS, ShardError
+from hasama.pictures.shards.members import COLOURS, Members, members_of
+from hasama.pictures.shards.tars import NO_LABEL, digest_of
 from hasama.pictures.sources.entries import Entry, Source
 from hasama.recipe import Colour, Fit, Recipe
 
@@ -71,16 +74,11 @@ def decode(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]
         HasamaError: no picture can be used.
     """
     report = Report(source.description, len(source.entries), 0, form.resolution, 0, form.fit, key, note=source.note)
-    kept: list[Entry] = []
-    looks: list[Look] = []
-    peek = _or_reason(lambda entry: _look(entry, form))
-    for done, (entry, look, reason) in enumerate(_in_parallel(peek, source.entries), 1):
-        if look is not None:
-            kept.append(entry)
-            looks.append(look)
-        else:
-            report.skipped[entry.name] = _reason(reason, source)
-        yield Scan(done, len(source.entries), "looking")
+    if source.shards:
+        report.skipped |= source.shards.skipped
+    found = yield from _look_at_all(source, form, report)
+    kept = [entry for entry, look in zip(source.entries, found, strict=True) if look is not None]
+    looks = [look for look in found if look is not None]
     report.channels = _channels(form.colour, [look.colour for look in looks])
     ranges = _ranges(looks, report)
 
@@ -112,6 +110,60 @@ def decode(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]
         _settle(file)
 
 
+def survey(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]:
+    """What streaming needs to know of shards, into a cache's folder: what is where, which colours and classes.
+
+    Of shards that Hasama wrote, nothing is read for it; of others the pictures' headers. Nothing is decoded, but for
+    files of more than 8 bits.
+
+    Raises:
+        HasamaError: no picture can be used.
+    """
+    shards = source.shards
+    assert shards is not None
+    report = Report(source.description, len(source.entries), 0, form.resolution, 0, form.fit, key, note=source.note)
+    report.streamed, report.skipped = len(shards.shards), dict(shards.skipped)
+    members, looks = yield from _usable(source, form, report)
+    if not len(members.shards):
+        raise HasamaError(f"No picture in {source.description} can be used:\n{report.text()}")
+    report.used, report.channels = len(members.shards), _channels(form.colour, [look.colour for look in looks])
+    _ranges(looks, report)
+    members, report.classes = members.numbered(shards.classes, _by_number) if form.labels else (members.bare(), {})
+    report.digest = members.digest(json.dumps([digest_of(shards), form[:-1], source.only, report.channels]))
+    members.save(folder)
+    with (folder / "about.json").open("w", encoding="utf-8") as file:
+        json.dump({"tars": [shard.tar for shard in shards.shards], "report": asdict(report)}, file)
+        _settle(file)
+
+
+def _usable(source: Source, form: Form, report: Report) -> Generator[Scan, None, tuple[Members, list[Look]]]:
+    """The pictures of shards that can be used, and what is known of their headers."""
+    assert source.shards is not None
+    members = members_of(source.shards, source.only)
+    if source.shards.channels is None:
+        found = yield from _look_at_all(source, form, report)
+        return members.some(np.array([look is not None for look in found])), [look for look in found if look]
+    yield Scan(len(members.shards), len(members.shards), "looking")
+    if form.labels:
+        labelled = members.labels != NO_CLASS
+        for number in np.flatnonzero(~labelled).tolist():
+            report.skipped[source.entries[number].name] = f"without a class ({NO_LABEL})"
+        members = members.some(labelled)
+    return members, [Look(COLOURS[source.shards.channels])]
+
+
+def _look_at_all(source: Source, form: Form, report: Report) -> Generator[Scan, None, list[Look | None]]:
+    """The first pass: what each header says; None for a file that is skipped."""
+    looks: list[Look | None] = []
+    peek = _or_reason(lambda entry: _look(entry, form))
+    for done, (entry, look, reason) in enumerate(_in_parallel(peek, source.entries), 1):
+        looks.append(look)
+        if look is None:
+            report.skipped[entry.name] = _reason(reason, source)
+        yield Scan(done, len(source.entries), "looking")
+    return looks
+
+
 def _reason(reason: str, source: Source) -> str:
     """Why a file is skipped; an archive among the files is told as what it is there."""
     if not reason.startswith("an archive ("):
@@ -141,6 +193,8 @@ def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A |
     def attempt(entry: Entry) -> tuple[Entry, A | None, str]:
         try:
             return entry, work(entry), ""
+        except ShardError:
+            raise
         except Exception as error:  # decoders of broken files raise nearly everything
             return entry, None, why(error)
 
@@ -181,10 +235,7 @@ def _decode(entry: Entry, form: Form, channels: int, crops: bool, ranges: Ranges
     picture = entry.open(None if crops else max(form.resolution), ranges)
     if crops:
         picture = _large_enough(picture, form.resolution)
-    picture = as_channels(picture, channels)
-    if not crops:
-        picture = fit_picture(picture, form.resolution, form.fit)
-    return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, len(MODES[channels]))
+    return prepared(picture, channels, None if crops else form.resolution, form.fit)
 
 
 def _large_enough(picture: Image.Image, resolution: tuple[int, int]) -> Image.Image:

@@ -59,6 +59,8 @@ LFS = Format("a Git LFS pointer", "get the file itself by  git lfs pull", "other
 PYTORCH = Format("a PyTorch file", "save its pictures as .npz (uint8) or as files first", "dataset")
 PICKLE = Format("a Python pickle", "save its pictures as .npz (uint8) or as files first", "dataset")
 NUMPY = Format("a NumPy file", "name it alone as the source", "dataset")
+PARQUET = Format("a Parquet table", "name it alone as the source", "dataset")
+ARROW = Format("an Arrow table", "name it alone as the source", "dataset")
 
 SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"\xff\x0a", JXL),
@@ -80,8 +82,8 @@ SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"IIRS", raw_photo("Olympus ORF")),
     (0, b"IIU\0", raw_photo("Panasonic RW2")),
     (0, b"%PDF", Format("a document (PDF)", "save its pages as pictures first, such as by  pdftoppm -png", "other")),
-    (0, b"PAR1", _dataset("a Parquet table")),
-    (0, b"ARROW1", _dataset("an Arrow table")),
+    (0, b"PAR1", PARQUET),
+    (0, b"ARROW1", ARROW),
     (0, b"\x89HDF\r\n\x1a\n", _dataset("an HDF5 file")),
     (16, b"\xde\xc0\xef\xbe", _dataset("an LMDB database")),
     (0, b"SQLite format 3", _dataset("an SQLite database")),
@@ -144,8 +146,8 @@ ENDINGS: dict[str, Format] = {
     ".jxl": JXL,
     ".psd": PSD,
     ".avif": AVIF,
-    ".parquet": _dataset("a Parquet table"),
-    ".arrow": _dataset("an Arrow table"),
+    ".parquet": PARQUET,
+    ".arrow": ARROW,
     ".beton": _dataset("an FFCV file"),
     ".rec": _dataset("a file of MXNet records"),
     ".mat": _dataset("a MATLAB file"),

@@ -55,6 +55,23 @@ def fit_picture(picture: Image.Image, resolution: tuple[int, int], fit: str = "c
     return picture.convert(mode)
 
 
+def prepared(
+    picture: Image.Image, channels: int, resolution: tuple[int, int] | None = None, fit: str = "crop"
+) -> np.ndarray:
+    """A picture as it is learnt from: uint8 [H, W, C].
+
+    Args:
+        picture: upright, of 8 bits.
+        channels: 1, 3 or 4.
+        resolution: (height, width) in pixels; None to leave its size.
+        fit: see `fit_picture`.
+    """
+    picture = as_channels(picture, channels)
+    if resolution is not None:
+        picture = fit_picture(picture, resolution, fit)
+    return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, channels)
+
+
 def _stretch(picture: Image.Image, width: int, height: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 

@@ -37,6 +37,7 @@ class Report:
         brightest: the highest value of all pictures, 0 to 255.
         only: if all pictures are the same one, its file, or its name in an archive.
         note: what the user should know of how the source is read.
+        streamed: from how many shards, if pictures are decoded only as they are needed; else 0.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Report:
     brightest: int = 255
     only: str = ""
     note: str = ""
+    streamed: int = 0
 
     @property
     def copies(self) -> int:
@@ -82,6 +84,8 @@ class Report:
             lines.append(f"  duplicates  {self.copies} (kept), such as {_few(self.duplicates[0], 3, ' = ')}")
         if self.classes:
             lines.append("  classes     " + ", ".join(f"{name} ({count})" for name, count in self.classes.items()))
+        if self.streamed:
+            lines.append(f"  streamed    from {self.streamed} shards: pictures are decoded as they are needed")
         if self.note:
             lines.append(f"  note        {self.note}")
         return "\n".join(lines)

@@ -164,7 +164,7 @@ class _Stage:
         """Pieces of real pictures, at random."""
         rng = np.random.default_rng(np.random.SeedSequence((self.recipe.seed, number + 1), spawn_key=(7,)))
         factor = self.recipe.enlarge
-        taken = pictures.take(np.sort(rng.choice(len(pictures), count, replace=len(pictures) < count)))
+        taken = pictures.take(np.sort(rng.choice(pictures.at_hand, count, replace=pictures.at_hand < count)))
         high, wide = (min(SIDE[factor], side) // factor * factor for side in taken.shape[1:3])
         y, x = (
             int(rng.integers((side - length) // factor + 1)) * factor

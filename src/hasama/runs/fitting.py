@@ -101,10 +101,10 @@ def fit(
         keeper.save_grid()
     try:
         while game.images_seen < recipe.images:
-            step = next(steps)
             try:
+                step = next(steps)
                 keeper.note(step)
-            except HasamaError as error:
+            except HasamaError as error:  # such as pictures that a server no longer gives
                 raise HasamaError(f"{error} {keeper.rescue()}") from error
             yield step
             if agreed(stop() or run.stop_asked()):

@@ -300,6 +300,15 @@ class Run:
             raise cannot_write(self.stop_file, error) from error
 
 
+def is_streamed(run: Run) -> bool:
+    """Whether the run's pictures are streamed from shards, and so come in another order than from the cache.
+
+    Args:
+        run: one that exists.
+    """
+    return bool(run.images().get("streamed"))
+
+
 def _is_ours(name: str) -> bool:
     """Whether a file may be left by a run that was killed while it was being made."""
     return name == "images.json" or name.startswith(".")

@@ -27,13 +27,14 @@ from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
 from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
+from hasama.pictures.shards.places import is_pattern
 from hasama.pictures.sources.chosen import tidy
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, original_recipe, piloted
 from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
-from hasama.runs.folder import Run
+from hasama.runs.folder import Run, is_streamed
 from hasama.runs.reports.last_error import recorded
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
@@ -305,7 +306,7 @@ def _source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
     """
     images = run.images()
     try:
-        reading = Reading(source, Form.of(recipe))
+        reading = Reading(source, Form.of(recipe), is_streamed(run))
         now = None if reading.key == images["key"] else reading
     except HasamaError as error:
         now = str(error)
@@ -320,7 +321,7 @@ def _source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
 def _read_again(run: Run, source: str, recipe: Recipe) -> Reading:
     """The run's pictures from their source, for the cache has them no longer."""
     try:
-        return Reading(source, Form.of(recipe))
+        return Reading(source, Form.of(recipe), is_streamed(run))
     except HasamaError as error:
         raise HasamaError(
             f"{error} {run.folder} began with the pictures there. If they have moved, name their new place:  "
@@ -332,6 +333,6 @@ def _absolute(source: str) -> str:
     """A path that still means the same when the run is resumed from elsewhere."""
     try:
         path = Path(source).expanduser()
-        return str(path.resolve()) if source and path.exists() else source
+        return str(path.resolve()) if source and (path.exists() or is_pattern(source)) else source
     except (OSError, RuntimeError):  # a name too long, `~nobody`: `open_source` has the words for it
         return source

@@ -48,8 +48,8 @@ def floor_of(pictures: Pictures, factor: int, extractor: Extractor) -> Iterator[
     """
     if len(pictures) < LEAST:
         return
-    order = stream(0).permutation(len(pictures))
-    count = min(ENLARGED, len(pictures) // 2)
+    order = stream(0).permutation(pictures.at_hand)
+    count = min(ENLARGED, len(order) // 2)
     chosen, others = order[:count], order[count : count + REALS]
     enlarger, made = shipped(), []
     for first in range(0, count, AT_ONCE):

@@ -49,7 +49,7 @@ class Kin(NamedTuple):
 
 def look_of(pictures: Pictures, extractor: Extractor) -> Look:
     """What pictures look like, from a random choice of them."""
-    some = stream(0).permutation(len(pictures))[:SEEN]
+    some = stream(0).permutation(pictures.at_hand)[:SEEN]
     features = torch.cat(list(extract_features(extractor, pictures.take_in_parts(some)))).float().cpu()
     mean = features.mean(0)
     return Look(mean, (features - mean).square().sum(1).mean())

@@ -89,6 +89,8 @@ class Machine(NamedTuple):
 def read_headers(source: Source) -> Headers | None:
     """Sizes and classes of a source's files; None if none of those tried is a picture."""
     some = source.entries[:: max(1, len(source.entries) // HEADERS_MOST)]
+    if source.shards is not None and source.shards.remote:
+        some = source.entries[:HEADERS_MOST]  # of few shards, for each would have to be fetched
     with ThreadPoolExecutor(4) as pool:
         found = [(entry, size) for entry, size in zip(some, pool.map(_size, some), strict=True) if size]
     if not found:
@@ -125,7 +127,7 @@ def _size(entry: Entry) -> tuple[int, int] | None:
 def look_at(pictures: Pictures) -> Looks:
     """Look at a random sample of the pictures."""
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(0)))
-    chosen = np.sort(rng.permutation(len(pictures))[:LOOKS_MOST])
+    chosen = np.sort(rng.permutation(pictures.at_hand)[:LOOKS_MOST])
     thumbs, flat, clear, grey, opaque = [], 0, 0, True, True
     for some in np.array_split(chosen, -(-len(chosen) // 64)):
         pixels = torch.from_numpy(pictures.take(some)).permute(0, 3, 1, 2).float()

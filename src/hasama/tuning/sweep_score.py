@@ -50,7 +50,7 @@ def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> S
         )
     network = vgg19(pick_device(device))
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(0)))
-    chosen = rng.permutation(len(pictures))[:REALS_MOST]
+    chosen = rng.permutation(pictures.at_hand)[:REALS_MOST]
     real = _features_of_reals(pictures, np.sort(chosen), out, network)
 
     def score(generator: TrainedGenerator) -> float:

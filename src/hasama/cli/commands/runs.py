@@ -1,4 +1,4 @@
-"""hasama images, runs, stop, doctor, evaluate, recipes: list, inspect and judge what there is."""
+"""hasama runs, stop, doctor, evaluate, recipes: list, inspect and judge what there is."""
 
 import json as as_json
 from collections import deque
@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hasama.cli.arguments import name_of
 from hasama.cli.flags import plain
 from hasama.errors import HasamaError
-from hasama.names import SPARE, check_name, fitting_name
 from hasama.options import flag
 from hasama.presets import DEFAULT, PRESETS
-from hasama.recipe import Recipe
 from hasama.style.recipe import STYLE_PRESETS
 
 if TYPE_CHECKING:
@@ -22,70 +19,6 @@ if TYPE_CHECKING:
 
 
 BETTER = {"fid": "low", "kid": "low", "precision": "high", "recall": "high", "density": "near 1", "coverage": "high"}
-
-
-def images(
-    source: str,
-    /,
-    *,
-    size: str = "64",
-    fit: str = "crop",
-    colour: str = "auto",
-    labels: bool = False,
-    only: str = "",
-    out: Path | None = None,
-) -> int:
-    """Read pictures as training would: report what is there, and save a preview grid.
-
-    Parameters
-    ----------
-    source
-        A folder, a zip or tar, an .npz, one picture, or a built-in name.
-    size
-        64, or WIDTHxHEIGHT such as 64x96.
-    fit
-        crop, pad or stretch.
-    colour
-        auto, grey, rgb or rgba.
-    labels
-        Also read the classes.
-    only
-        Read these classes only: their names, with commas between.
-    out
-        The preview grid. Default: SOURCE-preview.png here.
-    """
-    from hasama.cli.progress import watch_download, watch_scan
-    from hasama.cli.terminal import say
-
-    form = Recipe(size=size, fit=fit, colour=colour, labels=labels, only=only)  # pyright: ignore[reportArgumentType]
-    out = out or _preview_place(source)
-
-    import numpy as np
-
-    from hasama.pictures.cache import Reading
-    from hasama.pictures.decoding import Form
-    from hasama.pictures.images import grid, picture_format, save_picture
-    from hasama.pictures.sources.sources import download_first
-
-    check_name(out)
-    picture_format(out)
-    watch_download(download_first(source))
-    reading = Reading(source, Form.of(form))
-    watch_scan(reading.scan())
-    pictures = reading.pictures()
-    shown = np.random.default_rng(0).permutation(len(pictures))[:64]
-    save_picture(grid(pictures.take(np.sort(shown))), out)
-    say(f"{pictures.report.text()}\n  preview     {out}")
-    for warning in pictures.report.warnings():
-        say(warning, "yellow")
-    return 0
-
-
-def _preview_place(source: str) -> Path:
-    """Here; or beside the source where here is inside of it, or the preview would be one of its pictures."""
-    name, folder = fitting_name(name_of(source), "-preview.png", SPARE), Path(source).expanduser().resolve()
-    inside = folder.is_dir() and Path.cwd().is_relative_to(folder)
-    return folder.parent / name if inside else Path(name)
 
 
 def runs(folder: Path = Path("runs"), /) -> int:

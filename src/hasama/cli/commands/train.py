@@ -74,8 +74,9 @@ def train(
     Parameters
     ----------
     source
-        A folder, a zip or tar, an .npz of uint8 images, one picture (random crops of it), or a built-in name:
-        digits, mnist, fashion-mnist, cifar10.
+        A folder, a zip or tar, an .npz of uint8 images, a Parquet file or a folder of them, a Hugging Face dataset
+        (save_to_disk), shards (a folder, 'shards/{000..012}.tar', http://HOST/shards.json), one picture (random crops
+        of it), or a built-in name: digits, mnist, fashion-mnist, cifar10.
     recipe
         A preset: see `hasama recipes`.
     out

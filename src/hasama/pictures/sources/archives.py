@@ -98,8 +98,7 @@ def tar_entries(path: Path) -> list[Entry]:
     Raises:
         HasamaError: it is damaged, or a bomb.
     """
-    with path.open("rb") as file:
-        packed = _unpacker(file) is not None
+    packed = is_packed(path)
     members = _list(path, packed)
     names = sorted(name for name in members if not is_hidden(name))
     whole = _Whole(path, packed)
@@ -109,6 +108,12 @@ def tar_entries(path: Path) -> list[Entry]:
         for name in names
         if (one := members[name])
     ]
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a tar is compressed."""
+    with path.open("rb") as file:
+        return _unpacker(file) is not None
 
 
 def _unpacker(file: io.BufferedIOBase) -> Any:

@@ -1,11 +1,13 @@
 """Some classes of a source (--only): which are meant, and the source that holds nothing else."""
 
 import difflib
+from array import array
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, overload
 
 from hasama.errors import HasamaError
-from hasama.pictures.sources.entries import Source
+from hasama.pictures.sources.entries import Entry, Source
 
 LISTED = 30  # classes that a message lists at most
 
@@ -67,9 +69,30 @@ def only_classes(source: Source, names: str) -> Source:
         raise HasamaError(_unknown(unknown[0], source))
     if not classes:
         raise HasamaError(f"--only names no class. {_listed(source)}")
-    entries = [entry for entry in source.entries if entry.label in classes]
+    which = [number for number, entry in enumerate(source.entries) if entry.label in classes]
     only = tuple(sorted(classes))
-    return source._replace(description=f"{source.description} (only {', '.join(only)})", entries=entries, only=only)
+    return source._replace(
+        description=f"{source.description} (only {', '.join(only)})", entries=_Some(source.entries, which), only=only
+    )
+
+
+class _Some(Sequence[Entry]):
+    """Some of the entries; of shards there may be millions, none of which is kept."""
+
+    def __init__(self, entries: Sequence[Entry], which: Sequence[int]) -> None:
+        self.entries, self.which = entries, array("q", which)
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return _Some(self.entries, self.which[index])
+        return self.entries[self.which[index]]
 
 
 def _counts(source: Source) -> dict[str, int]:
@@ -87,12 +110,12 @@ def _unknown(name: str, source: Source) -> str:
 def _listed(source: Source) -> str:
     words = {label: f"{label} = {name}" for name, label in source.aliases.items()}
     counts = _counts(source)
-    told = [f"{words.get(label, label)} ({counts[label]})" for label in sorted(counts, key=_by_number)]
+    told = [f"{words.get(label, label)} ({counts[label]})" for label in sorted(counts, key=by_number)]
     more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
     return f"There are: {', '.join(told[:LISTED])}{more}."
 
 
-def _by_number(name: str) -> tuple[bool, int, str]:
-    """2 before 10, and numbers before words."""
+def by_number(name: str) -> tuple[bool, int, str]:
+    """By what classes are sorted: 2 before 10, and numbers before words."""
     number = name.isascii() and name.isdigit()
     return not number, len(name) if number else 0, name

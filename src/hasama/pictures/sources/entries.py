@@ -13,6 +13,7 @@ from PIL import Image
 from hasama.pictures.depth import Extremes, Ranges
 from hasama.pictures.images import to_picture
 from hasama.pictures.opening import extremes_in, open_picture, peek_at
+from hasama.pictures.shards.index import Shards
 
 LARGEST_ENTRY = 2**30
 """Bytes of one file in an archive at most; a zip bomb unpacks to more."""
@@ -64,6 +65,7 @@ class Source(NamedTuple):
         note: what the user should know of how it is read.
         aliases: other names of classes -> the classes' own names.
         only: the classes that these are, if not all: see `chosen.only_classes`.
+        shards: if the entries are pictures in shards: what is where, without regard to `only`.
     """
 
     description: str
@@ -74,6 +76,7 @@ class Source(NamedTuple):
     note: str = ""
     aliases: Mapping[str, str] = MappingProxyType({})
     only: tuple[str, ...] = ()
+    shards: Shards | None = None
 
 
 def printable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a zip or tar, an .npz, one picture, or a built-in name.
+"""Where pictures come from: a folder, a zip or tar, arrays, tables, shards, one picture, or a built-in name.
 
 A source is a list of entries that can each be opened by any thread; nothing is decoded here.
 """
@@ -11,12 +11,16 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.pictures.formats import HEAD, ZIPS, recognise
-from hasama.pictures.sources.archives import TAR_ENDINGS, is_tar, tar_entries, zip_entries
+from hasama.pictures.shards.index import is_address
+from hasama.pictures.shards.places import place_of_one, shard_place
+from hasama.pictures.sources.archives import TAR_ENDINGS, is_packed, is_tar, tar_entries, zip_entries
 from hasama.pictures.sources.arrays import array_entries, as_pixels, npz_source
 from hasama.pictures.sources.classes import with_classes
 from hasama.pictures.sources.digits import digits
 from hasama.pictures.sources.download import DOWNLOADS, DownloadProgress, download_missing, fetch
 from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
+from hasama.pictures.sources.parquet import table_source, tables_at
+from hasama.pictures.sources.sharded import index_first, shard_source
 
 
 def open_source(name: str) -> Source:
@@ -27,17 +31,20 @@ def open_source(name: str) -> Source:
     """
     try:
         path = Path(name).expanduser()
+        shards = shard_place(name) if name else None
         exists = bool(name) and path.exists()
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user
         reason = getattr(error, "strerror", None) or error
         raise HasamaError(f"Cannot look for pictures at {name}: {reason}.") from error
-    if exists:
+    if shards is not None:
+        source = shard_source(shards)
+    elif exists:
         source = _open_path(path)
     elif name in BUILT_IN:
         source = BUILT_IN[name]()
     else:
         raise HasamaError(
-            f"There are no pictures at {name}: no such folder, zip, tar, .npz or picture, "
+            f"There are no pictures at {name}: no such folder, zip, tar, .npz, shards or picture, "
             f"and it is none of the built-in names ({', '.join(BUILT_IN)})."
         )
     if not source.entries:
@@ -46,16 +53,20 @@ def open_source(name: str) -> Source:
 
 
 def download_first(name: str) -> Iterator[DownloadProgress]:
-    """Download what a built-in source still lacks, so that `open_source` need not; nothing for other sources.
+    """Download what `open_source` would else download without telling how far it is; nothing for most sources.
 
     Raises:
-        HasamaError: see `download.fetch`.
+        HasamaError: see `download.fetch`, and `sharded.index_first`.
     """
     if name in DOWNLOADS and not Path(name).exists():
         yield from download_missing(name)
+    elif is_address(name) and (shards := shard_place(name)) is not None:
+        yield from index_first(shards)
 
 
 def _open_path(path: Path) -> Source:
+    if (tables := tables_at(path)) is not None:
+        return table_source(tables)
     if path.is_dir():
         files, trouble = with_classes(_folder(path))
         return Source(f"folder {path}", files, folder=path, no_classes=trouble)
@@ -78,7 +89,10 @@ def _open_file(path: Path) -> Source:
     if path.suffix.lower() == ".zip":
         raise HasamaError(f"{path} is not a zip file, or is damaged.")
     if is_tar(path) or path.name.lower().endswith(TAR_ENDINGS):
-        files, trouble = with_classes(tar_entries(path))
+        files = tar_entries(path)
+        if any(entry.name.endswith(".cls") for entry in files) and not is_packed(path):
+            return shard_source(place_of_one(path))  # of WebDataset
+        files, trouble = with_classes(files)
         return Source(f"tar {path}", files, no_classes=trouble)
     with path.open("rb") as file:
         known = recognise(file.read(HEAD), path.name)

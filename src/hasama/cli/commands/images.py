@@ -1,0 +1,113 @@
+"""hasama images: what there is to train on, a preview of it, and the same as shards."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hasama.cli.arguments import name_of
+from hasama.names import SPARE, check_name, fitting_name
+from hasama.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hasama.pictures.dataset import Pictures
+
+SHARD_MB = 64.0
+
+
+def images(
+    source: str,
+    /,
+    *,
+    size: str = "64",
+    fit: str = "crop",
+    colour: str = "auto",
+    labels: bool = False,
+    only: str = "",
+    out: Path | None = None,
+    shards: Path | None = None,
+    shard_mb: float = SHARD_MB,
+) -> int:
+    """Read pictures as training would: report what is there, and save a preview grid, or all of them as shards.
+
+    Parameters
+    ----------
+    source
+        A folder, a zip or tar, an .npz, a Parquet file, one picture, shards, or a built-in name.
+    size
+        64, or WIDTHxHEIGHT such as 64x96.
+    fit
+        crop, pad or stretch.
+    colour
+        auto, grey, rgb or rgba.
+    labels
+        Also read the classes.
+    only
+        Read these classes only: their names, with commas between.
+    out
+        The preview grid. Default: SOURCE-preview.png here; with --shards none.
+    shards
+        Also write the pictures, as training would see them, into this new folder, as WebDataset shards: tars of PNG
+        files, and shards.json. Such a folder, here or on a server, is a source for training that need not fit into
+        the cache.
+    shard_mb
+        Megabytes of a shard, about.
+    """
+    from hasama.cli.progress import watch_download, watch_scan
+    from hasama.cli.terminal import say
+
+    form = Recipe(size=size, fit=fit, colour=colour, labels=labels, only=only)  # pyright: ignore[reportArgumentType]
+    preview = out or (None if shards else _preview_place(source))
+
+    from hasama.pictures.cache import Reading
+    from hasama.pictures.decoding import Form
+    from hasama.pictures.images import picture_format
+    from hasama.pictures.shards.writing import check_shards
+    from hasama.pictures.sources.sources import download_first
+
+    if preview is not None:
+        check_name(preview)
+        picture_format(preview)
+    if shards is not None:
+        check_name(shards)
+        check_shards(shards, shard_mb)
+    watch_download(download_first(source))
+    reading = Reading(source, Form.of(form))
+    watch_scan(reading.scan())
+    pictures = reading.pictures()
+    if preview is not None:
+        _save_preview(pictures, preview)
+    say(pictures.report.text() + (f"\n  preview     {preview}" if preview else ""))
+    for warning in pictures.report.warnings():
+        say(warning, "yellow")
+    if shards is not None:
+        _write_shards(pictures, shards, shard_mb)
+    return 0
+
+
+def _save_preview(pictures: "Pictures", place: Path) -> None:
+    import numpy as np
+
+    from hasama.pictures.images import grid, save_picture
+
+    shown = np.random.default_rng(0).permutation(pictures.at_hand)[:64]
+    save_picture(grid(pictures.take(np.sort(shown))), place)
+
+
+def _write_shards(pictures: "Pictures", folder: Path, megabytes: float) -> None:
+    from hasama.cli.progress import watch_scan
+    from hasama.cli.terminal import say
+    from hasama.pictures.shards.writing import write_shards
+
+    watch_scan(write_shards(pictures, folder, megabytes))
+    sizes = [path.stat().st_size for path in folder.glob("*.tar")]
+    say(
+        f"  shards      {folder}: {len(sizes)} of about {sum(sizes) / len(sizes) / 1e6:.3g} MB\n"
+        f"To train on them:  hasama train {shlex.quote(str(folder))}"
+    )
+
+
+def _preview_place(source: str) -> Path:
+    """Here; or beside the source where here is inside of it, or the preview would be one of its pictures."""
+    name, folder = fitting_name(name_of(source), "-preview.png", SPARE), Path(source).expanduser().resolve()
+    inside = folder.is_dir() and Path.cwd().is_relative_to(folder)
+    return folder.parent / name if inside else Path(name)

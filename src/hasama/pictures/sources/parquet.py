@@ -1,0 +1,289 @@
+"""Pictures in tables: Parquet files, and Hugging Face datasets as `save_to_disk` writes them (Arrow files).
+
+A column holds the pictures' files as bytes, or as {bytes, path}; another may hold classes. Labels are read at once,
+pictures only when they are opened, a group of rows at a time. Needs pyarrow.
+"""
+
+import io
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from hasama.errors import HasamaError, missing_extra
+from hasama.pictures.formats import HEAD, recognise
+from hasama.pictures.sources.arrays import class_name
+from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
+
+PARQUET, ARROW = ".parquet", ".arrow"
+SPLITS = ("train", "test", "validation", "valid", "val", "dev")
+PICTURES = ("image", "images", "img", "picture", "photo", "jpg", "png", "pixels")
+LABELS = ("label", "labels", "class", "cls", "category", "fine_label")
+"""Columns that are looked for, in this order."""
+GROUPS_KEPT = 2
+"""Groups of rows that are in memory at once."""
+NO_LABELS = "no column of classes: it would be called label or class, and hold numbers or words"
+
+
+class Tables(NamedTuple):
+    """Files of one table: for people, the files in order, the features that are told beside them, and a note."""
+
+    name: str
+    files: list[Path]
+    features: dict[str, Any]
+    note: str = ""
+
+
+# --- which files ----------------------------------------------------------------------------------
+
+
+def tables_at(place: Path) -> Tables | None:
+    """The table that a file or a folder is; None if it is none.
+
+    Raises:
+        HasamaError: it is a dataset of several parts, none of which is for training, or is damaged.
+    """
+    if place.is_file():
+        return Tables(f"table {place}", [place], {}) if place.suffix.lower() in (PARQUET, ARROW) else None
+    if (place / "dataset_dict.json").is_file():
+        return _split(place)
+    if (place / "state.json").is_file() and (place / "dataset_info.json").is_file():
+        return _dataset(place)
+    files = sorted(place.glob(f"*{PARQUET}")) or sorted((place / "data").glob(f"*{PARQUET}"))
+    if not files or any(path.suffix.lower() in Image.registered_extensions() for path in place.iterdir()):
+        return None
+    return _of_training(place, files)
+
+
+def _split(place: Path) -> Tables:
+    """A `DatasetDict`: a folder for each split."""
+    names = _json(place / "dataset_dict.json").get("splits")
+    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    chosen = names[0] if len(names) == 1 else "train"
+    if chosen not in names:
+        raise HasamaError(
+            f"{place} is a dataset of several parts ({', '.join(names)}): name one, such as its folder."
+        )
+    others = [name for name in names if name != chosen]
+    return _dataset(place / chosen)._replace(note=_left_out(chosen, others))
+
+
+def _left_out(chosen: str, others: Sequence[str]) -> str:
+    return f"Only the part {chosen!r} is read, not {', '.join(others)}." if others else ""
+
+
+def _dataset(place: Path) -> Tables:
+    """A `Dataset`: the Arrow files that its state names."""
+    named = _json(place / "state.json").get("_data_files")
+    named = named if isinstance(named, list) else []
+    files = (
+        [place / str(one.get("filename")) for one in named if isinstance(one, dict)]
+        if isinstance(named, list)
+        else []
+    )
+    if not files or not all(file.is_file() and file.parent == place for file in files):
+        raise HasamaError(f"The dataset {place} is damaged: its state.json names files that are not there.")
+    features = _json(place / "dataset_info.json").get("features")
+    return Tables(f"dataset {place}", files, features if isinstance(features, dict) else {})
+
+
+def _of_training(place: Path, files: list[Path]) -> Tables:
+    """Parquet files of a folder; where they are named by splits, those for training."""
+    splits = {name: [file for file in files if file.name.startswith(f"{name}-")] for name in SPLITS}
+    others = [name for name, found in splits.items() if found and name != "train"]
+    if not splits["train"] or not others:
+        return Tables(f"tables {place}", files, {})
+    return Tables(f"tables {place}", splits["train"], {}, _left_out("train", others))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HasamaError(f"{file} is damaged ({error}).") from error
+    return told if isinstance(told, dict) else {}
+
+
+# --- the pictures in them -------------------------------------------------------------------------
+
+
+def table_source(tables: Tables) -> Source:
+    """The pictures of tables.
+
+    Raises:
+        HasamaError: pyarrow is missing, a file is damaged, or no column holds pictures.
+    """
+    rows = [_opened(file) for file in tables.files]
+    entries = [entry for file in rows for entry in _entries(file, tables.features)]
+    return Source(tables.name, entries, note=tables.note)
+
+
+class Rows(NamedTuple):
+    """A file of a table.
+
+    Attributes:
+        file: where it is.
+        schema: its columns.
+        counts: the rows of each group.
+        read: (group, column) -> that column of that group, as pyarrow has it.
+    """
+
+    file: Path
+    schema: Any
+    counts: Sequence[int]
+    read: Callable[[int, str], Any]
+
+
+def _opened(file: Path) -> Rows:
+    try:
+        import pyarrow as arrow  # an extra
+    except ImportError:
+        raise missing_extra("pyarrow", "parquet", "Reading tables of pictures") from None
+    try:
+        with file.open("rb") as stream:
+            known = recognise(stream.read(HEAD), "")
+        if known is not None and known.kind == "other":
+            raise HasamaError(f"{file} is {known}.")  # such as a pointer of Git LFS
+        return _parquet(file) if file.suffix.lower() == PARQUET else _arrow(file)
+    except (arrow.ArrowException, OSError) as error:
+        raise HasamaError(f"The table {file} is damaged, or cannot be read ({_brief(error)}).") from error
+
+
+def _parquet(file: Path) -> Rows:
+    from pyarrow import parquet  # an extra
+
+    table = parquet.ParquetFile(file, memory_map=True)
+    counts = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
+    return Rows(file, table.schema_arrow, counts, lambda group, name: table.read_row_group(group, [name]).column(0))
+
+
+def _arrow(file: Path) -> Rows:
+    """A memory map: what is not looked at is not read."""
+    import pyarrow as arrow  # an extra
+
+    mapped = arrow.memory_map(str(file))
+    try:
+        batches = list(arrow.ipc.open_stream(mapped))
+        schema = batches[0].schema if batches else arrow.schema([])
+    except arrow.ArrowInvalid:
+        reader = arrow.ipc.open_file(mapped)
+        batches, schema = [reader.get_batch(number) for number in range(reader.num_record_batches)], reader.schema
+    return Rows(file, schema, [len(one) for one in batches], lambda group, name: batches[group].column(name))
+
+
+def _entries(rows: Rows, told: dict[str, Any]) -> Iterator[Entry]:
+    features = _features(rows.schema) or told
+    images = _Pictures(rows, _picture_column(rows, features))
+    label, names = _label_column(rows, features)
+    stamp, first = stamp_of(rows.file), 0
+    why = f"{rows.file.name} has {NO_LABELS}" if label is None else f"its {label} says no class"
+    for group, count in enumerate(rows.counts):
+        labels = [None] * count if label is None else [_class(one, names) for one in _values(rows, group, label)]
+        for row in range(count):
+            name = printable(f"{rows.file.name}/{first + row}")
+            yield Entry(name, labels[row], stamp, partial(images.read, group, row), why)
+        first += count
+
+
+class _Pictures:
+    """Reads the column of the pictures, for any thread; the last groups of rows stay in memory."""
+
+    def __init__(self, rows: Rows, column: str) -> None:
+        self.rows, self.column, self.lock = rows, column, Lock()
+        self.groups: OrderedDict[int, Any] = OrderedDict()
+
+    def read(self, group: int, row: int) -> io.BytesIO | Path:
+        """A picture's file."""
+        with self.lock:
+            if group not in self.groups:
+                while len(self.groups) >= GROUPS_KEPT:
+                    self.groups.popitem(last=False)
+                self.groups[group] = self.rows.read(group, self.column)
+            value = self.groups[group][row].as_py()
+        if isinstance(value, dict):
+            value = value.get("bytes") or self._beside(value.get("path"))
+        if value is None:
+            raise HasamaError("no picture in this row")
+        return value if isinstance(value, Path) else io.BytesIO(value)
+
+    def _beside(self, name: object) -> Path | None:
+        """A file that a row names instead of holding it: only below the table's folder."""
+        if not isinstance(name, str) or not name:
+            return None
+        folder = self.rows.file.parent.resolve()
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder) or not path.is_file():
+            raise HasamaError("a name of a file that is not beside the table")
+        return path
+
+
+def _picture_column(rows: Rows, features: dict[str, Any]) -> str:
+    told = [name for name in rows.schema.names if _kind(features, name) == "Image"]
+    found = told or [field.name for field in rows.schema if _holds_files(field.type)]
+    if not found:
+        columns = ", ".join(f"{field.name} ({field.type})" for field in rows.schema) or "none"
+        raise HasamaError(
+            f"No column of {rows.file} holds pictures as bytes, or as {{bytes, path}}. Its columns: {columns}."
+        )
+    return next((name for name in PICTURES if name in found), found[0])
+
+
+def _holds_files(kind: Any) -> bool:
+    from pyarrow import types  # an extra
+
+    if types.is_struct(kind):
+        return any(
+            kind.field(at).name == "bytes" and _holds_files(kind.field(at).type) for at in range(kind.num_fields)
+        )
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _label_column(rows: Rows, features: dict[str, Any]) -> tuple[str | None, list[str]]:
+    """The column of the classes, None if there is none; and their names, if numbers stand for them."""
+    from pyarrow import types  # an extra
+
+    def is_class(kind: Any) -> bool:
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        return (
+            types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
+        )
+
+    told = [name for name in rows.schema.names if _kind(features, name) == "ClassLabel"]
+    found = told or [field.name for field in rows.schema if field.name in LABELS and is_class(field.type)]
+    chosen = next((name for name in LABELS if name in found), found[0] if found else None)
+    names = features[chosen].get("names") if chosen is not None and chosen in told else None
+    return chosen, list(map(str, names)) if isinstance(names, list) else []
+
+
+def _values(rows: Rows, group: int, column: str) -> list[Any]:
+    return rows.read(group, column).to_pylist()
+
+
+def _class(value: Any, names: list[str]) -> str | None:
+    if names and isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else None
+    return class_name(value)
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """What Hugging Face's metadata say of the columns."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _kind(features: dict[str, Any], name: str) -> str | None:
+    feature = features.get(name)
+    return feature.get("_type") if isinstance(feature, dict) else None
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
