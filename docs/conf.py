@@ -26,6 +26,7 @@ myst_heading_anchors = 3
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 napoleon_use_rtype = False
 default_role = "code"  # the docstrings' single backticks

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-SMALL = "dcgan --size 32 --width 16"
+SMALL, HEALTHY = "dcgan --size 32 --width 16", "demo --width 16 --kimg 90"
 LOOKS = ("--health-kimg", "3", "--threads", "1", "--seed", "1")
 QUALITY = 88
 
@@ -30,12 +30,14 @@ class Case(NamedTuple):
         words: what follows the source in `hasama train`.
         signals: the names in the log that show it: one list a panel.
         finding: its name; by default that of the case.
+        trained: the case whose training is shown; by default its own.
     """
 
     source: str
     words: str
     signals: tuple[tuple[str, ...], ...]
     finding: str | None = None
+    trained: str | None = None
 
 
 ACCURACY = ("accuracy_real", "accuracy_fake")
@@ -50,7 +52,7 @@ NAMES = {
 }  # fmt: skip
 
 CASES: dict[str, Case] = {
-    "healthy": Case("digits", "demo --width 16 --kimg 90", (ACCURACY, ("diversity", "distance")), ""),
+    "healthy": Case("digits", HEALTHY, (ACCURACY, ("diversity", "distance")), ""),
     "mode-collapse": Case(
         "digits", "dense --batch 64 --kimg 45 --generator-lr 3e-3 --discriminator-lr 3e-3 --generator-betas 0.9 0.99 "
         "--discriminator-betas 0.9 0.99", (("diversity", "covered"), ("distance",)),
@@ -72,17 +74,17 @@ CASES: dict[str, Case] = {
         "digits", f"{SMALL} --kimg 30 --objective wasserstein --discriminator-norm none --generator-lr 5e-3 "
         "--discriminator-lr 5e-3", (("logit_real", "logit_fake"), LOSSES),
     ),
-    "memorisation": Case("eight digits", "dense --size 32 --batch 64 --kimg 45", (("nearest", "distance"),)),
+    "memorisation": Case("eight digits", "dense --size 32 --batch 64 --kimg 90", (("nearest", "distance"),)),
     "overfitting": Case(
         "300 digits", "dcgan --size 32 --width 32 --kimg 60 --held-out 0.1", (("overfit",), ("distance",)),
     ),
-    "dead-start": Case("digits", f"{SMALL} --kimg 40 --generator-lr 1e-8", (("contrast",), ("distance",))),
-    "all-alike": Case("alike", f"{SMALL} --kimg 20", (("spread_real",),)),
-    "one-colour": Case("flat", f"{SMALL} --kimg 20", (("contrast_real",),)),
+    "dead-start": Case("digits", f"{SMALL} --kimg 24 --generator-lr 1e-8", (("contrast",), ("distance",))),
+    "all-alike": Case("alike", f"{SMALL} --kimg 8", (("spread_real",),)),
+    "one-colour": Case("flat", f"{SMALL} --kimg 8", (("contrast_real",),)),
     "not-finite": Case(
         "digits", "dense --kimg 40 --objective wasserstein --generator-lr 1 --discriminator-lr 1", (LOSSES,),
     ),
-    "plateau": Case("digits", "demo --width 8 --kimg 100 --size 16", (("distance", "diversity"),)),
+    "plateau": Case("digits", HEALTHY, (("distance", "diversity"),), trained="healthy"),
 }  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def draw(name: str, case: Case, folder: Path, out: Path) -> str:
         _signals(axes, run.log(), names)
         if wanted in seen:
             axes.axvspan(seen[wanted].first / 1000, seen[wanted].last / 1000, color="tab:red", alpha=0.12)
-    axes.set_xlabel("thousands of images seen (kimg)", fontsize=8)
+    figure.axes[-1].set_xlabel("thousands of images seen (kimg)", fontsize=8)
     file = out / f"{name}.jpg"
     figure.savefig(file, dpi=100, pil_kwargs={"quality": QUALITY}, format="jpeg")
     return f"{file.name}: {', '.join(sorted(seen)) or 'nothing found'}; {file.stat().st_size // 1024} KiB"
@@ -184,7 +186,8 @@ def main() -> None:
     for folder in (given.out, given.runs):
         folder.mkdir(parents=True, exist_ok=True)
     for name in given.names or CASES:
-        print(draw(name, CASES[name], train(name, CASES[name], given.runs), given.out), flush=True)
+        run = train(CASES[name].trained or name, CASES[name], given.runs)
+        print(draw(name, CASES[name], run, given.out), flush=True)
 
 
 if __name__ == "__main__":

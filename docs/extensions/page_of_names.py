@@ -78,9 +78,10 @@ def table_of_fields(owner: type) -> str:
 
 def escaped(text: str) -> str:
     """Words with single backticks, as docstrings have them, so that reStructuredText takes them as they are meant."""
-    parts = re.split(r"(`[^`\n]+`)", text)
+    parts = re.split(r"(`[^`\n]+`|(?<![\w*])\*\w+\*(?![\w*]))", text)
     return "".join(
-        f"``{part[1:-1]}``\\ " if part.startswith("`") and part.endswith("`") and len(part) > 2
+        f"``{part[1:-1]}``\\ " if re.fullmatch(r"`[^`]+`", part)
+        else part if re.fullmatch(r"\*\w+\*", part)
         else re.sub(r"([*|]|(?<=\w)_(?=\W|$))", r"\\\1", part)
         for part in parts
     )  # fmt: skip
