@@ -18,6 +18,7 @@ def told(name: str) -> str:
     heading, _, body = text.partition("\n")
     assert heading.startswith("## "), heading
     body = re.sub(r"\n( {4,})(?=\S)", " ", body)  # a flag's second line is no block of code
+    body = re.sub(rf"^hasama {name} -m \S+", f"hasama {name}", body, flags=re.MULTILINE)  # how Sphinx was started
     return f"## hasama {name}\n{body}"
 
 

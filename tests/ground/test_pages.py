@@ -119,6 +119,7 @@ def test_translations_keep_code_and_links(wanted: dict[str, list[str]]):
 
 def test_every_flag_of_every_command_stands_on_its_page(swahili: Path):
     text = (swahili / "commands.html").read_text(encoding="utf-8")
+    assert " -m " not in text
     for name in page_of_commands.command_names():
         assert f">hasama {name}<" in text, name
         shown = text.partition(f">hasama {name}<")[2].partition("<h2>hasama ")[0]
