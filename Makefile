@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint bench docs docs-messages clean
+.PHONY: demo test test-all test-jobs test-spaces lint bench docs docs-messages dist clean
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,7 +22,7 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 # Threads that sleep while they wait: on a core that is shared, spinning ones make training three times as slow.
-demo test test-all: export OMP_WAIT_POLICY := passive
+demo test test-all test-jobs: export OMP_WAIT_POLICY := passive
 demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write pictures
 	@$(BIN)/hasama train digits demo --out runs/demo
 	@$(BIN)/hasama sample runs/demo --count 64 --seed 1 --out runs/demo/digits.png
@@ -34,6 +34,27 @@ test: $(VENV)/dev.stamp  ## everything but the slow tests
 
 test-all: $(VENV)/dev.stamp  ## the slow tests too
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m ''
+
+# The job files, held against what the clusters' own packages take: some hundred megabytes, hence apart.
+JOBS := .venv-jobs
+$(JOBS)/stamp: pyproject.toml constraints.txt
+	@test -x $(JOBS)/bin/python || $(PYTHON) -m venv $(JOBS)
+	@echo "Installing Hasama and the packages of Azure ML, Kubeflow and SkyPilot into $(JOBS) (a few minutes) ..."
+	$(JOBS)/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[test-jobs]'
+	@touch $@
+
+test-jobs: export HOME := $(CURDIR)/$(JOBS)
+test-jobs: $(JOBS)/stamp
+	$(JOBS)/bin/python -m pytest tests/cluster -m ''
+# An environment of its own: Gradio wants an older Pillow than the other tests are run with.
+$(VENV)-spaces/stamp: pyproject.toml constraints.txt
+	@test -x $(VENV)-spaces/bin/python || $(PYTHON) -m venv $(VENV)-spaces
+	$(VENV)-spaces/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
+		--editable '.[spaces,video]' pytest hypothesis beartype packaging pyyaml
+	@touch $@
+
+test-spaces: $(VENV)-spaces/stamp  ## the page for visitors (spaces/), started and asked
+	OMP_WAIT_POLICY=passive $(VENV)-spaces/bin/python -m pytest tests/ground/test_spaces.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -62,5 +83,13 @@ bench: $(VENV)/dev.stamp  ## what docs/benchmarks.md claims about speed and memo
 	$(BIN)/python benchmarks/ladder_costs.py
 	$(BIN)/python benchmarks/stylegan_speed.py --width 64
 
+dist:  ## the wheel and the sdist, in dist/, checked as an index would; see CONTRIBUTING.md
+	@test -x $(VENV)-release/bin/python || $(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/pip install --quiet --disable-pip-version-check build twine cffconvert
+	rm -rf dist
+	$(VENV)-release/bin/python -m build
+	$(VENV)-release/bin/twine check --strict dist/*
+	$(VENV)-release/bin/cffconvert --validate
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) $(JOBS) $(VENV)-spaces $(VENV)-release runs build dist

@@ -1,6 +1,7 @@
 """The machine: which device, which arithmetic, which memory layout. The mathematics knows none of it."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,10 +21,11 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         HasamaError: torch knows no such device, or this machine has none.
     """
+    local = int(os.environ.get("LOCAL_RANK", "0"))  # of several processes on one machine, each takes a card
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = torch.device(f"cuda:{local}" if name == "cuda" and local else name)
         torch.zeros(1, device=device).item()  # `meta` can hold numbers, but has none
     except (RuntimeError, AssertionError, ImportError) as error:
         first = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")

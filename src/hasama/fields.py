@@ -34,7 +34,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 
 GANS_ONLY = (
     *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
-    *("spectral_norm", "augment", "jitter", "init_from", "freeze_d", "vision_aid"),
+    *("spectral_norm", "augment", "jitter", "init_from", "freeze_d", "vision_aid", "accumulate"),
 )
 """Fields that do nothing without a discriminator, and so cannot be set for a vae."""
 
@@ -60,7 +60,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Balance": ("balance", "skip_above", "critic_steps"),
     "Augmentation": ("jitter", "ada_target", "ada_kimg", "ada_final", "instance_noise", "instance_noise_kimg"),
     "Length, arithmetic, records": (
-        *("precision", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
+        *("precision", "accumulate", "sample_kimg", "checkpoint_minutes"),
+        *("health_kimg", "quality_kimg", "quality_features"),
     ),
 }
 """All fields by what they are about, those that people need first at the top: for the help, and for forms."""
@@ -105,6 +106,30 @@ def comparable(fields: Any, defaults: Mapping[str, Any]) -> Any:
         return fields
     full = {**defaults, **BEFORE_THEY_WERE, **new_names(fields)}
     return {n: list(v) if isinstance(v, tuple) else v for n, v in full.items() if n != "quality_features"}
+
+
+def check_parts(fields: Mapping[str, Any]) -> None:
+    """Whether a batch can be taken in parts, and its pictures apart, as a penalty does.
+
+    Raises:
+        HasamaError: it cannot.
+    """
+    batch, parts = fields["batch"], fields["accumulate"]
+    if batch % parts or batch == parts > 1:
+        raise HasamaError(
+            f"--accumulate {parts} takes a batch in parts of at least two pictures, all of the same size; --batch "
+            f"{batch} cannot be divided so."
+        )
+    if parts > 1 and fields["balance"] == "skip-strong":
+        raise HasamaError(
+            "--balance skip-strong decides by the whole batch whether the discriminator learns from it: it goes with "
+            "--accumulate 1 only."
+        )
+    if fields["architecture"] == "dcgan" and fields["penalty"] != "none" and fields["discriminator_norm"] == "batch":
+        raise HasamaError(
+            f"The penalty {fields['penalty']} looks at one picture at a time, but BatchNorm mixes the pictures of a "
+            "batch: add --discriminator-norm none."
+        )
 
 
 def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

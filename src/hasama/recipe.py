@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
-from hasama.fields import check_together, idle_fields, new_names
+from hasama.fields import check_parts, check_together, idle_fields, new_names
 from hasama.options import check_fields, flag, option, parse_size, smaller_size, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
@@ -178,6 +178,9 @@ class Recipe:
     )
     # --- length and arithmetic
     batch: int = option(64, "Pictures per step, in all processes together.", 2, 65536)
+    accumulate: int = option(
+        1, "Take each batch in so many parts, one after the other: a large batch in small memory.", 1, 4096
+    )
     kimg: float = option(1000.0, "Length in thousands of pictures shown.", 0.001)
     seed: int = option(0, "Seed of everything random.", 0, 2**63 - 1)
     precision: Literal["auto", "bf16", "fp32"] = option(
@@ -219,15 +222,11 @@ class Recipe:
                 f"--label-smoothing needs an objective with a target for reals (minimax, non-saturating, "
                 f"least-squares); {self.objective} has none."
             )
-        if self.architecture == "dcgan" and self.penalty != "none" and self.discriminator_norm == "batch":
-            raise HasamaError(
-                f"The penalty {self.penalty} looks at one picture at a time, but BatchNorm mixes the pictures of a "
-                "batch: add --discriminator-norm none."
-            )
         check_together(vars(self), DEFAULTS)
         self._check_records()
 
     def _check_records(self) -> None:
+        check_parts(vars(self))
         if self.autopilot and self.health_kimg == 0:
             raise HasamaError("--autopilot goes by the measured health: it needs --health-kimg above 0.")
         if self.vision_aid != "none" and self.vision_aid == self.quality_features:

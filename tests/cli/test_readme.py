@@ -27,7 +27,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 LINES_OF_A_SCREEN, LETTERS_OF_A_SCREEN = 60, 5000
-FOREIGN_FLAGS = {"--runs", "--messages", "--execute"}  # of our scripts
+FOREIGN_FLAGS = {"--runs", "--messages", "--execute", "--max-restarts"}  # of our scripts, and torchrun's
 
 
 def named(path: Path) -> str:
@@ -99,7 +99,11 @@ def lines() -> Iterator[Line]:
         if path.name == "changelog.md":
             continue
         text = path.read_text(encoding="utf-8")
-        typed = [line.strip() for inside in blocks(text, "", "bash", "console") for line in inside.splitlines()]
+        typed = [
+            line.strip().rpartition(" -m ")[2]  # torchrun --nproc-per-node 4 -m hasama train ...
+            for inside in blocks(text, "", "bash", "console")
+            for line in inside.replace("\\\n", " ").splitlines()
+        ]
         for whole, several in ((True, typed), (False, [" ".join(span.split()) for span in spans(text)])):
             yield from (
                 Line(named(path), line, whole)

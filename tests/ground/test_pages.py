@@ -23,6 +23,7 @@ import build_docs  # noqa: E402 (the path comes first)
 import drawing  # noqa: E402
 import page_of_commands  # noqa: E402
 import page_of_names  # noqa: E402
+import written_elsewhere  # noqa: E402
 
 SAME = {"Hasama", "Kiswahili"}
 """Words that are the same in both languages."""
@@ -212,3 +213,20 @@ def test_boxes_do_not_overlap_and_lie_within():
 def test_what_the_drawing_cannot_show_is_refused():
     with pytest.raises(ValueError, match=r"not understood: a -\.-> b"):
         drawing.read("flowchart TD\nsubgraph x [y]\na\nend\na -.-> b")
+
+
+# --- what is written elsewhere --------------------------------------------------------------------
+
+
+def test_links_of_files_at_the_root_are_moved():
+    text = "[a](docs/start.md#install) [b](SECURITY.md) [c](src/hasama/shapes.py) [d](docs) [e](https://a.b) [f](#g)"
+    shown = written_elsewhere.LINK.sub(lambda link: written_elsewhere.moved(link, DOCS), text)
+    assert shown == "[a](start.md#install) [b](security.md) [c](../src/hasama/shapes.py) d [e](https://a.b) [f](#g)"
+
+
+@pytest.mark.parametrize("page", ["contributing", "changelog", "security"])
+def test_files_at_the_root_are_shown_whole(swahili: Path, page: str):
+    text = (ROOT / written_elsewhere.AT_THE_ROOT[page]).read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    shown = (swahili / f"{page}.html").read_text(encoding="utf-8")
+    assert [heading for heading in headings if f">{heading}<" not in shown] == []

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import os
 import signal
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,20 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from hasama.cli.quiet import is_loud, started_by_torchrun
 from hasama.errors import HasamaError
 from hasama.options import typed
 
 INTERRUPTED = 130
 """Exit code: stopped by Ctrl-C."""
+
+ANOTHER_TURN = 75
+"""Exit code: saved before it was done, and to be started again (EX_TEMPFAIL of sysexits.h)."""
+
+USER_SIGNAL = getattr(signal, "SIGUSR1", None)
+"""By which schedulers such as SLURM tell that a job's time is nearly over; Windows has none."""
+
+SAME_WISH_SECONDS = 10.0
 
 PARTLY = 1
 """Exit code: a part of the work could not be done."""
@@ -136,20 +146,44 @@ def telling_what_is_saved(tell: Callable[[], str]) -> Iterator[None]:
         raise Stopped(tell()) from error
 
 
-@contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C (or SIGTERM) asks to stop after this step; the second stops at once, unsaved."""
-    asked: list[int] = []
+class Wish:
+    """Whether somebody asked to stop, and by which signal: call it to know."""
 
-    def note(number: int, frame: Any) -> None:
-        if asked:
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.since = 0.0
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    def note(self, number: int, frame: Any) -> None:
+        """A signal has come. torchrun passes on what all processes have heard, too: that is the same wish."""
+        if self.signal is None:
+            self.signal, self.since = number, time.monotonic()
+            if is_loud():
+                os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
+        elif not started_by_torchrun() or time.monotonic() - self.since > SAME_WISH_SECONDS:
             raise KeyboardInterrupt
-        asked.append(number)
-        os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    def exit_code(self, requeue: bool = False) -> int:
+        """For work that was saved before it was done.
+
+        Args:
+            requeue: whether a scheduler that ends the process is to give it another turn.
+        """
+        if self.signal == signal.SIGTERM:
+            return ANOTHER_TURN if requeue else 0
+        return ANOTHER_TURN if self.signal == USER_SIGNAL else INTERRUPTED
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Wish]:
+    """The first Ctrl-C, SIGTERM or SIGUSR1 asks to stop after this step; the second stops at once, unsaved."""
+    wish = Wish()
+    known = [number for number in (signal.SIGINT, signal.SIGTERM, USER_SIGNAL) if number is not None]
+    before = {number: signal.signal(number, wish.note) for number in known}
     try:
-        yield lambda: bool(asked)
+        yield wish
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

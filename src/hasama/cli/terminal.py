@@ -1,13 +1,14 @@
 """Writing to the terminal: lines, errors, durations."""
 
 import os
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.text import Text
 
-if TYPE_CHECKING:
-    pass
+from hasama.cli.quiet import is_loud
 
 
 class _Terminal(Console):
@@ -18,7 +19,7 @@ class _Terminal(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-console = _Terminal(highlight=False, soft_wrap=True)
+console = _Terminal(highlight=False, soft_wrap=True, quiet=not is_loud())
 errors = _Terminal(stderr=True, highlight=False, soft_wrap=True)
 LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
 REFRESH_SECONDS = 0.25
@@ -40,3 +41,14 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+@contextmanager
+def told_of_graphs() -> Iterator[None]:
+    """Inside, why the steps of a game are not recorded is told like everything else."""
+    from hasama.training.graphs import CannotRecordWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CannotRecordWarning)
+        warnings.showwarning = lambda message, *_: say(str(message), "yellow")
+        yield

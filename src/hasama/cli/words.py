@@ -21,7 +21,7 @@ FLAG = re.compile(r"--[a-z][a-z0-9-]*")
 
 def understood(words: Sequence[str]) -> list[str]:
     """The words as the parser takes them."""
-    return _joined([_understood(word) for word in words])
+    return _apart(_joined([_understood(word) for word in words]))
 
 
 def _understood(word: str) -> str:
@@ -44,6 +44,20 @@ def _joined(words: list[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def _apart(words: list[str]) -> list[str]:
+    """`job slurm --nodes 2 train photos/` with `--` before `train`: what follows are the words of another command."""
+    if words[:1] != ["job"]:
+        return words
+    place = seen = 0
+    while seen < 3 and place < len(words):  # job, the engine, the command
+        word = words[place]
+        if word in ("--help", "-h", "--"):
+            return words
+        seen += not word.startswith("-")
+        place += 2 if word.startswith("--") and "=" not in word else 1
+    return [*words[: place - 1], "--", *words[place - 1 :]] if seen == 3 else words
 
 
 def _is_value(word: str) -> bool:

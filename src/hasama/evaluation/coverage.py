@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from hasama.distributed import begin_alike, check_divisible, is_first
 from hasama.errors import HasamaError
 from hasama.evaluation.stacked_mnist import Stacks, learn_to_read, open_digits
 from hasama.generators.generator_file import TrainedGenerator
@@ -33,7 +34,7 @@ from hasama.networks.architectures.fourier_points import FourierPointNetworks
 from hasama.networks.architectures.points import PointNetworks
 from hasama.networks.pair import Pair
 from hasama.options import unknown_name
-from hasama.pictures.dataset import Batch
+from hasama.pictures.dataset import Batch, shares_of
 from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
@@ -133,6 +134,8 @@ def cover(
         kept: a folder in which the game is saved, every two minutes and when this generator is closed, and from
             which it goes on; the caller makes sure that it is a game of the same arguments.
 
+    Several processes train it together (see `hasama.distributed`); only the first one counts.
+
     Raises:
         HasamaError: there is no such protocol or source, or the recipe cannot be used for it.
     """
@@ -140,13 +143,17 @@ def cover(
     check_ground(what)
     ground: Ground = PLANES[what] if what in PLANES else (yield from _open_stacks(source, device))
     recipe = ground.adapted(recipe, KIMG[what] if kimg is None else kimg)
+    check_divisible(recipe.batch)
     game = new_game(ground.pair(recipe), recipe, device)
-    if kept is not None:
+    if kept is not None and is_first():
         kept.load_game(game)
-    loop = loop_for(recipe.architecture)(game, ground.batches(recipe, device, game.images_seen))
+    begin_alike(game)
+    loop = loop_for(recipe.architecture)(game, shares_of(ground.batches(recipe, device, game.images_seen)))
     with closing(_saved(loop, game, recipe.images, kept)) as steps:
         for step in steps:
             yield CoverageProgress("training", min(1.0, step.images_seen / recipe.images), step)
+    if not is_first():
+        return
     yield CoverageProgress("counting modes", 0.0)
     found, sample = ground.measure(
         TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, CHANNELS), recipe.seed
@@ -156,7 +163,7 @@ def cover(
 
 def _saved(steps: Iterator[Record], game: Game, images: int, kept: Run | None) -> Generator[Record, None, None]:
     """The steps up to so many images; the game is saved now and then, at the end, and when this is closed."""
-    saved = time.monotonic()
+    saved, kept = time.monotonic(), kept if is_first() else None
     try:
         while game.images_seen < images:
             yield next(steps)

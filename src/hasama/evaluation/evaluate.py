@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from hasama.device import pick_device
+from hasama.distributed import is_first
 from hasama.errors import HasamaError
 from hasama.evaluation.feature_cache import Working, cached_features
 from hasama.evaluation.subject import Evaluation, EvaluationProgress, Subject, downloading, origin_of
@@ -54,7 +55,7 @@ def evaluate(
         device: 'auto', 'cpu', 'cuda', ...
 
     Yields:
-        Records of progress; the last one holds the result.
+        Records of progress; the last one holds the result (of several processes, that of the first one).
 
     Raises:
         HasamaError: no generator, no pictures or too few, unknown features, damaged weights.
@@ -76,6 +77,8 @@ def evaluate(
     fakes = yield from _fake_features(
         extractor, subject, seed, _labels(subject.generator, pictures, order, count), count
     )
+    if not is_first():
+        return
     figures = yield from _watched(figures_of(reals, fakes, seed))
     height, width = pictures.report.resolution
     origin = {"generator": subject.about(seed), "pictures": _about(pictures, source)}
@@ -142,15 +145,19 @@ def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) 
     """Features of the real pictures in a random order that is always the same: the first are a sample of all."""
     report = pictures.report
     form = (report.digest, report.resolution, report.channels, report.crops, len(order))
-    batches = pictures.take_in_parts(order)
-    return (yield from cached_features(extractor, ("real", *form), batches, len(order), "real pictures"))
+
+    def taken(share: slice) -> Iterator[Pixels]:
+        return pictures.take_in_parts(order[share])
+
+    return (yield from cached_features(extractor, ("real", *form), taken, len(order), "real pictures"))
 
 
 def _fake_features(extractor: Extractor, subject: Subject, seed: int, labels: Labels | None, count: int) -> Working:
     told = None if labels is None else hashlib.sha256(labels.numpy().tobytes()).hexdigest()
 
-    def generated() -> Iterator[Pixels]:
-        yield from generate(subject.generator, draw_latents(seed, count, subject.generator.latent_size), labels)
+    def generated(share: slice) -> Iterator[Pixels]:
+        latents = draw_latents(seed, count, subject.generator.latent_size)[share]
+        yield from generate(subject.generator, latents, None if labels is None else labels[share])
 
     what = ("fake", subject.sha256, seed, count, told)
-    return (yield from cached_features(extractor, what, generated(), count, "generated pictures"))
+    return (yield from cached_features(extractor, what, generated, count, "generated pictures"))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hasama.distributed import agreed, is_first, rows_of_all, share_of, team
 from hasama.errors import HasamaError
 from hasama.evaluation.subject import EvaluationProgress
 from hasama.files import replacing
@@ -28,25 +29,34 @@ Working = Generator[EvaluationProgress, None, Features]
 
 
 def cached_features(
-    extractor: Extractor, what: tuple[Any, ...], batches: Iterable[Pixels], count: int, stage: str
+    extractor: Extractor, what: tuple[Any, ...], batches: Callable[[slice], Iterable[Pixels]], count: int, stage: str
 ) -> Working:
-    """Features from the cache, or extracted from the batches and put there.
+    """Features from the cache, or extracted from pictures and put there; several processes share that work.
+
+    Args:
+        extractor: the network.
+        what: which pictures these are.
+        batches: makes those of a range of numbers, some at a time.
+        count: how many there are.
+        stage: what to call it.
 
     Raises:
         HasamaError: features are not finite, or the cache cannot be written to.
     """
     told = json.dumps([VERSION, extractor.key, what])
     file = cache_folder() / "features" / f"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}.safetensors"
-    known = _stored(file, (count, extractor.width))
-    if known is not None:
-        return known
-    rows, done = [], 0
+    known = _stored(file, (count, extractor.width)) if is_first() else None
+    if agreed(known is not None):  # the first process needs the features, the others help to extract them
+        return torch.zeros(0, extractor.width) if known is None else known
+    rows, done, share = [], 0, share_of(count)
     yield EvaluationProgress(stage, 0, count)
-    for some in extract_features(extractor, batches):
+    for some in extract_features(extractor, batches(share)):
         rows.append(some)
-        done += len(some)
-        yield EvaluationProgress(stage, done, count)
-    found = torch.cat(rows)
+        done += len(some) * team().world
+        yield EvaluationProgress(stage, min(done, count), count)
+    found = rows_of_all(torch.cat(rows), count)
+    if not is_first():
+        return found
     if not found.isfinite().all():
         raise HasamaError(f"The features of the {stage} are not finite numbers: the network's weights are damaged.")
     try:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hasama.distributed import summed, whole
 from hasama.networks.layers import LEAKY_GAIN, Projection, scaled
 from hasama.shapes import Images, Labels, Logits, Maps
 
@@ -85,9 +86,9 @@ class Standard(nn.Module):
     @torch.no_grad()
     def observe(self, maps: Images) -> None:
         """Count these maps in."""
-        self.count += maps.numel() / maps.shape[1]
-        self.total += maps.sum((0, 2, 3), keepdim=True)
-        self.squares += maps.square().sum((0, 2, 3), keepdim=True)
+        self.count += whole(maps.numel() // maps.shape[1])
+        self.total += summed(maps.sum((0, 2, 3), keepdim=True))
+        self.squares += summed(maps.square().sum((0, 2, 3), keepdim=True))
 
     def forward(self, maps: Images) -> Images:
         places = self.count.clamp(min=1)

@@ -1,6 +1,7 @@
 """The layers that several architectures use identically."""
 
 import math
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -9,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from hasama.distributed import gathered, mixes_with_others, ours, summed, whole
 from hasama.errors import HasamaError
 from hasama.shapes import Images, Labels, Latents
+from hasama.shares import drawn
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -84,11 +87,16 @@ class Dropout(nn.Module):
     def forward(self, units: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.silent:
             return units
-        if units.device.type != "cpu":
-            return F.dropout(units, self.silent / 256)
-        draws = torch.empty(-(-units.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.uint8)[: units.numel()].view(units.shape) >= self.silent
+        kept = drawn(partial(self.bytes, units.device), *units.shape) >= self.silent
         return units * kept.to(units.dtype).mul_(256 / (256 - self.silent))
+
+    def bytes(self, device: torch.device, *shape: int) -> Tensor:
+        """Random bytes of this shape."""
+        if device.type != "cpu":
+            return torch.randint(256, shape, dtype=torch.uint8, device=device)
+        values = math.prod(shape)
+        draws = torch.empty(-(-values // 8), dtype=torch.int64).random_(-(2**63), None)
+        return draws.view(torch.uint8)[:values].view(shape)
 
 
 class Equalised(nn.Module):
@@ -141,6 +149,52 @@ def pixel_norm(features: Tensor) -> Tensor:
     return (wide * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-8)).to(features.dtype)
 
 
+class WholeBatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015, algorithm 1) over the images of all processes.
+
+    torch's own for several processes is for graphics cards only, and can be differentiated once.
+
+    Args:
+        norm: whose weights, statistics and names this takes over.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        super().__init__()
+        assert norm.momentum is not None
+        self.eps, self.momentum = norm.eps, norm.momentum
+        self.weight, self.bias = norm.weight, norm.bias
+        for name, buffer in norm.named_buffers():
+            self.register_buffer(name, buffer)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training or not mixes_with_others():
+            statistics = self.running_mean, self.running_var
+            return F.batch_norm(features, *statistics, self.weight, self.bias, self.training, self.momentum, self.eps)
+        wide = features.float()  # [N, F, ...]
+        over = [0, *range(2, wide.ndim)]
+        count = whole(wide.numel() // wide.shape[1])
+        mean = summed(wide.sum(over, keepdim=True)) / count
+        variance = summed((wide - mean).square().sum(over, keepdim=True)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.flatten(), self.momentum)
+            self.running_var.lerp_(variance.flatten() * count / (count - 1), self.momentum)
+        scale = self.weight.view(mean.shape) * torch.rsqrt(variance + self.eps)
+        return ((wide - mean) * scale + self.bias.view(mean.shape)).to(features.dtype)
+
+
+def normalise_over_all(network: nn.Module) -> None:
+    """Let a network's batch normalisations see the images of all processes."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+                setattr(module, name, WholeBatchNorm(child))
+
+
 class MinibatchStd(nn.Module):
     """One more channel: how much the pictures of a group differ. Karras et al. 2018, section 3.
 
@@ -151,11 +205,12 @@ class MinibatchStd(nn.Module):
     GROUP = 4
 
     def forward(self, features: Float[Tensor, "n f h w"]) -> Float[Tensor, "n more h w"]:
-        count, _, height, width = features.shape
+        everyone = gathered(features.float())
+        count, _, height, width = everyone.shape
         group = next(size for size in (self.GROUP, 3, 2, 5, 7, count) if count % size == 0)
-        wide = features.float().unflatten(0, (count // group, group))  # [N/G, G, F, h, w]
+        wide = everyone.unflatten(0, (count // group, group))  # [N/G, G, F, h, w]
         deviation = torch.sqrt(wide.var(1, correction=0) + 1e-8).mean((1, 2, 3))  # [N/G]
-        plane = deviation.repeat_interleave(group)[:, None, None, None].expand(-1, 1, height, width)
+        plane = ours(deviation.repeat_interleave(group))[:, None, None, None].expand(-1, 1, height, width)
         return torch.cat([features, plane.to(features.dtype)], 1)
 
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from hasama.distributed import team
 from hasama.pictures.report import Report
 from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Pixels
@@ -115,6 +116,13 @@ def batches(
             pixels[flips] = pixels[flips, :, ::-1]
         labels = None if pictures.labels is None else torch.from_numpy(pictures.labels[indices]).to(device)
         yield Batch(to_images(pixels, device), labels)
+
+
+def shares_of(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Of whole batches, the images and labels of this process, where several train together."""
+    here = team()
+    for images, labels in batches:
+        yield Batch(*(all_ if all_ is None else all_[here.rank :: here.world] for all_ in (images, labels)))
 
 
 class _Epochs:

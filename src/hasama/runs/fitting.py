@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from hasama.distributed import agreed, is_first
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.health.checks import examine
@@ -74,6 +75,7 @@ def fit(
 ) -> Iterator[Record]:
     """Train until the recipe's length is reached, keeping the run folder up to date.
 
+    Of several processes (see `hasama.distributed`) the first one writes, and all stop when any is asked to.
     Everything is saved at the end, every `checkpoint_minutes`, when `stop()` or the stop file says so, and
     when the consumer closes this generator (a `break` in its for loop).
 
@@ -94,7 +96,7 @@ def fit(
         HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
             checkpoint is intact.
     """
-    keeper = _Keeper(run, game, recipe, generator, probe, looks)
+    keeper = _Keeper(run, game, recipe, generator, probe, looks) if is_first() else _Bystander()
     if game.images_seen == 0:
         keeper.save_grid()
     try:
@@ -105,7 +107,7 @@ def fit(
             except HasamaError as error:
                 raise HasamaError(f"{error} {keeper.rescue()}") from error
             yield step
-            if stop() or run.stop_asked():
+            if agreed(stop() or run.stop_asked()):
                 break
     except GeneratorExit:
         keeper.save_all()
@@ -118,6 +120,23 @@ class Looks(NamedTuple):
 
     probe: QualityProbe
     every: float
+
+
+class _Bystander:
+    """One of several processes, but not the first: it writes nothing."""
+
+    def note(self, step: Record) -> None:
+        """Nothing is due."""
+
+    def save_grid(self) -> None:
+        """The first process does it."""
+
+    def save_all(self) -> None:
+        """The first process does it."""
+
+    def rescue(self) -> str:
+        """There is nothing to save here."""
+        return ""
 
 
 class _Keeper:

@@ -15,6 +15,7 @@ best.safetensors       the EMA generator as it was when its quality was best, wh
 inherited.json         with --init-from: which weights were taken over, and which began afresh
 enlarger.safetensors   with --enlarge: what enlarges the small pictures, fine-tuned on the run's
 enlarging.pt           with --enlarge: to go on with its training
+error.json             what broke off the last session, if something did: for `hasama report`
 stop                   whoever writes this file asks the run to stop
 """
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from hasama.device import keep_memory
+from hasama.distributed import agreed, team
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch, Pictures, batches
@@ -70,7 +71,8 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
         torch.cuda.reset_peak_memory_stats(device)
     channels, classes = pictures.report.channels, pictures.classes if recipe.labels else ()
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
-    shown = batches(pictures, recipe.batch, recipe.seed, 0, recipe.mirror, device)
+    here = team()
+    shown = batches(pictures, recipe.batch, recipe.seed, 0, recipe.mirror, device, here.rank, here.world)
     steps = loop_for(recipe.architecture)(game, _fitted(shown, recipe))
     count, each = 0, []
     for share in _moments(recipe):
@@ -78,7 +80,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
         for _ in range(WARM_UP):
             next(steps).figures()
         began, images, first = time.perf_counter(), 0, count
-        while count < first + STEPS_LEAST or time.perf_counter() - began < seconds / len(_moments(recipe)):
+        while agreed(count < first + STEPS_LEAST or time.perf_counter() - began < seconds / len(_moments(recipe))):
             step = next(steps)
             step.figures()  # waits for the device
             images += step.shown

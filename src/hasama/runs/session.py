@@ -1,5 +1,6 @@
 """From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
+import json
 import math
 import shlex
 from collections import deque
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from hasama.device import keep_memory, pick_device
+from hasama.distributed import agreed, begin_alike, check_divisible, from_first, is_first, team, together
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE
 from hasama.files import write_json
@@ -32,11 +34,15 @@ from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
+from hasama.runs.reports.last_error import recorded
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
 
-FREE = ("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot")
+FREE = (
+    *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot"),
+    "accumulate",
+)
 """Fields that do not change what a step does, so that a run may change them."""
 
 
@@ -171,23 +177,31 @@ class Opening(NamedTuple):
         return pictures
 
     def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
-        """Train from where the run stands to the end, or until someone asks to stop."""
+        """Train from where the run stands to the end, or until someone asks to stop; with others: `distributed`."""
+        with together():
+            yield from self._with_others(device, stop)
+
+    def _with_others(self, device: str, stop: Callable[[], bool]) -> Iterator[Record]:
         keep_memory()
         if self.run.exists() and self.threads is None and (threads := self.run.threads()):
             torch.set_num_threads(threads)  # with another number of threads sums are added in another order
         place = pick_device(device)
         pictures = self.pictures()
-        with self.run.held():
+        recipe = same_for_all(self.recipe, pictures)
+        if not is_first():
+            yield from _session(self.run, recipe, pictures, place, stop)
+            return
+        with self.run.held(), recorded(self.run.folder):
             self.run.clear_stop()
             if self.run.exists():
-                self.run.save_recipe(self.recipe)
+                self.run.save_recipe(recipe)
                 self.run.save_images(pictures.report, self.source)
             else:
-                self.run.create(self.recipe, pictures.report, self.source)
-            if self.recipe.autopilot:
+                self.run.create(recipe, pictures.report, self.source)
+            if recipe.autopilot:
                 yield from piloted(self.run, lambda: _session(self.run, self.run.recipe(), pictures, place, stop))
             else:
-                yield from _session(self.run, self.recipe, pictures, place, stop)
+                yield from _session(self.run, recipe, pictures, place, stop)
 
 
 def _session(
@@ -195,25 +209,47 @@ def _session(
 ) -> Iterator[Record]:
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
-    run.load_game(game)
-    if recipe.init_from and not run.checkpoint.exists():
-        write_json(run.inherited, inherit(game, recipe.init_from)._asdict())
-    run.cut_log(game.images_seen)
-    forget_later(run, game.images_seen)
+    here = team()
+    if is_first():
+        run.load_game(game)
+        if recipe.init_from and not run.checkpoint.exists():
+            write_json(run.inherited, inherit(game, recipe.init_from)._asdict())
+        run.cut_log(game.images_seen)
+        forget_later(run, game.images_seen)
+    begin_alike(game)
     training, held = hold_out(pictures, recipe.held_out, recipe.seed)
-    shown = batches(training, recipe.batch, recipe.seed, game.images_seen, recipe.mirror, device)
+    mirror = recipe.mirror
+    shown = batches(training, recipe.batch, recipe.seed, game.images_seen, mirror, device, here.rank, here.world)
     steps = loop_for(recipe.architecture)(game, shown)
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
-    probe = Probe(training, held, device) if health_interval(recipe) else None
-    looks = _looks(recipe, training, device)
-    if recipe.enlarge > 1:
+    probe = Probe(training, held, device) if health_interval(recipe) and is_first() else None
+    looks = _looks(recipe, training, device) if is_first() else None
+    if recipe.enlarge > 1 and is_first():
         yield from fine_tune(run, recipe, training, held, game, stop)
-        if not run.enlarger.exists():  # stopped before the game began
-            return
+    if agreed(is_first() and recipe.enlarge > 1 and not run.enlarger.exists()):  # stopped before the game began
+        return
     yield from fit(run, game, steps, recipe, generator, stop, probe, looks)
-    if recipe.enlarge > 1:
+    if recipe.enlarge > 1 and is_first():
         yield from finish(run, recipe, training, game, stop)
         settle(run, game, generator)
+
+
+def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
+    """The first process's recipe: others may have measured another length.
+
+    Raises:
+        HasamaError: several processes cannot train by it, or they have different pictures.
+    """
+    world = team().world
+    if world == 1:
+        return recipe
+    check_divisible(recipe.batch)
+    if recipe.autopilot:
+        raise HasamaError(f"--autopilot works in one process; these are {world}.")
+    told = json.loads(from_first(lambda: json.dumps([recipe.to_dict(), pictures.report.digest]).encode()))
+    if told[1] != pictures.report.digest:
+        raise HasamaError("The pictures here are not those of the first process: give all machines the same ones.")
+    return Recipe.from_dict(told[0])
 
 
 def _looks(recipe: Recipe, training: Pictures, device: torch.device) -> Looks | None:

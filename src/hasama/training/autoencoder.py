@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import torch
 
+from hasama.distributed import averaged, mean_of_all, sharing, whole
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
+from hasama.shares import noise_like
 from hasama.training.game import Game
 from hasama.training.stepping import begin, count, follow
 from hasama.training.turns import as_batch, descend
@@ -39,16 +41,23 @@ def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Recons
         A `Reconstruction` after each batch.
     """
     for images, _ in map(as_batch, batches):
-        begin(game, len(images))
-        images = largest(game.pair.view(images))
-        mean, log_variance = game.discriminate(images).chunk(2, dim=1)
-        latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)  # the reparametrisation trick
-        reconstruction = gaussian_loss(images, largest(game.generate(latents))).mean()
-        divergence = kl_divergence(mean, log_variance).mean()
-        descend([game.optimizers.generator, game.optimizers.discriminator], reconstruction + divergence)
-        follow(game, len(images))
-        count(game, len(images))
-        yield Reconstruction(game.images_seen, len(images), reconstruction.detach(), divergence.detach())
+        shown = whole(len(images))
+        begin(game, shown)
+        with sharing(len(images)):
+            reconstruction, divergence = autoencoder_turn(game, largest(game.pair.view(images)))
+        follow(game, shown)
+        count(game, shown)
+        yield Reconstruction(game.images_seen, shown, reconstruction, divergence)
+
+
+def autoencoder_turn(game: Game, images: Images) -> tuple[Scalar, Scalar]:
+    """Both networks learn together. The mean losses: reconstruction and divergence."""
+    mean, log_variance = game.discriminate(images).chunk(2, dim=1)
+    latents = mean + torch.exp(log_variance / 2) * noise_like(mean)  # the reparametrisation trick
+    reconstruction = gaussian_loss(images, largest(game.generate(latents))).mean()
+    divergence = kl_divergence(mean, log_variance).mean()
+    descend([game.optimizers.generator, game.optimizers.discriminator], reconstruction + divergence)
+    return averaged((reconstruction.detach(), divergence.detach()))
 
 
 def gaussian_loss(images: Images, again: Images) -> PerImage:
@@ -58,7 +67,7 @@ def gaussian_loss(images: Images, again: Images) -> PerImage:
     and Welling fix it, or leave it to a network.
     """
     error = (images - again).square().flatten(1)
-    variance = error.detach().mean().clamp_min(1e-6)
+    variance = mean_of_all(error.detach().mean()).clamp_min(1e-6)
     return (error / variance + variance.log()).sum(1) / 2
 
 

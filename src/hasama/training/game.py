@@ -45,6 +45,7 @@ class Rules(NamedTuple):
     schedule_images: float
     vision_weight: float
     jitter: int
+    accumulate: int
     seed: int
 
     @classmethod
@@ -70,6 +71,7 @@ class Rules(NamedTuple):
             recipe.schedule_images,
             recipe.vision_weight,
             recipe.jitter,
+            recipe.accumulate,
             recipe.seed,
         )
 
@@ -108,7 +110,6 @@ class Game:
         arithmetic: the context in which the networks run.
         aid: a second discriminator, on what a frozen network sees; or None.
         mixes: whether the discriminator's logit for one image depends on the others in its batch.
-        rank: which process this is.
         images_seen: real images shown to the discriminator so far, by all processes.
         steps: steps taken so far.
         now: the numbers of this step.
@@ -121,7 +122,6 @@ class Game:
     arithmetic: Arithmetic = nullcontext
     mixes: bool = True
     aid: VisionAid | None = None
-    rank: int = 0
     images_seen: int = 0
     steps: int = 0
     now: Now = Now()

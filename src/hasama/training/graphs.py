@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch.utils._pytree import tree_map_only
 
+from hasama.distributed import team
 from hasama.shapes import Images, Labels
 from hasama.training.game import Game, Now, Turns
 
@@ -49,6 +50,10 @@ def as_graphs(game: Game, work: Work, kind: Callable[[Game], Hashable]) -> Calla
 
 def why_not(game: Game) -> str | None:
     """What a graph cannot repeat; None if there is nothing of it."""
+    if team().world > 1:
+        return "several processes share its batches, which was never tried"
+    if game.rules.accumulate > 1:
+        return "batches are taken in parts (--accumulate)"
     if game.rules.balance.asks:
         return "whether the discriminator learns is decided anew at each step by what it says (--balance)"
     if game.rules.beta2_initial is not None:

@@ -8,9 +8,10 @@ from torch import nn
 from torch.optim import Adam
 
 from hasama.device import lay_out, pick_arithmetic
+from hasama.distributed import team
 from hasama.errors import HasamaError
 from hasama.fields import ada_rises
-from hasama.networks.layers import MinibatchStd
+from hasama.networks.layers import MinibatchStd, WholeBatchNorm, normalise_over_all
 from hasama.networks.pair import Pair, as_torch
 from hasama.pictures.dataset import Batch
 from hasama.recipe import Recipe
@@ -35,6 +36,8 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
     """
     device = torch.device(device)
     pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
+    if team().world > 1:
+        see_all_processes(pair)
     mixes = mixes_images(pair.discriminator)
     if has_batch_norm(pair.discriminator) and recipe.penalty != "none":
         raise HasamaError(
@@ -79,6 +82,22 @@ def _adam(network: nn.Module, lr: float, betas: tuple[float, float], decay: floa
     rate = torch.tensor(lr, device=device) if on_cuda else lr  # which a graph reads anew at each step
     fused = device.type in ("cpu", "cuda")
     return Adam(learning, lr=rate, betas=betas, weight_decay=decay, fused=fused, capturable=on_cuda)
+
+
+def see_all_processes(pair: Pair) -> None:
+    """Let what mixes the images of a batch see those of all processes.
+
+    Raises:
+        HasamaError: a network has batch normalisation of another kind than torch's.
+    """
+    for network in (pair.generator, pair.discriminator):
+        normalise_over_all(network)
+        own = any(isinstance(module, WholeBatchNorm) for module in network.modules())
+        if has_batch_norm(network) and not own:
+            raise HasamaError(
+                "This network's batch normalisation sees the images of its own process only (torch's BatchNorm would "
+                "see all): train it in one process."
+            )
 
 
 def mixes_images(network: nn.Module) -> bool:

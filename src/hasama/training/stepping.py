@@ -15,13 +15,15 @@ from hasama.training.vision_aid import OBSERVED
 
 
 def begin(game: Game, shown: int = 0) -> None:
-    """Before each step: seed by (seed, rank, images seen), set the numbers that change, and let the networks grow.
+    """Before each step: seed by (seed, images seen), set the numbers that change, and let the networks grow.
+
+    All processes of a training have the same seeds: see `hasama.distributed`.
 
     Args:
         game: this.
-        shown: real images that the step shows.
+        shown: real images that the step shows, in all processes.
     """
-    entropy = np.random.SeedSequence((game.rules.seed, game.rank, game.images_seen))
+    entropy = np.random.SeedSequence((game.rules.seed, 0, game.images_seen))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
     rules = game.rules
     players = [*zip(game.optimizers, rules.rates, rules.betas, strict=True)]

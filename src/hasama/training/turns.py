@@ -1,19 +1,23 @@
 """Adversarial training in two stages. It knows nothing of files, progress bars or devices."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch.optim import Adam
 
+from hasama.distributed import average_gradients, averaged, sharing, whole
 from hasama.errors import HasamaError
 from hasama.networks.calling import call, frozen, snapshot
 from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Labels, Logits, PerImage, Resized, Scalar, Views, each, largest
+from hasama.shares import drawn, noise_like, part
 from hasama.training.augmentation.resample import moved
 from hasama.training.game import Game, Step, Turn, Turns
 from hasama.training.graphs import as_graphs
+from hasama.training.parts import Parts, mean_turn
 from hasama.training.rules.balance import BalanceInput
 from hasama.training.rules.objectives import accuracy
 from hasama.training.rules.penalties import Penalty, between, squared_difference, squared_gradient
@@ -35,12 +39,14 @@ def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
     Yields:
         A `Step` after each batch.
     """
-    turns = as_graphs(game, both_turns, kind_of_step)
+    turns = as_graphs(game, both_turns if game.rules.accumulate == 1 else turns_in_parts, kind_of_step)
     for images, labels in map(as_batch, batches):
-        begin(game, len(images))
-        d, g = turns(images, labels)
-        count(game, len(images))
-        yield Step(game.images_seen, len(images), d, g)
+        shown = whole(len(images))  # by all processes, of which this one has its share
+        begin(game, shown)
+        with sharing(len(images)):
+            d, g = turns(images, labels)
+        count(game, shown)
+        yield Step(game.images_seen, shown, d, g)
 
 
 def both_turns(game: Game, images: Images, labels: Labels | None = None) -> Turns:
@@ -50,8 +56,9 @@ def both_turns(game: Game, images: Images, labels: Labels | None = None) -> Turn
     d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
     seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
     g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
-    follow(game, len(images), d)
-    return Turns(d, g)
+    turns = averaged(Turns(d, g))
+    follow(game, whole(len(images)), turns.d)
+    return turns
 
 
 def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | None = None) -> Views:
@@ -61,7 +68,7 @@ def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | No
     between, and a forward pass less is a step faster by a fifteenth. The generator's BatchNorm statistics move
     here, once a step, and in no turn of the discriminator.
     """
-    latents = torch.randn(count, game.pair.latent_size, device=device)
+    latents = drawn(partial(torch.randn, device=device), count, game.pair.latent_size)
     with torch.set_grad_enabled(game.rules.balance.generator_learns(BalanceInput(game.steps))):
         return game.generate(latents, labels)
 
@@ -80,7 +87,8 @@ def discriminator_turn(game: Game, real: Views, fake: Views, labels: Labels | No
     right = accuracy(rules.objective, real_logits.detach(), fake_logits.detach())
     figures = {"accuracy_real": right[0], "accuracy_fake": right[1]}
 
-    learns = rules.balance.discriminator_learns(BalanceInput(game.steps, (right[0] + right[1]) / 2))
+    told = averaged(right) if rules.balance.asks else right
+    learns = rules.balance.discriminator_learns(BalanceInput(game.steps, (told[0] + told[1]) / 2))
     if not learns:
         put_back()
         return Turn(loss.mean().detach(), False, figures)
@@ -108,12 +116,10 @@ def heads_turn(
     Returns:
         What the frozen network saw, for the generator's turn.
     """
-    if game.aid is None:
+    seen = seen_by_aid(game, real, fake, images)
+    if game.aid is None or seen is None:
         return None
     heads = game.aid.heads
-    with game.arithmetic():
-        shown, made = (moved(x, game.rules.jitter) for x in (real, fake))
-        seen = see(game.aid, shown, made, game.pair.discriminator, game.images_seen, whole_of(game, real, images))
     maps = tuple(torch.cat(two).detach().requires_grad_() for two in zip(*seen, strict=True))
     twice = None if labels is None else torch.cat([labels, labels])
     with game.arithmetic(), fast_second_derivatives():
@@ -124,6 +130,18 @@ def heads_turn(
     descend([game.aid.optimizer], loss)
     figures |= {"loss_heads": loss.detach(), "penalty_heads": penalty.detach()}
     return seen
+
+
+def seen_by_aid(
+    game: Game, real: Views, fake: Views, images: Images | None = None, observes: bool = True
+) -> Seen | None:
+    """What the frozen network sees of reals and fakes, if there is one; the heads observe a run's first reals."""
+    if game.aid is None:
+        return None
+    with game.arithmetic():
+        shown, made = (moved(x, game.rules.jitter) for x in (real, fake))
+        before = game.images_seen if observes else OBSERVED
+        return see(game.aid, shown, made, game.pair.discriminator, before, whole_of(game, real, images))
 
 
 def whole_of(game: Game, real: Views, images: Images | None) -> Resized | None:
@@ -151,7 +169,8 @@ def generator_turn(
             with torch.no_grad():
                 real_logits = logits_of(game, displayed(game, real), labels)
         loss = rules.objective.generator(real_logits, fake_logits).mean()
-        latents = torch.randn(len(fake_logits), game.pair.latent_size, device=fake_logits.device)
+        normal = partial(torch.randn, device=fake_logits.device)
+        latents = drawn(normal, len(fake_logits), game.pair.latent_size)
         loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
         total = loss
         if game.aid is not None and seen is not None:
@@ -160,6 +179,30 @@ def generator_turn(
             total = loss + game.rules.vision_weight * cost
         descend([game.optimizers.generator], total)
     return Turn(loss.detach(), True, figures)
+
+
+def turns_in_parts(game: Game, images: Images, labels: Labels | None = None) -> Turns:
+    """`both_turns` for a batch that is taken in parts (`--accumulate`), to the same result.
+
+    What mixes pictures, BatchNorm or the like, sees those of a part.
+    """
+    parts = Parts(game, images, labels, draw_fakes)
+    d = parts.through(lambda real, fake, labels, _: discriminator_turn(game, real, fake, labels))
+    after_d, seen = parts.random_state(), iter(d)
+    parts.through(
+        lambda real, fake, labels, images: heads_turn(game, real, fake, labels, next(seen).figures, images), after_d
+    )
+    after_heads = parts.random_state()
+
+    def last(real: Views, fake: Views, labels: Labels | None, images: Images) -> Turn:
+        parts.set_random_state(after_d)
+        again = seen_by_aid(game, real, fake, images, observes=False)
+        parts.set_random_state(after_heads)
+        return generator_turn(game, real, fake, labels, again)
+
+    turns = averaged(Turns(mean_turn(d), mean_turn(parts.through(last, keeps=True))))
+    follow(game, whole(len(images)), turns.d)
+    return turns
 
 
 # --- the parts of the turns -----------------------------------------------------------------------
@@ -233,7 +276,7 @@ def penalty_on(game: Game, penalty: Penalty, images: Views, logits: Logits, labe
     sigma = game.rules.penalty_sigma
     if not sigma:
         return penalty.cost(images, logits)
-    moved = each(lambda level: level + sigma * torch.randn_like(level), images)
+    moved = each(lambda level: level + sigma * noise_like(level), images)
     return squared_difference(logits, logits_of(game, moved, labels), sigma)
 
 
@@ -247,17 +290,22 @@ def noisy(game: Game, images: Views) -> Views:
     if not noise_left(game):
         return images
     strength = game.rules.instance_noise * game.now.noise
-    return each(lambda level: level + strength * torch.randn_like(level), images)
+    return each(lambda level: level + strength * noise_like(level), images)
 
 
 def descend(optimizers: Sequence[Adam], loss: Scalar) -> None:
-    """One step of each optimizer down the gradient of the loss."""
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
+    """One step of each optimizer down the gradient of the loss, once all parts of a batch have been here."""
+    here = part()
+    if here.number == 0:
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
     learning = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-    loss.backward(inputs=learning)  # not towards the images, which a penalty made require one
-    for optimizer in optimizers:
-        optimizer.step()
+    mean = loss if here.parts == 1 else loss / here.parts
+    mean.backward(inputs=learning)  # not towards the images, which a penalty made require one
+    if here.number == here.parts - 1:
+        average_gradients(learning)
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 def as_batch(batch: Batch | Images) -> Batch:

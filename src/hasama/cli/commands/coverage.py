@@ -1,5 +1,6 @@
 """hasama coverage: how many modes of known data a recipe's generator covers."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -77,6 +78,7 @@ def coverage(
         chosen.but(kimg=kimg)  # refuses what is out of range
 
     from hasama.device import keep_memory, pick_device
+    from hasama.distributed import is_first
     from hasama.evaluation.coverage import KIMG, STACKED, check_ground
 
     check_ground(what)
@@ -86,6 +88,8 @@ def coverage(
     keep_memory()
     place, length = pick_device(device), KIMG[what] if kimg is None else kimg
     asked = _Asked(what, recipe, length, (source or "mnist") if what == STACKED else None, json)
+    if not is_first():
+        return _beside(asked, chosen, place)
     if out is None:
         with telling_what_is_saved(lambda: "Nothing was saved: give a folder by --out to go on later."):
             return _all(asked, chosen, numbers, place)
@@ -116,7 +120,10 @@ class _Ended(NamedTuple):
 
 def _all(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any) -> int:
     """All seeds; Ctrl-C ends it at once."""
+    from hasama.distributed import from_first
+
     ended: list[_Ended] = []
+    from_first(lambda: bytes(str(numbers), "ascii"))
     try:
         for number in numbers:
             if one := _run(asked, recipe.but(seed=number), device):
@@ -131,11 +138,14 @@ def _all(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any) -> int:
 def _all_kept(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any, out: Path) -> int:
     """All seeds that are not yet in a folder; Ctrl-C saves the one that is training."""
     from hasama.cli.terminal import say
+    from hasama.distributed import from_first
     from hasama.runs.folder import Run
 
     done = _begun(asked, recipe, out)
+    left = [number for number in numbers if number not in done]
+    from_first(lambda: bytes(str(left), "ascii"))
     with asked_to_stop() as stop:
-        for number in (number for number in numbers if number not in done):
+        for number in left:
             game = Run(out / f"seed-{number}")
             with game.held():
                 one = _run(asked, recipe.but(seed=number), device, stop, game)
@@ -160,6 +170,7 @@ def _run(
 ) -> _Ended | None:
     """One seed, to the end; None if it was stopped before."""
     from hasama.cli.progress import watch_covering
+    from hasama.distributed import agreed
     from hasama.evaluation.coverage import cover
 
     began, name = time.monotonic(), f"{asked.what}, seed {recipe.seed}"
@@ -167,9 +178,24 @@ def _run(
         for last in records if asked.json else watch_covering(records, name):
             if last.found is not None and last.floor is not None:
                 return _Ended(recipe.seed, round(time.monotonic() - began, 1), last.found, last.floor, last.sample)
-            if stop():
+            if last.step is not None and agreed(stop()):
                 break
     return None
+
+
+def _beside(asked: _Asked, recipe: Recipe, device: Any) -> int:
+    """In a process that is not the first of several: train with it, until it has what it wants."""
+    from hasama.distributed import agreed, from_first
+    from hasama.evaluation.coverage import cover
+
+    with asked_to_stop() as stop:
+        for number in json.loads(from_first(bytes)):
+            records = cover(asked.what, recipe.but(seed=number), asked.kimg, asked.source or "", device)
+            with closing(records):
+                for last in records:
+                    if last.step is not None and agreed(stop()):
+                        return 0
+    return 0
 
 
 def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
@@ -253,8 +279,6 @@ def _tell(asked: _Asked, ended: list[_Ended]) -> None:
 
     told = _told(asked, ended)
     if asked.json:
-        import json
-
         say(json.dumps(told, indent=2))
     else:
         coverage_table(told)

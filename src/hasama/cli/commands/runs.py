@@ -220,10 +220,15 @@ def evaluate(
         Print JSON and nothing else.
     """
     from hasama.cli.terminal import console, say
+    from hasama.distributed import is_first
     from hasama.evaluation.evaluate import evaluate, save_report
     from hasama.runs.folder import Run
 
-    result = _last(evaluate(run, source, features, count, seed, device), quiet=json)
+    records = evaluate(run, source, features, count, seed, device)
+    if not is_first():
+        deque(records, maxlen=0)
+        return 0
+    result = _last(records, quiet=json)
     place = save_report(Run(run), result) if Run(run).exists() else None
     if json:
         say(as_json.dumps(result.report(), indent=2))

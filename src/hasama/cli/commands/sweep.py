@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, telling_what_is_
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
 from hasama.presets import DEFAULT, asked_recipe, recipe_named, train_command
-from hasama.tuning.search_space import search_space
+from hasama.recipe import Recipe
+from hasama.tuning.search_space import Space, search_space
 
 if TYPE_CHECKING:
     from hasama.tuning.study import Outcome
@@ -74,14 +75,8 @@ def sweep(
     """
     if not (1 <= trials <= 100_000 and 20 <= fakes <= 100_000 and 2 <= patience <= 86_400):
         raise HasamaError("--trials takes 1 to 100000, --fakes 20 to 100000, --patience 2 to 86400 seconds.")
-    asked = given(changes)
-    final = asked_recipe(recipe, asked | {"kimg": recipe_named(recipe).kimg})
-    kimg = asked.get("kimg", SWEEP_KIMG)
-    trial = final.lasting(kimg).but(sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
-    trial = trial if "grow_kimg" not in asked else trial.but(grow_kimg=asked["grow_kimg"])
-    names = None if search is None else [word.strip().replace("-", "_") for word in search.split(",") if word.strip()]
-    space = search_space(trial, names)
-    folder = (out or Path("runs") / fitting_name(f"sweep-{name_of(source)}", f"-{recipe}", SPARE)).expanduser()
+    final, trial, space = planned(recipe, given(changes), search)
+    folder = (out or usual_sweep_place(source, recipe)).expanduser()
 
     from hasama.tuning.storage import load_optuna, url_of
 
@@ -95,6 +90,30 @@ def sweep(
     kept = f"Trials that are done are kept in {folder}; the same command goes on."
     with telling_what_is_saved(lambda: kept if (folder / "sweep.db").exists() or storage else "Nothing was saved."):
         return _sweep(plan, recipe, fakes, device)
+
+
+def planned(recipe: str, asked: Mapping[str, Any], search: str | None) -> tuple[Recipe, Recipe, dict[str, Space]]:
+    """What a sweep is about: the recipe that is improved, that of a trial, and what varies.
+
+    Args:
+        recipe: the preset.
+        asked: what differs from it.
+        search: names of fields with commas between; None: those that matter most.
+
+    Raises:
+        HasamaError: there is no such preset or field, or a value is refused.
+    """
+    final = asked_recipe(recipe, {**asked, "kimg": recipe_named(recipe).kimg})
+    kimg = asked.get("kimg", SWEEP_KIMG)
+    trial = final.lasting(kimg).but(sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
+    trial = trial if "grow_kimg" not in asked else trial.but(grow_kimg=asked["grow_kimg"])
+    names = None if search is None else [word.strip().replace("-", "_") for word in search.split(",") if word.strip()]
+    return final, trial, search_space(trial, names)
+
+
+def usual_sweep_place(source: str, recipe: str) -> Path:
+    """Where a sweep is put that is given no other place."""
+    return Path("runs") / fitting_name(f"sweep-{name_of(source)}", f"-{recipe}", SPARE)
 
 
 def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:

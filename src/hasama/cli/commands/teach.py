@@ -1,6 +1,7 @@
 """hasama teach, invert: a network that learns to paint at once, and what a network knows of a picture."""
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ from cyclopts import Parameter
 
 from hasama.cli.arguments import check_out_folder
 from hasama.cli.commands.style import paint_all, save_sheet
-from hasama.cli.flags import INTERRUPTED, asked_to_stop, default_of, flags_of, given, use_threads
+from hasama.cli.flags import asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
@@ -58,20 +59,14 @@ def teach(
         What differs from the defaults.
     """
     recipe = TeachRecipe(**given(changes))
-    folders = [path for path in (painting, *more) if path.is_dir() or path.suffix.lower() == ".zip"]
-    paintings = [path for path in (painting, *more) if path not in folders]
-    if len(folders) > 1 or not paintings:
-        raise HasamaError(
-            "Name one or several paintings, and at most one folder or zip of photos:  hasama teach PAINTING PHOTOS"
-        )
-    out = out or Path(fitting_name("+".join(path.stem for path in paintings), FILE_ENDING, SPARE))
-    check_name(out)
-    if out.suffix.lower() != FILE_ENDING:
-        raise HasamaError(f"--out takes a name that ends in {FILE_ENDING}; got {out}.")
+    paintings, photos = what_to_teach((painting, *more))
+    out = out or usual_painter_place(paintings)
+    check_painter_place(out)
     use_threads(threads)
 
     from hasama.cli.progress import watch_teaching
     from hasama.cli.terminal import say
+    from hasama.distributed import is_first
     from hasama.files import replacing
     from hasama.style.painters.teach_folder import TeachFolder
     from hasama.style.painters.teach_into import teach_into
@@ -79,18 +74,52 @@ def teach(
 
     folder = TeachFolder(out.with_suffix(FOLDER_ENDING))
     with asked_to_stop() as asked:
-        lessons = teach_into(
-            folder, paintings, folders[0] if folders else None, recipe, Machine(device, None, weights), asked
-        )
+        lessons = teach_into(folder, paintings, photos, recipe, Machine(device, None, weights), asked)
         last = deque(watch_teaching(lessons), maxlen=1)
         stopped = asked()
+    if not is_first():
+        return 0
     with replacing(out) as temporary:
         temporary.write_bytes(folder.painter.read_bytes())
     say(f"{out}: paints at once, such as  hasama style photo.jpg {out}\nIts preview is {folder.preview}.")
     if last and last[0].images_seen < last[0].total:
         say(f"Saved at {last[0].images_seen} of {last[0].total} crops. To go on, give the same command again.")
-        return INTERRUPTED if stopped else 0
+        return asked.exit_code() if stopped else 0
     return 0
+
+
+def what_to_teach(named: Sequence[Path]) -> tuple[list[Path], Path | None]:
+    """The paintings, and the photos to practise on.
+
+    Args:
+        named: both, in any order.
+
+    Raises:
+        HasamaError: no painting is among them, or several folders are.
+    """
+    folders = [path for path in named if path.is_dir() or path.suffix.lower() == ".zip"]
+    paintings = [path for path in named if path not in folders]
+    if len(folders) > 1 or not paintings:
+        raise HasamaError(
+            "Name one or several paintings, and at most one folder or zip of photos:  hasama teach PAINTING PHOTOS"
+        )
+    return paintings, folders[0] if folders else None
+
+
+def usual_painter_place(paintings: Sequence[Path]) -> Path:
+    """Where a painter is put that is given no other place."""
+    return Path(fitting_name("+".join(path.stem for path in paintings), FILE_ENDING, SPARE))
+
+
+def check_painter_place(out: Path) -> None:
+    """Refuse what cannot be a painter's file.
+
+    Raises:
+        HasamaError: it has another ending, or is too long.
+    """
+    check_name(out)
+    if out.suffix.lower() != FILE_ENDING:
+        raise HasamaError(f"--out takes a name that ends in {FILE_ENDING}; got {out}.")
 
 
 def invert(

@@ -2,8 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,6 @@ from cyclopts import Parameter
 
 from hasama.cli.arguments import check_hours, usual_run_place
 from hasama.cli.flags import (
-    INTERRUPTED,
     asked_to_stop,
     default_of,
     flags_of,
@@ -19,6 +17,7 @@ from hasama.cli.flags import (
     telling_what_is_saved,
     use_threads,
 )
+from hasama.cli.quiet import is_loud
 from hasama.errors import HasamaError
 from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, counts, follows_schedule
 from hasama.options import flag
@@ -65,6 +64,7 @@ def train(
     tensorboard: bool = False,
     steps: int | None = None,
     hours: float | None = None,
+    requeue: bool = False,
     changes: AnyChanges = TrainingFlags(),  # noqa: B008 (frozen)
 ) -> int:
     """Train on pictures; or, with the same command again, go on where the run stands.
@@ -91,14 +91,14 @@ def train(
     hours
         The length, instead of kimg, as the time that it may take: some seconds of training first tell how many kimg
         this machine makes of it, and learning rates fall within them.
+    requeue
+        For schedulers: a run that SIGTERM ends before it is done has exit code 75, so that it is given another turn;
+        without, 0. (SIGUSR1 always gives 75.)
     changes
         What differs from the preset.
     """
     asked = given(changes)
-    _check_length(asked, steps, hours)
-    if steps is not None:
-        asked["kimg"] = steps * asked_recipe(recipe, asked).batch / 1000
-    chosen = asked_recipe(recipe, asked)
+    chosen = chosen_recipe(recipe, asked, steps, hours)
 
     from hasama.cli.progress import watch_download
     from hasama.pictures.sources.sources import download_first
@@ -110,7 +110,25 @@ def train(
     with telling_what_is_saved(lambda: _standing(run)):
         watch_download(download_first(source))
         opening = Opening.of(source, chosen, run, asked)._replace(threads=threads)
-        return _train(opening, device, tensorboard, hours, asked)
+        return _train(opening, device, tensorboard, hours, asked, requeue)
+
+
+def chosen_recipe(recipe: str, asked: dict[str, Any], steps: int | None, hours: float | None) -> Recipe:
+    """The recipe that is asked for.
+
+    Args:
+        recipe: the preset.
+        asked: what differs from it; gets `kimg` from `steps`.
+        steps: the length in steps, if it was given so.
+        hours: or as a time.
+
+    Raises:
+        HasamaError: there is no such preset, a value is refused, or the length is given twice.
+    """
+    _check_length(asked, steps, hours)
+    if steps is not None:
+        asked["kimg"] = steps * asked_recipe(recipe, asked).batch / 1000
+    return asked_recipe(recipe, asked)
 
 
 def _check_length(asked: dict[str, Any], steps: int | None, hours: float | None) -> None:
@@ -140,6 +158,7 @@ def resume(
     device: str = "auto",
     threads: int | None = None,
     tensorboard: bool = False,
+    requeue: bool = False,
 ) -> int:
     """Go on with a run where it stands.
 
@@ -155,6 +174,8 @@ def resume(
         CPU threads.
     tensorboard
         Also write TensorBoard logs.
+    requeue
+        For schedulers: see `hasama train --help`.
     """
     from hasama.runs.folder import Run
     from hasama.runs.session import Opening
@@ -165,7 +186,8 @@ def resume(
         raise HasamaError(f"{run} already has {place.images_seen() / 1000:g} kimg: --kimg takes a larger length.")
     _check_machine(device, threads, tensorboard)
     with telling_what_is_saved(lambda: _standing(place)):
-        return _train(Opening.resumed(place, recipe)._replace(threads=threads), device, tensorboard)
+        opening = Opening.resumed(place, recipe)._replace(threads=threads)
+        return _train(opening, device, tensorboard, requeue=requeue)
 
 
 def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
@@ -181,10 +203,15 @@ def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
 
 
 def _train(
-    opening: Any, device: str, tensorboard: bool, hours: float | None = None, asked: Mapping[str, Any] | None = None
+    opening: Any,
+    device: str,
+    tensorboard: bool,
+    hours: float | None = None,
+    asked: Mapping[str, Any] | None = None,
+    requeue: bool = False,
 ) -> int:
     from hasama.cli.progress import watch_health, watch_scan, watch_training
-    from hasama.cli.terminal import say
+    from hasama.cli.terminal import say, told_of_graphs
     from hasama.runs.tensorboard import to_tensorboard
 
     run = opening.run
@@ -204,28 +231,14 @@ def _train(
             say(warning, "yellow")
         if advice := _for_a_card(recipe, device):
             say(advice)
-    with asked_to_stop() as stopping, _told_of_graphs():
+    with asked_to_stop() as stopping, told_of_graphs():
         records = opening.session(device, stopping)
-        if tensorboard:
+        if tensorboard and is_loud():
             records = to_tensorboard(records, run, recipe)
         for _ in watch_health(watch_training(records, recipe, start, run), run):
             pass
-        interrupted = stopping()
-    return _farewell(run, recipe, interrupted)
-
-
-@contextmanager
-def _told_of_graphs() -> Iterator[None]:
-    """Inside, why the steps of a game are not recorded is told like everything else."""
-    import warnings
-
-    from hasama.cli.terminal import say
-    from hasama.training.graphs import CannotRecordWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", CannotRecordWarning)
-        warnings.showwarning = lambda message, *_: say(str(message), "yellow")
-        yield
+        code = stopping.exit_code(requeue) if stopping() else 0
+    return _farewell(run, recipe, code)
 
 
 def _for_a_card(recipe: Recipe, device: str) -> str | None:
@@ -264,11 +277,18 @@ def _told(opening: Any, start: int) -> str:
     if start or lost:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
     report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
-    told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}."
+    told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}{_shared_out()}."
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )
     return f"{report}\n{told} Ctrl-C saves and stops.{like}"
+
+
+def _shared_out() -> str:
+    """How many processes train together, if they are several."""
+    from hasama.distributed import team
+
+    return f", shared out among {team().world} processes" if team().world > 1 else ""
 
 
 def _piloted(run: Any, recipe: Recipe) -> str:
@@ -290,13 +310,13 @@ def _best(run: Any) -> str:
     return f"  better one   {run.best}: {told}\n" if told else ""
 
 
-def _farewell(run: Any, recipe: Recipe, interrupted: bool) -> int:
+def _farewell(run: Any, recipe: Recipe, code: int) -> int:
     from hasama.cli.terminal import say
 
     seen = run.images_seen()
     if seen < recipe.images:
         say(f"\nSaved at {seen / 1000:g} of {recipe.kimg:g} kimg. To go on:\n  {run.how_to_go_on()}")
-        return INTERRUPTED if interrupted else 0
+        return code
     say(
         f"\nDone: {seen / 1000:g} kimg.\n"
         f"  sample grid  {run.sample_file(seen)}\n"

@@ -17,6 +17,7 @@ another network.
 import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from hasama.networks.layers import Conditioned, Projection, channels_at, doublings
 from hasama.networks.pair import Extra, Pair
 from hasama.shapes import Images, Labels, Latents, PerImage, Views, largest
+from hasama.shares import drawn
 
 Maps = Float[Tensor, "n _ _ _"]
 """Of several sizes and numbers of channels within one function."""
@@ -76,7 +78,7 @@ class Doubling(nn.Module):
     def forward(self, maps: Maps) -> Maps:
         maps = F.interpolate(self.conv(maps), scale_factor=2, mode="bilinear", align_corners=False)
         if self.training:
-            noise = torch.randn(len(maps), 1, *maps.shape[2:], device=maps.device)
+            noise = drawn(partial(torch.randn, device=maps.device), len(maps), 1, *maps.shape[2:])
             maps = maps + (self.noise_strength * noise).to(maps.dtype)
         return F.glu(self.norm(maps), dim=1)
 

@@ -16,6 +16,7 @@ And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at th
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from hasama.networks.layers import LEAKY_GAIN, Conditioned, Projection, binomial, channels_at, doublings, scaled
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Labels, Latents
+from hasama.shares import drawn
 
 Smaller = Float[Tensor, "n c h/2 w/2"]
 Larger = Float[Tensor, "n c 2*h 2*w"]
@@ -156,7 +158,7 @@ class PixelNoise(nn.Module):
     def forward(self, maps: Images) -> Tensor:
         size, noise = self.noise.shape[2:], self.noise.to(maps.dtype)
         if self.training:
-            noise = torch.randn(len(maps), 1, *size, dtype=maps.dtype, device=maps.device)
+            noise = drawn(partial(torch.randn, dtype=maps.dtype, device=maps.device), len(maps), 1, *size)
         strength = self.strength(maps)
         if strength.shape[2:] != size:
             strength = F.interpolate(strength, scale_factor=2, mode="bilinear", align_corners=False)

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hasama.distributed import mean_of_all
 from hasama.networks.layers import (
     Conditioned,
     MinibatchStd,
@@ -34,6 +35,7 @@ from hasama.networks.layers import (
 )
 from hasama.networks.pair import Extra, Pair
 from hasama.shapes import Images, Labels, Latents, Styles
+from hasama.shares import drawn, noise_like
 
 WIDEST = 512  # channels at most, as in the paper
 MAPPING_LR = 0.01  # relative learning rate of the mapping network: Karras et al. 2019, appendix C
@@ -162,7 +164,7 @@ class StyledLayer(nn.Module):
         maps = self.conv(maps, style)
         noise = self.noise
         if self.training:
-            noise = torch.randn(len(maps), 1, *maps.shape[2:], device=maps.device)
+            noise = drawn(partial(torch.randn, device=maps.device), len(maps), 1, *maps.shape[2:])
         added = noise * self.noise_strength + self.bias[:, None, None]
         return F.leaky_relu(maps + added.to(maps.dtype), 0.2) * math.sqrt(2)
 
@@ -214,16 +216,17 @@ class Generator(nn.Module):
         styles = style[:, None].expand(-1, self.style_layers, -1)
         if self.training:
             with torch.no_grad():
-                self.mean_style.lerp_(style.mean(0), 1 - MEAN_STYLE_KEEP)
+                self.mean_style.lerp_(mean_of_all(style.mean(0)), 1 - MEAN_STYLE_KEEP)
             styles = self.mixed(styles, labels)
         return self.synthesis(styles)
 
     def mixed(self, styles: Styles, labels: Labels | None) -> Styles:
         """Style mixing: some pictures take the styles from a random layer on from another latent."""
         count, layers, size = styles.shape
-        other = self.mapping(torch.randn(count, size, device=styles.device), labels)
-        cut = torch.randint(1, layers, (count,), device=styles.device)
-        cut = torch.where(torch.rand(count, device=styles.device) >= self.style_mixing, layers, cut)
+        normal, uniform = (partial(draw, device=styles.device) for draw in (torch.randn, torch.rand))
+        other = self.mapping(drawn(normal, count, size), labels)
+        cut = drawn(lambda n: torch.randint(1, layers, (n,), device=styles.device), count)
+        cut = torch.where(drawn(uniform, count) >= self.style_mixing, layers, cut)
         taken = torch.arange(layers, device=styles.device) >= cut[:, None]  # [N, layers]
         return torch.where(taken[:, :, None], other[:, None], styles)
 
@@ -244,15 +247,15 @@ def path_length_cost(
 ) -> Float[Tensor, " some"]:
     """Weight (|J_w^T y| - a)^2 for noise images y, a the moving average of the lengths: section 3.2, eq. 4."""
     assert isinstance(generator, Generator)
-    some = slice(None, None, PATH_SHARE)
+    some = slice(-(-len(latents) // PATH_SHARE))
     style = generator.mapping(latents[some], None if labels is None else labels[some])
     styles = style[:, None].expand(-1, generator.style_layers, -1).contiguous()
     images = generator.synthesis(styles)
-    noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+    noise = noise_like(images) / math.sqrt(images.shape[2] * images.shape[3])
     (gradient,) = torch.autograd.grad((images * noise).sum(), styles, create_graph=True)
     lengths = gradient.float().square().sum(2).mean(1).sqrt()
     with torch.no_grad():
-        generator.mean_path.lerp_(lengths.mean(), 1 - MEAN_PATH_KEEP)
+        generator.mean_path.lerp_(mean_of_all(lengths.mean()), 1 - MEAN_PATH_KEEP)
     return weight * (lengths - generator.mean_path).square()
 
 

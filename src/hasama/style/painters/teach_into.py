@@ -1,9 +1,11 @@
 """Teaching on disk: a painter is taught in its folder, and goes on there after any kill."""
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 
 from hasama.device import keep_memory, pick_device
+from hasama.distributed import agreed, begin_alike, check_divisible, from_first, is_first
 from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.networks.calling import evaluating
@@ -58,7 +61,8 @@ def teach_into(
         stop: asked after every step; True saves and ends.
 
     Raises:
-        HasamaError: a picture cannot be read, or the folder holds something else.
+        HasamaError: a picture cannot be read, the folder holds something else, or several processes cannot share the
+            batch.
     """
     keep_memory()
     device = pick_device(machine.device)
@@ -70,19 +74,34 @@ def teach_into(
     }
     weights = None if machine.weights is None else str(machine.weights.resolve())
     places = {"paintings": [str(path.expanduser().resolve()) for path in paintings], "weights": weights}
-    recipe = folder.begin(recipe, sources, places)
-    with folder.held():
+    check_divisible(recipe.batch)
+    if is_first():
+        recipe = folder.begin(recipe, sources, places)
+    recipe = TeachRecipe(**json.loads(from_first(lambda: json.dumps(recipe.to_dict()).encode())))
+    with folder.held() if is_first() else nullcontext():
         network = _network(recipe, machine, device)
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)
-        if folder.state.exists():
+        if is_first() and folder.state.exists():
             saved = _saved(folder)
             torch.set_num_threads(saved["threads"])
             school.load_state_dict(saved["school"])
+        begin_alike(school)
         names = [path.stem for path in paintings]
+        if not is_first():
+            yield from _beside(school, crops, stop)
+            return
         notice = _skipped(crops)
         for lesson in _watched(folder, school, crops, names, stop):
             yield lesson._replace(notice=notice)
             notice = ""
+
+
+def _beside(school: School, crops: Crops, stop: Callable[[], bool]) -> Iterator[Lesson]:
+    """The steps in a process that is not the first of several: it writes nothing."""
+    for lesson in teach(school, crops):
+        yield lesson
+        if agreed(stop()):
+            break
 
 
 def _saved(folder: TeachFolder) -> dict[str, Any]:
@@ -130,7 +149,7 @@ def _watched(
                 _save(folder, school, names)
                 saved = now
             yield lesson
-            if stop() or folder.stop_file.exists():
+            if agreed(stop() or folder.stop_file.exists()):
                 break
     finally:
         if kept is not None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hasama.device import lay_out
+from hasama.distributed import average_gradients, averaged, sharing, team
 from hasama.errors import HasamaError
 from hasama.perception.vgg import VGG
 from hasama.shapes import Images, Scalar
@@ -25,6 +26,8 @@ from hasama.style.painters.recipe import TeachRecipe
 IDENTITY_EVERY = 6
 """Of so many pictures one is to stay as it is."""
 IDENTITY_WEIGHT = 2.0
+KINDS = ("tv", "identity", "content", "style")
+"""Of losses."""
 
 
 @runtime_checkable
@@ -92,21 +95,31 @@ class School:
         self.images_seen = state["images_seen"]
 
     def step(self, photos: Images, random: torch.Generator) -> dict[str, float]:
-        """Learn from some crops: each gets a style at random, and some are to stay as they are."""
+        """Learn from some crops: each gets a style at random, and some are to stay as they are.
+
+        Of several processes (see `hasama.distributed`) each is given all crops, and paints its share.
+        """
         kinds = torch.randint(1, self.painter.styles + 1, (len(photos),), generator=random)
         kinds[torch.randint(0, IDENTITY_EVERY, (len(photos),), generator=random) == 0] = 0
-        mix = F.one_hot(kinds, self.painter.styles + 1).float().to(self.device)
-        photos = photos.to(self.device)
-        painted = self.painter(photos, mix)
-        losses = self._losses(painted, photos, kinds)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(self.images_seen)
+        self.images_seen += len(photos)
+        here = team()
+        photos, kinds = photos[here.rank :: here.world].to(self.device), kinds[here.rank :: here.world]
+        with sharing(len(photos)):
+            return self._learn(photos, kinds)
+
+    def _learn(self, photos: Images, kinds: Tensor) -> dict[str, float]:
+        mix = F.one_hot(kinds, self.painter.styles + 1).float().to(self.device)
+        losses = self._losses(self.painter(photos, mix), photos, kinds)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
+        average_gradients(self.painter.parameters())
         torch.nn.utils.clip_grad_norm_(self.painter.parameters(), self.recipe.clip)
         self.optimizer.step()
-        self.images_seen += len(photos)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        absent = torch.zeros(())  # in this share, perhaps not in others
+        told = averaged({name: losses.get(name, absent).detach() for name in KINDS})
+        return {name: float(value) for name, value in told.items() if value}
 
     def _losses(self, painted: Images, photos: Images, kinds: Tensor) -> dict[str, Scalar]:
         recipe, count = self.recipe, len(photos)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hasama.shapes import Images, Scalar
+from hasama.shares import drawn
 from hasama.training.augmentation.resample import REFLECTION, Placement, Vector, on_colours, sampled, vector
 
 Mixture = Float[Tensor, "n 3 4"]
@@ -52,12 +53,14 @@ def draw_transforms(images: Images, probability: Scalar) -> Transforms:
     """
     (n, _, h, w), device = images.shape, images.device
     sides = vector(w, h, device=device)
-    uniform = partial(torch.rand, device=device)
-    normal = partial(torch.randn, device=device)
-    choice = partial(torch.randint, size=(n,), device=device)
+    uniform = partial(drawn, partial(torch.rand, device=device))
+    normal = partial(drawn, partial(torch.randn, device=device))
+
+    def choice(of: int) -> Tensor:
+        return drawn(lambda n: torch.randint(of, (n,), device=device), n)
 
     def maybe(value: Tensor, neutral: float, chance: Tensor = probability) -> Tensor:
-        yes = torch.rand(n, *[1] * (value.ndim - 1), device=device) < chance
+        yes = uniform(n, *[1] * (value.ndim - 1)) < chance
         return torch.where(yes, value, neutral)
 
     either = 1 - (1 - probability).sqrt()  # for each of two rotations: at least one is made with probability p

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hasama.shapes import Images, Scalar
+from hasama.shares import drawn
 from hasama.training.augmentation.resample import ZEROS, Shifted, Vector, Whole, on_colours, sampled, vector
 
 
@@ -26,9 +27,9 @@ def draw_changes(images: Images, probability: Scalar) -> Changes:
     (n, _, h, w), device = images.shape, images.device
 
     def within(low: int, high: int) -> Tensor:
-        return torch.randint(low, high + 1, (n,), device=device)
+        return drawn(lambda n: torch.randint(low, high + 1, (n,), device=device), n)
 
-    brightness, saturation, contrast = torch.rand(3, n, device=device)
+    brightness, saturation, contrast = drawn(lambda n: torch.rand(3, n, device=device).T, n).T
     shift = [within(-(side // 8), side // 8) for side in (h, w)]
     hole = [within(0, side - side // 2 % 2) - side // 4 for side in (h, w)]  # its middle is anywhere in the picture
     return Changes(

@@ -5,11 +5,13 @@ pyramid, all its levels').
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 
 from hasama.shapes import Logits, Maps, PerImage, Views, each, largest
+from hasama.shares import drawn
 
 
 def squared_gradient(images: Views | Maps, logits: Logits) -> PerImage:
@@ -48,7 +50,7 @@ def between(real: Views, fake: Views) -> Views:
     Gulrajani et al. 2017, algorithm 1, line 6.
     """
     first = largest(real)
-    share = torch.rand(len(first), *[1] * (first.ndim - 1), device=first.device)
+    share = drawn(partial(torch.rand, device=first.device), len(first), *[1] * (first.ndim - 1))
     return each(lambda real, fake: fake + share * (real - fake), real, fake)
 
 

@@ -1,0 +1,77 @@
+"""A batch that is taken in parts, one after the other: a large batch in the memory of a small one.
+
+Gradients are sums over the pictures, so a turn goes through all parts before its optimizer steps, to the same result.
+Fakes are not kept, but made anew for each turn, from the same random numbers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hasama.networks.calling import snapshot
+from hasama.shapes import Images, Labels, Views
+from hasama.shares import in_parts
+from hasama.training.game import Game, Turn
+
+Draw = Callable[[Game, int, torch.device, Labels | None], Views]
+"""(game, count, device, labels) -> fakes."""
+
+
+class Parts:
+    """A step's batch.
+
+    Args:
+        game: whose rules say how many parts there are.
+        images: this process's share of the batch [n, C, H, W].
+        labels: theirs [n], where there are classes.
+        draw: what makes fakes.
+    """
+
+    def __init__(self, game: Game, images: Images, labels: Labels | None, draw: Draw) -> None:
+        self.game, self.images, self.labels, self.draw = game, images, labels, draw
+        self.device, self.count = images.device, game.rules.accumulate
+        self.first = self.random_state()
+
+    def through(self, turn: Callable[..., Any], begins: Tensor | None = None, keeps: bool = False) -> list[Any]:
+        """A turn for each part; the optimizers step after the last.
+
+        Args:
+            turn: (real, fake, labels, images) -> what it tells.
+            begins: the state at which the turn's random numbers begin. Default: they follow the fakes'.
+            keeps: whether the statistics that the generator keeps of its batches may move.
+        """
+        told = []
+        for number in in_parts(self.count):
+            images = self.images[number :: self.count]
+            labels = None if self.labels is None else self.labels[number :: self.count]
+            self.set_random_state(self.first)
+            put_back = snapshot(self.game.pair.generator)
+            real = self.game.pair.view(images)
+            fake = self.draw(self.game, len(images), self.device, labels)
+            if begins is not None:
+                self.set_random_state(begins)
+            told.append(turn(real, fake, labels, images))
+            if not keeps:
+                put_back()
+        return told
+
+    def random_state(self) -> Tensor:
+        """Where the device's random numbers stand."""
+        return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.get_rng_state()
+
+    def set_random_state(self, state: Tensor) -> None:
+        """Go on with random numbers from there."""
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state, self.device)
+        else:
+            torch.set_rng_state(state)
+
+
+def mean_turn(parts: list[Turn]) -> Turn:
+    """What a turn did, from what it did for each part: means of all figures."""
+    losses = [part.loss for part in parts if part.loss is not None]
+    loss = torch.stack(losses).mean() if losses else None
+    figures = {name: torch.stack([part.figures[name] for part in parts]).mean() for name in parts[0].figures}
+    return Turn(loss, parts[0].learned, figures)

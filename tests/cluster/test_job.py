@@ -1,0 +1,169 @@
+"""`hasama job`: the command that it is given is checked as if it were run; nothing is written if it is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command import hasama, refused
+from hasama.cli.commands.job import COMMANDS, READS, work_of
+from hasama.cli.commands.train import resume
+from hasama.cli.words import understood
+from hasama.cluster.engines import WRITERS
+from hasama.cluster.job import Job, Work, job_of, replaced
+from hasama.cluster.options import ENGINES, GROUPS, NEEDED, ONLY_FOR, PATTERNS, JobOptions, checked
+from hasama.cluster.standing import standing
+from hasama.errors import HasamaError
+from hasama.runs.folder import Run
+from jobs import ENGINES as ASKED
+from jobs import job_text
+
+SLURM = ["job", "slurm"]
+
+
+def test_the_tables_name_what_there_is():
+    assert tuple(WRITERS) == ENGINES == tuple(ASKED)
+    fields = {*vars(JobOptions())}
+    assert {name for group in GROUPS.values() for name in group} == fields
+    assert {*ONLY_FOR, *NEEDED, *PATTERNS} <= fields
+    assert {*READS} == {command.__name__ for command in COMMANDS}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_wrong_recipe_is_refused_with_exit_code_2(engine: str):
+    done = hasama("job", engine, *ASKED[engine], "train", "digits", "dcgna")
+    refused(done, "There is no recipe called 'dcgna'. Did you mean dcgan?")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["train", "digits", "dcgan", "--nope", "3"], "Unknown option: --nope"),
+    (["train", "digits", "dcgan", "--kimg", "many"], "--kimg"),
+    (["trian", "digits"], 'Did you mean "train"?'),
+])  # fmt: skip
+def test_what_the_parser_refuses_is_refused(words: list[str], told: str):
+    direct, queued = hasama(*words), hasama(*SLURM, *words)
+    refused(queued, told)
+    assert queued.stdout == ""
+    assert told in direct.stderr
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    ([], "Say what is to be done"),
+    (["train", "digits", "dcgan", "--kimg", "3", "--steps", "4"], "Give the length once"),
+    (["train", "digits", "dcgan", "--kimg", "-3"], "--kimg must be"),
+    (["train", "digits", "progressive", "--size", "36"], "size"),
+    (["train", "nowhere/", "dcgan"], "There are no pictures at nowhere/"),
+    (["train", "digits", "dcgan", "--init-from", "nowhere"], "There is nothing at nowhere"),
+    (["train", "digits", "--device", "cuda"], "needs a job with GPUs"),
+    (["sweep", "digits", "dcgan", "--search", "gammma"], "gammma"),
+    (["teach", "nowhere.png"], "There is nothing at nowhere.png"),
+    (["teach", "nowhere.png", "--out", "x.png"], "ends in .safetensors"),
+    (["style", "a.png", "b.png"], "--out"),
+    (["style", "a.png", "b.png", "--recipe", "bset", "--out", "c.png"], "Did you mean best?"),
+    (["style", "-", "b.png", "--out", "c.png"], "no standard input"),
+    (["train", "digits", "dcgan", "--out", "two\nlines"], "line break"),
+])  # fmt: skip
+def test_what_the_command_refuses_is_refused(words: list[str], told: str):
+    with pytest.raises(HasamaError, match=told):
+        job_text("slurm", *words)
+
+
+@pytest.mark.parametrize(("engine", "asked", "told"), [
+    ("slurm", {"storage": "x"}, "--storage means nothing to slurm"),
+    ("slurm", {"name": "My Cats"}, "--name takes"),
+    ("slurm", {"memory": "much"}, "such as 32GB"),
+    ("slurm", {"partition": "a b"}, "--partition takes"),
+    ("slurm", {"hours": 0.05}, "leaves no time"),
+    ("slurm", {"gpu_type": "A100"}, "--gpu-type needs --gpus"),
+    ("slurm", {"gpus": 2, "processes": 3}, "a GPU of its own"),
+    ("slurm", {"nodes": 0}, "--nodes must be"),
+    ("kubernetes", {"storage": "x"}, "needs --image"),
+    ("kubernetes", {"image": "x"}, "needs --storage"),
+    ("kubernetes", {"image": "x", "storage": "s3://x"}, "PersistentVolumeClaim"),
+    ("azureml", {"install": "x"}, "needs --compute"),
+    ("azureml", {"compute": "x"}, "--image with a container image"),
+    ("azureml", {"compute": "x", "image": "y", "install": "z"}, "not both"),
+    ("azureml", {"compute": "x", "image": "y", "storage": "s3://x"}, "azureml://datastores"),
+    ("azureml", {"compute": "x", "image": "y", "data": "photos"}, "azureml:NAME:VERSION"),
+    ("skypilot", {"image": "x"}, "takes a bucket"),
+    ("skypilot", {"image": "x", "storage": "s3://x", "gpus": 1}, "how many GPUs and which"),
+    ("skypilot", {"image": "x", "storage": "s3://x", "data": "photos"}, "--data takes a bucket"),
+])  # fmt: skip
+def test_options_that_cannot_be_are_refused(engine: str, asked: dict, told: str):
+    with pytest.raises(HasamaError, match=told):
+        checked(engine, asked)
+
+
+@pytest.mark.parametrize(("words", "options", "told"), [
+    (("evaluate", "runs/x"), {"processes": 2}, "one process"),
+    (("sweep", "digits"), {"processes": 2}, "give --nodes"),
+    (("teach", "x.png"), {"nodes": 2}, "one machine"),
+])  # fmt: skip
+def test_only_what_can_be_spread_is(words: tuple[str, ...], options: dict, told: str):
+    with pytest.raises(HasamaError, match=told):
+        job_of(Work(words, (), "runs/x"), JobOptions(**options))
+
+
+def test_own_flags_stand_before_the_command():
+    words = ["job", "slurm", "--nodes", "2", "--name=x", "train", "photos", "--hours", "3", "--mix", "-1,2"]
+    apart = ["job", "slurm", "--nodes", "2", "--name=x", "--", "train", "photos", "--hours", "3", "--mix=-1,2"]
+    assert understood(words) == apart
+    assert understood(["job", "--nodes", "2", "slurm", "train"]) == ["job", "--nodes", "2", "slurm", "--", "train"]
+    for alone in ("job", "job slurm", "job slurm --nodes", "job --help", "job slurm --help", "train x --out y"):
+        assert understood(alone.split()) == alone.split()
+    text = job_text(*["slurm", "--hours", "5", "--cpus", "2", "train", "digits", "dcgan", "--hours", "3"])
+    assert "--time=0-05:00:00" in text
+    assert "train digits dcgan --hours 3" in text
+
+
+def test_where_the_run_will_be_is_said_in_the_job():
+    """The cluster's folder may have another name: nobody should have to look for the run."""
+    assert "--out runs/digits-dcgan)" in job_text("slurm", "train", "digits", "dcgan")
+    assert "--out runs/sweep-digits-dcgan)" in job_text("slurm", "sweep", "digits", "dcgan")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_who_can_ask_for_another_turn_does_so_where_exit_codes_count(engine: str):
+    arguments = {"run": Path("runs/x"), "changes": {}}
+    for known in ({}, {"requeue": False}, {"requeue": True}):
+        work = work_of(resume, ["resume", "runs/x"], arguments | known, engine, data=False)
+        added = known == {"requeue": False} and engine != "slurm"
+        assert work.words == ("resume", "runs/x", *(["--requeue"] if added else []))
+
+
+def test_nothing_is_made_or_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for engine in ENGINES:
+        job_text(engine, *ASKED[engine], "train", "digits", "dcgan")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_room_does_not_import_torch():
+    modules = "import sys, hasama.cluster.engines, hasama.cluster.standing; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_help_of_the_command_within(capsys: pytest.CaptureFixture[str]):
+    assert "Train on pictures" in job_text("slurm", "train", "--help")
+
+
+@pytest.mark.parametrize(("makes", "name"), [
+    ("runs/cats", "cats"), ("runs/My Cats_2", "my-cats-2"), ("runs/猫", "hasama"), ("runs/7", "hasama-7"),
+    ("x/" + "long" * 20, "long" * 10),
+])  # fmt: skip
+def test_names_that_every_cluster_takes(makes: str, name: str):
+    assert Job(Work(("train", "digits"), (), makes), JobOptions()).name == name
+    JobOptions(name=name)
+
+
+def test_paths_are_replaced_wherever_they_stand():
+    words = ["train", "a", "--out", "b", "--init-from=a", "a/b", "--only=c"]
+    assert replaced(words, {"a": "X", "b": "Y"}) == ["train", "X", "--out", "Y", "--init-from=X", "a/b", "--only=c"]
+
+
+def test_a_run_that_is_not_there(tmp_path: Path):
+    with pytest.raises(HasamaError, match="There is no run"):
+        standing(Run(tmp_path))
