@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all test-jobs test-spaces lint bench dist clean
+.PHONY: demo test test-all test-jobs test-spaces lint bench docs docs-messages dist clean
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -62,7 +62,19 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/dev.stamp  ## what the README claims about speed and memory, measured here
+$(VENV)/docs.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Hasama and what builds its documentation into $(VENV) (a minute or two the first time) ..."
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/docs.stamp  ## the documentation in English and Kiswahili, into build/docs
+	@$(BIN)/python scripts/build_docs.py
+
+docs-messages: $(VENV)/docs.stamp  ## after the English pages have changed: what is to be translated anew
+	@$(BIN)/python scripts/build_docs.py --messages
+
+bench: $(VENV)/dev.stamp  ## what docs/benchmarks.md claims about speed and memory, measured here
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/dcgan_speed.py
 	$(BIN)/python benchmarks/dense_speed.py
