@@ -97,18 +97,29 @@ def executed(notebook: Notebook) -> Notebook:
         ).execute()
     for cell in code_cells(notebook):
         cell.metadata.clear()  # the times at which it ran
-        cell.outputs = [slim(output) for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = joined([slim(output) for output in cell.outputs if output.get("name") != "stderr"])
     return notebook
 
 
+def joined(outputs: list[Notebook]) -> list[Notebook]:
+    """With what was printed in a row in one piece: where it is cut is a matter of time."""
+    kept: list[Notebook] = []
+    for output in outputs:
+        if kept and output.output_type == kept[-1].output_type == "stream":
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
+
+
 def slim(output: Notebook) -> Notebook:
-    """Without the text that says that there is a picture, and with the picture as small as it can be."""
+    """With one picture, as small as it can be, where the kernel gives it in several formats."""
     data = output.get("data", {})
-    for name in [name for name in data if name.startswith("image/")]:
-        raw = base64.b64decode(data.pop(name))
-        kind, small = smallest(Image.open(io.BytesIO(raw)))
-        data[kind] = base64.b64encode(small).decode()
-        data["text/plain"] = "<picture>"
+    pictures = {name: data.pop(name) for name in [*data] if name.startswith("image/")}
+    if pictures:
+        best = pictures.get("image/png") or next(iter(pictures.values()))
+        kind, small = smallest(Image.open(io.BytesIO(base64.b64decode(best))))
+        data |= {kind: base64.b64encode(small).decode(), "text/plain": "<picture>"}
     return output
 
 
@@ -170,10 +181,12 @@ def make(name: str, execute: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--execute", action="store_true", help="run the code, too")
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=NAMES)
+    parser.add_argument("names", nargs="*", help=", ".join(NAMES))
     given = parser.parse_args()
+    if unknown := {*given.names} - {*NAMES}:
+        parser.error(f"there is no notebook {', '.join(sorted(unknown))}: there are {', '.join(NAMES)}")
     os.environ.pop("HASAMA_QUICK", None)
-    for name in given.names:
+    for name in given.names or NAMES:
         make(name, given.execute)
 
 

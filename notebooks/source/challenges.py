@@ -51,8 +51,7 @@ draw(collapsed, mended)
 def trained(name, recipe):
     """Train on the digits into a run folder, from the beginning."""
     shutil.rmtree(f"runs/{name}", ignore_errors=True)
-    if steps(9) < 9:
-        recipe = recipe.but(kimg=0.2)
+    recipe = recipe.but(kimg=min(recipe.kimg, steps(1000) / 10))
     for step in hasama.train("digits", recipe, f"runs/{name}"):
         pass
     return diagnose(Run(f"runs/{name}"))

@@ -101,7 +101,7 @@ hasama.grid(hasama.generate_all(base, back), columns=7)
 # styles
 
 # %%
-small = {"size": "16", "width": 8, "latent_size": 32, "batch": 16, "kimg": 12.0 if steps(9) == 9 else 0.05}
+small = {"size": "16", "width": 8, "latent_size": 32, "batch": 16, "kimg": steps(1200) / 100}
 quiet = {"health_kimg": 0.0, "quality_kimg": 0.0, "sample_kimg": 100.0}
 recipe = hasama.RECIPES["stylegan"].but(labels=True, path_length=0.0, ema_kimg=1.0, seed=3, **small, **quiet)
 for step in hasama.train("digits", recipe, "runs/styles"):
