@@ -103,7 +103,7 @@ samples("unfair")
 # balance-mended
 
 # %%
-fair = plain.but(generator_lr=5e-4, discriminator_lr=5e-4, balance="skip-strong", skip_above=0.8)
+fair = plain.but(generator_lr=5e-4, discriminator_lr=5e-4, balance="skip-strong")
 told(trained("fair", fair))
 plt.figure(figsize=(5, 2.2))
 for name in ("unfair", "fair"):
