@@ -126,7 +126,7 @@ def test_a_crash_is_kept_and_told_without_names(home: Path):
     assert told["command"] == "hasama images WORD --out=WORD --size 16"
     assert told["message"].startswith("cannot use ")
     assert told["frames"][-1] == "<test>:5 broken"
-    assert any(frame.startswith("hasama/cli/commands/runs.py:") for frame in told["frames"])
+    assert any(frame.startswith("hasama/cli/commands/images.py:") for frame in told["frames"])
     assert_nothing_private(json.dumps(told), home)
 
 

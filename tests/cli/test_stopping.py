@@ -16,7 +16,7 @@ from hasama.cli.flags import INTERRUPTED
 def interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """What the command says when Ctrl-C comes while it trains."""
 
-    def stops(*given: Any) -> int:
+    def stops(*given: Any, **more: Any) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "_train", stops)

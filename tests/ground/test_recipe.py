@@ -87,6 +87,9 @@ def recipes(draw: st.DrawFn) -> Recipe:
             fields[name] = DEFAULTS[name]
     for name in idle_fields(fields):
         fields[name] = DEFAULTS[name]
+    fields["accumulate"] = math.gcd(fields["accumulate"], fields["batch"])
+    if fields["accumulate"] == fields["batch"] or fields["balance"] == "skip-strong":
+        fields["accumulate"] = 1
     if fields["vision_aid"] == fields["quality_features"]:
         fields["quality_features"] = None
     if not fields["health_kimg"]:
@@ -177,6 +180,7 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
             PLAIN(**{name: value})
     needed, allowed = MEANS_NOTHING_WITHOUT.get(name, ("kimg", (1.0,)))
     beside = {"schedule_kimg": {"lr_final": 0.5}, "ada_final": {"objective": "relativistic"}}
+    beside["accumulate"] = {"batch": 65536}
     company = {needed: allowed[0], "discriminator_norm": "none"} | beside.get(name, {})
     for value in (least, most):
         if value != float("inf"):

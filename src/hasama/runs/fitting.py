@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hasama.distributed import agreed, is_first
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, LostProcessError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.health.checks import examine
 from hasama.health.findings import LOOK_STEPS, Finding, up_to_last_look
@@ -104,6 +104,8 @@ def fit(
             try:
                 step = next(steps)
                 keeper.note(step)
+            except LostProcessError:  # in the middle of a step: nothing of it may be saved
+                raise
             except HasamaError as error:  # such as pictures that a server no longer gives
                 raise HasamaError(f"{error} {keeper.rescue()}") from error
             yield step

@@ -121,7 +121,7 @@ class Streamed:
                 yield Drawn(indices, flips, pixels.result())
                 waiting.extend(map(ask, itertools.islice(positions, 1)))
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=not self.remote, cancel_futures=True)  # a server may take its time
             self.fetched.forget()
 
     @property
