@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hasama.distributed import agreed, is_first
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, LostProcessError
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.health.checks import examine
 from hasama.health.findings import LOOK_STEPS, Finding, up_to_last_look
@@ -104,8 +104,10 @@ def fit(
             try:
                 step = next(steps)
                 keeper.note(step)
+            except LostProcessError:  # in the middle of a step, whose first half must not be saved
+                raise
             except HasamaError as error:  # such as pictures that a server no longer gives
-                raise HasamaError(f"{error} {keeper.rescue()}") from error
+                raise HasamaError(f"{error} {keeper.rescue()}".rstrip()) from error
             yield step
             if agreed(stop() or run.stop_asked()):
                 break

@@ -151,6 +151,9 @@ def _watched(
             yield lesson
             if agreed(stop() or folder.stop_file.exists()):
                 break
+    except HasamaError:  # another process was lost in the middle of a step, or nothing is a number any more
+        kept = None
+        raise
     finally:
         if kept is not None:
             if before < kept.images_seen:
