@@ -174,16 +174,17 @@ def whole(count: int) -> int:
     return count * _team.world
 
 
-def check_divisible(batch: int) -> None:
-    """Every process gets as many images of a batch as every other.
+def check_divisible(batch: int, parts: int = 1) -> None:
+    """Every process gets as many images of a batch as every other, in each of its parts (`--accumulate`).
 
     Raises:
         HasamaError: that is impossible.
     """
-    if batch % _team.world:
+    if batch % (_team.world * parts):
+        each = f", each in {parts} parts (--accumulate)" if parts > 1 else ""
         raise HasamaError(
-            f"--batch {batch} cannot be shared out evenly among {_team.world} processes: choose a multiple of "
-            f"{_team.world}, or another number of processes."
+            f"--batch {batch} cannot be shared out evenly among {_team.world} processes{each}: choose a multiple of "
+            f"{_team.world * parts}, or another number of processes."
         )
 
 

@@ -244,7 +244,7 @@ def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
     world = team().world
     if world == 1:
         return recipe
-    check_divisible(recipe.batch)
+    check_divisible(recipe.batch, recipe.accumulate)
     if recipe.autopilot:
         raise HasamaError(f"--autopilot works in one process; these are {world}.")
     told = json.loads(from_first(lambda: json.dumps([recipe.to_dict(), pictures.report.digest]).encode()))
@@ -273,7 +273,8 @@ def check_buildable(recipe: Recipe) -> None:
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
     if recipe.vision_aid != "none":
         weights_file()
-    check_init_from(recipe)
+    if is_first():  # which gives the weights to the others
+        check_init_from(recipe)
 
 
 def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
