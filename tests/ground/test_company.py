@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from command import TINY, run_hasama
+from command import TINY, hasama, run_hasama
 from company import begin, end, said, together
 from hasama.distributed import Team, check_divisible
 from hasama.errors import HasamaError
@@ -64,6 +64,27 @@ def test_a_flag_that_there_is_not_is_refused_once():
     assert said(processes[1]) == ""
 
 
+# --- the machine ----------------------------------------------------------------------------------
+
+
+def telling_threads() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # as torchrun has it
+    try:
+        run_hasama()
+    finally:
+        Path(f"threads-{os.environ['RANK']}").write_text(str(torch.get_num_threads()))
+
+
+def test_several_do_not_take_the_threads_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run that had all cores to itself goes on in two processes, each with its own threads."""
+    monkeypatch.chdir(tmp_path)
+    assert hasama(*TRAIN, "--kimg", "0.03", "--threads", "2", "--out", "run").returncode == 0
+    together(2, *TRAIN, "--kimg", "0.06", "--out", "run", main=telling_threads)
+    assert [Path(f"threads-{rank}").read_text() for rank in (0, 1)] == ["1", "1"]
+
+
 # --- meeting --------------------------------------------------------------------------------------
 
 
@@ -99,14 +120,14 @@ def test_processes_meet_again_where_a_store_still_tells_of_others():
 
 def broken_off() -> None:
     """`hasama.train`, left after three steps, and gone on with."""
-    import hasama
+    import hasama as package
     from hasama.presets import RECIPES
 
     recipe = RECIPES["r3gan"].but(size="16", width=4, latent_size=8, batch=16, kimg=0.096, health_kimg=0)
-    for number, _ in enumerate(hasama.train("digits", recipe, sys.argv[1])):
+    for number, _ in enumerate(package.train("digits", recipe, sys.argv[1])):
         if number == 2:
             break
-    assert sum(1 for _ in hasama.resume(sys.argv[1])) == 3
+    assert sum(1 for _ in package.resume(sys.argv[1])) == 3
 
 
 def test_a_loop_in_python_can_be_left_and_gone_on_with(tmp_path: Path):

@@ -184,7 +184,8 @@ class Opening(NamedTuple):
 
     def _with_others(self, device: str, stop: Callable[[], bool]) -> Iterator[Record]:
         keep_memory()
-        if self.run.exists() and self.threads is None and (threads := self.run.threads()):
+        alone = team().world == 1  # several have the threads that they were given, or would fight for the cores
+        if alone and self.run.exists() and self.threads is None and (threads := self.run.threads()):
             torch.set_num_threads(threads)  # with another number of threads sums are added in another order
         place = pick_device(device)
         pictures = self.pictures()
