@@ -11,9 +11,12 @@ each takes those of its images (`hasama.shares.drawn`); what mixes the images of
 
 import io
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -28,6 +31,7 @@ PATIENCE = timedelta(hours=2)
 """How long the others wait for one that is late, for the first one also teaches enlargers and looks at the health.
 
 One that was killed is noticed at once: its connections break."""
+POLL_SECONDS = 0.02
 Tree = TypeVar("Tree")
 
 
@@ -83,11 +87,11 @@ def together() -> Iterator[Team]:
         return
     try:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
-        notes = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        # torchrun keeps its store when it starts processes again, and with it the addresses of those that are gone
-        dist.init_process_group(backend, timeout=PATIENCE, store=notes, rank=rank, world_size=world)
-    except (RuntimeError, ValueError) as error:
+        store = _common_store(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
+        store.set_timeout(PATIENCE)
+        notes = dist.PrefixStore(_meeting(store, found), store)
+        dist.init_process_group(backend, timeout=PATIENCE, store=notes, rank=found.rank, world_size=found.world)
+    except (RuntimeError, ValueError, KeyError) as error:
         raise HasamaError(f"Process {found.rank} of {found.world} cannot meet the others: {_line(error)}") from error
     _team = found
     try:
@@ -98,6 +102,33 @@ def together() -> Iterator[Team]:
     finally:
         _team = Team()
         dist.destroy_process_group()  # gloo may abort where a process ends without
+
+
+@cache
+def _common_store(address: str, port: str) -> "dist.Store":
+    """What all write to and read from, kept while this process lives: others may come back to it sooner."""
+    return next(dist.rendezvous("env://", timeout=PATIENCE))[0]
+
+
+def _meeting(store: "dist.Store", here: Team) -> str:
+    """A name that only those know who are there now.
+
+    torchrun keeps its store when it starts processes again, and with it the addresses of those that are gone; its own
+    count of restarts is not the same on all machines, and a process may meet the others several times.
+    """
+    mine, others = uuid.uuid4().hex, [str(rank) for rank in range(1, here.world)]
+    if here.rank:
+        store.set(f"here-{here.rank}", mine)
+        while mine not in (told := store.get("meeting").decode().split()):  # it is an earlier one's, until it is ours
+            time.sleep(POLL_SECONDS)
+        store.set(f"heard-{here.rank}", told[0])
+        return told[0]
+    while True:
+        there = [store.get(f"here-{rank}").decode() for rank in others]  # of one that is late, perhaps an old one
+        store.set("meeting", " ".join([mine, *there]))
+        time.sleep(POLL_SECONDS)
+        if store.check(heard := [f"heard-{rank}" for rank in others]) and {*map(store.get, heard)} == {mine.encode()}:
+            return mine
 
 
 def team() -> Team:
@@ -174,16 +205,17 @@ def whole(count: int) -> int:
     return count * _team.world
 
 
-def check_divisible(batch: int) -> None:
-    """Every process gets as many images of a batch as every other.
+def check_divisible(batch: int, parts: int = 1) -> None:
+    """Every process gets as many images of a batch as every other, in each of its parts (`--accumulate`).
 
     Raises:
         HasamaError: that is impossible.
     """
-    if batch % _team.world:
+    if batch % (_team.world * parts):
+        each = f", each in {parts} parts (--accumulate)" if parts > 1 else ""
         raise HasamaError(
-            f"--batch {batch} cannot be shared out evenly among {_team.world} processes: choose a multiple of "
-            f"{_team.world}, or another number of processes."
+            f"--batch {batch} cannot be shared out evenly among {_team.world} processes{each}: choose a multiple of "
+            f"{_team.world * parts}, or another number of processes."
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import hasama
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, LostProcessError
 from hasama.pictures.report import Report
 from hasama.runs.fitting import crossed, fit, health_interval
 from hasama.runs.folder import Run
@@ -97,6 +97,18 @@ def test_a_step_that_fails_saves_nothing(tmp_path: Path):
         raise RuntimeError("in the middle of a step")
 
     with pytest.raises(RuntimeError):
+        list(fitted(run, game, losses()))
+    assert not run.checkpoint.exists()
+
+
+def test_a_process_that_is_lost_in_the_middle_of_a_step_leaves_the_last_checkpoint(tmp_path: Path):
+    run, game = new_run(tmp_path / "run"), new_game()
+
+    def losses() -> Iterator[float]:
+        yield 0.5
+        raise LostProcessError("Another of the 2 processes is gone.")
+
+    with pytest.raises(LostProcessError, match=r"gone\.$"):
         list(fitted(run, game, losses()))
     assert not run.checkpoint.exists()
 

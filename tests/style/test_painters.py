@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from command import Started, start
 from easel import hasama_here, lay_out, pixels_of, style_scene
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, LostProcessError
 from hasama.perception.vgg import VGG
 from hasama.style.painters import at_once
 from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
@@ -24,6 +24,7 @@ from hasama.style.painters.painter_header import is_painter
 from hasama.style.painters.recipe import TeachRecipe
 from hasama.style.painters.scenes import Photos, Scenes
 from hasama.style.painters.teach_folder import TeachFolder
+from hasama.style.painters.teach_into import _watched
 from hasama.style.painters.teaching import School, teach
 from narrow_vgg import narrow_weights, soft_picture
 
@@ -233,6 +234,24 @@ def test_a_loss_that_is_no_number_ends_it():
         break
     with pytest.raises(HasamaError, match="broke down"):
         next(teach(broken, Scenes(32)))
+
+
+@pytest.mark.parametrize("end", [HasamaError("a loss is no longer a number"), LostProcessError("one is gone")])
+def test_what_breaks_off_a_step_is_not_saved(end: HasamaError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else a painter of no numbers, or one that counts crops that it has not learnt from, would take its place."""
+    folder, whole = TeachFolder(tmp_path), School.step
+
+    def step(self: School, photos: torch.Tensor, random: torch.Generator) -> dict[str, float]:
+        told = whole(self, photos, random)
+        if self.images_seen == 12:
+            raise end
+        return told
+
+    monkeypatch.setattr(School, "step", step)
+    monkeypatch.setattr("hasama.style.painters.teach_into.SAVE_SECONDS", 0.0)
+    with pytest.raises(type(end)):
+        list(_watched(folder, school(), Scenes(32), ["one"], lambda: False))
+    assert torch.load(folder.state, weights_only=True)["images_seen"] == 8
 
 
 # --- the command ----------------------------------------------------------------------------------

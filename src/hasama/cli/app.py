@@ -86,8 +86,8 @@ def _run(words: list[str]) -> int | None:
     except HasamaError as error:
         if error.told_here or (error.told_here is None and is_loud()):
             _complain(str(error))
-        elif error.told_here is None:
-            time.sleep(1)  # torchrun kills all when the first one ends, and the one that tells may be later
+        if several_processes():
+            time.sleep(1)  # torchrun kills all when one ends, and others may be about to tell, or to ask who tells
         return PARTLY if isinstance(error, LostProcessError) else 2
     except Exception as error:
         if not (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG):
@@ -95,7 +95,8 @@ def _run(words: list[str]) -> int | None:
         _complain(f"There can be nothing at {error.filename}: the name is too long.")
         return 2
     except KeyboardInterrupt as stopped:
-        _complain(f"stopped at once. {stopped}".rstrip())
+        if is_loud():
+            _complain(f"stopped at once. {stopped}".rstrip())
         return INTERRUPTED
 
 
@@ -110,10 +111,12 @@ def _with_others(chosen: App, words: list[str]) -> int | None:
             f"hasama {' '.join(words[:1])} works in one process: start it without torchrun. Several can share "
             f"{', '.join(sorted(TOGETHER))}."
         )
+    from hasama.cli.terminal import console
     from hasama.distributed import together
 
+    heard = {} if is_loud() else {"console": console, "print_error": False}  # of wrong flags and --help, too, once
     with together():
-        return chosen(words)
+        return chosen(words, **heard)
 
 
 def _complain(text: str) -> None:

@@ -107,7 +107,7 @@ def fit(
             except LostProcessError:  # in the middle of a step: nothing of it may be saved
                 raise
             except HasamaError as error:  # such as pictures that a server no longer gives
-                raise HasamaError(f"{error} {keeper.rescue()}") from error
+                raise HasamaError(f"{error} {keeper.rescue()}".rstrip()) from error
             yield step
             if agreed(stop() or run.stop_asked()):
                 break

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from hasama.device import keep_memory
-from hasama.distributed import agreed, team
+from hasama.distributed import agreed, check_divisible, team
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch, Pictures, batches
@@ -64,7 +64,11 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
         pictures: of the recipe's form, or larger: they are then made smaller.
         device: where to train.
         seconds: of timed steps, by default `SECONDS`; a few more steps come before.
+
+    Raises:
+        HasamaError: several processes cannot share the batch.
     """
+    check_divisible(recipe.batch, recipe.accumulate)
     keep_memory()
     seconds = SECONDS if seconds is None else seconds
     if device.type == "cuda":

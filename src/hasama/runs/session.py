@@ -184,7 +184,8 @@ class Opening(NamedTuple):
 
     def _with_others(self, device: str, stop: Callable[[], bool]) -> Iterator[Record]:
         keep_memory()
-        if self.run.exists() and self.threads is None and (threads := self.run.threads()):
+        alone = team().world == 1  # several have the threads that they were given, or would fight for the cores
+        if alone and self.run.exists() and self.threads is None and (threads := self.run.threads()):
             torch.set_num_threads(threads)  # with another number of threads sums are added in another order
         place = pick_device(device)
         pictures = self.pictures()
@@ -244,7 +245,7 @@ def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
     world = team().world
     if world == 1:
         return recipe
-    check_divisible(recipe.batch)
+    check_divisible(recipe.batch, recipe.accumulate)
     if recipe.autopilot:
         raise HasamaError(f"--autopilot works in one process; these are {world}.")
     told = json.loads(from_first(lambda: json.dumps([recipe.to_dict(), pictures.report.digest]).encode()))
@@ -273,7 +274,8 @@ def check_buildable(recipe: Recipe) -> None:
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
     if recipe.vision_aid != "none":
         weights_file()
-    check_init_from(recipe)
+    if is_first():  # which gives the weights to the others
+        check_init_from(recipe)
 
 
 def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:

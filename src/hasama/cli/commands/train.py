@@ -213,11 +213,12 @@ def _train(
 ) -> int:
     from hasama.cli.progress import watch_health, watch_scan, watch_training
     from hasama.cli.terminal import say, told_of_graphs
+    from hasama.distributed import agreed, is_first
     from hasama.runs.tensorboard import to_tensorboard
 
     run = opening.run
     watch_scan(opening.scan())
-    if hours is not None and not run.exists():  # a run that exists keeps its length
+    if hours is not None and agreed(is_first() and not run.exists()):  # a run that exists keeps its length
         lasting = _lasting(hours, opening.recipe, opening.pictures(), device)
         if asked and "grow_kimg" in asked:
             lasting = lasting.but(grow_kimg=asked["grow_kimg"])

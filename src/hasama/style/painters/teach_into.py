@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hasama.device import keep_memory, pick_device
-from hasama.distributed import agreed, begin_alike, check_divisible, from_first, is_first
+from hasama.distributed import agreed, begin_alike, check_divisible, from_first, is_first, team
 from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.networks.calling import evaluating
@@ -83,7 +83,8 @@ def teach_into(
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)
         if is_first() and folder.state.exists():
             saved = _saved(folder)
-            torch.set_num_threads(saved["threads"])
+            if team().world == 1:  # several have the threads that they were given
+                torch.set_num_threads(saved["threads"])
             school.load_state_dict(saved["school"])
         begin_alike(school)
         names = [path.stem for path in paintings]
@@ -151,6 +152,9 @@ def _watched(
             yield lesson
             if agreed(stop() or folder.stop_file.exists()):
                 break
+    except HasamaError:  # another process was lost in the middle of a step, or nothing is a number any more
+        kept = None
+        raise
     finally:
         if kept is not None:
             if before < kept.images_seen:
