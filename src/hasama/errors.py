@@ -1,5 +1,7 @@
 """The one exception whose message is written for the person at the keyboard."""
 
+import re
+
 
 class HasamaError(Exception):
     """Something the user can put right. The message says what was wrong, where, and what to do.
@@ -15,6 +17,25 @@ class HasamaError(Exception):
 
 class LostProcessError(HasamaError):
     """Another process of this training is gone. The command ends with exit code 1."""
+
+
+def short_of_memory(error: BaseException) -> str | None:
+    """What to say of an error by which the processor or the card had too little memory; None for any other error.
+
+    torch has no class of its own for the processor's: its message alone is known by its words.
+    """
+    name, text = type(error).__name__, str(error)
+    on_processor = "DefaultCPUAllocator" in text and "memory" in text
+    if not (isinstance(error, MemoryError) or name in ("OutOfMemoryError", "AcceleratorError") or on_processor):
+        return None
+    if name == "AcceleratorError" and "out of memory" not in text:
+        return None
+    asked = re.search(r"allocate (\d+) bytes", text)
+    much = f" ({int(asked[1]) / 2**30:,.1f} GiB were asked for at once)" if asked else ""
+    return (
+        f"This needs more memory than there is{much}. A smaller --size or --batch needs less; `hasama suggest` says "
+        "what fits this machine, and `hasama style` keeps to --memory 2GB."
+    )
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> HasamaError:

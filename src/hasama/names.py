@@ -1,11 +1,15 @@
-"""Names of files and folders that are not too long for the disk."""
+"""Names of files and folders: not too long for the disk, and nearly right."""
 
+from itertools import islice
 from pathlib import Path
 
 from hasama.errors import HasamaError
 
 LONGEST_NAME = 255
 """Bytes of a file's or a folder's name: what the usual file systems take."""
+
+MOST_BESIDE = 5000
+"""Names of a folder that are looked through for one that is nearly right."""
 
 SPARE = 32
 """Bytes left free in a name that was chosen here, so that `.part`, `.json` and the like still fit behind it."""
@@ -34,6 +38,19 @@ def fitting_name(name: str, ending: str = "", spare: int = 0) -> str:
     while kept and bytes_of(kept) > room - len(code):
         kept = kept[:-1]
     return kept + code + ending
+
+
+def near_name(path: str | Path) -> str:
+    """' Did you mean photos?' where something of nearly the name of what is missing stands beside it, else ''."""
+    missing = Path(path)
+    import difflib  # start-up time: seldom is anything missing
+
+    try:
+        beside = {one.name.casefold(): one for one in islice(missing.parent.iterdir(), MOST_BESIDE)}
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(missing.name.casefold(), beside, n=1, cutoff=0.7)
+    return f" Did you mean {beside[near[0]]}?" if near else ""
 
 
 def bytes_of(name: str) -> int:

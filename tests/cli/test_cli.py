@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from command import FORM, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code, start
+from command import FORM, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code, run_hasama, start
 from hasama.cli.progress import watch_training
 from hasama.cli.words import _understood
+from hasama.errors import short_of_memory
 from hasama.presets import RECIPES
 from hasama.runs.folder import Run
 from hasama.training.game import Step, Turn
@@ -230,6 +231,49 @@ def test_bad_sources_and_places(pictures: Path, trained: Path, tmp_path: Path):
     refused(hasama("runs", tmp_path / "nowhere"), "no folder")
     refused(hasama("images", tmp_path / "texts"), "not a picture: a.txt")
     refused(hasama("images", pictures, "--out", tmp_path / "preview"), ".png")
+
+
+def test_what_is_nearly_there_is_offered(tmp_path: Path):
+    (tmp_path / "my photos").mkdir()
+    refused(hasama("train", "my", "photos", cwd=tmp_path), "A name with spaces needs quotes: 'my photos'")
+    parsed = hasama("images", "my", "photos", cwd=tmp_path)  # refused by the parser, which ends the process itself
+    refused(parsed, "A name with spaces needs quotes: 'my photos'")
+    assert "quotes" not in hasama("train", "your", "photos", cwd=tmp_path).stderr
+    for words in (("train", "my photo"), ("style", "my fotos", "painting.jpg"), ("sample", "My photoss")):
+        refused(hasama(*words, cwd=tmp_path), "Did you mean my photos?")
+
+
+def _without_memory() -> None:
+    """The command, on a machine on which a training asks for more than there is."""
+    import hasama.cli.commands.train as command
+
+    command._check_machine = lambda *_: torch.empty(2**60, dtype=torch.uint8)
+    run_hasama()
+
+
+def test_too_little_memory_is_no_fault_of_ours(pictures: Path, tmp_path: Path):
+    done = forked(_without_memory, "train", pictures, "--out", tmp_path / "run")
+    refused(done, "needs more memory than there is (1,073,741,824.0 GiB were asked for at once)", "--size or --batch")
+    assert short_of_memory(RuntimeError("shapes do not match")) is None
+    assert short_of_memory(MemoryError()) is not None
+
+
+def test_a_run_that_never_began_may_be_deleted(trained: Path, pictures: Path, tmp_path: Path):
+    stranded, words = tmp_path / "run", ("train", pictures, *TINY, "--seed", 9)
+    stranded.mkdir()
+    for name in ("recipe.json", "images.json"):
+        (stranded / name).write_bytes((trained / name).read_bytes())
+    refused(hasama(*words, "--out", stranded), "--seed 0 (now 9)", "its folder can be deleted")
+    begun = hasama(*words, "--out", trained)
+    refused(begun, "--seed 0 (now 9)")
+    assert "deleted" not in begun.stderr
+
+
+def test_recipes_are_listed_as_they_are_typed():
+    said = hasama("recipes").stdout
+    assert "--pixel-noise " in said
+    assert "--no-balance" in said
+    assert "True" not in said
 
 
 def test_bad_models(trained: Path, tmp_path: Path):

@@ -23,8 +23,8 @@ from hasama.cli.generators.project import enlarge, project
 from hasama.cli.generators.sample import interpolate, sample
 from hasama.cli.generators.sharing import export, push, studio
 from hasama.cli.quiet import hush_libraries, is_loud, several_processes
-from hasama.cli.words import asked_recipe, understood
-from hasama.errors import HasamaError, LostProcessError
+from hasama.cli.words import asked_recipe, understood, unquoted
+from hasama.errors import HasamaError, LostProcessError, short_of_memory
 from hasama.presets import RECIPES
 from hasama.style.recipe import STYLE_RECIPES
 
@@ -84,20 +84,32 @@ def _run(words: list[str]) -> int | None:
         chosen = make_app(asked) if asked else app
         return _with_others(chosen, words) if several_processes() else chosen(words)
     except HasamaError as error:
-        if error.told_here or (error.told_here is None and is_loud()):
-            _complain(str(error))
-        if several_processes():
-            time.sleep(1)  # torchrun kills all when one ends, and others may be about to tell, or to ask who tells
-        return PARTLY if isinstance(error, LostProcessError) else 2
+        return _failed(error, words)
     except Exception as error:
+        if told := short_of_memory(error):
+            _complain(told)
+            return 2
         if not (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG):
             return remember_crash(error, words)
         _complain(f"There can be nothing at {error.filename}: the name is too long.")
         return 2
+    except SystemExit as ended:  # the parser has already said what it cannot read
+        if ended.code and (hint := unquoted(words)):
+            _complain(hint)
+        raise
     except KeyboardInterrupt as stopped:
         if is_loud():
             _complain(f"stopped at once. {stopped}".rstrip())
         return INTERRUPTED
+
+
+def _failed(error: HasamaError, words: list[str]) -> int:
+    """Tell what went wrong, once; the exit code."""
+    if error.told_here or (error.told_here is None and is_loud()):
+        _complain("\n".join(filter(None, (str(error), unquoted(words)))))
+    if several_processes():
+        time.sleep(1)  # torchrun kills all when one ends, and others may be about to tell, or to ask who tells
+    return PARTLY if isinstance(error, LostProcessError) else 2
 
 
 def _with_others(chosen: App, words: list[str]) -> int | None:

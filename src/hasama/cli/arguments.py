@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
-from hasama.names import SPARE, check_name, fitting_name
+from hasama.names import SPARE, check_name, fitting_name, near_name
 
 if TYPE_CHECKING:
     from hasama.pictures.cache import Reading
@@ -115,7 +115,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
         return out
     picture_format(out)
     if not place_named(run).exists():
-        raise HasamaError(f"There is no generator at {run}.")
+        raise HasamaError(f"There is no generator at {run}.{near_name(run)}")
     check_place(out)
     return out
 

@@ -4,10 +4,12 @@ import dataclasses
 import itertools
 import os
 import re
+import shlex
 import typing
 from collections.abc import Iterator, Sequence
 
 from hasama.fields import RENAMED
+from hasama.names import LONGEST_NAME
 from hasama.options import flag
 from hasama.presets import DEFAULT, RECIPES
 from hasama.recipe import Recipe
@@ -17,6 +19,18 @@ STREAM = "(a standard stream)"
 """What `-` is called between here and `hasama.cli.streams`."""
 SWITCHES = ("--help", "-h", "--tensorboard", "--json")
 FLAG = re.compile(r"--[a-z][a-z0-9-]*")
+
+
+def unquoted(words: Sequence[str]) -> str | None:
+    """What to say where words that stand side by side are one name with spaces that is there: `train my photos`."""
+    for first, count in itertools.product(range(1, len(words)), (2, 3, 4)):
+        apart = words[first : first + count]
+        name = " ".join(apart)
+        if len(apart) < count or any(word.startswith("-") for word in apart) or len(name) > LONGEST_NAME:
+            continue
+        if os.path.exists(name) and not os.path.exists(apart[0]):  # noqa: PTH110 (words as they were typed)
+            return f"A name with spaces needs quotes: {shlex.quote(name)}"
+    return None
 
 
 def understood(words: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from torch import nn
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
+from hasama.names import near_name
 from hasama.networks.calling import evaluating
 from hasama.networks.old_names import with_new_names
 from hasama.networks.outline import outline
@@ -135,7 +136,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     except FileNotFoundError:
-        raise HasamaError(f"There is no generator at {path}.") from None
+        raise HasamaError(f"There is no generator at {path}.{near_name(path)}") from None
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
         told = f" ({error.strerror.lower()})" if isinstance(error, OSError) and error.strerror else ""
         raise HasamaError(

@@ -41,8 +41,8 @@ from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
 
 FREE = (
-    *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features", "autopilot"),
-    "accumulate",
+    *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
+    *("autopilot", "accumulate"),
 )
 """Fields that do not change what a step does, so that a run may change them."""
 
@@ -220,8 +220,8 @@ def _session(
         forget_later(run, game.images_seen)
     begin_alike(game)
     training, held = hold_out(pictures, recipe.held_out, recipe.seed)
-    mirror = recipe.mirror
-    shown = batches(training, recipe.batch, recipe.seed, game.images_seen, mirror, device, here.rank, here.world)
+    place = (game.images_seen, recipe.mirror, device, here.rank, here.world)
+    shown = batches(training, recipe.batch, recipe.seed, *place)
     steps = loop_for(recipe.architecture)(game, shown)
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
     probe = Probe(training, held, device) if health_interval(recipe) and is_first() else None
@@ -242,8 +242,7 @@ def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
     Raises:
         HasamaError: several processes cannot train by it, or they have different pictures.
     """
-    world = team().world
-    if world == 1:
+    if (world := team().world) == 1:
         return recipe
     check_divisible(recipe.batch, recipe.accumulate)
     if recipe.autopilot:
@@ -292,9 +291,10 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
     if different:
         told = ", ".join(f"{flag(name)} {here} (now {there})" for name, (here, there) in different.items())
+        empty = "" if run.images_seen() else " (nothing was saved in this one: its folder can be deleted)"
         raise HasamaError(
             f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"
-            f"  {run.how_to_go_on()}\nor choose another --out for a new run."
+            f"  {run.how_to_go_on()}\nor choose another --out for a new run{empty}."
         )
     changes = {name: getattr(asked, name) for name in FREE if name in given}
     return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})

@@ -47,7 +47,7 @@ def check_init_from(recipe: Recipe) -> None:
         return
     run = Run(place_named(recipe.init_from))
     if not run.exists():
-        bases = f"The bases that come with Hasama are {', '.join(base_names())}."
+        bases = f"The bases that come with Hasama: {', '.join(base_names())}."
         raise HasamaError(f"--init-from {run.folder}: there is no run (no recipe.json). {bases}")
     other = run.recipe()
     if not run.checkpoint.exists():

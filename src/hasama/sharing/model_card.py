@@ -12,6 +12,7 @@ from hasama.files import read_json, sha256_of
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate_all, labels_for
 from hasama.pictures.images import grid
+from hasama.runs.bases import about_base, is_base
 from hasama.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -127,7 +128,19 @@ def _history(run: Run) -> list[tuple[str, str]]:
         what = f"{what} of {_words(only.replace(',', ', '))}"
     source = re.split(r"[\\/]", images["name"].rstrip("\\/"))[-1].strip("~.")
     length = f"{seen / 1000:g} kimg (thousands of training pictures shown)" if seen else "not known"
-    return [("trained for", length), ("trained on", f"{what} ({_words(source)})" if source else what)]
+    facts = [("trained for", length), ("trained on", f"{what} ({_words(source)})" if source else what)]
+    return facts + _begun_with(run.recipe().init_from)
+
+
+def _begun_with(place: str) -> list[tuple[str, str]]:
+    """The weights that it began with; of a base its pictures and licence, which may bind what is made from it."""
+    if not place:
+        return []
+    if not is_base(place):
+        return [("began with", "the weights of another run")]
+    base = about_base(place)
+    told = f"the base {place} of Hasama, which learnt from {base['pictures']} ({base['authors']}; {base['licence']})"
+    return [("began with", told)]
 
 
 def _use(generator: TrainedGenerator, repository: str | None) -> str:

@@ -1,14 +1,14 @@
 """hasama runs, stop, doctor, evaluate, recipes: list, inspect and judge what there is."""
 
 import json as as_json
+import shlex
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hasama.cli.flags import plain
 from hasama.errors import HasamaError
-from hasama.options import flag
+from hasama.options import flags_of
 from hasama.presets import DEFAULT, PRESETS
 from hasama.style.recipe import STYLE_PRESETS
 
@@ -70,7 +70,7 @@ def recipes() -> int:
         say(f"hasama {command} ...", "bold")
         longest = max(map(len, presets))
         for name, differences in presets.items():
-            told = "  ".join(f"{flag(field)} {plain(value)}" for field, value in differences.items())
+            told = "  ".join(shlex.join(flags_of({field: value})) for field, value in differences.items())
             usual = "  (taken where none is named)" if name == DEFAULT else ""
             say(f"  {name:{longest}}  {told or '(the defaults)'}{usual}")
     if names := base_names():

@@ -279,7 +279,9 @@ def _told(opening: Any, start: int) -> str:
     if start or lost:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
     report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
-    told = f"Training {recipe.architecture} into {run.folder}: {steps:,} steps of {recipe.batch}{_shared_out()}."
+    aided = f", aided by {recipe.vision_aid}," if recipe.vision_aid != "none" else ""
+    size = f"{steps:,} steps of {recipe.batch}{_shared_out()}"
+    told = f"Training {recipe.architecture}{aided} into {run.folder}: {size}."
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hasama.errors import HasamaError
+from hasama.names import near_name
 from hasama.pictures.formats import HEAD, ZIPS, recognise
 from hasama.pictures.shards.index import is_address
 from hasama.pictures.shards.places import place_of_one, shard_place
@@ -45,7 +46,7 @@ def open_source(name: str) -> Source:
     else:
         raise HasamaError(
             f"There are no pictures at {name}: no such folder, zip, tar, .npz, shards or picture, "
-            f"and it is none of the built-in names ({', '.join(BUILT_IN)})."
+            f"and it is none of the built-in names ({', '.join(BUILT_IN)}).{near_name(path)}"
         )
     if not source.entries:
         raise HasamaError(f"{source.description} holds no files.")

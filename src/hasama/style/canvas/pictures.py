@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
+from hasama.names import near_name
 from hasama.pictures.images import picture_format, save_picture
 from hasama.pictures.opening import check_size, eight_bits, open_picture, upright, why
 from hasama.shapes import Images, Weighting
@@ -76,7 +77,7 @@ def read_picture(path: str | Path) -> Picture:
     except HasamaError as error:
         raise HasamaError(f"Cannot read the picture {path}: {reason(error)}.") from error
     except FileNotFoundError:
-        raise HasamaError(f"There is no picture at {path}.") from None
+        raise HasamaError(f"There is no picture at {path}.{near_name(path)}") from None
     except Exception as error:  # decoders of broken files raise nearly everything
         raise HasamaError(f"Cannot read the picture {path}: {reason(error)}.") from error
 
