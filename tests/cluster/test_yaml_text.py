@@ -1,7 +1,7 @@
 """What is written as YAML is what is read."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hasama.cluster.yaml_text import to_yaml
@@ -17,6 +17,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(TEXTS, VALUES, max_size=4).filter(bool))
+@example({"small": 1e-09, "large": -1e16})
 def test_whatever_is_written_is_read_again(value: dict):
     assert yaml.safe_load(to_yaml(value)) == value
 

@@ -66,6 +66,8 @@ def _scalar(value: Any) -> str:
         return _text(value)
     if isinstance(value, Mapping):
         return "{}"
+    if isinstance(value, float):
+        return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))  # YAML 1.1 takes 1e-09 for a text
     return "[]" if isinstance(value, list | tuple) else json.dumps(value)
 
 
