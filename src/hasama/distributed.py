@@ -10,6 +10,7 @@ each takes those of its images (`hasama.shares.drawn`); what mixes the images of
 """
 
 import io
+import json
 import os
 import time
 import uuid
@@ -162,12 +163,17 @@ def from_first(make: Callable[[], bytes]) -> bytes:
     """What the first process makes, for all of them."""
     if _team.world == 1:
         return make()
-    own = make() if is_first() else b""
-    size = int(_sum(torch.tensor(len(own), dtype=torch.int64)).item())
-    told = torch.frombuffer(bytearray(own), dtype=torch.uint8) if own else torch.zeros(size, dtype=torch.uint8)
+    mine = make() if is_first() else b""
+    size = int(_sum(torch.tensor(len(mine), dtype=torch.int64)).item())
+    told = torch.frombuffer(bytearray(mine), dtype=torch.uint8) if mine else torch.zeros(size, dtype=torch.uint8)
     with _noticing_losses():
         dist.broadcast(told, 0)
     return told.numpy().tobytes()
+
+
+def told_by_first(make: Callable[[], Any]) -> Any:
+    """What the first process says, for all of them, as JSON gives it back."""
+    return json.loads(from_first(lambda: json.dumps(make()).encode()))
 
 
 @runtime_checkable
@@ -260,14 +266,18 @@ def gathered(mine: Tensor) -> Tensor:
     """The rows of all processes in their order in the batch, [N, ...] -> [N * world, ...]; gradients flow back."""
     if not mixes_with_others():
         return mine
-    places = torch.zeros(_team.world, *mine.shape, dtype=mine.dtype, device=mine.device)
-    here = torch.nn.functional.one_hot(torch.tensor(_team.rank), _team.world).to(mine)
-    return summed(places + here.view(-1, *[1] * mine.ndim) * mine).transpose(0, 1).flatten(0, 1)
+    here = torch.nn.functional.one_hot(torch.tensor(_team.rank), _team.world).to(mine).view(-1, *[1] * mine.ndim)
+    return summed(here * mine).transpose(0, 1).flatten(0, 1)
+
+
+def own(rows: Tensor) -> Tensor:
+    """Of one row for each image of a whole batch, those of this process."""
+    return rows[_team.rank :: _team.world]
 
 
 def ours(rows: Tensor) -> Tensor:
     """Of what `gathered` gave, or of one row for each of its rows, those of this process."""
-    return rows[_team.rank :: _team.world] if mixes_with_others() else rows
+    return own(rows) if mixes_with_others() else rows
 
 
 def share_of(count: int) -> slice:
@@ -290,9 +300,8 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = _sum(torch.cat([gradient.flatten() for gradient in gradients])) / _team.world
-    sizes = [gradient.numel() for gradient in gradients]
-    means = [mean.view(own.shape) for mean, own in zip(flat.split(sizes), gradients, strict=True)]
-    torch._foreach_copy_(gradients, means)
+    means = flat.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [mean.view(old.shape) for mean, old in zip(means, gradients, strict=True)])
 
 
 def averaged(tree: Tree) -> Tree:

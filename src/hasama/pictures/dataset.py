@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from hasama.distributed import team
+from hasama.distributed import own
 from hasama.pictures.report import Report
 from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Pixels
@@ -172,10 +172,8 @@ def batches(
 
 def shares_of(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Of whole batches, the images and labels of this process, where several train together."""
-    here = team()
     for images, labels in batches:
-        mine = slice(here.rank, None, here.world)
-        yield Batch(images[mine], None if labels is None else labels[mine])
+        yield Batch(own(images), None if labels is None else own(labels))
 
 
 class _Epochs:

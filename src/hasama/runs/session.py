@@ -1,6 +1,5 @@
 """From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
-import json
 import math
 import shlex
 from collections import deque
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from hasama.device import keep_memory, pick_device
-from hasama.distributed import agreed, begin_alike, check_divisible, from_first, is_first, team, together
+from hasama.distributed import agreed, begin_alike, check_divisible, is_first, team, together, told_by_first
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE
 from hasama.files import write_json
@@ -247,7 +246,7 @@ def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
     check_divisible(recipe.batch, recipe.accumulate)
     if recipe.autopilot:
         raise HasamaError(f"--autopilot works in one process; these are {world}.")
-    told = json.loads(from_first(lambda: json.dumps([recipe.to_dict(), pictures.report.digest]).encode()))
+    told = told_by_first(lambda: [recipe.to_dict(), pictures.report.digest])
     if told[1] != pictures.report.digest:
         raise HasamaError("The pictures here are not those of the first process: give all machines the same ones.")
     return Recipe.from_dict(told[0])

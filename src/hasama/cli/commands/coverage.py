@@ -120,10 +120,10 @@ class _Ended(NamedTuple):
 
 def _all(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any) -> int:
     """All seeds; Ctrl-C ends it at once."""
-    from hasama.distributed import from_first
+    from hasama.distributed import told_by_first
 
     ended: list[_Ended] = []
-    from_first(lambda: bytes(str(numbers), "ascii"))
+    told_by_first(lambda: numbers)
     try:
         for number in numbers:
             if one := _run(asked, recipe.but(seed=number), device):
@@ -138,12 +138,12 @@ def _all(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any) -> int:
 def _all_kept(asked: _Asked, recipe: Recipe, numbers: list[int], device: Any, out: Path) -> int:
     """All seeds that are not yet in a folder; Ctrl-C saves the one that is training."""
     from hasama.cli.terminal import say
-    from hasama.distributed import from_first
+    from hasama.distributed import told_by_first
     from hasama.runs.folder import Run
 
     done = _begun(asked, recipe, out)
     left = [number for number in numbers if number not in done]
-    from_first(lambda: bytes(str(left), "ascii"))
+    told_by_first(lambda: left)
     with asked_to_stop() as stop:
         for number in left:
             game = Run(out / f"seed-{number}")
@@ -185,11 +185,11 @@ def _run(
 
 def _beside(asked: _Asked, recipe: Recipe, device: Any) -> int:
     """In a process that is not the first of several: train with it, until it has what it wants."""
-    from hasama.distributed import agreed, from_first
+    from hasama.distributed import agreed, told_by_first
     from hasama.evaluation.coverage import cover
 
     with asked_to_stop() as stop:
-        for number in json.loads(from_first(bytes)):
+        for number in told_by_first(list):
             records = cover(asked.what, recipe.but(seed=number), asked.kimg, asked.source or "", device)
             with closing(records):
                 for last in records:

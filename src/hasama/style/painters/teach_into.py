@@ -1,7 +1,6 @@
 """Teaching on disk: a painter is taught in its folder, and goes on there after any kill."""
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from hasama.device import keep_memory, pick_device
-from hasama.distributed import agreed, begin_alike, check_divisible, from_first, is_first, team
+from hasama.distributed import agreed, begin_alike, check_divisible, is_first, team, told_by_first
 from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.networks.calling import evaluating
@@ -77,7 +76,7 @@ def teach_into(
     check_divisible(recipe.batch)
     if is_first():
         recipe = folder.begin(recipe, sources, places)
-    recipe = TeachRecipe(**json.loads(from_first(lambda: json.dumps(recipe.to_dict()).encode())))
+    recipe = TeachRecipe(**told_by_first(recipe.to_dict))
     with folder.held() if is_first() else nullcontext():
         network = _network(recipe, machine, device)
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)

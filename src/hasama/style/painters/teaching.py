@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hasama.device import lay_out
-from hasama.distributed import average_gradients, averaged, sharing, team
+from hasama.distributed import average_gradients, averaged, own, sharing
 from hasama.errors import HasamaError
 from hasama.perception.vgg import VGG
 from hasama.shapes import Images, Scalar
@@ -104,8 +104,7 @@ class School:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(self.images_seen)
         self.images_seen += len(photos)
-        here = team()
-        photos, kinds = photos[here.rank :: here.world].to(self.device), kinds[here.rank :: here.world]
+        photos, kinds = own(photos).to(self.device), own(kinds)
         with sharing(len(photos)):
             return self._learn(photos, kinds)
 
