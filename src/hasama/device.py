@@ -48,9 +48,15 @@ def pick_arithmetic(precision: str, device: torch.device) -> Arithmetic:
 
     Parameters, gradients, losses and the optimizers' memory stay in float32 either way.
     """
-    if precision == "bf16" or (precision == "auto" and gains_by_bf16(device)):
+    if pick_precision(precision, device) == torch.bfloat16:
         return partial(torch.autocast, device.type, torch.bfloat16)
     return nullcontext
+
+
+def pick_precision(precision: str, device: torch.device) -> torch.dtype:
+    """What products are computed in: bfloat16 or float32, by a recipe's word (auto, fp32, bf16) or by the device."""
+    bf16 = precision == "bf16" or (precision == "auto" and gains_by_bf16(device))
+    return torch.bfloat16 if bf16 else torch.float32
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def network() -> EfficientNet:
 def extractor() -> Iterator[extractors.Extractor]:
     """In float32, whatever the machine prefers."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(extractors, "gains_by_bf16", lambda device: False)
+        patched.setattr("hasama.device.gains_by_bf16", lambda device: False)
         yield extractor_named("efficientnet")
 
 
@@ -45,7 +45,7 @@ def test_in_bfloat16_the_features_point_the_same_way(
     extractor: extractors.Extractor, monkeypatch: pytest.MonkeyPatch
 ):
     smooth = np.asarray(Image.effect_noise((6, 6), 90).resize((128, 128), Image.Resampling.BICUBIC).convert("RGB"))
-    monkeypatch.setattr(extractors, "gains_by_bf16", lambda device: True)
+    monkeypatch.setattr("hasama.device.gains_by_bf16", lambda device: True)
     rounded = extractor_named("efficientnet")
     assert rounded.key != extractor.key
     cosine = F.cosine_similarity(features_of(rounded, smooth[None]), features_of(extractor, smooth[None]))
@@ -67,6 +67,17 @@ def directions(pooled: Tensor) -> Tensor:
 
 def features_of(extractor: extractors.Extractor, pixels: Any) -> Tensor:
     return torch.cat(list(extract_features(extractor, pixels)))
+
+
+def test_in_bfloat16_the_gradient_at_the_picture_points_the_same_way(network: EfficientNet):
+    rounded = EfficientNet(load_convolutions(), torch.bfloat16)
+    slopes: list[Tensor] = []
+    for seeing in (network, rounded):
+        images = (some_images(64, 48) / 4).requires_grad_()
+        sum(level.float().square().mean() for level in seeing.maps(images).values()).backward()
+        assert images.grad is not None
+        slopes.append(images.grad.flatten())
+    assert 0.9 < F.cosine_similarity(*slopes, dim=0).item() < 1
 
 
 # --- it is EfficientNet-Lite0 ---------------------------------------------------------------------

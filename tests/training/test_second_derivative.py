@@ -1,18 +1,21 @@
 """Convolutions whose second derivative is written out: torch's own results, for every kind, and no work in vain."""
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.presets import RECIPES
 from hasama.shapes import each
 from hasama.training.rules.second_derivative import _ToWeight, fast_second_derivatives
 from hasama.training.setup import new_game
-from hasama.training.turns import penalties, real_and_fake_logits
+from hasama.training.turns import penalties, play, real_and_fake_logits
 
 # (channels in, out, and the convolution's settings)
 ORDINARY: dict[str, tuple[int, int, dict[str, Any]]] = {
@@ -77,6 +80,58 @@ def test_a_leaky_relu_too(inplace: bool):
     torch.testing.assert_close(leaky(x), F.leaky_relu(2 * x, 0.2).pow(3))
     assert torch.autograd.gradcheck(leaky, x)
     assert torch.autograd.gradgradcheck(leaky, x)
+
+
+MEANS = [
+    pytest.param(F.avg_pool2d, (2,), {}, id="halved"),
+    pytest.param(F.avg_pool2d, ((3, 2),), {"stride": (1, 2), "padding": 1, "count_include_pad": False}, id="padded"),
+    pytest.param(F.adaptive_avg_pool2d, (4,), {}, id="adaptive"),
+    pytest.param(F.adaptive_avg_pool2d, ((None, 1),), {}, id="adaptive, a side as it is"),
+]
+
+
+@pytest.mark.parametrize(("function", "given", "how"), MEANS)
+def test_means_too(function: Any, given: tuple[Any, ...], how: dict[str, Any]):
+    def mean(x: Tensor) -> Tensor:
+        with fast_second_derivatives():
+            return function(2 * x, *given, **how).pow(3)
+
+    x = torch.randn(2, 3, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(mean(x), function(2 * x, *given, **how).pow(3))
+    assert torch.autograd.gradcheck(mean, x, fast_mode=True)
+    assert torch.autograd.gradgradcheck(mean, x, fast_mode=True)
+
+
+class Layouts(TorchDispatchMode):
+    """Notes what is computed of maps (not pictures) that lie in memory in different orders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixed: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        maps = [x for x in tree_leaves(args) if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] > 4]
+        last = [x.is_contiguous(memory_format=torch.channels_last) for x in maps]
+        plain = [x.is_contiguous() for x in maps]  # parts of maps are neither, those of a single place are both
+        if (
+            any(p and not c for p, c in zip(plain, last, strict=True))
+            and any(last)
+            and not func.is_view
+            and "copy" not in func.name()
+        ):
+            self.mixed.append(f"{func.name()} {[tuple(x.shape) for x in maps]}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("preset", ["r3gan", "fast", "vision-aided"])
+def test_all_maps_of_a_step_are_laid_out_alike(preset: str, precision: str):
+    recipe = RECIPES[preset].but(size="64", width=4, batch=2, precision=precision, augment="none")
+    steps = play(new_game(build(recipe, 3), recipe), itertools.repeat(torch.zeros(2, 3, 64, 64)))
+    next(steps)
+    with Layouts() as noted:
+        next(steps)
+    assert noted.mixed == []
 
 
 GANS = [name for name in ARCHITECTURES if name != "vae"]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hasama.device import gains_by_bf16
+from hasama.device import pick_precision
 from hasama.errors import HasamaError
 from hasama.files import sha256_of
 from hasama.metrics.distances import Features
@@ -144,7 +144,7 @@ def _file_of(features: str) -> Path:
 
 def vgg19(device: torch.device) -> Extractor:
     """VGG19 (Simonyan & Zisserman 2015): the means of relu5_1's 512 channels; bfloat16 where that is faster."""
-    precision = torch.bfloat16 if gains_by_bf16(device) else torch.float32
+    precision = pick_precision("auto", device)
     weights = load_weights()
     network = VGG(weights, [LAYER], border="zeros", precision=precision).to(device)
     key, width = f"{EXTRACTOR} {precision}", len(weights.convolutions[LAYER[4:]][1])
@@ -193,7 +193,7 @@ def efficientnet_lite0(device: torch.device) -> Extractor:
     Raises:
         HasamaError: the package with the weights is missing, or they are damaged.
     """
-    precision = torch.bfloat16 if gains_by_bf16(device) else torch.float32
+    precision = pick_precision("auto", device)
     weights = efficientnet.weights_file()
     network = efficientnet.EfficientNet(efficientnet.load_convolutions(weights), precision).to(device)
     digest = sha256_of(weights)

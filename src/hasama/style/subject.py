@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from hasama.device import gains_by_bf16
+from hasama.device import pick_precision
 from hasama.errors import HasamaError
 from hasama.perception.inverse import Inverse
 from hasama.perception.vgg import VGG, Weights
@@ -127,8 +127,7 @@ def network_for(recipe: StyleRecipe, weights: Weights, device: torch.device, qui
     Raises:
         HasamaError: it has no such layer.
     """
-    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and gains_by_bf16(device))
-    precision = torch.bfloat16 if bf16 else torch.float32
+    precision = pick_precision(recipe.precision, device)
     return VGG(weights, used_layers(recipe), recipe.pooling, recipe.border, precision, quick).to(device)
 
 

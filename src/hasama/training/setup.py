@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from hasama.device import lay_out, pick_arithmetic
+from hasama.device import lay_out, pick_arithmetic, pick_precision
 from hasama.distributed import team
 from hasama.errors import HasamaError
 from hasama.fields import ada_rises
@@ -69,7 +69,7 @@ def _vision_aid(recipe: Recipe, pair: Pair, device: torch.device) -> VisionAid |
     heads = new_heads(recipe.seed, pair.classes)
     lay_out(heads, device)
     adam = _adam(heads, recipe.discriminator_lr, recipe.discriminator_betas, recipe.weight_decay, device)
-    return VisionAid(frozen_network(device), heads, adam)
+    return VisionAid(frozen_network(device, pick_precision(recipe.precision, device)), heads, adam)
 
 
 def _adam(network: nn.Module, lr: float, betas: tuple[float, float], decay: float, device: torch.device) -> Adam:

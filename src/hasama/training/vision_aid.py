@@ -62,13 +62,13 @@ def new_heads(seed: int, classes: int) -> FeatureHeads:
         return FeatureHeads([WIDTHS[stride] for stride in STRIDES], classes)
 
 
-def frozen_network(device: torch.device) -> EfficientNet:
-    """The network that sees.
+def frozen_network(device: torch.device, precision: torch.dtype = torch.float32) -> EfficientNet:
+    """The network that sees, its weights kept in the precision in which they are used: casting them takes time.
 
     Raises:
         HasamaError: the package with its weights is missing, or they are damaged.
     """
-    return EfficientNet(load_convolutions()).to(device)
+    return EfficientNet(load_convolutions(), precision).to(device)
 
 
 def see(

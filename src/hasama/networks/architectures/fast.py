@@ -66,6 +66,14 @@ class Fast:
         )
 
 
+def gated(maps: Maps) -> Maps:
+    """[N, 2 C, h, w] -> [N, C, h, w], one half gated by the other: Dauphin et al. 2017, eq. 1. (torch's own GLU has a
+    gradient in another layout, which made the whole of the generator's turn half as slow again.)
+    """
+    linear, gate = maps.chunk(2, 1)
+    return linear * torch.sigmoid(gate)
+
+
 class Doubling(nn.Module):
     """[N, before, h, w] -> [N, after, 2h, 2w]: doubled, noise, normalised, gated."""
 
@@ -80,7 +88,7 @@ class Doubling(nn.Module):
         if self.training:
             noise = drawn(partial(torch.randn, device=maps.device), len(maps), 1, *maps.shape[2:])
             maps = maps + (self.noise_strength * noise).to(maps.dtype)
-        return F.glu(self.norm(maps), dim=1)
+        return gated(self.norm(maps))
 
 
 class Excitation(nn.Module):
@@ -122,7 +130,7 @@ class Generator(nn.Module):
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         spread = self.spread(self.conditioned(latents, labels)).unflatten(1, self.shape)
-        maps = [F.glu(self.norm(spread.contiguous(memory_format=torch.channels_last)), dim=1)]
+        maps = [gated(self.norm(spread.contiguous(memory_format=torch.channels_last)))]
         for level, doubling in enumerate(self.doublings, 1):
             large = doubling(maps[-1])
             if str(level) in self.excitations:

@@ -1,4 +1,4 @@
-"""Convolutions (and leaky ReLUs) that can be differentiated twice at the price of two ordinary ones.
+"""Convolutions, leaky ReLUs and means that can be differentiated twice at the price of two ordinary ones.
 
 A gradient penalty is differentiated again, through the discriminator's own gradient. PyTorch's derivative of a
 convolution's derivative transposes and copies maps, and goes through grouped convolutions group by group. Here the
@@ -7,7 +7,7 @@ three bilinear maps that belong to a convolution y = x * w are three functions, 
 CUDA). The results are PyTorch's own, but for rounding; derivatives of any order are right.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -51,8 +51,8 @@ class _Replaced(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.leaky_relu:
-            return _leaky_relu(*args, **kwargs)
+        if func in OTHERS:
+            return OTHERS[func](*args, **kwargs)
         if func not in CONVOLUTIONS:
             return func(*args, **kwargs)
         read = _transposed if CONVOLUTIONS[func] else _ordinary
@@ -91,7 +91,32 @@ def _leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fal
     return _LeakyReLU.apply(input, negative_slope, inplace)
 
 
-def _two(value: Any) -> list[int]:
+def _avg_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
+    """The arguments of torch.nn.functional.avg_pool2d."""
+    kernel = _two(kernel_size)
+    stride = kernel if stride is None else _two(stride)
+    how = (kernel, stride, _two(padding), ceil_mode, count_include_pad, divisor_override)
+    ops = torch.ops.aten
+    return _Means.apply(
+        input, Linear(lambda x: ops.avg_pool2d(x, *how), lambda dy, x: ops.avg_pool2d_backward(dy, x, *how))
+    )
+
+
+def _adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """The arguments of torch.nn.functional.adaptive_avg_pool2d; a side that is None stays as it is."""
+    size = [now if side is None else side for side, now in zip(_two(output_size), input.shape[-2:], strict=True)]
+    ops = torch.ops.aten
+    return _Means.apply(input, Linear(lambda x: ops._adaptive_avg_pool2d(x, size), ops._adaptive_avg_pool2d_backward))
+
+
+OTHERS = {F.leaky_relu: _leaky_relu, F.avg_pool2d: _avg_pool2d, F.adaptive_avg_pool2d: _adaptive_avg_pool2d}
+"""What is replaced beside convolutions."""
+
+
+def _two(value: Any) -> list[Any]:
     return [value, value] if isinstance(value, int) else list(value) * (1 if len(value) == 2 else 2)
 
 
@@ -233,3 +258,45 @@ class _Sloped(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (ddx,), (y,) = gradients, ctx.saved_tensors
         return _Sloped.apply(ddx, y, ctx.slope), None, None
+
+
+class Linear(NamedTuple):
+    """A linear function of maps.
+
+    Attributes:
+        down: maps -> means of places of them.
+        up: its transpose: (dL/dy, maps, of which only the shape and the layout count) -> dL/dx.
+    """
+
+    down: Callable[[Tensor], Tensor]
+    up: Callable[[Tensor, Tensor], Tensor]
+
+
+class _Means(Function):
+    """Means of places. Their second derivative is nothing; torch adds zeros as large as the maps instead, laid out
+    channel after channel, so that every layer behind them mixes two layouts, at ten times its price.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, of: Linear) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.of = of
+        return of.down(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,), (x,) = gradients, ctx.saved_tensors
+        return _Spread.apply(dy, x, ctx.of), None
+
+
+class _Spread(Function):
+    """dL/dx from dL/dy; of x itself only the shape and the layout count."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, x: Tensor, of: Linear) -> Tensor:
+        ctx.of = of
+        return of.up(dy, x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _Means.apply(gradients[0], ctx.of), None, None
