@@ -260,14 +260,3 @@ def test_fid_keeps_its_digits_far_from_zero_and_in_pieces(monkeypatch: pytest.Mo
 def test_fid_is_biased_by_the_number_of_pictures_as_its_docstring_says():
     few, many = (fid(normal(n, 16, 1), normal(n, 16, 2)) for n in (100, 3000))
     assert few > 10 * many > 0
-
-
-@given(seed=seeds)
-@settings(max_examples=20)
-def test_rows_that_count_several_times_are_rows_that_stand_there_several_times(seed: int):
-    times = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, 30))
-    times[:2] = 1
-    rows = normal(30, 5, seed)
-    counted, written_out = moments(rows, times), moments(rows.repeat_interleave(times, 0))
-    torch.testing.assert_close(counted.mean, written_out.mean, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(counted.covariance, written_out.covariance, rtol=1e-11, atol=1e-12)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from hasama.errors import HasamaError
@@ -42,9 +42,7 @@ def fid(real: Reals, fake: Fakes) -> float:
     Raises:
         HasamaError: there are fewer than two real or two generated pictures.
     """
-    if min(len(real), len(fake)) < 2:
-        raise HasamaError(f"FID compares at least two pictures of each kind; here are {len(real)} and {len(fake)}.")
-    return frechet(*(moments(rows) for rows in in_their_span(real, fake)))
+    return fid_with_deviation(real, fake)[0]
 
 
 def in_their_span(real: Reals, fake: Fakes) -> tuple[Tensor, Tensor]:
@@ -55,31 +53,88 @@ def in_their_span(real: Reals, fake: Fakes) -> tuple[Tensor, Tensor]:
     return real.double() @ basis, fake.double() @ basis
 
 
-def moments(features: Features, times: Int[Tensor, " n"] | None = None) -> Moments:
-    """Mean and unbiased covariance; `times` says how often each row counts (once)."""
-    counts = torch.ones(len(features), dtype=torch.float64) if times is None else times.double()
-    total = counts.sum()
-    parts = list(zip(features.split(ROWS_AT_ONCE), counts.split(ROWS_AT_ONCE), strict=True))
-    mean = sum((count @ rows.double() for rows, count in parts), torch.zeros(features.shape[1], dtype=torch.float64))
-    mean = mean / total
+def moments(features: Features) -> Moments:
+    """Mean and unbiased covariance."""
+    count, parts = len(features), features.split(ROWS_AT_ONCE)
+    mean = sum((rows.double().sum(0) for rows in parts), torch.zeros(features.shape[1], dtype=torch.float64)) / count
     products = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for rows, count in parts:
+    for rows in parts:
         apart = rows.double() - mean
-        products.addmm_((apart * count[:, None]).T, apart)
-    return Moments(mean, products / (total - 1))
+        products.addmm_(apart.T, apart)
+    return Moments(mean, products / (count - 1))
 
 
 def frechet(one: Moments, other: Moments) -> float:
-    """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of two Gaussians: Dowson & Landau 1982.
+    """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of two Gaussians: Dowson & Landau 1982."""
+    return transport(one, other).distance
+
+
+class Transport(NamedTuple):
+    """The Fréchet distance of two Gaussians, and how it changes with their covariances.
+
+    Attributes:
+        distance: at least 0.
+        from_one: a factor A [F, F] of the optimal map A A^T from the first Gaussian to the second (Dowson & Landau
+            1982), which is the derivative of 2 Tr (C C')^(1/2) by C.
+        from_other: the same by C', of the map back.
+    """
+
+    distance: float
+    from_one: Tensor
+    from_other: Tensor
+
+
+def transport(one: Moments, other: Moments) -> Transport:
+    """Between two Gaussians.
 
     The matrix root is never computed: its trace is the sum of the roots of the eigenvalues of C^(1/2) C' C^(1/2),
     which are those of C C'. So covariances may be singular, as they are of fewer pictures than features.
     """
     values, vectors = torch.linalg.eigh(one.covariance)
-    root = vectors * _nothing_below_zero(values).sqrt()
-    shared = _nothing_below_zero(torch.linalg.eigvalsh(root.T @ other.covariance @ root)).sqrt().sum()
-    distance = (one.mean - other.mean).square().sum() + one.covariance.trace() + other.covariance.trace() - 2 * shared
-    return max(0.0, distance.item())
+    roots = _nothing_below_zero(values).sqrt()
+    root = vectors * roots
+    shared, turned = torch.linalg.eigh(root.T @ other.covariance @ root)
+    shared = _nothing_below_zero(shared).sqrt()
+    distance = (one.mean - other.mean).square().sum() + one.covariance.trace() + other.covariance.trace()
+    there = (vectors * _inverse(roots)) @ (turned * shared.sqrt())
+    back = root @ (turned * _inverse(shared.sqrt()))
+    return Transport(max(0.0, (distance - 2 * shared.sum()).item()), there, back)
+
+
+def _inverse(values: Tensor) -> Tensor:
+    """One over each value, 0 of 0."""
+    return torch.where(values > 0, 1 / values, 0.0)
+
+
+def fid_with_deviation(real: Reals, fake: Fakes) -> tuple[float, float]:
+    """FID, and its standard deviation by the chance of which real and which generated pictures were drawn.
+
+    The infinitesimal jackknife (Jaeckel 1972; Efron & Tibshirani 1993, section 21.3): how the figure changes when one
+    picture counts a little more, of which the squares add up. With e = x - m that change is, for a real picture,
+    2 e.(m - m') + |e|^2 - e^T T e less its mean, T the map of `Transport`; for a generated one the same, mirrored. It
+    takes one decomposition, where resampling takes one for each sample.
+
+    Raises:
+        HasamaError: there are fewer than two real or two generated pictures.
+    """
+    if min(len(real), len(fake)) < 2:
+        raise HasamaError(f"FID compares at least two pictures of each kind; here are {len(real)} and {len(fake)}.")
+    both = in_their_span(real, fake)
+    one, other = (moments(rows) for rows in both)
+    between = transport(one, other)
+    gap, variance = one.mean - other.mean, 0.0
+    for rows, mean, apart, factor in (
+        (both[0], one.mean, gap, between.from_one),
+        (both[1], other.mean, -gap, between.from_other),
+    ):
+        changes = torch.cat([_changes(some.double() - mean, apart, factor) for some in rows.split(ROWS_AT_ONCE)])
+        variance += changes.var(correction=0).item() / len(rows)
+    return between.distance, variance**0.5
+
+
+def _changes(rows: Tensor, gap: Tensor, factor: Tensor) -> Tensor:
+    """By how much each row changes the distance, but for a constant."""
+    return 2 * (rows @ gap) + rows.square().sum(1) - (rows @ factor).square().sum(1)
 
 
 def _nothing_below_zero(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hasama.metrics.distances import Fakes, Features, Reals, fid, frechet, in_their_span, kid, moments
+from hasama.metrics.distances import Fakes, Features, Reals, fid, fid_with_deviation, kid
 from hasama.metrics.neighbours import neighbourhoods
 
 Interval = tuple[float, float]
@@ -21,7 +21,7 @@ NEAR, NEAR_OF_PRECISION = 5, 3
 """The k of density and coverage (Naeem et al. 2020), and of precision and recall (Kynkäänniemi et al. 2019)."""
 SUBSETS, SUBSET = 100, 1000
 RESAMPLES = 40
-"""FIDs for one interval: their standard deviation is then known to a tenth or so."""
+"""Subsets for one interval: their standard deviation is then known to a tenth or so."""
 
 NORMAL_95 = 1.96
 """Standard deviations to either side that hold 95 % of a normal distribution."""
@@ -65,18 +65,18 @@ def figures_of(reals: Reals, fakes: Fakes, seed: int = 0) -> Generator[int, None
     yield 0
     half = len(reals) // 2
     floor = (reals[half:], reals[: min(half, len(fakes))])
-    kids, fids = (kid(reals, fakes, SUBSETS, SUBSET, seed), kid(*floor, SUBSETS, SUBSET, seed)), fid(reals, fakes)
+    kids = kid(reals, fakes, SUBSETS, SUBSET, seed), kid(*floor, SUBSETS, SUBSET, seed)
+    fids = fid_with_deviation(reals, fakes)
     paired = _equal(reals, fakes, seed)
     alike, floors = by_neighbours(*paired), by_neighbours(*_equal(*floor, seed))
-    resampled, fewer, spanned = [], [], in_their_span(reals, fakes)
+    fewer = []
     for number in range(RESAMPLES):
-        resampled.append(resampled_fid(*spanned, seed, number))
         fewer.append(by_neighbours(*_subset(*paired, seed, number)))
         yield number + 1
     numbers, equal = (len(reals), len(fakes)), 2 * (min(len(reals), len(fakes)),)
     around = kid_interval(*kids[0], SUBSETS, SUBSET, equal[0])
     figures = {
-        "fid": Figure(fids, *fid_interval(fids, resampled), floor_of_fid(*floor, *numbers), *numbers),
+        "fid": Figure(fids[0], *fid_interval(*fids), floor_of_fid(*floor, *numbers), *numbers),
         "kid": Figure(kids[0][0], *around, kids[1][0], *numbers),
     }
     for name, value in alike.items():
@@ -169,25 +169,12 @@ def wider(one: Interval, other: Interval) -> Interval:
     return max(0.0, min(one[0], other[0])), min(1.0, max(one[1], other[1]))
 
 
-def resampled_fid(real: Reals, fake: Fakes, seed: int, number: int) -> float:
-    """The FID of as many real and generated pictures, drawn from these with repetition: the `number`-th draw."""
-    rng = stream(seed, number)
-    return frechet(*(moments(rows, _times(rng, len(rows))) for rows in (real, fake)))
+def fid_interval(value: float, deviation: float) -> Interval:
+    """The interval of a FID, from its standard deviation (see `hasama.metrics.distances.fid_with_deviation`).
 
-
-def _times(rng: np.random.Generator, count: int) -> Tensor:
-    """How often each of so many is drawn."""
-    return torch.from_numpy(np.bincount(rng.integers(0, count, count), minlength=count))
-
-
-def fid_interval(value: float, resampled: list[float]) -> Interval:
-    """The interval of a FID, by the standard deviation of resampled ones (Efron & Tibshirani 1993, section 13.2).
-
-    Not by their percentiles: resampled pictures repeat, so that their FIDs lie higher. The bias that FID has by the
-    number of pictures stays in the figure and in the interval.
+    The bias that FID has by the number of pictures stays in the figure and in the interval.
     """
-    aside = NORMAL_95 * float(np.std(resampled, ddof=1))
-    return max(0.0, value - aside), value + aside
+    return max(0.0, value - NORMAL_95 * deviation), value + NORMAL_95 * deviation
 
 
 def kid_interval(mean: float, deviation: float, subsets: int, size: int, fewer: int) -> Interval:
