@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from hasama.adam import Adam
 from hasama.device import pick_arithmetic
 from hasama.errors import HasamaError
 from hasama.files import replacing
@@ -143,7 +144,7 @@ def _train(reader: Reader, digits: DigitSet, learnt: np.ndarray, device: torch.d
     steps = max(1, EPOCHS * len(learnt) // BATCH)
     rng, arithmetic = np.random.Generator(np.random.Philox(1)), pick_arithmetic("auto", device)
     order = np.concatenate([rng.permutation(learnt) for _ in range(EPOCHS)])
-    adam = torch.optim.Adam(reader.parameters(), lr=RATE)
+    adam = Adam(reader.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, RATE, total_steps=steps)
     reader.train()
     for step in range(steps):

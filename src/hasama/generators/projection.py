@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hasama.adam import Adam
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.projection_distance import Target, distances, moved, pixel_distances, target_of
@@ -207,7 +208,7 @@ def _descend(search: _Search, start: _Start) -> Iterator[ProjectionStep]:
         yield search.evaluate(0, w)[0]
     scale = 1.0 if search.space == "z" else search.sigma
     w = w.clone().requires_grad_()
-    adam = torch.optim.Adam([w])
+    adam = Adam([w])
     random = torch.Generator().manual_seed(search.seed)
     for number in range(1, search.steps + 1):
         adam.param_groups[0]["lr"] = RATE * scale * ramp(number / search.steps)

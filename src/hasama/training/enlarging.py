@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam
 
+from hasama.adam import Adam
 from hasama.device import lay_out
 from hasama.networks.calling import frozen
 from hasama.networks.enlarger import Enlarger, enlarge, smaller, with_four_channels

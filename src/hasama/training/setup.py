@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
-from torch.optim import Adam
 
+from hasama.adam import Adam
 from hasama.device import lay_out, pick_arithmetic, pick_precision
 from hasama.distributed import team
 from hasama.errors import HasamaError

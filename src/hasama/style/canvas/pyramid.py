@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hasama.adam import Adam
 from hasama.shapes import Images, Resized
 
 LEVELS = 8
@@ -48,7 +49,7 @@ class PyramidAdam:
     def __init__(self, image: Tensor, learning_rate: float) -> None:
         self.image = image
         self.bands = [band.detach().clone().requires_grad_() for band in decomposed(image.detach())]
-        self.adam = torch.optim.Adam(self.bands, learning_rate)
+        self.adam = Adam(self.bands, learning_rate)
 
     def step(self, closure: Callable[[], float]) -> None:
         """Move the picture, whose gradient stands in `image.grad`."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hasama.adam import Adam
 from hasama.device import lay_out
 from hasama.distributed import average_gradients, averaged, own, sharing
 from hasama.errors import HasamaError
@@ -71,7 +72,7 @@ class School:
             torch.manual_seed(recipe.seed)
             self.painter = Painter(len(styles), recipe.width).to(device)
             lay_out(self.painter, device)
-        self.optimizer = torch.optim.Adam(self.painter.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = Adam(self.painter.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
         self.images_seen = 0
         self.wanted = [self._style(style.to(device)) for style in styles]
 
