@@ -23,6 +23,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "grow_kimg": ("architecture", ("progressive",)),
     "reconstruction": ("architecture", ("fast",)),
     "vision_weight": ("vision_aid", ("efficientnet",)),
+    "vision_gamma": ("vision_aid", ("efficientnet",)),
     "ada_target": ("augment", ("ada",)),
     "ada_kimg": ("augment", ("ada",)),
     "ada_final": ("augment", ("ada",)),
@@ -50,7 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),
-        *("vision_aid", "vision_weight"),
+        *("vision_aid", "vision_weight", "vision_gamma"),
         *("path_length", "style_mixing", "reconstruction"),
     ),
     "Learning rates": (

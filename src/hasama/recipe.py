@@ -133,6 +133,7 @@ class Recipe:
         "pictures for the same time.",
     )
     vision_weight: float = option(1.0, "Weight of the second discriminator's part in the generator's loss.", 0, 100)
+    vision_gamma: float = option(1.0, "Weight of R1 and R2 at the features; it falls as gamma does.", 0)
     ada_target: float = option(0.6, "ada: the target r_t, the mean sign of the logits of reals.", 0, 1)
     ada_kimg: float = option(100.0, "ada: the transforms' probability can rise from 0 to 1 in so many kimg.", 0.001)
     ada_final: float | None = option(

@@ -449,12 +449,14 @@ def test_stacks_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(stacked, "BATCH", 32)
     monkeypatch.setattr(stacked, "STACK_SAMPLES", 70)
     source, out = save_digits(tmp_path / "digits.npz"), tmp_path / "stacked"
-    assert run(STACKED, "demo", "--source", source, "--kimg", "0.1", "--out", out) == 0
+    assert run(STACKED, "--source", source, "--kimg", "0.1", "--out", out) == 0
     told = json.loads((out / "coverage.json").read_text())
     assert (told["floor"]["of"], told["floor"]["quality"], told["mean"]["samples"]) == (1000, None, 70)
     assert told["floor"]["modes"] > 60  # of 70 draws, a few the same
     assert (out / "coverage.png").exists()
-    assert "real data" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "stacked-mnist by stacked-mnist" in said  # its own recipe
+    assert "real data" in said
 
 
 def test_an_interrupted_command_shows_what_is_done(
@@ -594,6 +596,7 @@ def test_figures_of_other_settings_are_not_overwritten(tmp_path: Path):
         (("ring", "vae"), "A vae plays no game"),
         (("hundred", "hunderd"), "Did you mean hundred"),
         (("stacked-mnist", "hundred"), "no recipe called 'hundred'"),
+        (("ring", "stacked-mnist"), "no recipe called 'stacked-mnist'"),
         (("ring", "--source", "mnist"), "--source is for stacked-mnist"),
         ((STACKED, "--source", "nowhere.npz"), "no pictures at nowhere.npz"),
     ],

@@ -112,6 +112,20 @@ def test_with_no_weight_both_players_are_those_of_the_game_without_it():
         assert same(part.state_dict(), games[0].parts()[name].state_dict()), name
 
 
+def test_the_penalty_at_the_features_has_a_weight_of_its_own_which_falls_as_gamma_does():
+    found = []
+    for weight in (0.0, 8.0):
+        game = aided(vision_gamma=weight, gamma_final=0.5, lr_final=1.0)
+        with torch.no_grad():
+            for parameter in aid_of(game).heads.parameters():
+                parameter.fill_(0.05)  # heads begin flat, without a slope
+        game.images_seen = int(game.rules.schedule_images)
+        found.append(next(iter(play(game, [some(3, (8, 8), 0)]))).figures())
+    assert found[0]["penalty_heads"] == found[1]["penalty_heads"] > 1e-6
+    apart = found[1]["loss_heads"] - found[0]["loss_heads"]
+    assert apart == pytest.approx(8 * 0.5 * found[0]["penalty_heads"], rel=1e-3)
+
+
 def test_a_resumed_game_is_the_uninterrupted_one():
     batches = [some(3, (8, 8), 3, number) for number in range(6)]
     whole, first, resumed = (aided(classes=3, augment="ada") for _ in range(3))

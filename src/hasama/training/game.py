@@ -44,6 +44,7 @@ class Rules(NamedTuple):
     ada_final: float | None
     schedule_images: float
     vision_weight: float
+    vision_gamma: float
     jitter: int
     accumulate: int
     seed: int
@@ -70,6 +71,7 @@ class Rules(NamedTuple):
             recipe.ada_final if ada_rises(vars(recipe)) else None,
             recipe.schedule_images,
             recipe.vision_weight,
+            recipe.vision_gamma,
             recipe.jitter,
             recipe.accumulate,
             recipe.seed,

@@ -111,7 +111,7 @@ def heads_turn(
 ) -> Seen | None:
     """Stage 1 for the heads of the second discriminator, if there is one (see `hasama.training.vision_aid`).
 
-    They learn at the maps of a frozen network, with R1 and R2 there: weight 1, which falls as gamma does.
+    They learn at the maps of a frozen network, with R1 and R2 there, whose weight falls as gamma does.
 
     Returns:
         What the frozen network saw, for the generator's turn.
@@ -126,7 +126,7 @@ def heads_turn(
         logits = call(heads, maps, twice).float()
     loss = game.rules.objective.discriminator(*logits.chunk(2)).mean()
     penalty = squared_gradient(maps, logits).mean() * 2  # of a real and a fake
-    loss = loss + game.now.gamma * penalty
+    loss = loss + game.rules.vision_gamma * game.now.gamma * penalty
     descend([game.aid.optimizer], loss)
     figures |= {"loss_heads": loss.detach(), "penalty_heads": penalty.detach()}
     return seen

@@ -12,7 +12,7 @@ from hasama.cli.arguments import check_out_folder, numbers_of
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.fields import comparable
-from hasama.presets import POINT_RECIPES, recipe_for_points, recipe_named
+from hasama.presets import POINT_RECIPES, STACK_RECIPES, recipe_for_points, recipe_for_stacks
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def coverage(
     what
         ring, grid, hundred or stacked-mnist.
     recipe
-        A preset: see `hasama recipes`; for points also hundred. Default: r3gan; of hundred: hundred.
+        A preset: see `hasama recipes`; for points also hundred, for stacks stacked-mnist. Default: r3gan; of hundred
+        and of stacked-mnist their own.
     seeds
         A run with each of these, such as 0-9.
     kimg
@@ -69,8 +70,8 @@ def coverage(
         Print the figures as JSON, and nothing else.
     """
     if recipe is None:
-        recipe = what if what in POINT_RECIPES else DEFAULT_RECIPE
-    chosen = recipe_named(recipe) if what == "stacked-mnist" else recipe_for_points(recipe)
+        recipe = what if what in POINT_RECIPES | STACK_RECIPES else DEFAULT_RECIPE
+    chosen = (recipe_for_stacks if what in STACK_RECIPES else recipe_for_points)(recipe)
     numbers = numbers_of(seeds, "--seeds")
     if len(numbers) > MOST_SEEDS:
         raise HasamaError(f"--seeds takes at most {MOST_SEEDS} seeds here; got {len(numbers)}.")
