@@ -16,14 +16,15 @@ Arithmetic = Callable[[], AbstractContextManager]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto' takes a GPU if there is one; otherwise a name that torch knows, such as cpu, cuda:1 or mps.
+    """'auto' takes a GPU if there is one; otherwise a name that torch knows, such as cpu, cuda:1, mps or xpu.
 
     Raises:
         HasamaError: torch knows no such device, or this machine has none.
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))  # of several processes on one machine, each takes a card
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        there = {"cuda": torch.cuda, "mps": torch.backends.mps, "xpu": torch.xpu}
+        name = next((kind for kind, module in there.items() if module.is_available()), "cpu")
     try:
         device = torch.device(f"cuda:{local}" if name == "cuda" and local else name)
         torch.zeros(1, device=device).item()  # `meta` can hold numbers, but has none
@@ -37,6 +38,8 @@ def gains_by_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are done in hardware; elsewhere they are slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "xpu":
+        return torch.xpu.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -76,6 +79,19 @@ def fast_products() -> Iterator[None]:
         yield
     finally:
         settings.fp32_precision = before
+
+
+def random_state(device: torch.device) -> torch.Tensor:
+    """Where the device's random numbers stand."""
+    return torch.get_rng_state() if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
+
+
+def set_random_state(device: torch.device, state: torch.Tensor) -> None:
+    """Go on with the device's random numbers from there."""
+    if device.type == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.get_device_module(device).set_rng_state(state, device)
 
 
 def lay_out(network: nn.Module, device: torch.device) -> nn.Module:

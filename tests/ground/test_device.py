@@ -2,14 +2,29 @@
 
 import sys
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hasama import device as device_module
-from hasama.device import gains_by_bf16, keep_memory, lay_out, pick_arithmetic, pick_device
+from hasama.device import (
+    gains_by_bf16,
+    keep_memory,
+    lay_out,
+    pick_arithmetic,
+    pick_device,
+    random_state,
+    set_random_state,
+)
 from hasama.errors import HasamaError
+from hasama.networks.registry import build
+from hasama.pictures.dataset import Batch
+from hasama.presets import RECIPES
+from hasama.training.setup import loop_for, new_game
 
 CPU = torch.device("cpu")
 
@@ -17,8 +32,12 @@ CPU = torch.device("cpu")
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
     assert pick_device() == CPU
     assert pick_device("cpu") == CPU
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    with pytest.raises(HasamaError, match="'xpu' cannot be used here"):  # chosen; this torch was built without
+        pick_device()
 
 
 @pytest.mark.parametrize("name", ["banana", "", "cuda:-1", "cuda:4000", "hpu", "mtia", "meta", "vulkan"])
@@ -55,6 +74,48 @@ def test_only_processors_with_bf16_products_gain(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     assert gains_by_bf16(CPU) is True
     assert gains_by_bf16(torch.device("mps")) is False
+    monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert gains_by_bf16(torch.device("xpu")) is True
+
+
+def test_each_device_has_random_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    state = random_state(CPU)
+    first = torch.rand(3)
+    set_random_state(CPU, state)
+    assert torch.equal(torch.rand(3), first)
+    held = {torch.device("mps"): torch.ones(1), torch.device("xpu:1"): torch.zeros(1)}
+
+    class Module:
+        get_rng_state = staticmethod(held.__getitem__)
+        set_rng_state = staticmethod(lambda new, device: held.__setitem__(device, new))
+
+    monkeypatch.setattr(torch, "get_device_module", lambda device: Module)
+    set_random_state(torch.device("mps"), 2 * random_state(torch.device("mps")))
+    assert [random_state(device).item() for device in held] == [2, 0]
+
+
+class Doubles(TorchDispatchMode):
+    """Notes what makes numbers of 64 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves(found) if isinstance(x, torch.Tensor)]
+        self.made |= {func.name() for x in tensors if x.dtype == torch.float64}
+        return found
+
+
+@pytest.mark.parametrize("preset", RECIPES)
+def test_no_step_needs_float64_which_mps_and_many_xpus_lack(preset: str):
+    recipe = RECIPES[preset].but(size="16", width=4, batch=4, precision="fp32")
+    steps = loop_for(recipe.architecture)(new_game(build(recipe, 3), recipe), [Batch(torch.zeros(4, 3, 16, 16))])
+    with Doubles() as noted:
+        for step in steps:
+            assert step.figures()
+    assert noted.made == set()
 
 
 def test_layout_changes_strides_of_convolutions_and_no_number():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hasama.device import random_state, set_random_state
 from hasama.networks.calling import snapshot
 from hasama.shapes import Images, Labels, Views
 from hasama.shares import in_parts
@@ -59,14 +60,11 @@ class Parts:
 
     def random_state(self) -> Tensor:
         """Where the device's random numbers stand."""
-        return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.get_rng_state()
+        return random_state(self.device)
 
     def set_random_state(self, state: Tensor) -> None:
         """Go on with random numbers from there."""
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state, self.device)
-        else:
-            torch.set_rng_state(state)
+        set_random_state(self.device, state)
 
 
 def mean_turn(parts: list[Turn]) -> Turn:
