@@ -139,6 +139,8 @@ def test_the_file_says_what_it_is(run: Path, monkeypatch: pytest.MonkeyPatch):
     about = json.loads(session.get_modelmeta().custom_metadata_map["hasama"])
     assert about == json.loads(header_of(run / "generator.safetensors"))
     assert about["classes"] == ["old_cats", "<b>new</b>", "犬"]
+    for private in (Path(torch.__file__).parents[1], Path(export.__file__).parents[1], run):
+        assert str(private).encode() not in file.read_bytes()
     latents = draw_latents(0, 1, 6)
     a, b = (run_onnx(file, latents, torch.tensor([label])) for label in (0, 2))
     assert np.abs(a - b).max() > 0.01

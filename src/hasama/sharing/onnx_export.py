@@ -10,7 +10,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,6 +85,7 @@ def _write_checked(generator: TrainedGenerator, path: Path, header: str) -> floa
     try:
         with quietly():
             program = _traced(generator)
+            forget_this_machine(program.model)
             if header:
                 program.model.metadata_props["hasama"] = header
             tensors = generator.network.state_dict().values()
@@ -125,6 +126,22 @@ def _traced(generator: TrainedGenerator) -> Any:
     return program
 
 
+def forget_this_machine(model: Any) -> None:
+    """Take out what torch's exporter notes beside each operator: the lines of code it came from, with their folders.
+
+    Args:
+        model: of the exporter's program, changed in place.
+    """
+    for graph in (model.graph, *model.functions.values()):
+        graph.metadata_props.clear()
+        values = [*graph.inputs, *getattr(graph, "initializers", {}).values()]
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
+            values += node.outputs
+        for value in values:
+            value.metadata_props.clear()
+
+
 def settled(network: nn.Module) -> nn.Module:
     """The same network without what only training needs, changed in place.
 
@@ -159,7 +176,12 @@ def _difference(generator: TrainedGenerator, path: Path) -> float:
 
 @torch.no_grad()
 def difference(
-    network: nn.Module, path: Path, given: Iterable[tuple[torch.Tensor, ...]], inputs: Sequence[str], output: str
+    network: nn.Module,
+    path: Path,
+    given: Iterable[tuple[torch.Tensor, ...]],
+    inputs: Sequence[str],
+    output: str,
+    measure: Callable[[np.ndarray], float] = np.max,
 ) -> float:
     """How far what a file gives is from what a network gives at most; infinite if it has another shape.
 
@@ -169,6 +191,7 @@ def difference(
         given: arguments to try, one call after another.
         inputs: the names of the file's inputs.
         output: the name of what it gives.
+        measure: of one call's absolute differences; the largest of these counts.
     """
     import onnxruntime  # an extra
 
@@ -181,7 +204,7 @@ def difference(
         wanted = network(*arguments).numpy()
         told = {name: tensor.numpy() for name, tensor in zip(inputs, arguments, strict=False)}
         made = np.asarray(session.run([output], told)[0])
-        differences.append(np.abs(made - wanted).max() if made.shape == wanted.shape else np.inf)
+        differences.append(measure(np.abs(made - wanted)) if made.shape == wanted.shape else np.inf)
     return float(np.max(differences))
 
 

@@ -2,9 +2,11 @@
 
 import json
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,7 +14,7 @@ from torch import nn
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, check_place, replacing
 from hasama.shapes import Images
-from hasama.sharing.onnx_export import OPSET, TOLERANCE, check_onnx, difference, quietly
+from hasama.sharing.onnx_export import OPSET, TOLERANCE, check_onnx, difference, forget_this_machine, quietly
 from hasama.style.painters.painter import BORDER, STRIDE, Mix, Painter, mix_of
 from hasama.style.painters.painter_file import Taught
 from hasama.style.painters.painter_header import KEY
@@ -21,6 +23,28 @@ NAMES = ("photos", "mix")
 TRACED = (72, 96)
 CHECKED = ((64, 120), (8, 80), (160, 128))
 """(height, width) of the pictures with which the file is checked."""
+
+
+class Form(NamedTuple):
+    """How a network that paints photos is written, and held against torch.
+
+    Attributes:
+        names: of what it takes; what it gives is called `paintings`.
+        sides: the height and width that it is told it may be given.
+        given: (height, width) -> something to take.
+        traced: the size with which it is followed through torch.
+        checked: the sizes with which the file is.
+        about: for the file's metadata.
+        measure: of the absolute differences of a painting; no more than `TOLERANCE` is let pass.
+    """
+
+    names: Sequence[str]
+    sides: tuple[Any, Any]
+    given: Callable[[int, int], tuple[torch.Tensor, ...]]
+    traced: tuple[int, int]
+    checked: Sequence[tuple[int, int]]
+    about: dict[str, Any]
+    measure: Callable[[np.ndarray], float] = np.max
 
 
 class _Whole(nn.Module):
@@ -50,19 +74,43 @@ def save_painter_onnx(taught: Taught, path: Path) -> float:
     Raises:
         HasamaError: an extra is missing, the exporter cannot do it, or the paintings differ by more than `TOLERANCE`.
     """
+    styles = len(taught.styles)
+
+    def given(height: int, width: int) -> tuple[torch.Tensor, ...]:
+        return made_up_photo(height, width), mix_of([1.0] * styles, 0.7)
+
+    height, width = (STRIDE * torch.export.Dim(name, min=1, max=4096) for name in ("rows", "columns"))
+    about = {"styles": ["photo", *taught.styles], "sides": f"multiples of {STRIDE}"}
+    form = Form(NAMES, (height, width), given, TRACED, CHECKED, about)
+    return write_painting_network(_Whole(taught.painter).eval(), path, form)
+
+
+def write_painting_network(network: nn.Module, path: Path, form: Form) -> float:
+    """Write a network that paints, if onnxruntime paints with it what torch does.
+
+    Args:
+        network: on the CPU, in evaluation mode.
+        path: of the `.onnx` file.
+        form: what it takes.
+
+    Returns:
+        The largest difference between onnxruntime's paintings and torch's, as the form measures it.
+
+    Raises:
+        HasamaError: see `save_painter_onnx`.
+    """
     check_onnx()
     check_place(path)
-    network = _Whole(taught.painter).eval()
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as place:
             made = Path(place) / path.name
             with quietly():
-                program = _traced(network, len(taught.styles))
-                about = {"styles": ["photo", *taught.styles], "sides": f"multiples of {STRIDE}"}
-                program.model.metadata_props[KEY] = json.dumps(about, ensure_ascii=False)
+                program = _traced(network, form)
+                forget_this_machine(program.model)
+                program.model.metadata_props[KEY] = json.dumps(form.about, ensure_ascii=False)
                 program.save(made)
-                given = [_given(len(taught.styles), *size) for size in CHECKED]
-                most = difference(network, made, given, NAMES, "paintings")
+                given = [form.given(*size) for size in form.checked]
+                most = difference(network, made, given, form.names, "paintings", form.measure)
             if not most <= TOLERANCE:  # true for NaN, too
                 raise HasamaError(f"onnxruntime's paintings differ from torch's by {most:.3g}: nothing was written.")
             with replacing(path) as temporary:
@@ -72,25 +120,24 @@ def save_painter_onnx(taught: Taught, path: Path) -> float:
     return most
 
 
-def _traced(network: nn.Module, styles: int) -> Any:
-    height, width = (STRIDE * torch.export.Dim(name, min=1, max=4096) for name in ("rows", "columns"))
-    given = _given(styles, *TRACED)
+def made_up_photo(height: int, width: int) -> Images:
+    """[1, 3, height, width] in [-1, 1]: noise, the same for each height."""
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height)) * 2 - 1
+
+
+def _traced(network: nn.Module, form: Form) -> Any:
+    others = [{} for _ in form.names[1:]]
     try:
         return torch.onnx.export(
             network,
-            given,
+            form.given(*form.traced),
             dynamo=True,
             opset_version=OPSET,
-            input_names=NAMES,
+            input_names=form.names,
             output_names=["paintings"],
-            dynamic_shapes=({2: height, 3: width}, {}),
+            dynamic_shapes=(dict(enumerate(form.sides, 2)), *others),
             verbose=False,
         )
     except Exception as error:  # the exporter raises many kinds of exceptions
         told = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HasamaError(f"torch {torch.__version__} cannot export this painter to ONNX: {told}") from error
-
-
-def _given(styles: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    photo = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height)) * 2 - 1
-    return photo, mix_of([1.0] * styles, 0.7)

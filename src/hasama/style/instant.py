@@ -138,6 +138,12 @@ def image_to_start_from(subject: Subject, height: int, width: int) -> Images:
     return resized(last.image, height, width).clamp(-1, 1)
 
 
+def learnt_styles(subject: Subject) -> tuple[list["Learnt"], Patches | None]:
+    """What the first scale knows of styles that go everywhere: each one's moments, and all their patches."""
+    work = _Scale(subject, [_before(subject, None, *subject.sizes()[0])], 0)
+    return work.styles[0], work.patches[0]
+
+
 def _before(subject: Subject, image: Images | None, height: int, width: int) -> Resized:
     """What a scale begins with: the content, or the painting of the scale before, with the content's finest forms."""
     content = content_image(subject, height, width).to(subject.device)

@@ -1,10 +1,11 @@
 """hasama export, push, studio: out of the terminal, to others and into the browser."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from hasama.cli.arguments import beside, open_generator
 from hasama.errors import HasamaError
+from hasama.names import SPARE, fitting_name
 
 if TYPE_CHECKING:
     from hasama.sharing.model_card import Trained
@@ -13,27 +14,62 @@ if TYPE_CHECKING:
 def export(
     run: Path,
     /,
-    *,
+    *paintings: Path,
     onnx: bool = False,
     safetensors: bool = False,
     out: Path | None = None,
     license: str = "other",
+    recipe: Literal["instant"] | None = None,
+    mix: str | None = None,
+    strength: float | None = None,
+    size: int | None = None,
+    patches: int | None = None,
 ) -> int:
     """Write a trained generator in formats that others can use. Without --onnx and --safetensors: both.
+
+    Or, with --recipe instant, a network that paints photos in the style of PAINTING.jpg, as ONNX: photos [1, 3, H, W]
+    in [-1, 1] of any size from 8 pixels to a side go in, paintings come out. It paints in one piece and in one scale:
+    512x384 pixels take about a second and 0.7 GB, 1024x768 6 seconds and 2.2 GB, 2048x1536 37 seconds and 10 GB, on
+    one core. About 512 pixels are best: `hasama style` paints large photos small first, for broad strokes, which the
+    network cannot.
 
     Parameters
     ----------
     run
-        A run's folder, a generator.safetensors, or a painter that `hasama teach` made, for which there is but ONNX.
+        A run's folder, a generator.safetensors, or a painter that `hasama teach` made, for which there is but ONNX;
+        with --recipe instant a painting.
+    paintings
+        With --recipe instant: more paintings, to be mixed.
     onnx
         generator.onnx, for any batch size, checked against torch (needs the extra `onnx`).
     safetensors
         A folder to share: generator.safetensors, samples.png, and README.md, a model card.
     out
-        The folder to write to. Default: export in the run's folder.
+        The folder to write to. Default: export in the run's folder. Of painters and paintings it may be a name that
+        ends in .onnx; default: NAME.onnx beside them.
     license
         The licence's short name for the model card: mit, cc-by-4.0, ...
+    recipe
+        Of paintings: instant. What other recipes do is no network; for one of that kind see `hasama teach`.
+    mix
+        Of paintings: how much each counts, such as 2,1.
+    strength
+        Of paintings: 0 (the photo as it is) to 1, the default.
+    size
+        Of paintings: longer side, in pixels, of the photos of 4:3 for which it paints just as `hasama style` does;
+        others get strokes of the same size. 64 to 512, the default.
+    patches
+        Of paintings: how many of their patches it knows, 0 to 4096, the default; most of the file and a third of the
+        time are for these. 0: none, and so rather colours and textures than strokes.
     """
+    if recipe is None and (paintings or _is_picture(run)):
+        raise HasamaError(f"To export a network that paints like {(run, *paintings)[-1]}:  --recipe instant")
+    numbers = {"strength": strength, "size": size, "patches": patches}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if recipe is not None:
+        return _export_instant([run, *paintings], mix, out, given, safetensors and not onnx)
+    if given or mix:
+        raise HasamaError(f"--{next(iter(given), 'mix')} is for paintings, with --recipe instant.")
     both = not (onnx or safetensors)
 
     from hasama.cli.terminal import say
@@ -73,13 +109,53 @@ def _export_painter(file: Path, out: Path | None, as_it_is: bool) -> int:
 
     if as_it_is:
         raise HasamaError(f"{file} is what to share: a painter is one safetensors file. For ONNX:  --onnx")
-    target = (out or file.parent) / f"{file.stem}.onnx" if out is None or not out.suffix else out
-    if target.suffix != ".onnx":
-        raise HasamaError(f"--out takes a folder, or a name that ends in .onnx; got {out}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _onnx_place(out, file.parent, file.stem)
     difference = save_painter_onnx(load_painter(file), target)
     say(f"{target}: photos whose sides are multiples of 8; it differs from torch by at most {difference:.1e}")
     return 0
+
+
+def _export_instant(
+    paintings: list[Path], mix: str | None, out: Path | None, given: dict[str, Any], as_it_is: bool
+) -> int:
+    """What `instant` knows of paintings, as a network."""
+    from hasama.sharing.onnx_export import check_onnx
+
+    check_onnx()
+    if as_it_is:
+        raise HasamaError("What paints like paintings is exported as ONNX alone: leave --safetensors away.")
+    for path in paintings:
+        if path.is_dir() or path.suffix == ".safetensors":
+            raise HasamaError(f"--recipe instant is for pictures of paintings; {path} is none.")
+
+    from hasama.cli.style_arguments import style_sources
+    from hasama.cli.terminal import say
+    from hasama.sharing.instant_onnx import save_instant_onnx
+    from hasama.style.jobs.job import open_styles
+
+    styles = open_styles(style_sources(paintings, mix, None, None))
+    target = _onnx_place(out, paintings[0].parent, "+".join(path.stem for path in paintings))
+    difference = save_instant_onnx(styles, target, **given)
+    say(
+        f"{target}: photos of any size, {target.stat().st_size / 1e6:.0f} MB; its paintings differ from torch's by "
+        f"{difference:.1e} in the mean"
+    )
+    return 0
+
+
+def _onnx_place(out: Path | None, folder: Path, name: str) -> Path:
+    """Where an ONNX file goes; its folder is made."""
+    target = (out or folder) / fitting_name(name, ".onnx", SPARE) if out is None or not out.suffix else out
+    if target.suffix != ".onnx":
+        raise HasamaError(f"--out takes a folder, or a name that ends in .onnx; got {out}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _is_picture(path: Path) -> bool:
+    from PIL import Image
+
+    return path.suffix.lower() in Image.registered_extensions() and not path.is_dir()
 
 
 def push(

@@ -51,7 +51,7 @@ def transport(content: Moments, style: Moments, strength: float = 1.0) -> Move:
     eye = torch.eye(len(c), dtype=c.dtype)
     least = LEAST * c.diagonal().mean() + NOISE * content.gram.diagonal().mean() + torch.finfo(torch.float32).tiny
     c = c + least * eye
-    half = _power(s, 0.5)
+    half = root_of(s)
     way = half @ _power(half @ c @ half, -0.5) @ half
     matrix = strength * way + (1 - strength) * eye
     shift = content.mean.lerp(style.mean, strength) - matrix @ content.mean
@@ -71,6 +71,11 @@ def together(moves: Sequence[Move], weights: Sequence[float]) -> Move:
         torch.stack([move.matrix * share for move, share in pairs]).sum(0),
         torch.stack([move.shift * share for move, share in pairs]).sum(0),
     )
+
+
+def root_of(covariance: Tensor) -> Tensor:
+    """[C, C] in float64 -> its root, with `FLOOR` as the least of its eigenvalues."""
+    return _power(covariance, 0.5)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -1,0 +1,159 @@
+"""`instant` for some paintings as one network, of nothing but what other runtimes have: what is exported to ONNX.
+
+It paints as `instant` does at its first scale, in one piece. What it knows of the paintings is constant; a photo's
+own moments are seen, and moved to the paintings', within the network.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hasama.perception.inverse import LEVELS, Inverse, load_inverse
+from hasama.perception.vgg import VGG, Weights, stride_of
+from hasama.shapes import Activations, Images
+from hasama.style.instant import SHARE, SWAPPED, learnt_styles
+from hasama.style.methods.moments import Moments
+from hasama.style.methods.roots import inverse_root
+from hasama.style.methods.swapping import APART, SIDE, Patches
+from hasama.style.methods.transport import LEAST, NOISE, root_of
+from hasama.style.subject import Subject
+
+TINY = 1e-20
+"""Added to a variance, which may be nothing at all: far below what counts, but not too little for float32."""
+Length = Any
+"""Of a side: a number, or what stands for it while the network is followed through torch."""
+
+
+class Aim(NamedTuple):
+    """What K styles have at one level."""
+
+    mean: Tensor
+    """[C], of all styles together."""
+    halves: Tensor
+    """[K, C, C], the roots of their covariances, made as large as 1: those of a plain colour are next to nothing."""
+    weights: list[float]
+    """How large each root was, times the style's share."""
+
+
+class InstantNetwork(nn.Module):
+    """Photos [1, 3, H, W] in [-1, 1], of any size from 8 pixels to a side, painted.
+
+    Args:
+        weights: VGG19's.
+        inverse: what turns its features back.
+        aims: {level: ...}
+        patches: of `SWAPPED`; None: none are swapped.
+        strength: 0 (the photo as it is) to 1.
+    """
+
+    values: Tensor
+    patch_mean: Tensor
+
+    def __init__(
+        self,
+        weights: Weights,
+        inverse: Inverse,
+        aims: dict[str, Aim],
+        patches: Patches | None,
+        strength: float,
+    ) -> None:
+        super().__init__()
+        self.levels = [level for level in LEVELS if level in aims]
+        self.network = VGG(weights, self.levels, quick=False)
+        self.inverse, self.strength, self.swaps = inverse, strength, patches is not None
+        self.weights = {level: aim.weights for level, aim in aims.items()}
+        for level, aim in aims.items():
+            self.register_buffer(f"mean_{level}", aim.mean)
+            self.register_buffer(f"halves_{level}", aim.halves)
+        if patches is not None:
+            self.register_buffer("values", patches.values.half())  # half the file; they are rounded for all the same
+            self.register_buffer("patch_mean", patches.mean)
+
+    def forward(self, photos: Images) -> Tensor:
+        height, width = photos.shape[2:]
+        image, stride = photos, stride_of(self.levels[0])
+        for level in self.levels:
+            whole = _around(image, 0, *(stride * ((length + stride - 1) // stride) for length in (height, width)))
+            moved = self.moved(self.network(whole)[level], level)
+            if level == SWAPPED and self.swaps:
+                moved = moved.lerp(self.swapped(moved.relu()), SHARE * self.strength)
+            image = _around(self.inverse.picture(moved.relu(), level), 0, height, width)
+        return image
+
+    def moved(self, maps: Activations, level: str) -> Tensor:
+        """Activations with the mean and covariance of the styles: see `transport`, whose formulas these are."""
+        flat = maps[0].flatten(1)  # [C, N]
+        mean = flat.mean(1, keepdim=True)
+        centred = flat - mean
+        covariance = centred @ centred.T / flat.shape[1]
+        eye, halves = torch.eye(len(covariance)), getattr(self, f"halves_{level}")
+        least = LEAST * covariance.diagonal().mean() + NOISE * flat.square().mean() + TINY
+        covariance = covariance + least * eye
+        matrix = (1 - self.strength) * eye
+        for weight, half in zip(self.weights[level], halves.unbind(0), strict=True):
+            way = half @ inverse_root(half @ covariance @ half) @ half
+            matrix = matrix + self.strength * weight * way
+        aim = mean.lerp(getattr(self, f"mean_{level}")[:, None], self.strength)
+        return (matrix @ centred + aim).view(maps.shape)
+
+    def swapped(self, maps: Activations) -> Tensor:
+        """As `swapping.swapped` does; comparing is a convolution, whose kernels are the style's patches."""
+        height, width = maps.shape[2:]
+        values = self.values.float()
+        keys = F.normalize(values - self.patch_mean, dim=1)
+        high, wide = ((length + APART - 1) // APART for length in (height, width))
+        seen = _around(maps, 1, APART * high + 1, APART * wide + 1)
+        likeness = F.conv2d(seen, keys.view(len(keys), -1, SIDE, SIDE), -(keys @ self.patch_mean), stride=APART)
+        chosen = values[likeness[0].argmax(0)]  # [high, wide, C * 9]
+        down = _laid(chosen.view(high, wide, -1, SIDE, SIDE).permute(3, 0, 1, 2, 4))  # [2 high, wide, C, 3]
+        across = _laid(down.permute(3, 1, 0, 2))  # [2 wide, 2 high, C]
+        return _around(across.permute(2, 1, 0)[None], 0, height, width)
+
+
+def _laid(parts: Tensor) -> Tensor:
+    """Overlapping patches along one side, [3, n, ...] -> [2n, ...]; where two meet, their mean.
+
+    A patch has one place before its own, and one after, where the next one's first lies.
+    """
+    before, own, after = parts.unbind(0)
+    following = torch.cat([before[1:], after[-1:]])
+    return torch.stack([own, (after + following) / 2], 1).flatten(0, 1)
+
+
+def _around(images: Tensor, before: int, height: Length, width: Length) -> Tensor:
+    """[1, C, H, W] -> [1, C, height, width], begun so many places outside; what lies outside is like the edge."""
+    for dim, length in ((2, height), (3, width)):
+        places = (torch.arange(length) - before).clamp(0, images.shape[dim] - 1)
+        images = images.index_select(dim, places)
+    return images
+
+
+def instant_network(subject: Subject, weights: Weights, most: int) -> InstantNetwork:
+    """The network for a subject's styles, on the CPU.
+
+    Args:
+        subject: from `plan`, by a recipe that paints at once; its content is but a size to paint at.
+        weights: VGG19's.
+        most: patches at most; 0: none are swapped.
+    """
+    learnt, patches = learnt_styles(subject)
+    total = sum(style.weight for style in subject.styles)
+    shares = [style.weight / total for style in subject.styles]
+    if patches is not None and most < len(patches.values):  # evenly, so that each style keeps its share
+        chosen = torch.arange(most) * len(patches.values) // max(1, most)
+        patches = Patches.of(patches.values[chosen]) if most else None
+    aims = {level: _aim([one.moments[level] for one in learnt], shares) for level in learnt[0].moments}
+    made = InstantNetwork(weights, load_inverse(), aims, patches, subject.recipe.strength)
+    return made.eval().requires_grad_(False)
+
+
+def _aim(learnt: Sequence[Moments], shares: Sequence[float]) -> Aim:
+    found = [Moments(*(part.cpu().double() for part in one)) for one in learnt]
+    mean = torch.stack([one.mean * share for one, share in zip(found, shares, strict=True)]).sum(0)
+    halves = [root_of(one.covariance) for one in found]
+    sizes = [float(torch.linalg.matrix_norm(half, 2)) for half in halves]
+    units = torch.stack([half / size for half, size in zip(halves, sizes, strict=True)])
+    return Aim(mean.float(), units.float(), [size * share for size, share in zip(sizes, shares, strict=True)])
