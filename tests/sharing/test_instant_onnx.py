@@ -64,6 +64,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "width", "height"),
     [
@@ -88,6 +89,7 @@ def test_onnxruntime_paints_what_we_paint(
     assert np.abs(made - given).mean() > 0.1
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_is(exported: Path):
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     assert [(one.name, one.shape) for one in session.get_inputs()] == [("photos", [1, 3, "height", "width"])]
