@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import math
 import re
+import shlex
 import sys
 import types
 import typing
@@ -41,6 +42,11 @@ def flags_of(changes: Mapping[str, Any]) -> list[str]:
         elif value is not None:
             words += [flag(name), *map(typed, value if isinstance(value, (tuple, list)) else (value,))]
     return words
+
+
+def said(name: str, value: object) -> str:
+    """'--seed 0', '--no-mirror' or 'no --gamma': how a person would say a field's value."""
+    return shlex.join(flags_of({name: value})) or f"no {flag(name)}"
 
 
 def typed(value: object) -> str:

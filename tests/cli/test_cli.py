@@ -263,9 +263,9 @@ def test_a_run_that_never_began_may_be_deleted(trained: Path, pictures: Path, tm
     stranded.mkdir()
     for name in ("recipe.json", "images.json"):
         (stranded / name).write_bytes((trained / name).read_bytes())
-    refused(hasama(*words, "--out", stranded), "--seed 0 (now 9)", "its folder can be deleted")
+    refused(hasama(*words, "--out", stranded), "--seed 0 (now --seed 9)", "its folder can be deleted")
     begun = hasama(*words, "--out", trained)
-    refused(begun, "--seed 0 (now 9)")
+    refused(begun, "--seed 0 (now --seed 9)")
     assert "deleted" not in begun.stderr
 
 

@@ -243,7 +243,7 @@ def test_a_run_keeps_its_classes(tmp_path: Path):
     again = hasama(*command, "cats,dogs", "--steps", 4)
     assert again.returncode == 0, again.stderr
     assert run.images_seen() == 64
-    refused(hasama(*command, "cats", "--steps", 4), "--only cats,dogs (now cats)")
+    refused(hasama(*command, "cats", "--steps", 4), "--only cats,dogs (now --only cats)")
 
     assert sorted(shades(compared_with(out))) == [10, 10, 20, 20]
     assert sorted(shades(compared_with(out, str(source)))) == [10, 10, 20, 20]

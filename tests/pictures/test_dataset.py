@@ -4,10 +4,12 @@ import collections
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from command import run_code, start
+from hasama.cli.arguments import tell_room
 from hasama.errors import HasamaError
 from hasama.pictures import cache
 from hasama.pictures import decoding as dataset
@@ -642,3 +645,30 @@ def test_batches_from_the_cache_and_from_crops(tmp_path):
     assert sorted(((images[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()) == [5, 15, 25, 35, 45, 55]
     crops = open_pictures(texture(tmp_path, 40, 30), Recipe(size="16x12"))
     assert next(batches(crops, 64, 0, mirror=True)).images.shape == (64, 3, 12, 16)
+
+
+def test_a_cache_that_will_not_fit_is_refused_before_anything_is_read(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """At least one channel of each picture."""
+    reading = Reading(str(pictures), Form.of(Recipe(size="4096")))
+    count = len(reading.source.entries)
+    assert reading.room == count * 4096**2
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=count * 4096**2 - 1))
+    with pytest.raises(HasamaError, match=r"at least \S+ GB in the cache.*--size.*HASAMA_CACHE"):
+        next(reading.scan())
+    small = Reading(str(pictures), Form.of(Recipe(size="8", colour="rgba")))
+    assert small.room == count * 8 * 8 * 4
+    list(small.scan())
+    assert small.room == 0  # it is there
+
+
+def test_a_large_cache_is_told_of(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for room, words in ((5e9, "take 5 GB or more in the cache"), (3e9, "")):
+        monkeypatch.setattr(Reading, "room", property(lambda reading, room=room: room))
+        tell_room(Reading(str(pictures), Form.of(Recipe(size="8"))))
+        out = capsys.readouterr().out
+        assert words in out
+        assert bool(out) == bool(words)

@@ -204,7 +204,7 @@ def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
     command = ["train", pictures, *BRIEF, "--out", out]
     assert hasama(*command, "--kimg", "0.2").returncode == 0
     before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
-    refused(hasama(*command, "--kimg", "0.2", "--seed", "3"), "--seed 0 (now 3)", "hasama resume")
+    refused(hasama(*command, "--kimg", "0.2", "--seed", "3"), "--seed 0 (now --seed 3)", "hasama resume")
     refused(hasama("train", make_pictures(tmp_path / "others", 3), *BRIEF, "--out", out), "is training on")
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
     assert hasama(*command, "--kimg", "0.4").returncode == 0  # a new length is no other setting

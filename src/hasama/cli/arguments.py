@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS = 100_000
 
+WORTH_TELLING = 4e9
+"""Bytes in the cache of which a person is told beforehand."""
+
 
 def numbers_of(text: str, flag_name: str, most: int = 2**63 - 1) -> list[int]:
     """'1,5-7' -> [1, 5, 6, 7], from 0 to `most`, none twice.
@@ -150,5 +153,17 @@ def read_pictures(reading: "Reading", quiet: bool) -> "Pictures":
     if quiet:
         deque(reading.scan(), maxlen=0)
     else:
+        tell_room(reading)
         watch_scan(reading.scan())
     return reading.pictures()
+
+
+def tell_room(reading: "Reading | None") -> None:
+    """Say what the cache will grow by, where people would want to know it before."""
+    from hasama.cli.terminal import say
+
+    if reading is not None and reading.room >= WORTH_TELLING:
+        say(
+            f"Decoded at this size the pictures take {reading.room / 1e9:.3g} GB or more in the cache "
+            "(HASAMA_CACHE names its place)."
+        )

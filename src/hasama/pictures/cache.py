@@ -101,12 +101,20 @@ class Reading:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 if _whole(folder) is None:
+                    _check_room(folder.parent, self.room)
                     with _building(folder) as unfinished:
                         read = survey if self.streamed else decode
                         yield from read(self.source, self.form, self.key, unfinished)
         except OSError as error:
             hint = HasamaError(f"{cannot_write(folder, error)} HASAMA_CACHE names another place for the cache.")
             raise hint from error
+
+    @property
+    def room(self) -> int:
+        """Bytes that its pictures take in the cache at least, if all can be read: nothing once they are there."""
+        if self.streamed or _whole(cached(self.key)) is not None:
+            return 0
+        return _decoded(self.source, self.form, channels=1)
 
     def pictures(self) -> Pictures:
         """The pictures, once `scan` has run to its end."""
@@ -147,8 +155,23 @@ def _streamed(about: dict, report: Report, members: Members) -> Pictures | None:
 def _is_too_large(source: Source, form: Form) -> bool:
     """Whether shards are streamed, by the room that their decoded pictures would need."""
     own = source.shards.channels if source.shards is not None else None
-    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(form.colour, own or 3)
-    return len(source.entries) * int(np.prod(form.resolution)) * channels > gigabytes("HASAMA_STREAM_GB", STREAM_GB)
+    return _decoded(source, form, own or 3) > gigabytes("HASAMA_STREAM_GB", STREAM_GB)
+
+
+def _decoded(source: Source, form: Form, channels: int) -> int:
+    """Bytes of a source's pictures at the form's size; `channels` where the form leaves them to the pictures."""
+    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(form.colour, channels)
+    return len(source.entries) * int(np.prod(form.resolution)) * channels
+
+
+def _check_room(place: Path, wanted: int) -> None:
+    """Better now than after an hour of reading."""
+    free = shutil.disk_usage(place).free
+    if wanted > free:
+        raise HasamaError(
+            f"At this size the pictures take at least {wanted / 1e9:.3g} GB in the cache, and {place} has "
+            f"{free / 1e9:.3g} GB left: choose a smaller --size, or name another place by HASAMA_CACHE."
+        )
 
 
 def same_pictures(one: Pictures, other: Pictures) -> bool:

@@ -20,7 +20,7 @@ from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
-from hasama.options import flag
+from hasama.options import said
 from hasama.perception.efficientnet import weights_file
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
@@ -289,7 +289,7 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     pairs = original_recipe(run).differences(asked)
     different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
     if different:
-        told = ", ".join(f"{flag(name)} {here} (now {there})" for name, (here, there) in different.items())
+        told = ", ".join(f"{said(name, here)} (now {said(name, there)})" for name, (here, there) in different.items())
         empty = "" if run.images_seen() else " (nothing was saved in this one: its folder can be deleted)"
         raise HasamaError(
             f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hasama.cli.arguments import name_of
+from hasama.cli.arguments import name_of, tell_room
 from hasama.names import SPARE, check_name, fitting_name
 from hasama.recipe import Recipe
 
@@ -72,6 +72,7 @@ def images(
         check_shards(shards, shard_mb)
     watch_download(download_first(source))
     reading = Reading(source, Form.of(form))
+    tell_room(reading)
     watch_scan(reading.scan())
     pictures = reading.pictures()
     if preview is not None:

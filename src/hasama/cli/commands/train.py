@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import check_hours, usual_run_place
+from hasama.cli.arguments import check_hours, tell_room, usual_run_place
 from hasama.cli.flags import (
     asked_to_stop,
     default_of,
@@ -217,6 +217,7 @@ def _train(
     from hasama.runs.tensorboard import to_tensorboard
 
     run = opening.run
+    tell_room(opening.reading)
     watch_scan(opening.scan())
     if hours is not None and agreed(is_first() and not run.exists()):  # a run that exists keeps its length
         lasting = _lasting(hours, opening.recipe, opening.pictures(), device)
