@@ -155,7 +155,8 @@ def test_tensorboard_logs(pictures: Path, tmp_path: Path):
 
 def test_runs_lists_all_and_survives_damage(trained: Path, tmp_path: Path):
     (tmp_path / "good").symlink_to(trained)
-    assert "finished" in hasama("runs", trained.parent, COLUMNS="200").stdout
+    told = hasama("runs", trained.parent, COLUMNS="200").stdout
+    assert re.search(r"D \d\.\d\d .*G \d+\.\d\d .*finished", told), told
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "recipe.json").write_text("{")

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from hasama.runs.folder import Run
 from hasama.cli.terminal import console, duration, say
 
+PLAYERS = {"discriminator": "D", "generator": "G"}
+"""What takes too much room in a table, as the field's papers call it."""
+
 
 def run_table(runs: list["Run"]) -> None:
     """One row per run: what it is, how far it is, what it is doing."""
@@ -32,7 +35,12 @@ def _run_row(run: "Run") -> list[str]:
     log = run.log()
     held = run.is_held()
     images = (log[-1]["images_seen"] if log else 0) if held else run.images_seen()  # what would be resumed
-    losses = [f"{value:.2f}" for name, value in log[-1].items() if name.startswith("loss_")] if log else []
+    last = (
+        {name.removeprefix("loss_"): value for name, value in log[-1].items() if name.startswith("loss_")}
+        if log
+        else {}
+    )
+    losses = [f"{PLAYERS.get(name, name)} {value:.2f}" for name, value in last.items()]
     state = "training" if held else "finished" if images >= recipe.images else "stopped"
     serious = [finding["name"] for finding in run.findings() if finding.get("severity") == "serious"]
     state += f"; {', '.join(serious)} (hasama doctor)" if serious else ""
