@@ -176,6 +176,18 @@ def test_a_run_of_a_version_that_kept_no_pictures_back_keeps_none_back(tmp_path:
         reconciled(run, RECIPE, ["held_out"])
 
 
+def test_a_run_from_before_the_preset_had_a_larger_penalty_at_the_features_keeps_its_own(tmp_path: Path):
+    now, run = hasama.RECIPES["vision-aided"], new_run(tmp_path / "run")
+    run.save_recipe(now)
+    told = json.loads((run.folder / "recipe.json").read_text())
+    del told["recipe"]["vision_gamma"]
+    (run.folder / "recipe.json").write_text(json.dumps(told))
+    assert now.vision_gamma > 1
+    assert reconciled(run, now, []) == run.recipe() == now.but(vision_gamma=1.0)
+    with pytest.raises(HasamaError, match="now --vision-gamma 10"):
+        reconciled(run, now, ["vision_gamma"])
+
+
 def test_a_run_of_a_version_with_a_schedule_of_fixed_length_keeps_it_and_goes_on(tmp_path: Path):
     now = RECIPE.but(lr_final=0.25)
     run = new_run(tmp_path / "run")
