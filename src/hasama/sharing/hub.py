@@ -59,6 +59,7 @@ def open_hub(token: str | None = None) -> Hub:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it would ask the server one thing more
     from huggingface_hub import constants, get_token  # an extra
 
+    constants.HF_HUB_DISABLE_XET = True  # whoever had imported it before had it read the environment before, too
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     _check_endpoint(endpoint)
     try:
