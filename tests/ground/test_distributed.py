@@ -306,6 +306,7 @@ def torchrun(*words: object, **variables: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_torchrun_starts_again_what_was_killed_and_the_run_is_the_same(tmp_path: Path):
     """It goes back to the checkpoint, and comes to the same weights."""
     whole, torn = tmp_path / "whole", tmp_path / "torn"

@@ -144,7 +144,7 @@ def test_damaged_files_are_told(whole: tuple[Path, list[Record], dict[str, Path]
         ({"labels": True, "mirror": True}, 24, "RGB"),
         ({"size": "24x48"}, 24, "L"),
         ({"enlarge": 4, "size": "32x48"}, 24, "RGBA"),
-        ({"vision_aid": "efficientnet", "batch": 4}, 6, "RGB"),
+        pytest.param({"vision_aid": "efficientnet", "batch": 4}, 6, "RGB", marks=pytest.mark.slow),
         ({"architecture": "vae", "objective": "non-saturating", "penalty": "none", "gamma_final": 1.0}, 24, "RGB"),
     ],
 )

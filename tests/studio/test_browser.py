@@ -150,6 +150,7 @@ def test_sliders_over_a_generator(studio, page):
     shot(page, "explore")
 
 
+@pytest.mark.slow
 def test_styles_are_mixed_and_a_photo_is_moved_on_from(studio, page, tmp_path: Path):
     """Sliders mix two seeds; a photo is projected, and mixing, truncation and directions move it from there."""
     address, root = studio

@@ -72,6 +72,7 @@ def test_few_pictures_tell_nothing(pictures: Pictures):
     assert not list(floor_of(few, 2, extractor_named("efficientnet", "cpu")))
 
 
+@pytest.mark.slow
 def test_suggest_tells_it(tmp_path: Path):
     folder = save_pictures(tmp_path / "pictures", 44, 256)
     cache = str(tmp_path / "cache")

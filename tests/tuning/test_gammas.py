@@ -62,6 +62,7 @@ def test_each_weight_is_trained_with_and_looked_at(source: Path, monkeypatch: py
     assert [one.done for one in records if one.gamma == 0.5] == [8, 16, 24, 30, 30]
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_it_tried(source: Path, tmp_path: Path):
     gammas = ["--gammas", "0.5, 50", "--gamma-kimg", "0.1"]
     done = advise("suggest", source, *gammas, "--threads", 1, cwd=str(tmp_path), HASAMA_TEST_SECONDS="0.1")
