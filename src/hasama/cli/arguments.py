@@ -162,8 +162,9 @@ def tell_room(reading: "Reading | None") -> None:
     """Say what the cache will grow by, where people would want to know it before."""
     from hasama.cli.terminal import say
 
-    if reading is not None and reading.room >= WORTH_TELLING:
+    room = 0 if reading is None else reading.room
+    if room >= WORTH_TELLING:
         say(
-            f"Decoded at this size the pictures take {reading.room / 1e9:.3g} GB or more in the cache "
+            f"Decoded at this size the pictures take {room / 1e9:.3g} GB or more in the cache "
             "(HASAMA_CACHE names its place)."
         )

@@ -35,12 +35,9 @@ def _run_row(run: "Run") -> list[str]:
     log = run.log()
     held = run.is_held()
     images = (log[-1]["images_seen"] if log else 0) if held else run.images_seen()  # what would be resumed
-    last = (
-        {name.removeprefix("loss_"): value for name, value in log[-1].items() if name.startswith("loss_")}
-        if log
-        else {}
-    )
-    losses = [f"{PLAYERS.get(name, name)} {value:.2f}" for name, value in last.items()]
+    last = log[-1] if log else {}
+    named = {name.removeprefix("loss_"): value for name, value in last.items() if name.startswith("loss_")}
+    losses = [f"{PLAYERS.get(name, name)} {value:.2f}" for name, value in named.items()]
     state = "training" if held else "finished" if images >= recipe.images else "stopped"
     serious = [finding["name"] for finding in run.findings() if finding.get("severity") == "serious"]
     state += f"; {', '.join(serious)} (hasama doctor)" if serious else ""

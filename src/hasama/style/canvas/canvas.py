@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hasama.adam import Adam
 from hasama.shapes import Images
 from hasama.style.canvas.lbfgs import LBFGS
 from hasama.style.canvas.pyramid import PyramidAdam
@@ -112,7 +113,7 @@ def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.
     root mean square of a step.
     """
     if kind == "adam":
-        return torch.optim.Adam([image], recipe.learning_rate, betas=(0.9, 0.99), fused=image.device.type != "mps")
+        return Adam([image], recipe.learning_rate, betas=(0.9, 0.99), fused=image.device.type != "mps")
     if kind == "lbfgs":
         return LBFGS(image)
     if kind == "pyramid":
