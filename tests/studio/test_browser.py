@@ -137,10 +137,13 @@ def test_from_digits_to_samples_stop_and_go_on(studio, page):
 def test_sliders_over_a_generator(studio, page):
     address, _root = studio
     page.goto(f"{address}/watch?run=cats")
+    held = []
+    page.route("**/static/explore.js", lambda route: held.append(route))  # who is quicker than the script loses nothing
     page.click("text=Explore")
-    page.wait_for_selector("#picture")
-    page.evaluate("document.querySelector('#picture').removeAttribute('data-milliseconds')")
     page.fill("input[name=seed]", "7")
+    while not held:
+        page.wait_for_timeout(50)
+    held[0].continue_()
     until(page, "document.querySelector('#picture').dataset.milliseconds", 20)
     first = page.get_attribute("#picture", "src")
     page.focus("#pad")

@@ -68,3 +68,5 @@ document.querySelector("#level")?.addEventListener("click", () => {
 });
 dot.style.left = "0%";
 dot.style.top = "0%";
+// What was moved before this was here, or was kept by the browser over a reload.
+if ([...form.elements].some((one) => one.defaultValue !== undefined && one.value !== one.defaultValue)) show();
