@@ -17,6 +17,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "mapping_layers": ("architecture", ("stylegan",)),
     "path_length": ("architecture", ("stylegan",)),
     "style_mixing": ("architecture", ("stylegan",)),
+    "generator_width": ("architecture", ("r3gan",)),
     "resampling": ("architecture", ("r3gan",)),
     "group_width": ("architecture", ("r3gan",)),
     "pixel_noise": ("architecture", ("r3gan",)),
@@ -45,8 +46,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
-        *("architecture", "width", "latent_size", "discriminator_norm", "spectral_norm", "mapping_layers"),
-        *("resampling", "group_width", "pixel_noise", "grow_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("architecture", "width", "generator_width", "latent_size", "discriminator_norm", "spectral_norm"),
+        *("mapping_layers", "resampling", "group_width", "pixel_noise", "grow_kimg", "freeze_d", "ema_kimg"),
+        "ema_rampup",
         *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
@@ -131,6 +133,21 @@ def check_parts(fields: Mapping[str, Any]) -> None:
         raise HasamaError(
             f"The penalty {fields['penalty']} looks at one picture at a time, but BatchNorm mixes the pictures of a "
             "batch: add --discriminator-norm none."
+        )
+
+
+def check_records(fields: Mapping[str, Any]) -> None:
+    """Whether what is to be measured can be, and says something.
+
+    Raises:
+        HasamaError: the autopilot without what it goes by, or a judge that helps to train.
+    """
+    if fields["autopilot"] and fields["health_kimg"] == 0:
+        raise HasamaError("--autopilot goes by the measured health: it needs --health-kimg above 0.")
+    if fields["vision_aid"] != "none" and fields["vision_aid"] == fields["quality_features"]:
+        raise HasamaError(
+            f"--quality-features {fields['quality_features']} would judge by the network that helps to train "
+            "(--vision-aid): what has been trained with one network is judged by another."
         )
 
 

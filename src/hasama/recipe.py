@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
-from hasama.fields import check_parts, check_together, idle_fields, new_names
+from hasama.fields import check_parts, check_records, check_together, idle_fields, new_names
 from hasama.options import check_fields, flag, option, parse_size, smaller_size, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
@@ -57,6 +57,12 @@ class Recipe:
         64,
         "Channels of the layer next to the picture (dcgan, vae) or of the maps at 64x64 (the others); units of the "
         "narrowest layer (dense).",
+        1,
+        1024,
+    )
+    generator_width: int | None = option(
+        None,
+        "r3gan: the generator's own width; it costs less than the discriminator's. Default: --width.",
         1,
         1024,
     )
@@ -224,17 +230,8 @@ class Recipe:
                 f"least-squares); {self.objective} has none."
             )
         check_together(vars(self), DEFAULTS)
-        self._check_records()
-
-    def _check_records(self) -> None:
         check_parts(vars(self))
-        if self.autopilot and self.health_kimg == 0:
-            raise HasamaError("--autopilot goes by the measured health: it needs --health-kimg above 0.")
-        if self.vision_aid != "none" and self.vision_aid == self.quality_features:
-            raise HasamaError(
-                f"--quality-features {self.quality_features} would judge by the network that helps to train "
-                "(--vision-aid): what has been trained with one network is judged by another."
-            )
+        check_records(vars(self))
 
     def _check_only(self) -> None:
         if self.only and not self.only.strip(", "):

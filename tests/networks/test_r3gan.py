@@ -119,6 +119,26 @@ def test_the_last_layer_begins_as_a_linear_interpolation():
     assert all(abs(one / plain - 1) < 0.1 for one in deviations)
 
 
+def test_the_generator_may_be_wider_than_the_discriminator(tmp_path: Path):
+    recipe = hasama.RECIPES["r3gan"].but(size="16x24", width=2, latent_size=4, group_width=1)
+    narrow, wide = build(recipe), build(recipe.but(generator_width=6))
+    shapes = [[tuple(one.shape) for one in pair.discriminator.parameters()] for pair in (narrow, wide)]
+    assert shapes[0] == shapes[1]
+    for widths, times in ((narrow, 1), (wide, 3)):
+        generator = widths.generator
+        assert isinstance(generator, Generator)
+        assert [stage[0].shrink.out_channels for stage in generator.stages] == [16 * times, 16 * times]
+    same = build(recipe.but(generator_width=2))
+    for one, other in zip(narrow.generator.parameters(), same.generator.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    save_generator(TrainedGenerator(wide.generator, recipe.but(generator_width=6), 4, 3), tmp_path / "g.safetensors")
+    loaded, latents = load_generator(tmp_path / "g.safetensors"), torch.randn(3, 4)
+    assert loaded.recipe is not None
+    assert loaded.recipe.generator_width == 6
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.network.eval()(latents), wide.generator.eval()(latents))
+
+
 # --- noise ----------------------------------------------------------------------------------------
 
 

@@ -138,7 +138,9 @@ def test_sliders_over_a_generator(studio, page):
     address, _root = studio
     page.goto(f"{address}/watch?run=cats")
     held = []
-    page.route("**/static/explore.js", lambda route: held.append(route))  # who is quicker than the script loses nothing
+    page.route(
+        "**/static/explore.js", lambda route: held.append(route)
+    )  # who is quicker than the script loses nothing
     page.click("text=Explore")
     page.fill("input[name=seed]", "7")
     while not held:

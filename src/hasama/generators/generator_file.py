@@ -36,11 +36,11 @@ FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm", 
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "stylegan": ("mapping_layers",),
     "progressive": ("grow_kimg",),
-    "r3gan": ("resampling", "group_width", "pixel_noise"),
+    "r3gan": ("resampling", "group_width", "pixel_noise", "generator_width"),
     "dense": ("generator_norm",),
 }
 """More fields that are needed to build an architecture's generator."""
-LATER = ("resampling", "group_width", "pixel_noise", "generator_norm", "vision_aid", "enlarge")
+LATER = (*OWN_FIELDS["r3gan"], "generator_norm", "vision_aid", "enlarge")
 """Those of them that files of older versions lack; they have the default."""
 MOST_CLASSES = 100_000  # that a header may claim
 

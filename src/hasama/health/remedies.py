@@ -132,4 +132,7 @@ def few_pictures(recipe: Recipe) -> list[Remedy]:
 def finer(recipe: Recipe) -> list[Remedy]:
     """The training makes no more progress as it is."""
     slower_now = {"generator_lr": recipe.generator_lr / 4, "discriminator_lr": recipe.discriminator_lr / 4}
-    return [Remedy({"width": 2 * recipe.width}, "larger networks"), Remedy(slower_now, "smaller steps at the end")]
+    wider = {"width": 2 * recipe.width}
+    if recipe.generator_width is not None:
+        wider["generator_width"] = 2 * recipe.generator_width
+    return [Remedy(wider, "larger networks"), Remedy(slower_now, "smaller steps at the end")]

@@ -25,7 +25,9 @@ ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
     "progressive": lambda r: Progressive(r.width, r.latent_size, r.grow_kimg * 1000),
     "msg": lambda r: MSG(r.width, r.latent_size),
     "stylegan": lambda r: StyleGAN(r.width, r.latent_size, r.mapping_layers, r.style_mixing, r.path_length),
-    "r3gan": lambda r: R3GAN(r.width, r.latent_size, r.resampling, 1, r.group_width, r.pixel_noise),
+    "r3gan": lambda r: R3GAN(
+        r.width, r.latent_size, r.resampling, 1, r.group_width, r.pixel_noise, r.generator_width
+    ),
     "fast": lambda r: Fast(r.width, r.latent_size, r.reconstruction),
 }
 """By name: how a recipe's fields become an architecture's config."""

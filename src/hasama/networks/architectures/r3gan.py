@@ -44,6 +44,7 @@ class R3GAN:
         blocks: residual blocks at each size.
         group_width: channels that a 3x3 convolution mixes.
         pixel_noise: whether the generator's pictures get noise.
+        generator_width: the generator's own width; None: the same.
     """
 
     width: int = 32
@@ -52,16 +53,21 @@ class R3GAN:
     blocks: int = 1
     group_width: int = 16
     pixel_noise: bool = False
+    generator_width: int | None = None
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """(height, width) that are a few pixels doubled several times."""
         steps, smallest = doublings(resolution, "r3gan")
         filtered = self.resampling == "filtered"
-        widths = [channels_at(self.width, level) for level in range(steps + filtered)]
-        stages = Stages(widths, self.blocks, self.group_width)
+
+        def stages(width: int) -> Stages:
+            widths = [channels_at(width, level) for level in range(steps + filtered)]
+            return Stages(widths, self.blocks, self.group_width)
+
+        making = stages(self.generator_width or self.width)
         return Pair(
-            Generator(smallest, channels, classes, stages, self.latent_size, filtered, self.pixel_noise),
-            Discriminator(smallest, channels, classes, stages, filtered),
+            Generator(smallest, channels, classes, making, self.latent_size, filtered, self.pixel_noise),
+            Discriminator(smallest, channels, classes, stages(self.width), filtered),
             self.latent_size,
         )
 
