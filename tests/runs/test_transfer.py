@@ -9,6 +9,7 @@ import torch
 from command import TINY, hasama, refused
 from hasama.errors import HasamaError
 from hasama.networks.registry import build
+from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
@@ -171,9 +172,51 @@ def test_heads_begin_with_the_other_runs_heads_if_it_has_some(tmp_path: Path):
 
 def test_heads_alone_are_not_enough_to_begin_with(tmp_path: Path):
     run = trained(tmp_path, "r3gan", vision_aid="efficientnet")
-    recipe = recipe_of("r3gan", "16", seed=5, vision_aid="efficientnet").but(width=7, latent_size=5)
+    recipe = recipe_of("r3gan", "16", seed=5, vision_aid="efficientnet").but(width=3, latent_size=5)
     with pytest.raises(HasamaError, match="none of its weights fits"):
         inherit(new_game(build(recipe, 3), recipe), run.folder)
+
+
+@pytest.mark.parametrize("changes", [
+    {"generator_width": 7}, {"width": 6, "generator_width": 9, "labels": True},
+    {"resampling": "filtered", "width": 5}, {"group_width": 8, "width": 8},
+])  # fmt: skip
+def test_a_narrow_r3gan_lives_on_within_a_wider_one(tmp_path: Path, changes: dict):
+    fixed = {name: changes[name] for name in ("resampling", "group_width") if name in changes}
+    run = trained(tmp_path, "r3gan", "16", pixel_noise=True, **{"group_width": 1} | fixed)
+    recipe = run.recipe().but(seed=5, **changes)
+    classes = 3 if recipe.labels else 0
+    game = new_game(build(recipe, 3, classes), recipe)
+    report = inherit(game, run.folder)
+    assert not [name for name in report.fresh if "embedding" not in name]
+    old = new_game(build(run.recipe(), 3), run.recipe())
+    run.load_game(old)
+    latents, images = torch.randn(3, 4), torch.rand(3, 3, 16, 16)
+    labels = torch.tensor([0, 1, 2]) if classes else None
+    for ours, theirs, seen in (
+        (game.pair.generator, old.pair.generator, latents),
+        (game.ema, old.ema, latents),
+        (game.bare_discriminator, old.bare_discriminator, images),
+    ):
+        assert ours is not None
+        assert theirs is not None
+        with torch.no_grad():
+            torch.testing.assert_close(ours.eval()(seen, labels), theirs.eval()(seen), rtol=1e-4, atol=1e-5)
+    before = {name: one.clone() for name, one in game.pair.generator.named_parameters()}
+    batch = Batch(images[:2].repeat(2, 1, 1, 1), None if labels is None else labels[[0, 1, 0, 1]])
+    list(play(game, iter([batch] * 2)))
+    for name, now in game.pair.generator.named_parameters():
+        assert not torch.equal(now, before[name]), name  # all of it learns
+
+
+def test_other_groups_or_narrower_networks_do_not_fit(tmp_path: Path):
+    run = trained(tmp_path, "r3gan", "16", group_width=1)
+    recipe = run.recipe().but(seed=5, group_width=16, generator_width=2)
+    game = new_game(build(recipe, 3), recipe)
+    taken = inherit(game, run.folder).taken
+    assert not [name for name in taken if ".mix." in name and name.endswith("weight")]
+    assert not [name for name in taken if name.startswith("generator.narrow")]
+    assert [name for name in taken if name.startswith("discriminator.stages")]
 
 
 def test_a_run_of_small_pictures_is_the_beginning_of_one_that_enlarges(tmp_path: Path):

@@ -2,8 +2,9 @@
 smaller size (Wang et al. 2018, "Transferring GANs").
 
 Layers are named by the size of their maps, counted from the smallest, so a network for larger pictures finds in one
-for smaller ones all but the layers next to the picture. Weights of another shape start from scratch. The optimizers,
-the counters and the augmentation's probability are the new run's own.
+for smaller ones all but the layers next to the picture. Weights of another shape start from scratch, but a narrower
+r3gan lives on within a wider one, which at first makes the same pictures (after Chen et al. 2016, "Net2Net"; zeros
+in place of copies). The optimizers, the counters and the augmentation's probability are the new run's own.
 """
 
 import json
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from hasama.errors import HasamaError
 from hasama.files import replacing, write_json
 from hasama.generators.generator_file import header_of, load_generator, save_tensors, widened
+from hasama.networks.architectures import r3gan
 from hasama.networks.enlarger import Enlarged
 from hasama.networks.old_names import with_new_names
 from hasama.recipe import Recipe
@@ -26,6 +28,8 @@ from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")
 """Buffers that belong to the training that they are from, and are not taken over."""
+WIDENED = (r3gan.Generator, r3gan.Discriminator)
+"""Networks without norms across channels, so that channels can be added."""
 KEPT = ("generator", "discriminator", "heads")
 """The networks of a checkpoint that a base has. The generator is the EMA one, if there is one."""
 
@@ -83,13 +87,16 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     taken, fresh = [], []
     for which, network in networks.items():
         ours = _by_name(network.state_dict())
-        theirs = with_new_names(_by_name(_state_of(which, state)), ours)
+        tensors = {name: one for name, one in _state_of(which, state).items() if isinstance(one, Tensor)}
+        theirs = with_new_names(_by_name(tensors), ours)
+        inputs = _inputs(network) if isinstance(network, WIDENED) else {}
         for name, tensor in ours.items():
             if name.endswith(OWN):
                 continue
             other = theirs.get(name)
             if other is not None and other.shape != tensor.shape:
-                other = _with_classes(other, tensor, game.pair.latent_size)
+                with_classes = _with_classes(other, tensor, game.pair.latent_size)
+                other = _within(other, tensor, inputs[name]) if name in inputs else with_classes
             if (
                 other is not None
                 and other.shape == tensor.shape
@@ -102,6 +109,34 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     if not any(name.endswith("weight") and not name.startswith("heads.") for name in taken):  # heads always fit
         raise HasamaError(f"--init-from {folder}: none of its weights fits these networks; is --width the same?")
     return Inheritance(taken, fresh)
+
+
+def _inputs(network: nn.Module) -> dict[str, int | None]:
+    """{weight: along which of its dimensions it takes what the layer before it made; None: along none}"""
+    found: dict[str, int | None] = dict.fromkeys((name for name, _ in network.named_parameters()), None)
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.ConvTranspose2d):
+            found[f"{name}.weight"] = 0
+        elif isinstance(layer, nn.Linear | nn.Embedding) or getattr(layer, "kernel_size", None) == (1, 1):
+            found[f"{name}.weight"] = 1
+    return _by_name(found)
+
+
+def _within(narrow: Tensor, wide: Tensor, inputs: int | None) -> Tensor | None:
+    """A narrower layer's weights within a wider one's first weights; what is new counts for nothing where the old
+    layer goes on. None if it does not fit in.
+    """
+    if narrow.ndim != wide.ndim or any(a > b for a, b in zip(narrow.shape, wide.shape, strict=True)):
+        return None
+    if any(a != b for at, (a, b) in enumerate(zip(narrow.shape, wide.shape, strict=True)) if at not in (0, inputs)):
+        return None  # other groups, another kernel, or another smallest picture
+    whole, old = wide.to(narrow.dtype, copy=True), [slice(size) for size in narrow.shape]
+    if inputs is not None:
+        new = [*old]
+        new[inputs] = slice(narrow.shape[inputs], None)
+        whole[tuple(new)] = 0
+    whole[tuple(old)] = narrow
+    return whole
 
 
 def _with_classes(other: Tensor, ours: Tensor, latent_size: int) -> Tensor | None:
@@ -133,14 +168,13 @@ def _saved(run: Run) -> dict[str, Any]:
     raise HasamaError(f"--init-from {run.folder}: its checkpoint {run.checkpoint} is damaged (no networks in it).")
 
 
-def _by_name(state: dict[str, Any]) -> dict[str, Tensor]:
-    """A state's tensors by the names that they have without parametrizations and augmentation around them."""
+def _by_name(state: dict[str, Any]) -> dict[str, Any]:
+    """A state's entries by the names that they have without parametrizations and augmentation around them."""
     named = {}
-    for name, tensor in state.items():
+    for name, entry in state.items():
         name = re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name.removeprefix("discriminator."))
         name = name.removeprefix("generator.")  # within an enlarged one
-        if isinstance(tensor, Tensor):
-            named[name] = tensor
+        named[name] = entry
     return named
 
 
