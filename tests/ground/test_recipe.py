@@ -65,8 +65,9 @@ def values(field: dataclasses.Field) -> st.SearchStrategy:
         return st.booleans()
     if hint is str:
         return st.sampled_from(["", "runs/other"])
-    if hint is int:
-        return st.integers(int(least), int(most))
+    if hint in (int, int | None):
+        whole = st.integers(int(least), int(most))
+        return whole if hint is int else st.none() | whole
     if typing.get_origin(hint) is tuple:
         return st.tuples(*[st.floats(0, 1, exclude_max=True)] * 2)
     numbers = st.floats(least, min(most, 1e9)) | st.integers(math.ceil(least), math.floor(min(most, 1000)))
