@@ -25,7 +25,7 @@ from hasama.device import keep_memory, pick_device
 from hasama.evaluation.coverage import GROUNDS, KIMG, cover
 from hasama.files import read_json, write_json
 from hasama.metrics.modes import MIXTURES, Coverage, mean_coverage, width_of_points
-from hasama.presets import POINT_RECIPES, recipe_for_points
+from hasama.presets import POINT_RECIPES, recipe_named
 from hasama.runs.folder import Run
 
 KEPT = Path(__file__).parent / "out" / "modes"
@@ -63,7 +63,7 @@ def result_of(what: str, recipe: str, seed: int, given: argparse.Namespace) -> d
     if place.exists():
         return read_json(place, "result")
     began = time.perf_counter()
-    chosen = recipe_for_points(recipe).but(seed=seed)
+    chosen = recipe_named(recipe, POINT_RECIPES).but(seed=seed)
     game = Run(place.with_suffix(""))
     with game.held():
         (last,) = deque(cover(what, chosen, kimg, given.source, pick_device(given.device), game), maxlen=1)

@@ -1,6 +1,7 @@
 """The presets: named recipes, each told by what it changes. Commands that train by a recipe are written here, too."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
         changes["kimg"] = recipe.kimg
     if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
         changes["gamma"] = recipe.penalty_weight if counts("gamma", recipe) else None
+    if "generator_width" in changes and recipe.generator_width is None:
+        changes["generator_width"] = recipe.width
     return flags_of(changes)
 
 
@@ -147,31 +150,13 @@ STACK_RECIPES: dict[str, Recipe] = {
 """Recipes for stacked digits by name."""
 
 
-def recipe_for_points(name: str) -> Recipe:
-    """One of `POINT_RECIPES`, or of `RECIPES`.
+def recipe_named(name: str, beside: Mapping[str, Recipe] | None = None) -> Recipe:
+    """One of `RECIPES`, or of those beside them, such as `POINT_RECIPES`.
 
     Raises:
         HasamaError: there is none of that name; the message offers the nearest.
     """
-    return preset_named(name, POINT_RECIPES | RECIPES, "recipe")
-
-
-def recipe_for_stacks(name: str) -> Recipe:
-    """One of `STACK_RECIPES`, or of `RECIPES`.
-
-    Raises:
-        HasamaError: there is none of that name; the message offers the nearest.
-    """
-    return preset_named(name, STACK_RECIPES | RECIPES, "recipe")
-
-
-def recipe_named(name: str) -> Recipe:
-    """One of `RECIPES`.
-
-    Raises:
-        HasamaError: there is none of that name; the message offers the nearest.
-    """
-    return preset_named(name, RECIPES, "recipe")
+    return preset_named(name, {**(beside or {}), **RECIPES}, "recipe")
 
 
 def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:

@@ -51,7 +51,7 @@ from hasama.metrics.modes import (
 )
 from hasama.networks.architectures.fourier_points import FourierPointNetworks, Waves
 from hasama.networks.architectures.points import PointNetworks
-from hasama.presets import RECIPES, recipe_for_points
+from hasama.presets import POINT_RECIPES, RECIPES, recipe_named
 from hasama.runs.folder import Run
 
 seeds = st.integers(0, 2**63 - 1)
@@ -327,7 +327,7 @@ def ended(record: CoverageProgress) -> End:
 
 
 def end_of(what: str, seed: int = 0, recipe: str = "r3gan", kimg: float = 1.0) -> End:
-    (last,) = deque(cover(what, recipe_for_points(recipe).but(seed=seed), kimg), maxlen=1)
+    (last,) = deque(cover(what, recipe_named(recipe, POINT_RECIPES).but(seed=seed), kimg), maxlen=1)
     return ended(last)
 
 
@@ -488,7 +488,7 @@ def figures(out: Path) -> dict[int, tuple[float, float]]:
 
 @pytest.mark.parametrize(("what", "name", "batch"), [("grid", "r3gan", 100), ("hundred", "hundred", 512)])
 def test_a_game_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, what: str, name: str, batch: int):
-    recipe, kept, kimg = recipe_for_points(name).but(seed=5), Run(tmp_path / "game"), 12 * batch / 1000
+    recipe, kept, kimg = recipe_named(name, POINT_RECIPES).but(seed=5), Run(tmp_path / "game"), 12 * batch / 1000
     begun = cover(what, recipe, kimg, kept=kept)
     assert [round(record.done, 3) for record in islice(begun, 3)] == [0.083, 0.167, 0.25]
     begun.close()

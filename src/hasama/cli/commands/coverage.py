@@ -12,7 +12,7 @@ from hasama.cli.arguments import check_out_folder, numbers_of
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
 from hasama.fields import comparable
-from hasama.presets import POINT_RECIPES, STACK_RECIPES, recipe_for_points, recipe_for_stacks
+from hasama.presets import POINT_RECIPES, STACK_RECIPES, recipe_named
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def coverage(
     """
     if recipe is None:
         recipe = what if what in POINT_RECIPES | STACK_RECIPES else DEFAULT_RECIPE
-    chosen = (recipe_for_stacks if what in STACK_RECIPES else recipe_for_points)(recipe)
+    chosen = recipe_named(recipe, STACK_RECIPES if what in STACK_RECIPES else POINT_RECIPES)
     numbers = numbers_of(seeds, "--seeds")
     if len(numbers) > MOST_SEEDS:
         raise HasamaError(f"--seeds takes at most {MOST_SEEDS} seeds here; got {len(numbers)}.")
