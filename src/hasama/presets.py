@@ -17,6 +17,8 @@ def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
         changes["kimg"] = recipe.kimg
     if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
         changes["gamma"] = recipe.penalty_weight if counts("gamma", recipe) else None
+    if "vision_gamma" in changes and recipe.vision_gamma is None:
+        changes["vision_gamma"] = recipe.vision_penalty_weight
     if "generator_width" in changes and recipe.generator_width is None:
         changes["generator_width"] = recipe.width
     return flags_of(changes)
@@ -67,7 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # (docs/experiments/ten-minutes.md).
     "vision-aided": {
         "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 8, "group_width": 1,
-        "vision_aid": "efficientnet", "vision_gamma": 10.0, "jitter": 1, "pixel_noise": True,
+        "vision_aid": "efficientnet", "jitter": 1, "pixel_noise": True,
         "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.1,
         "generator_lr": 2e-3, "discriminator_lr": 2e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),

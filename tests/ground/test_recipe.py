@@ -355,6 +355,14 @@ def test_the_penaltys_weight_is_guessed_unless_given():
     assert RECIPES["stable"].but(size="128x64").penalty_weight == 10
 
 
+def test_the_weight_of_the_penalty_at_the_features_grows_with_the_pictures_of_the_game():
+    own = RECIPES["vision-aided"]
+    assert own.vision_penalty_weight == own.but(size="32").vision_penalty_weight == 10
+    assert own.but(size="128x96").vision_penalty_weight == 30
+    assert own.but(size="256", enlarge=4).vision_penalty_weight == 10
+    assert own.but(size="256", vision_gamma=0.0).vision_penalty_weight == 0
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_builds_a_game_and_plays_two_steps(name: str):
     recipe = RECIPES[name].but(size="8", width=2, latent_size=4, batch=4, precision="fp32")

@@ -12,9 +12,11 @@ from hasama.networks.feature_heads import FeatureHeads, Standard
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
+from hasama.recipe import Recipe
 from hasama.shapes import Labels
 from hasama.training.game import Game
 from hasama.training.rules.objectives import objective_named
+from hasama.training.rules.penalties import squared_gradient
 from hasama.training.setup import new_game
 from hasama.training.stepping import begin
 from hasama.training.turns import draw_fakes, generator_turn, heads_cost, heads_turn, play
@@ -126,6 +128,23 @@ def test_the_penalty_at_the_features_has_a_weight_of_its_own_which_falls_as_gamm
     assert apart == pytest.approx(8 * 0.5 * found[0]["penalty_heads"], rel=1e-3)
 
 
+def test_the_penalty_at_the_features_forbids_as_much_at_every_size():
+    torch.manual_seed(0)
+    heads, seen = FeatureHeads([6, 10]), torch.randn(2, 10)
+    for head in heads.heads:
+        torch.nn.init.normal_(head.logit.weight)
+    found = {}
+    for times in (1, 2, 4):  # of 64 pixels a side: the same, larger
+        maps = tuple(
+            seen[:, :width, None, None].expand(-1, -1, side * times, side * times).clone().requires_grad_()
+            for width, side in ((6, 8), (10, 4))
+        )
+        penalty = squared_gradient(maps, heads(maps)).mean().item()
+        found[times] = Recipe(size=str(64 * times)).vision_penalty_weight * penalty
+    assert found[2] == pytest.approx(found[1], rel=0.25)  # but for the edges
+    assert found[4] == pytest.approx(found[1], rel=0.25)
+
+
 def test_a_resumed_game_is_the_uninterrupted_one():
     batches = [some(3, (8, 8), 3, number) for number in range(6)]
     whole, first, resumed = (aided(classes=3, augment="ada") for _ in range(3))
@@ -161,7 +180,7 @@ def test_the_heads_rate_falls_with_the_discriminators():
 
 
 def test_the_penalty_is_r1_and_r2_at_the_maps():
-    game = aided()
+    game = aided(vision_gamma=1.0)
     list(play(game, [some(3, (8, 8), 0)]))
     real, fake, _ = prepared(game, some(3, (8, 8), 0, 1))
     game.images_seen = OBSERVED  # nothing more is observed

@@ -71,7 +71,7 @@ class Rules(NamedTuple):
             recipe.ada_final if ada_rises(vars(recipe)) else None,
             recipe.schedule_images,
             recipe.vision_weight,
-            recipe.vision_gamma,
+            recipe.vision_penalty_weight,
             recipe.jitter,
             recipe.accumulate,
             recipe.seed,
