@@ -31,7 +31,8 @@ def test_every_command_is_completed():
 
 def test_every_field_of_the_recipe_is_a_flag():
     assert {flag(name) for name in DEFAULTS} <= set(found("train", "digits", "-"))
-    assert found("train", "digits", "--gen") == ["--generator-norm", "--generator-lr", "--generator-betas"]
+    of_generator = ["--generator-width", "--generator-norm", "--generator-lr", "--generator-betas"]
+    assert found("train", "digits", "--gen") == of_generator
 
 
 def test_recipes_stand_in_their_place():

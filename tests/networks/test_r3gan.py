@@ -127,7 +127,8 @@ def test_the_generator_may_be_wider_than_the_discriminator(tmp_path: Path):
     for widths, times in ((narrow, 1), (wide, 3)):
         generator = widths.generator
         assert isinstance(generator, Generator)
-        assert [stage[0].shrink.out_channels for stage in generator.stages] == [16 * times, 16 * times]
+        made = [part.out_channels for name, part in generator.stages.named_modules() if name.endswith("shrink")]
+        assert made == [16 * times, 16 * times]
     same = build(recipe.but(generator_width=2))
     for one, other in zip(narrow.generator.parameters(), same.generator.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -131,8 +131,9 @@ def test_the_penalty_at_the_features_has_a_weight_of_its_own_which_falls_as_gamm
 def test_the_penalty_at_the_features_forbids_as_much_at_every_size():
     torch.manual_seed(0)
     heads, seen = FeatureHeads([6, 10]), torch.randn(2, 10)
-    for head in heads.heads:
-        torch.nn.init.normal_(head.logit.weight)
+    for name, weight in heads.named_parameters():
+        if name.endswith("logit.weight"):  # it begins at zero
+            torch.nn.init.normal_(weight)
     found = {}
     for times in (1, 2, 4):  # of 64 pixels a side: the same, larger
         maps = tuple(
