@@ -15,12 +15,14 @@ def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     changes = {name: value for name, (value, _) in recipe.differences(preset.lasting(recipe.kimg)).items()}
     if recipe.kimg != preset.kimg:
         changes["kimg"] = recipe.kimg
-    if "gamma" in changes and recipe.gamma is None:  # a guess cannot be asked for
-        changes["gamma"] = recipe.penalty_weight if counts("gamma", recipe) else None
-    if "vision_gamma" in changes and recipe.vision_gamma is None:
-        changes["vision_gamma"] = recipe.vision_penalty_weight
-    if "generator_width" in changes and recipe.generator_width is None:
-        changes["generator_width"] = recipe.width
+    guesses = {
+        "gamma": recipe.penalty_weight,
+        "vision_gamma": recipe.vision_penalty_weight,
+        "generator_width": recipe.width_of_generator,
+    }
+    for name in guesses.keys() & changes.keys():
+        if changes[name] is None and counts(name, recipe):  # a guess cannot be asked for
+            changes[name] = guesses[name]
     return flags_of(changes)
 
 

@@ -258,6 +258,11 @@ class Recipe:
         return 1000 * (self.kimg if self.schedule_kimg is None else self.schedule_kimg)
 
     @property
+    def width_of_generator(self) -> int:
+        """--generator-width, or --width where none was given."""
+        return self.width if self.generator_width is None else self.generator_width
+
+    @property
     def penalty_weight(self) -> float:
         """The weight of the penalty: --gamma, or the first guess where none was given."""
         height, width = self.game_resolution

@@ -95,8 +95,10 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
                 continue
             other = theirs.get(name)
             if other is not None and other.shape != tensor.shape:
-                with_classes = _with_classes(other, tensor, game.pair.latent_size)
-                other = _within(other, tensor, inputs[name]) if name in inputs else with_classes
+                if name in inputs:
+                    other = _within(other, tensor, inputs[name])
+                else:
+                    other = _with_classes(other, tensor, game.pair.latent_size)
             if (
                 other is not None
                 and other.shape == tensor.shape
@@ -145,7 +147,7 @@ def _with_classes(other: Tensor, ours: Tensor, latent_size: int) -> Tensor | Non
     """
     if other.ndim != 2 or ours.shape != (len(other), 2 * latent_size) or other.shape[1] != latent_size:
         return None
-    return torch.cat([other, torch.zeros_like(other)], 1)
+    return _within(other, ours, 1)
 
 
 def _small(network: nn.Module) -> nn.Module:

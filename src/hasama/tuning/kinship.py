@@ -98,5 +98,5 @@ def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:
     except HasamaError:
         return False
     same = all(getattr(own, field) == getattr(recipe, field) for field in alike)
-    same = same and (own.generator_width or own.width) <= (recipe.generator_width or recipe.width)
+    same = same and own.width_of_generator <= recipe.width_of_generator
     return same and base["channels"] == pictures.report.channels
