@@ -21,6 +21,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "resampling": ("architecture", ("r3gan",)),
     "group_width": ("architecture", ("r3gan",)),
     "pixel_noise": ("architecture", ("r3gan",)),
+    "self_modulation": ("architecture", ("r3gan",)),
     "grow_kimg": ("architecture", ("progressive",)),
     "reconstruction": ("architecture", ("fast",)),
     "vision_weight": ("vision_aid", ("efficientnet",)),
@@ -47,7 +48,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
         *("architecture", "width", "generator_width", "latent_size", "discriminator_norm", "spectral_norm"),
-        *("mapping_layers", "resampling", "group_width", "pixel_noise", "grow_kimg", "freeze_d"),
+        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "grow_kimg", "freeze_d"),
         *("ema_kimg", "ema_rampup", "generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (

@@ -12,7 +12,10 @@ from hasama.recipe import DEFAULTS, Recipe
 
 def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
-    changes = {name: value for name, (value, _) in recipe.differences(preset.lasting(recipe.kimg)).items()}
+    begun = preset.lasting(recipe.kimg)
+    if recipe.init_from:
+        begun = begun.but(**gentle_rates(begun))
+    changes = {name: value for name, (value, _) in recipe.differences(begun).items()}
     if recipe.kimg != preset.kimg:
         changes["kimg"] = recipe.kimg
     guesses = {
@@ -67,11 +70,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
     # The same with a second discriminator on frozen features (Kumari et al. 2022), with depthwise convolutions, which
-    # are half as quick again, and with larger rates: on a processor by far the best pictures for the time
+    # are half as quick again, with larger rates, and with maps that the latent scales (Chen et al. 2019), without which
+    # all pictures have one palette: on a processor by far the best pictures for the time
     # (docs/experiments/ten-minutes.md).
     "vision-aided": {
         "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 8, "group_width": 1,
-        "vision_aid": "efficientnet", "jitter": 1, "pixel_noise": True,
+        "vision_aid": "efficientnet", "jitter": 1, "pixel_noise": True, "self_modulation": True,
         "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.1,
         "generator_lr": 2e-3, "discriminator_lr": 2e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
@@ -123,6 +127,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+GENTLE = 7e-4
+"""The largest learning rate for what begins with the weights of another run or of a base: with a fresh game's it is
+forgotten (docs/experiments/bases.md)."""
+
+
 DEFAULT = "vision-aided"
 """The preset of `train`, `sweep` and `suggest` where none is given."""
 
@@ -167,7 +176,8 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
     """A preset with what somebody asks for.
 
     What only the preset says, and does nothing beside what is asked for, goes back to its default: another
-    architecture has no use for r3gan's fields. `progressive` grows in the same share of any length.
+    architecture has no use for r3gan's fields. `progressive` grows in the same share of any length. What begins with
+    the weights of another run learns gently.
 
     Raises:
         HasamaError: there is no such preset or field, or a value is refused.
@@ -178,8 +188,15 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
         fields |= {one: DEFAULTS[one] for one in GANS_ONLY if one not in asked}
     fields |= {one: DEFAULTS[one] for one in idle_fields(fields) if one not in asked}
     recipe = preset.but(**fields | {"kimg": preset.kimg})
+    if recipe.init_from:
+        recipe = recipe.but(**{name: rate for name, rate in gentle_rates(recipe).items() if name not in asked})
     lasting = recipe.lasting(asked.get("kimg", recipe.kimg))
     return lasting.but(grow_kimg=asked["grow_kimg"]) if "grow_kimg" in asked else lasting
+
+
+def gentle_rates(recipe: Recipe) -> dict[str, float]:
+    """The recipe's learning rates, or smaller ones by which the weights that a run begins with are not forgotten."""
+    return {name: min(getattr(recipe, name), GENTLE) for name in ("generator_lr", "discriminator_lr")}
 
 
 def train_command(source: str, recipe: Recipe, preset: str | None = None, out: Path | None = None) -> str:

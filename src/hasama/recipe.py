@@ -61,10 +61,7 @@ class Recipe:
         1024,
     )
     generator_width: int | None = option(
-        None,
-        "r3gan: the generator's own width; it costs less than the discriminator's. Default: --width.",
-        1,
-        1024,
+        None, "r3gan: the generator's own width; it costs less than the discriminator's. Default: --width.", 1, 1024
     )
     latent_size: int = option(100, "Length of the latent z, the random vector that a picture is made from.", 1, 4096)
     generator_norm: Literal["none", "batch"] = option("none", "dense: normalisation of the generator's layers.")
@@ -94,6 +91,10 @@ class Recipe:
     pixel_noise: bool = option(
         False,
         "r3gan: noise for each pixel, as strong as the generator wants it there: its pictures can have a grain.",
+    )
+    self_modulation: bool = option(
+        False,
+        "r3gan: the latent scales the channels of the generator's maps of all sizes: far more various pictures.",
     )
     grow_kimg: float = option(
         35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0

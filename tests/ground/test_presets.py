@@ -50,7 +50,7 @@ def parsed(flags: list[str]) -> dict[str, Any]:
         elif word.startswith("--"):
             found[name := word[2:].replace("-", "_")] = True
         else:
-            found[name] = word if name == "size" else float(word)
+            found[name] = word if name in ("size", "init_from") else float(word)
     return {name: int(value) if name in ("batch", "seed") else value for name, value in found.items()}
 
 
@@ -60,16 +60,35 @@ def parsed(flags: list[str]) -> dict[str, Any]:
     st.floats(0.5, 5000).map(lambda x: float(f"{x:.3g}")),
     st.none() | st.floats(0.1, 500).map(lambda x: float(f"{x:.3g}")),
     st.booleans(),
+    st.sampled_from(["", "portraits"]),
+    st.none() | st.sampled_from([1e-5, 7e-4, 2e-3, 6e-3]),
 )
 def test_a_printed_command_means_the_recipe_that_it_was_printed_for(
-    name: str, kimg: float, grow: float | None, mirror: bool
+    name: str, kimg: float, grow: float | None, mirror: bool, base: str, rate: float | None
 ):
     recipe = RECIPES[name].but(kimg=kimg, mirror=mirror)
+    if base and recipe.architecture != "vae":
+        recipe = recipe.but(init_from=base)
+    if rate is not None:
+        recipe = recipe.but(generator_lr=rate)
     if recipe.architecture == "progressive" and grow is not None:
         recipe = recipe.but(grow_kimg=grow)
     again = asked_recipe(name, parsed(flags_of_difference(recipe, RECIPES[name])))
     assert again.differences(recipe).keys() <= {"grow_kimg"}
     assert again.grow_kimg == pytest.approx(recipe.grow_kimg)
+
+
+def test_what_begins_with_another_run_learns_gently_unless_somebody_asks_for_a_rate():
+    recipe = asked_recipe("vision-aided", {"init_from": "portraits"})
+    assert (recipe.generator_lr, recipe.discriminator_lr) == (7e-4, 7e-4)
+    assert flags_of_difference(recipe, RECIPES["vision-aided"]) == ["--init-from", "portraits"]
+    recipe = asked_recipe("vision-aided", {"init_from": "portraits", "discriminator_lr": 2e-3})
+    assert (recipe.generator_lr, recipe.discriminator_lr) == (7e-4, 2e-3)
+    assert "--discriminator-lr" in flags_of_difference(recipe, RECIPES["vision-aided"])
+    assert asked_recipe("dcgan", {"init_from": "x"}).generator_lr == RECIPES["dcgan"].generator_lr  # gentle already
+    assert asked_recipe("vision-aided", {"mirror": True}).generator_lr == RECIPES["vision-aided"].generator_lr
+    fresh = RECIPES["vision-aided"].but(init_from="portraits")  # a fresh game's rates: they have to be said
+    assert flags_of_difference(fresh, RECIPES["vision-aided"]).count("0.002") == 2
 
 
 def test_the_shortest_command_is_printed():

@@ -140,6 +140,55 @@ def test_the_generator_may_be_wider_than_the_discriminator(tmp_path: Path):
         torch.testing.assert_close(loaded.network.eval()(latents), wide.generator.eval()(latents))
 
 
+# --- self-modulation ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resampling", ["strided", "filtered"])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_latent_scales_the_channels_of_all_maps_from_nothing(resampling: str, classes: int):
+    recipe = hasama.RECIPES["r3gan"].but(size="32x64", width=2, latent_size=4, resampling=resampling, generator_width=3)
+    plain = build(recipe, 4, classes).generator
+    generator = build(recipe.but(self_modulation=True), 4, classes).generator
+    assert isinstance(generator, Generator)
+    for one in plain.modules():  # so that the blocks do something
+        if isinstance(one, Block):
+            torch.nn.init.normal_(one.shrink.weight, std=0.3)
+    missing = generator.load_state_dict(plain.state_dict(), strict=False)
+    assert not missing.unexpected_keys
+    given = (torch.randn(2, 4),) if not classes else (torch.randn(2, 4), torch.tensor([2, 0]))
+    with torch.no_grad():
+        torch.testing.assert_close(generator(*given), plain(*given), rtol=0, atol=0)
+    seen: dict[int, torch.Tensor] = {}
+    for number, stage in enumerate([*generator.stages[1:], generator.to_rgb]):
+        stage.register_forward_pre_hook(lambda _, maps, number=number: seen.update({number: maps[0].detach()}))
+    assert len(generator.modulations) == len(generator.stages)
+    features = generator.conditioned(*given, *[None] * (2 - len(given)))
+    generator(*given)
+    before = dict(seen)
+    for number, modulation in enumerate(generator.modulations):
+        torch.nn.init.normal_(modulation.scale.weight)
+        torch.nn.init.normal_(modulation.scale.bias)
+        generator(*given)
+        wanted = before[number] * (1 + features @ modulation.scale.weight.T + modulation.scale.bias)[:, :, None, None]
+        torch.testing.assert_close(seen[number], wanted, rtol=1e-4, atol=1e-5)
+        before = dict(seen)
+
+
+def test_the_file_keeps_its_modulations(tmp_path: Path):
+    file, latents = tmp_path / "g.safetensors", torch.randn(3, 4)
+    recipe = hasama.RECIPES["r3gan"].but(size="16x24", width=2, latent_size=4, self_modulation=True)
+    generator = build(recipe, 3).generator
+    for name, tensor in generator.named_parameters():
+        if name.startswith("modulations"):
+            torch.nn.init.normal_(tensor)
+    whole = TrainedGenerator(generator, recipe, 4, 3)
+    save_generator(whole, file)
+    loaded = load_generator(file)
+    assert loaded.recipe is not None
+    assert loaded.recipe.self_modulation
+    assert (loaded.generate(latents) == whole.generate(latents)).all()
+
+
 # --- noise ----------------------------------------------------------------------------------------
 
 

@@ -180,9 +180,10 @@ def test_heads_alone_are_not_enough_to_begin_with(tmp_path: Path):
 @pytest.mark.parametrize("changes", [
     {"generator_width": 7}, {"width": 6, "generator_width": 9, "labels": True},
     {"resampling": "filtered", "width": 5}, {"group_width": 8, "width": 8},
+    {"self_modulation": True, "generator_width": 5, "labels": True},
 ])  # fmt: skip
 def test_a_narrow_r3gan_lives_on_within_a_wider_one(tmp_path: Path, changes: dict):
-    fixed = {name: changes[name] for name in ("resampling", "group_width") if name in changes}
+    fixed = {name: changes[name] for name in ("resampling", "group_width", "self_modulation") if name in changes}
     run = trained(tmp_path, "r3gan", "16", pixel_noise=True, **{"group_width": 1} | fixed)
     recipe = run.recipe().but(seed=5, **changes)
     classes = 3 if recipe.labels else 0
@@ -207,6 +208,19 @@ def test_a_narrow_r3gan_lives_on_within_a_wider_one(tmp_path: Path, changes: dic
     list(play(game, iter([batch] * 2)))
     for name, now in game.pair.generator.named_parameters():
         assert not torch.equal(now, before[name]), name  # all of it learns
+
+
+def test_a_run_without_modulations_lives_on_in_one_with_them(tmp_path: Path):
+    run = trained(tmp_path, "r3gan", "16")
+    recipe = run.recipe().but(seed=5, self_modulation=True)
+    game, old = new_game(build(recipe, 3), recipe), new_game(build(run.recipe(), 3), run.recipe())
+    fresh = inherit(game, run.folder).fresh
+    assert fresh
+    assert all("modulations" in name for name in fresh)
+    run.load_game(old)
+    latents = torch.randn(3, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(game.sampling_generator.eval()(latents), old.sampling_generator.eval()(latents))
 
 
 def test_other_groups_or_narrower_networks_do_not_fit(tmp_path: Path):

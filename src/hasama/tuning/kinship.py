@@ -29,10 +29,6 @@ AKIN = 0.1
 wallpapers 0.15, portraits and digits 0.54."""
 
 
-GENTLE = 7e-4
-"""The learning rate for what begins with a base: with a fresh game's it is forgotten (docs/experiments/bases.md)."""
-
-
 class Look(NamedTuple):
     """How a frozen network sees some pictures: their features' mean, and their mean squared distance from it."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hasama.cli.arguments import check_hours, free_run_place, read_pictures
 from hasama.cli.flags import use_threads
 from hasama.errors import HasamaError
-from hasama.presets import train_command
+from hasama.presets import gentle_rates, train_command
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.d
 def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.device") -> "Suggestion":
     """The suggestion that begins with a base, if there is one of similar pictures."""
     from hasama.perception.extractors import extractor_named
-    from hasama.tuning.kinship import EXTRACTOR, GENTLE, nearest_base
+    from hasama.tuning.kinship import EXTRACTOR, nearest_base
     from hasama.tuning.suggest import Reason
 
     kin = nearest_base(pictures, suggestion.recipe, extractor_named(EXTRACTOR, device))
@@ -203,7 +203,7 @@ def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.de
     why = (
         f"your pictures look like those of this base (apart by {kin.apart:.2g}; 0: the same), which it knows already."
     )
-    recipe = suggestion.recipe.but(init_from=kin.name, generator_lr=GENTLE, discriminator_lr=GENTLE)
+    recipe = suggestion.recipe.but(init_from=kin.name, **gentle_rates(suggestion.recipe))
     return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(f"init-from {kin.name}", why)])
 
 

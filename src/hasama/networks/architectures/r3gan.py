@@ -11,7 +11,8 @@ in the generator, and smooth at first) connects with them, as in DCGAN; maps are
 doubled by linear interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's,
 which 1x1 convolutions connect with it; halved and doubled with the filter [1, 2, 1].
 
-And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at the end only (`PixelNoise`).
+And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at the end only (`PixelNoise`); and
+self-modulation (`Modulation`).
 """
 
 import itertools
@@ -45,6 +46,7 @@ class R3GAN:
         group_width: channels that a 3x3 convolution mixes.
         pixel_noise: whether the generator's pictures get noise.
         generator_width: the generator's own width; None: the same.
+        self_modulation: whether the latent scales the channels of all of the generator's maps.
     """
 
     width: int = 32
@@ -54,6 +56,7 @@ class R3GAN:
     group_width: int = 16
     pixel_noise: bool = False
     generator_width: int | None = None
+    self_modulation: bool = False
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """(height, width) that are a few pixels doubled several times."""
@@ -65,8 +68,9 @@ class R3GAN:
             return Stages(widths, self.blocks, self.group_width)
 
         making = stages(self.generator_width or self.width)
+        extras = filtered, self.pixel_noise, self.self_modulation
         return Pair(
-            Generator(smallest, channels, classes, making, self.latent_size, filtered, self.pixel_noise),
+            Generator(smallest, channels, classes, making, self.latent_size, *extras),
             Discriminator(smallest, channels, classes, stages(self.width), filtered),
             self.latent_size,
         )
@@ -171,6 +175,26 @@ class PixelNoise(nn.Module):
         return strength * noise
 
 
+class Modulation(nn.Module):
+    """Maps [N, C, h, w], latents [N, Z] -> the maps, each channel times 1 + a linear function of the latent.
+
+    Self-modulation: Chen et al. 2019, "On Self Modulation for Generative Adversarial Networks", eq. 1, without its
+    normalisation, shift and hidden layer. The function begins as zero.
+
+    What holds for a whole picture, such as its paper and its colours, would else have to be carried from the smallest
+    maps on, through every convolution; in a short training all pictures then have the same.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Linear(features, width)
+        nn.init.zeros_(self.scale.weight)
+        nn.init.zeros_(self.scale.bias)
+
+    def forward(self, maps: Images, latents: Latents) -> Images:
+        return maps * (1 + self.scale(latents))[:, :, None, None]
+
+
 class Generator(nn.Module):
     """A learnt smallest picture, weighted by the latent, then blocks and doublings."""
 
@@ -183,6 +207,7 @@ class Generator(nn.Module):
         latent_size: int,
         filtered: bool = False,
         pixel_noise: bool = False,
+        self_modulation: bool = False,
     ) -> None:
         super().__init__()
         widths = stages.widths
@@ -200,13 +225,20 @@ class Generator(nn.Module):
         resolution = (smallest[0] << doublings, smallest[1] << doublings)
         self.noise = PixelNoise(widths[-1], channels, resolution) if pixel_noise else None
         self.doubled = Doubled() if filtered else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        modulated = [*widths[1:], widths[-1]] if self_modulation else []  # before each stage, and before the picture
+        self.modulations = nn.ModuleList(Modulation(self.conditioned.features, width) for width in modulated)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        weights = self.weigh(self.conditioned(latents, labels))
+        features = self.conditioned(latents, labels)
+        weights = self.weigh(features)
         maps = weights[:, :, None, None] * self.basis.to(weights.dtype)  # [N, Z] -> [N, C, 4, 4]
         maps = self.stages[0](maps.contiguous(memory_format=torch.channels_last))
-        for narrow, stage in zip(self.narrow, self.stages[1:], strict=True):
-            maps = stage(self.doubled(narrow(maps)))
+        modulations: list[nn.Module | None] = [*self.modulations] or [None] * (len(self.narrow) + 1)
+        for narrow, stage, modulation in zip(self.narrow, self.stages[1:], modulations[:-1], strict=True):
+            maps = self.doubled(narrow(maps))
+            maps = stage(maps if modulation is None else modulation(maps, features))
+        if modulations[-1] is not None:
+            maps = modulations[-1](maps, features)
         picture = self.to_rgb(maps)
         return picture if self.noise is None else picture + self.noise(maps)
 
