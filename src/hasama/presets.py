@@ -70,8 +70,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
     # The same with a second discriminator on frozen features (Kumari et al. 2022), with depthwise convolutions, which
-    # are half as quick again, with larger rates, and with maps that the latent scales (Chen et al. 2019), without which
-    # all pictures have one palette: on a processor by far the best pictures for the time
+    # are half as quick again, with larger rates, and with maps that the latent scales (Chen et al. 2019): else all
+    # pictures have one palette. On a processor by far the best pictures for the time
     # (docs/experiments/ten-minutes.md).
     "vision-aided": {
         "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 8, "group_width": 1,

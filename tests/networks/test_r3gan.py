@@ -1,6 +1,7 @@
 """R3GAN's two ways of resampling: the published filter by hand, full-size maps, and files that say which it was."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import hasama
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
-from hasama.networks.architectures.r3gan import R3GAN, Block, Doubled, Generator, Halved, smooth
+from hasama.networks.architectures.r3gan import R3GAN, Block, Doubled, Generator, Halved, Modulation, smooth
 from hasama.networks.registry import build
 
 
@@ -146,7 +147,9 @@ def test_the_generator_may_be_wider_than_the_discriminator(tmp_path: Path):
 @pytest.mark.parametrize("resampling", ["strided", "filtered"])
 @pytest.mark.parametrize("classes", [0, 3])
 def test_the_latent_scales_the_channels_of_all_maps_from_nothing(resampling: str, classes: int):
-    recipe = hasama.RECIPES["r3gan"].but(size="32x64", width=2, latent_size=4, resampling=resampling, generator_width=3)
+    recipe = hasama.RECIPES["r3gan"].but(
+        size="32x64", width=2, latent_size=4, resampling=resampling, generator_width=3
+    )
     plain = build(recipe, 4, classes).generator
     generator = build(recipe.but(self_modulation=True), 4, classes).generator
     assert isinstance(generator, Generator)
@@ -159,13 +162,18 @@ def test_the_latent_scales_the_channels_of_all_maps_from_nothing(resampling: str
     with torch.no_grad():
         torch.testing.assert_close(generator(*given), plain(*given), rtol=0, atol=0)
     seen: dict[int, torch.Tensor] = {}
+
+    def remember(number: int) -> Callable[..., None]:
+        return lambda _, maps: seen.update({number: maps[0].detach()})
+
     for number, stage in enumerate([*generator.stages[1:], generator.to_rgb]):
-        stage.register_forward_pre_hook(lambda _, maps, number=number: seen.update({number: maps[0].detach()}))
+        stage.register_forward_pre_hook(remember(number))
     assert len(generator.modulations) == len(generator.stages)
     features = generator.conditioned(*given, *[None] * (2 - len(given)))
     generator(*given)
     before = dict(seen)
     for number, modulation in enumerate(generator.modulations):
+        assert isinstance(modulation, Modulation)
         torch.nn.init.normal_(modulation.scale.weight)
         torch.nn.init.normal_(modulation.scale.bias)
         generator(*given)
