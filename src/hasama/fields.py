@@ -23,6 +23,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "pixel_noise": ("architecture", ("r3gan",)),
     "self_modulation": ("architecture", ("r3gan",)),
     "grow_kimg": ("architecture", ("progressive",)),
+    "small_kimg": ("architecture", ("r3gan",)),
     "reconstruction": ("architecture", ("fast",)),
     "vision_weight": ("vision_aid", ("efficientnet",)),
     "vision_gamma": ("vision_aid", ("efficientnet",)),
@@ -43,7 +44,19 @@ GANS_ONLY = (
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": (
-        *("size", "enlarge", "kimg", "batch", "mirror", "labels", "augment", "init_from", "autopilot", "seed"),
+        *(
+            "size",
+            "enlarge",
+            "kimg",
+            "small_kimg",
+            "batch",
+            "mirror",
+            "labels",
+            "augment",
+            "init_from",
+            "autopilot",
+            "seed",
+        ),
     ),
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (

@@ -100,6 +100,9 @@ class Recipe:
         35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0
     )
     init_from: str = option("", "Begin with the weights of this run or base, of the same or a smaller size.")
+    small_kimg: float = option(
+        0.0, "r3gan: first so many kimg of half the size, in the run's folder small; --kimg of full size follow.", 0
+    )
     freeze_d: int = option(
         0, "FreezeD: the first so many layers of the discriminator, counted from the picture, do not learn.", 0, 1000
     )
@@ -108,8 +111,7 @@ class Recipe:
     penalty: Penalty = option("none", "Penalty on the discriminator's gradient at the pictures.")
     gamma: float | None = option(
         None,
-        "Weight of the penalty. Default: 0.0002 * width * height / batch for r1 or r2, 10 for wgan-gp, 5 for "
-        "r1+r2 up to 64x64.",
+        "Weight of the penalty. Default: 5 for r1+r2 up to 64x64, 10 for wgan-gp, 0.0002 * pixels / batch else.",
         0,
     )
     penalty_every: int = option(
@@ -135,9 +137,7 @@ class Recipe:
         0, "All that the discriminators see is moved by up to so many pixels at random; 1 keeps a grain away.", 0, 64
     )
     vision_aid: Literal["none", "efficientnet"] = option(
-        "none",
-        "A second discriminator beside the ordinary one, which sees the features of this frozen network: far better "
-        "pictures for the same time.",
+        "none", "A second discriminator, on the features of this frozen network: far better pictures for the time."
     )
     vision_weight: float = option(1.0, "Weight of the second discriminator's part in the generator's loss.", 0, 100)
     vision_gamma: float | None = option(

@@ -17,7 +17,7 @@ from hasama.runs.fitting import crossed, fit, health_interval
 from hasama.runs.folder import Run
 from hasama.runs.lines import NewLines, append_line, cut_lines
 from hasama.runs.reports.plot import plot_losses
-from hasama.runs.session import reconciled
+from hasama.runs.standing import reconciled
 
 RECIPE = hasama.Recipe(size="8", width=2, latent_size=4, batch=8, kimg=0.4, sample_kimg=0.1, precision="fp32")
 

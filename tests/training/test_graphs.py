@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from easel import hasama_here
-from hasama.cli.commands.train import _for_a_card
+from hasama.cli.arguments import advice_for_a_card
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
@@ -181,4 +181,4 @@ def test_the_command_says_why_steps_are_not_recorded(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(("kind", "batch", "told"), [("cuda", 8, True), ("cuda", 32, False), ("cpu", 8, False)])
 def test_on_a_card_larger_batches_are_advised(kind: str, batch: int, told: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("hasama.device.pick_device", lambda name: torch.device(kind))
-    assert ("--batch 32" in (_for_a_card(RECIPES["r3gan"].but(batch=batch), "auto") or "")) is told
+    assert ("--batch 32" in (advice_for_a_card(RECIPES["r3gan"].but(batch=batch), "auto") or "")) is told

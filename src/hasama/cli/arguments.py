@@ -1,4 +1,4 @@
-"""Arguments that several commands share: seeds, a truncation, a trained generator, a place for a picture."""
+"""Arguments that several commands share: seeds, a truncation, a generator, a place for a picture, a length."""
 
 from collections import deque
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name, near_name
+from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
     from hasama.pictures.cache import Reading
@@ -69,8 +70,8 @@ def open_generator(run: Path, device: str) -> Any:
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
     from hasama.runs.bases import place_named
-    from hasama.runs.best import chosen_generator
     from hasama.runs.folder import Run
+    from hasama.runs.standing import chosen_generator
 
     run = place_named(run)
     if run.is_dir():
@@ -168,3 +169,38 @@ def tell_room(reading: "Reading | None") -> None:
             f"Decoded at this size the pictures take {room / 1e9:.3g} GB or more in the cache "
             "(HASAMA_CACHE names its place)."
         )
+
+
+# --- a training on this machine -------------------------------------------------------------------
+
+HOURS_LEAST = 0.001
+CARD_BATCH = 32
+
+
+def advice_for_a_card(recipe: Recipe, device: str) -> str | None:
+    """What would be better on a graphics card, if the training is on one: presets are made for two cores."""
+    from hasama.device import pick_device
+
+    if pick_device(device).type != "cuda" or recipe.batch >= CARD_BATCH:
+        return None
+    return (
+        f"On this graphics card a step takes about as long with {CARD_BATCH} pictures as with {recipe.batch}: "
+        f"--batch {CARD_BATCH} shows more of them in the same time."
+    )
+
+
+def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
+    """The recipe with as many kimg as this machine makes in the time."""
+    from hasama.cli.terminal import say
+    from hasama.device import pick_device
+    from hasama.runs.pace import measure
+    from hasama.runs.session import half_size
+
+    if recipe.small_kimg:
+        first = measure(half_size(recipe), pictures, pick_device(device)).hours(recipe.small_kimg)
+        if (hours := hours - first) < HOURS_LEAST:
+            raise HasamaError(f"--small-kimg {recipe.small_kimg:g} takes {first:.2g} h alone: --hours is to be more.")
+    pace = measure(recipe, pictures, pick_device(device))
+    chosen = recipe.lasting(pace.kimg_within(hours))
+    say(f"{pace.images_per_second:.3g} images/s: about {chosen.kimg:g} kimg in {hours:g} h.")
+    return chosen

@@ -207,8 +207,13 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run"
 
 
 def _aside(record: "Record") -> str:
-    """How far work is that is no part of the game: fine-tuning or finish of the enlarger."""
-    return "" if record.shown else f"enlarger: {getattr(record, 'stage', '')} {getattr(record, 'done', 0):.0%}"
+    """How far work is that is no part of the run's own length: a stage of half the size; the enlarger's learning."""
+    if record.shown:
+        return ""
+    stage, done, total = (getattr(record, name, 0) for name in ("stage", "done", "total"))
+    return (
+        f"first {stage} pixels: {done / 1000:.1f}/{total / 1000:g} kimg" if total else f"enlarger: {stage} {done:.0%}"
+    )
 
 
 def _seen(images: int, recipe: "Recipe") -> str:

@@ -176,6 +176,14 @@ class Run:
         """Write where the pictures are, and what the scan found."""
         write_json(self._images_file, {"name": source, **asdict(report)})
 
+    def small(self) -> "Run":
+        """The run of the stage of half the size, which a run with --small-kimg begins with."""
+        return Run(self.folder / "small")
+
+    def is_done(self) -> bool:
+        """Whether it has the length that its recipe asks for."""
+        return self.exists() and self.images_seen() >= self.recipe().images
+
     def how_to_go_on(self) -> str:
         """The command that resumes it, fit for pasting."""
         return f"hasama resume {shlex.quote(str(self.folder))}"

@@ -1,7 +1,5 @@
 """From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
-import math
-import shlex
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -13,14 +11,13 @@ import torch
 from hasama.device import keep_memory, pick_device
 from hasama.distributed import agreed, begin_alike, check_divisible, is_first, team, together, told_by_first
 from hasama.errors import HasamaError
-from hasama.fields import BEFORE_THEY_WERE
 from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
-from hasama.options import said
+from hasama.options import flag
 from hasama.perception.efficientnet import weights_file
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
@@ -28,22 +25,18 @@ from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
 from hasama.pictures.shards.places import is_pattern
 from hasama.pictures.sources.chosen import tidy
+from hasama.presets import gentle_rates
 from hasama.recipe import Recipe
-from hasama.runs.autopilot import forget_later, original_recipe, piloted
+from hasama.runs.autopilot import forget_later, piloted
 from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
-from hasama.runs.folder import Run, is_streamed
+from hasama.runs.folder import Run
 from hasama.runs.reports.last_error import recorded
+from hasama.runs.standing import FREE, read_again, reconciled, source_now
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
-
-FREE = (
-    *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
-    *("autopilot", "accumulate"),
-)
-"""Fields that do not change what a step does, so that a run may change them."""
 
 
 def train(
@@ -128,8 +121,8 @@ class Opening(NamedTuple):
         images = run.images()
         pictures = open_cached(images["key"])
         if pictures is None or pictures.report.digest != images["digest"]:
-            return cls(run, recipe, source or images["name"], _read_again(run, source or images["name"], recipe))
-        now = None if source is None else _source_now(run, source, recipe)
+            return cls(run, recipe, source or images["name"], read_again(run, source or images["name"], recipe))
+        now = None if source is None else source_now(run, source, recipe)
         return cls(run, recipe, images["name"], None, now)
 
     def scan(self) -> Iterator[Scan]:
@@ -208,6 +201,13 @@ class Opening(NamedTuple):
 def _session(
     run: Run, recipe: Recipe, pictures: Pictures, device: torch.device, stop: Callable[[], bool]
 ) -> Iterator[Record]:
+    if recipe.small_kimg:
+        small = run.small()
+        if not run.checkpoint.exists() and not small.is_done():
+            yield from _of_half_size(small, recipe, run.images()["name"], device, lambda: stop() or run.stop_asked())
+            if not small.is_done():  # stopped
+                return
+        recipe = recipe.but(init_from=str(small.folder), **gentle_rates(recipe))
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     here = team()
@@ -235,17 +235,67 @@ def _session(
         settle(run, game, generator)
 
 
+class Earlier(NamedTuple):
+    """A step of the stage of half the size.
+
+    Attributes:
+        images_seen, shown: 0, for it is no part of the run's own length.
+        stage, done, total: the size; images seen of it; of how many.
+        step: the record itself.
+    """
+
+    images_seen: int
+    shown: int
+    stage: str
+    done: int
+    total: int
+    step: Record
+
+    def figures(self) -> dict[str, float]:
+        """The step's."""
+        return self.step.figures()
+
+
+def half_size(recipe: Recipe) -> Recipe:
+    """The recipe of the stage of half the size. Raises HasamaError if that cannot be made."""
+    height, width = recipe.resolution
+    try:
+        size = f"{width / 2:g}" + (f"x{height / 2:g}" if width != height else "")
+        half = recipe.but(size=size, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
+        build(half)
+    except HasamaError as error:
+        raise HasamaError(
+            f"--small-kimg begins with half of --size {recipe.size}, which cannot be made: {error}"
+        ) from error
+    return half
+
+
+def _of_half_size(
+    small: Run, recipe: Recipe, source: str, device: torch.device, stop: Callable[[], bool]
+) -> Iterator[Earlier]:
+    """A run of its own in the run's folder, until it has its length."""
+    opening = Opening.of(source, half_size(recipe), small)
+    deque(opening.scan(), maxlen=0)
+    stage = "x".join(map(str, reversed(opening.recipe.resolution)))
+    for step in opening.session(str(device), stop):
+        if isinstance(step, Earlier) or step.shown:
+            yield Earlier(0, 0, stage, step.images_seen, opening.recipe.images, step)
+
+
 def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
     """The first process's recipe: others may have measured another length.
 
     Raises:
-        HasamaError: several processes cannot train by it, or they have different pictures.
+        HasamaError: several processes, or these pictures, cannot be trained with by it; or processes have others.
     """
+    if recipe.small_kimg and pictures.report.crops:
+        raise HasamaError("--small-kimg is for many pictures: of one, crops of half the size show half as much.")
     if (world := team().world) == 1:
         return recipe
     check_divisible(recipe.batch, recipe.accumulate)
-    if recipe.autopilot:
-        raise HasamaError(f"--autopilot works in one process; these are {world}.")
+    for name in ("autopilot", "small_kimg"):
+        if getattr(recipe, name):
+            raise HasamaError(f"{flag(name)} works in one process; these are {world}.")
     told = told_by_first(lambda: [recipe.to_dict(), pictures.report.digest])
     if told[1] != pictures.report.digest:
         raise HasamaError("The pictures here are not those of the first process: give all machines the same ones.")
@@ -270,64 +320,12 @@ def check_buildable(recipe: Recipe) -> None:
     """
     with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
+        if recipe.small_kimg:
+            half_size(recipe)
     if recipe.vision_aid != "none":
         weights_file()
     if is_first():  # which gives the weights to the others
         check_init_from(recipe)
-
-
-def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
-    """The recipe with which `train` goes on with a run: the run's own, with a longer length if one was given.
-
-    Raises:
-        HasamaError: the command asks for something else than the run was started with.
-    """
-    own = run.recipe()
-    older = {n for n, before in BEFORE_THEY_WERE.items() if n not in given and getattr(own, n) == before}
-    if "grow_kimg" not in given and math.isclose(asked.grow_kimg, own.lasting(asked.kimg).grow_kimg):
-        older.add("grow_kimg")  # which goes by the length
-    pairs = original_recipe(run).differences(asked)
-    different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
-    if different:
-        told = ", ".join(f"{said(name, here)} (now {said(name, there)})" for name, (here, there) in different.items())
-        empty = "" if run.images_seen() else " (nothing was saved in this one: its folder can be deleted)"
-        raise HasamaError(
-            f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"
-            f"  {run.how_to_go_on()}\nor choose another --out for a new run{empty}."
-        )
-    changes = {name: getattr(asked, name) for name in FREE if name in given}
-    return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
-
-
-def _source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
-    """What is at the run's source now, if its files may be others than when the run began; None if they are not.
-
-    Raises:
-        HasamaError: it is another source than the run's.
-    """
-    images = run.images()
-    try:
-        reading = Reading(source, Form.of(recipe), is_streamed(run))
-        now = None if reading.key == images["key"] else reading
-    except HasamaError as error:
-        now = str(error)
-    if now is not None and source != images["name"]:
-        raise HasamaError(
-            f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on with  "
-            f"{run.how_to_go_on()}"
-        )
-    return now
-
-
-def _read_again(run: Run, source: str, recipe: Recipe) -> Reading:
-    """The run's pictures from their source, for the cache has them no longer."""
-    try:
-        return Reading(source, Form.of(recipe), is_streamed(run))
-    except HasamaError as error:
-        raise HasamaError(
-            f"{error} {run.folder} began with the pictures there. If they have moved, name their new place:  "
-            f"hasama train NEWPLACE ... --out {shlex.quote(str(run.folder))}"
-        ) from error
 
 
 def _absolute(source: str) -> str:

@@ -30,8 +30,8 @@ from hasama.generators.sampling import (
 from hasama.networks.pair import is_styled
 from hasama.pictures.images import as_channels, png_of, to_picture
 from hasama.pictures.video import save_film
-from hasama.runs.best import chosen_generator
 from hasama.runs.folder import Run
+from hasama.runs.standing import chosen_generator
 from hasama.studio.watching import changed, generator_named
 
 KEPT = 2

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import check_hours, tell_room, usual_run_place
+from hasama.cli.arguments import (
+    HOURS_LEAST,
+    advice_for_a_card,
+    check_hours,
+    lasting,
+    tell_room,
+    usual_run_place,
+)
 from hasama.cli.flags import (
     asked_to_stop,
     default_of,
@@ -23,9 +30,6 @@ from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, counts, foll
 from hasama.options import flag
 from hasama.presets import DEFAULT, RECIPES, asked_recipe
 from hasama.recipe import Recipe
-
-HOURS_LEAST = 0.001
-CARD_BATCH = 32
 
 
 def training_flags(preset: str = DEFAULT, **changes: Any) -> Any:
@@ -147,6 +151,8 @@ def _check_length(asked: dict[str, Any], steps: int | None, hours: float | None)
 def _standing(run: Any) -> str:
     """What is left of a training that was stopped at once."""
     if not (seen := run.images_seen()):
+        if early := run.small().images_seen():
+            return f"{run.small().folder} stands at {early / 1000:g} kimg. To go on:  {run.how_to_go_on()}"
         return "Nothing was saved yet: the same command begins anew."
     return f"The run stands at {seen / 1000:g} kimg, where it was last saved. To go on:  {run.how_to_go_on()}"
 
@@ -220,10 +226,10 @@ def _train(
     tell_room(opening.reading)
     watch_scan(opening.scan())
     if hours is not None and agreed(is_first() and not run.exists()):  # a run that exists keeps its length
-        lasting = _lasting(hours, opening.recipe, opening.pictures(), device)
+        chosen = lasting(hours, opening.recipe, opening.pictures(), device)
         if asked and "grow_kimg" in asked:
-            lasting = lasting.but(grow_kimg=asked["grow_kimg"])
-        opening = opening._replace(recipe=lasting)
+            chosen = chosen.but(grow_kimg=asked["grow_kimg"])
+        opening = opening._replace(recipe=chosen)
     recipe = opening.recipe
     if notice := opening.notice():
         say(notice, "yellow")
@@ -232,7 +238,7 @@ def _train(
     if not start:
         for warning in opening.pictures().report.warnings():
             say(warning, "yellow")
-        if advice := _for_a_card(recipe, device):
+        if advice := advice_for_a_card(recipe, device):
             say(advice)
     with asked_to_stop() as stopping, told_of_graphs():
         records = opening.session(device, stopping)
@@ -242,30 +248,6 @@ def _train(
             pass
         code = stopping.exit_code(requeue) if stopping() else 0
     return _farewell(run, recipe, code)
-
-
-def _for_a_card(recipe: Recipe, device: str) -> str | None:
-    """What would be better on a graphics card, if the training is on one: presets are made for two cores."""
-    from hasama.device import pick_device
-
-    if pick_device(device).type != "cuda" or recipe.batch >= CARD_BATCH:
-        return None
-    return (
-        f"On this graphics card a step takes about as long with {CARD_BATCH} pictures as with {recipe.batch}: "
-        f"--batch {CARD_BATCH} shows more of them in the same time."
-    )
-
-
-def _lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
-    """The recipe with as many kimg as this machine makes in the time."""
-    from hasama.cli.terminal import say
-    from hasama.device import pick_device
-    from hasama.runs.pace import measure
-
-    pace = measure(recipe, pictures, pick_device(device))
-    lasting = recipe.lasting(pace.kimg_within(hours))
-    say(f"{pace.images_per_second:.3g} images/s: about {lasting.kimg:g} kimg in {hours:g} h.")
-    return lasting
 
 
 def _told(opening: Any, start: int) -> str:
@@ -286,7 +268,9 @@ def _told(opening: Any, start: int) -> str:
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )
-    return f"{report}\n{told} Ctrl-C saves and stops.{like}"
+    half = recipe.small_kimg and run.small().folder
+    first = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {half}." if half else ""
+    return f"{report}\n{told} Ctrl-C saves and stops.{like}{first}"
 
 
 def _shared_out() -> str:
@@ -309,7 +293,7 @@ def _piloted(run: Any, recipe: Recipe) -> str:
 
 def _best(run: Any) -> str:
     """Where the best generator is, if it is clearly better than the last."""
-    from hasama.runs.best import best_is_better
+    from hasama.runs.standing import best_is_better
 
     told = best_is_better(run)
     return f"  better one   {run.best}: {told}\n" if told else ""
@@ -320,7 +304,10 @@ def _farewell(run: Any, recipe: Recipe, code: int) -> int:
 
     seen = run.images_seen()
     if seen < recipe.images:
-        say(f"\nSaved at {seen / 1000:g} of {recipe.kimg:g} kimg. To go on:\n  {run.how_to_go_on()}")
+        stands = f"{seen / 1000:g} of {recipe.kimg:g} kimg"
+        if recipe.small_kimg and not run.checkpoint.exists():
+            stands = f"{run.small().images_seen() / 1000:g} of {recipe.small_kimg:g} kimg of half the size"
+        say(f"\nSaved at {stands}. To go on:\n  {run.how_to_go_on()}")
         return code
     say(
         f"\nDone: {seen / 1000:g} kimg.\n"

@@ -1,0 +1,97 @@
+"""A run as it stands: which of its generators is taken, and whether a command may go on with it."""
+
+import math
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+
+from hasama.errors import HasamaError
+from hasama.fields import BEFORE_THEY_WERE
+from hasama.health.quality import clearly_better
+from hasama.options import said
+from hasama.pictures.cache import Reading
+from hasama.pictures.decoding import Form
+from hasama.recipe import Recipe
+from hasama.runs.autopilot import original_recipe
+from hasama.runs.folder import Run, is_streamed
+
+FREE = (
+    *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
+    *("autopilot", "accumulate"),
+)
+"""Fields that do not change what a step does, so that a run may change them."""
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
+    """The recipe with which `train` goes on with a run: the run's own, with a longer length if one was given.
+
+    Raises:
+        HasamaError: the command asks for something else than the run was started with.
+    """
+    own = run.recipe()
+    older = {n for n, before in BEFORE_THEY_WERE.items() if n not in given and getattr(own, n) == before}
+    if "grow_kimg" not in given and math.isclose(asked.grow_kimg, own.lasting(asked.kimg).grow_kimg):
+        older.add("grow_kimg")  # which goes by the length
+    pairs = original_recipe(run).differences(asked)
+    different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
+    if different:
+        told = ", ".join(f"{said(name, here)} (now {said(name, there)})" for name, (here, there) in different.items())
+        empty = "" if run.images_seen() else " (nothing was saved in this one: its folder can be deleted)"
+        raise HasamaError(
+            f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"
+            f"  {run.how_to_go_on()}\nor choose another --out for a new run{empty}."
+        )
+    changes = {name: getattr(asked, name) for name in FREE if name in given}
+    return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
+
+
+def source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
+    """What is at the run's source now, if its files may be others than when the run began; None if they are not.
+
+    Raises:
+        HasamaError: it is another source than the run's.
+    """
+    images = run.images()
+    try:
+        reading = Reading(source, Form.of(recipe), is_streamed(run))
+        now = None if reading.key == images["key"] else reading
+    except HasamaError as error:
+        now = str(error)
+    if now is not None and source != images["name"]:
+        raise HasamaError(
+            f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on with  "
+            f"{run.how_to_go_on()}"
+        )
+    return now
+
+
+def read_again(run: Run, source: str, recipe: Recipe) -> Reading:
+    """The run's pictures from their source, for the cache has them no longer."""
+    try:
+        return Reading(source, Form.of(recipe), is_streamed(run))
+    except HasamaError as error:
+        raise HasamaError(
+            f"{error} {run.folder} began with the pictures there. If they have moved, name their new place:  "
+            f"hasama train NEWPLACE ... --out {shlex.quote(str(run.folder))}"
+        ) from error
+
+
+# --- its generators -------------------------------------------------------------------------------
+
+
+def best_is_better(run: Run) -> str | None:
+    """How much better a run's best generator is than its last; None if it is not clearly better, or not there."""
+    return clearly_better(run.best, run.log()) if run.best.exists() else None
+
+
+def chosen_generator(run: Run) -> tuple[Path, str | None]:
+    """The file of the best generator, and how much better it is; or, unless that is clear, of the last, and None.
+
+    Raises:
+        HasamaError: there is no run here, it is damaged, or it has saved no generator yet.
+    """
+    last, told = run.saved_generator(), best_is_better(run)
+    return (run.best if told else last), told

@@ -1,0 +1,152 @@
+"""A run with --small-kimg: a stage of half the size, then full size with its weights; killed at any time."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from command import hasama, make_pictures, refused
+from hasama.errors import HasamaError
+from hasama.presets import GENTLE, RECIPES, asked_recipe
+from hasama.runs.folder import Run
+from hasama.runs.session import Earlier, half_size, resume, train
+from hasama.runs.transfer import inherit
+from hasama.training.game import Record, Step
+
+RECIPE = RECIPES["r3gan"].but(
+    size="32x48",
+    width=2,
+    latent_size=4,
+    kimg=0.04,
+    small_kimg=0.048,
+    batch=8,
+    health_kimg=0.0,
+    quality_kimg=0.0,
+    checkpoint_minutes=0.0,
+    precision="fp32",
+    self_modulation=True,
+)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("p") / "pictures", 20, side=50)
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record], dict[str, Path]]:
+    """The run that nothing interrupts, its records, and what stood on the disk at some moments of it."""
+    place = tmp_path_factory.mktemp("runs")
+    run, records, left = place / "whole", [], {}
+    for number, record in enumerate(train(str(pictures), RECIPE, run)):
+        records.append(record)
+        if name := {0: "at once", 3: "small", 5: "small done", 8: "large"}.get(number):
+            left[name] = Path(shutil.copytree(run, place / name))
+    return run, records, left
+
+
+def networks(run: Path) -> dict[str, torch.Tensor]:
+    saved = Run(run).saved_game()
+    return {f"{which}.{name}": one for which in ("generator", "discriminator") for name, one in saved[which].items()}
+
+
+def test_the_stages_follow_each_other(whole: tuple[Path, list[Record], dict[str, Path]]):
+    run, records, _ = whole
+    first, then = records[:6], records[6:]
+    assert all(isinstance(record, Earlier) for record in first)
+    assert [record.done for record in first if isinstance(record, Earlier)] == list(range(8, 49, 8))
+    assert all(isinstance(record, Step) for record in then)
+    assert [record.images_seen for record in records] == [0] * 6 + list(range(8, 41, 8))
+    assert all("loss_generator" in record.figures() for record in first)
+    small, large = Run(run).small(), Run(run)
+    assert small.recipe() == RECIPE.but(size="16x24", kimg=0.048, small_kimg=0.0)
+    assert (small.images_seen(), large.images_seen()) == (48, 40)
+    assert large.recipe() == RECIPE
+    assert [line["images_seen"] for line in large.log()][-1] == 40
+
+
+def test_full_size_begins_with_what_was_learnt_and_goes_gently(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: dict[str, Any] = {}
+
+    def remembered(game: Any, folder: str) -> Any:
+        seen["told"] = inherit(game, folder)
+        seen["stage"] = {name: one.clone() for name, one in game.pair.generator.stages[0].state_dict().items()}
+        return seen["told"]
+
+    monkeypatch.setattr("hasama.runs.session.inherit", remembered)
+    recipe = RECIPE.but(generator_lr=5e-3, discriminator_lr=1e-4)
+    run = tmp_path / "run"
+    assert len(list(train(str(pictures), recipe, run))) == 11
+    small = Run(run).small().saved_game()
+    for name, one in seen["stage"].items():
+        assert torch.equal(one, small["generator"][f"stages.0.{name}"]), name
+    assert {"generator.basis", "discriminator.logit.weight"} <= set(seen["told"].taken)
+    assert not [name for name in seen["told"].fresh if "stages.0" in name]
+    groups = Run(run).saved_game()
+    rates = [groups[f"{one}_optimizer"]["param_groups"][0]["lr"] for one in ("generator", "discriminator")]
+    assert rates[0] <= GENTLE
+    assert rates[1] <= 1e-4
+    assert small["generator_optimizer"]["param_groups"][0]["lr"] > GENTLE
+
+
+@pytest.mark.parametrize("moment", ["at once", "small", "small done", "large"])
+def test_killed_at_any_time_it_goes_on_to_the_same_end(
+    moment: str, whole: tuple[Path, list[Record], dict[str, Path]], tmp_path: Path
+):
+    run, _, left = whole
+    again = Path(shutil.copytree(left[moment], tmp_path / "again"))
+    list(resume(again))
+    for name, one in networks(run).items():
+        assert torch.equal(one, networks(again)[name]), name
+    for name, one in networks(run / "small").items():
+        assert torch.equal(one, networks(again / "small")[name]), name
+
+
+def test_stopped_while_small_it_says_where_it_stands(pictures: Path, tmp_path: Path):
+    asked = iter([False, False, True])
+    records = list(train(str(pictures), RECIPE, tmp_path / "run", stop=lambda: next(asked, True)))
+    assert len(records) == 3
+    run = Run(tmp_path / "run")
+    assert run.small().images_seen() == 24
+    assert not run.checkpoint.exists()
+    run.stop()  # as the studio does: it counts for both stages
+    done = hasama("resume", run.folder)
+    assert done.returncode == 0
+    assert run.small().images_seen() == 48
+    assert run.images_seen() == 40
+
+
+def test_the_command_tells_of_the_stage_and_goes_on(pictures: Path, tmp_path: Path):
+    words = ["train", pictures, "r3gan", "--size", 16, "--width", 2, "--latent-size", 4, "--small-kimg", 0.016]
+    words += ["--kimg", 0.016, "--out", tmp_path / "run"]
+    done = hasama(*words)
+    assert done.returncode == 0, done.stderr
+    assert "First 0.016 kimg of pictures of half the size" in done.stdout
+    assert "already has its 0.016 kimg" in hasama(*words).stdout
+
+
+@pytest.mark.parametrize(("size", "why"), [("10", "half of --size 10"), ("14x28", "half of --size 14x28")])
+def test_a_size_that_cannot_be_halved_is_refused(size: str, why: str, pictures: Path, tmp_path: Path):
+    words = ["train", pictures, "r3gan", "--size", size, "--small-kimg", 1, "--out", tmp_path / "run"]
+    refused(hasama(*words), why)
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_what_it_does_not_go_with_is_said(tmp_path: Path):
+    with pytest.raises(HasamaError, match="--small-kimg means nothing without --architecture r3gan"):
+        asked_recipe("dcgan", {"small_kimg": 1.0})
+    (one,) = make_pictures(tmp_path / "one", 1, side=200).iterdir()
+    with pytest.raises(HasamaError, match="--small-kimg is for many pictures"):
+        list(train(str(one), RECIPE, tmp_path / "crops"))
+
+
+def test_half_of_a_recipe():
+    recipe = RECIPES["vision-aided"].but(size="128", small_kimg=5.0, schedule_kimg=7.0)
+    half = half_size(recipe)
+    assert (half.size, half.kimg, half.small_kimg, half.schedule_kimg) == ("64", 5.0, 0.0, None)
+    assert half.vision_penalty_weight * 4 == recipe.vision_penalty_weight
+    assert half_size(RECIPES["r3gan"].but(size="64x128", small_kimg=1.0)).size == "32x64"
