@@ -20,7 +20,16 @@ from hasama.presets import RECIPES, flags_of_difference
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.runs.pace import Pace, measure
-from hasama.tuning.suggest import choose_form, choose_rest, smaller, warnings_about_machine, with_length
+from hasama.tuning.suggest import (
+    FIRST_SHARE,
+    choose_form,
+    choose_rest,
+    hours_of,
+    smaller,
+    warnings_about_machine,
+    with_length,
+    with_stage,
+)
 from hasama.tuning.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
 
 CPU = Machine("cpu", "the processor", 2, True, 8 * 2**30, 2, 0.0)
@@ -284,6 +293,34 @@ def test_the_length_fits_the_hours(tmp_path: Path):
         chosen = with_length(found, Pace(rate, 10, None), 1.0)
         assert chosen.recipe.kimg == kimg
         assert chosen.reasons[-1].choice == f"{kimg:g} kimg"
+
+
+@pytest.mark.parametrize(
+    ("changes", "crops", "staged"),
+    [
+        ({"size": "128"}, 0, True), ({"size": "192x128"}, 0, True), ({"size": "256", "enlarge": 2}, 0, True),
+        ({"size": "64"}, 0, False), ({"size": "192x96"}, 0, False), ({"size": "256", "enlarge": 4}, 0, False),
+        ({"size": "128", "init_from": "portraits"}, 0, False), ({"size": "128"}, 500, False),
+    ],
+)  # fmt: skip
+def test_large_pictures_begin_with_half_the_size(changes: dict, crops: int, staged: bool, tmp_path: Path):
+    found = suggested(2000, PLAIN, tmp_path)
+    found = found._replace(recipe=found.recipe.but(**changes))
+    report = open_pictures(str(tmp_path / "some"), Recipe(size="16")).report
+    report.crops = crops
+    pace = Pace(50.0, 10, None)
+    chosen = with_length(with_stage(found, report), pace, 1.0)
+    assert hours_of(chosen.recipe, pace) <= 1.0
+    assert hours_of(chosen.recipe, pace) > 0.9
+    if not staged:
+        assert (chosen.recipe.small_kimg, chosen.recipe.kimg) == (0, 180)
+        return
+    assert (chosen.recipe.small_kimg, chosen.recipe.kimg) == (130, 100)  # of 144 and 108, to two digits
+    assert pace.hours(chosen.recipe.small_kimg / 2) == pytest.approx(FIRST_SHARE, abs=0.05)
+    assert chosen.reasons[-1].choice == "130 + 100 kimg"
+    halved = smaller(chosen.recipe)
+    assert halved is not None
+    assert halved.small_kimg == 0
 
 
 def test_smaller_keeps_the_shape():

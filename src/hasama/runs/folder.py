@@ -181,7 +181,7 @@ class Run:
         return Run(self.folder / "small")
 
     def is_done(self) -> bool:
-        """Whether it has the length that its recipe asks for."""
+        """Whether it has the length that its recipe asks for. Raises HasamaError if it is damaged."""
         return self.exists() and self.images_seen() >= self.recipe().images
 
     def how_to_go_on(self) -> str:

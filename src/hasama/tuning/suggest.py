@@ -13,7 +13,7 @@ from hasama.pictures.dataset import Pictures
 from hasama.pictures.report import Report
 from hasama.presets import DEFAULT, RECIPES
 from hasama.recipe import Recipe
-from hasama.runs.pace import Pace
+from hasama.runs.pace import Pace, two_digits_below
 from hasama.runs.session import check_buildable
 from hasama.tuning.survey import Headers, Looks, Machine
 
@@ -24,6 +24,10 @@ SIDE_CPU, SIDE_GPU = 64, 128
 PLAYED_MOST = 2
 """Asked for more than so many times `SIDE_CPU` or `SIDE_GPU`, the game is played on smaller pictures, and what it
 makes is enlarged. Below, full size has been better (docs/experiments/enlarging.md)."""
+STAGED = 128
+"""The shorter side, in pixels, from which a game begins with a stage of half the size."""
+FIRST_SHARE, HALF_QUICKER = 0.4, 2.0
+"""How much of the time that stage has, and how many times as many pictures it sees in the same time."""
 SIDE_LEAST = 16
 ENLARGED = 1.1
 SYMMETRIC = 1.05
@@ -237,6 +241,17 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
     return found
 
 
+def with_stage(suggestion: Suggestion, report: Report) -> Suggestion:
+    """The suggestion with a stage of half the size, where that is quicker; `with_length` says how long."""
+    recipe = suggestion.recipe
+    large = recipe.architecture == "r3gan" and min(recipe.game_resolution) >= STAGED
+    if not large or recipe.init_from or report.crops:
+        return suggestion
+    why = "what makes a picture is learnt quicker at half the size; strokes are learnt after that."
+    reasons = [*suggestion.reasons, Reason("half the size first", why)]
+    return suggestion._replace(recipe=recipe.but(small_kimg=recipe.kimg), reasons=reasons)
+
+
 # --- length ---------------------------------------------------------------------------------------
 
 
@@ -249,16 +264,31 @@ def enough(preset: str) -> float:
 def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
     """The length that fits the hours: not more than the preset's, not less than `enough`."""
     most, least = RECIPES[suggestion.preset].kimg, enough(suggestion.preset)
-    fits = hours * pace.kimg_per_hour
-    kimg = most if fits >= most else least if fits <= least else pace.kimg_within(hours)
+    staged = suggestion.recipe.small_kimg > 0
+    left = hours * (1 - FIRST_SHARE) if staged else hours
+    fits = left * pace.kimg_per_hour
+    kimg = most if fits >= most else least if fits <= least else pace.kimg_within(left)
+    recipe = suggestion.recipe.lasting(kimg)
+    if staged:
+        recipe = recipe.but(small_kimg=two_digits_below(kimg * HALF_QUICKER * FIRST_SHARE / (1 - FIRST_SHARE)))
+    takes = hours_of(recipe, pace)
     if fits >= most:
-        why = f"the preset's full length takes {pace.hours(kimg):.1f} h of the {hours:g} h."
+        why = f"the preset's full length takes {takes:.1f} h of the {hours:g} h."
     elif fits > least:
         why = f"what fits into {hours:g} h; the preset has {most:g}, and longer is better."
     else:
-        why = f"with less there is little to see; it takes {pace.hours(kimg):.1f} h."
-    reasons = [*suggestion.reasons, Reason(f"{kimg:g} kimg", why)]
-    return suggestion._replace(recipe=suggestion.recipe.lasting(kimg), reasons=reasons)
+        why = f"with less there is little to see; it takes {takes:.1f} h."
+    return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(length_of(recipe), why)])
+
+
+def length_of(recipe: Recipe) -> str:
+    """The length in words: of both stages, where there are two."""
+    return f"{recipe.small_kimg:g} + {recipe.kimg:g} kimg" if recipe.small_kimg else f"{recipe.kimg:g} kimg"
+
+
+def hours_of(recipe: Recipe, pace: Pace) -> float:
+    """How long a training takes, with the stage of half the size that it may begin with."""
+    return pace.hours(recipe.kimg + recipe.small_kimg / HALF_QUICKER)
 
 
 def smaller(recipe: Recipe) -> Recipe | None:
@@ -267,7 +297,8 @@ def smaller(recipe: Recipe) -> Recipe | None:
     if min(recipe.game_resolution) // 2 < SIDE_LEAST:
         return None
     halved, enlarge = f"{width // 2}x{height // 2}" if width != height else f"{width // 2}", recipe.enlarge
-    return recipe.but(size=halved, init_from="") if _possible(halved, enlarge) else None
+    first = recipe.small_kimg if min(recipe.game_resolution) // 2 >= STAGED else 0.0
+    return recipe.but(size=halved, init_from="", small_kimg=first) if _possible(halved, enlarge) else None
 
 
 def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:

@@ -108,23 +108,31 @@ def _propose(
     import torch
 
     from hasama.runs.pace import measure
-    from hasama.tuning.suggest import choose_rest, enough, smaller, warnings_about_machine, with_length
+    from hasama.tuning.suggest import (
+        choose_rest,
+        enough,
+        hours_of,
+        smaller,
+        warnings_about_machine,
+        with_length,
+        with_stage,
+    )
     from hasama.tuning.survey import look_at
 
     looks, device = look_at(pictures), torch.device(machine.device)
     suggestion = choose_rest(form, pictures, looks)
     if trials[0]:
         suggestion = _with_gamma(suggestion, pictures, device, *trials)
-    suggestion = _with_base(suggestion, pictures, device)
+    suggestion = with_stage(_with_base(suggestion, pictures, device), pictures.report)
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
     pace = measure(suggestion.recipe, pictures, device)
     suggestion = with_length(suggestion, pace, hours)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
-    while pace.hours(less.kimg) > hours and instead is None and (halved := smaller(less)):
+    while hours_of(less, pace) > hours and instead is None and (halved := smaller(less)):
         less, quicker = halved, measure(halved, pictures, device, seconds=1.0)
-        if quicker.hours(less.kimg) <= hours or smaller(less) is None:
+        if hours_of(less, quicker) <= hours or smaller(less) is None:
             taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours).recipe
             instead = _cost(source, suggestion.preset, taken, quicker)
     if pace.hours(enough(suggestion.preset)) > hours:
@@ -209,13 +217,16 @@ def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.de
 
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
     """A recipe, its command, and its cost in time and memory."""
+    from hasama.tuning.suggest import hours_of, length_of
+
     return {
         "command": train_command(source, recipe, preset, free_run_place(source, preset)),
         "preset": preset,
         "recipe": recipe.to_dict(),
         "images_per_second": round(pace.images_per_second, 2),
         "kimg_per_hour": round(pace.kimg_per_hour, 2),
-        "hours": round(pace.hours(recipe.kimg), 3),
+        "length": length_of(recipe),
+        "hours": round(hours_of(recipe, pace), 3),
         "memory_bytes": pace.memory,
         "timed_steps": pace.steps,
     }
@@ -235,7 +246,7 @@ def _show(told: dict[str, Any], hours: float) -> None:
     say(
         f"\nTo expect, after {told['timed_steps']} timed steps (samples and checkpoints take a few per cent more):\n"
         f"  speed   {told['images_per_second']:,.0f} images/s, {told['kimg_per_hour']:,.0f} kimg an hour\n"
-        f"  time    {_hours(told['hours'])} for {told['recipe']['kimg']:g} kimg\n"
+        f"  time    {_hours(told['hours'])} for {told['length']}\n"
         f"  memory  {_gigabytes(told['memory_bytes'])} at the highest\n"
         f"  disk    {_gigabytes(told['cache_bytes'])} for the cache of pictures\n\n"
         f"Begin with:\n  {told['command']}"
@@ -244,7 +255,7 @@ def _show(told: dict[str, Any], hours: float) -> None:
         within = f"Within {hours:g} h rather" if less["hours"] <= hours else f"Quickest, if not within {hours:g} h,"
         say(
             f"\n{within} at {less['recipe']['size']} pixels ({_hours(less['hours'])} for "
-            f"{less['recipe']['kimg']:g} kimg):\n  {less['command']}"
+            f"{less['length']}):\n  {less['command']}"
         )
 
 
