@@ -168,11 +168,12 @@ def test_the_latent_scales_the_channels_of_all_maps_from_nothing(resampling: str
 
     for number, stage in enumerate([*generator.stages[1:], generator.to_rgb]):
         stage.register_forward_pre_hook(remember(number))
-    assert len(generator.modulations) == len(generator.stages)
+    modulations = [*generator.modulations, generator.last_modulation]
+    assert len(modulations) == len(generator.stages)
     features = generator.conditioned(*given, *[None] * (2 - len(given)))
     generator(*given)
     before = dict(seen)
-    for number, modulation in enumerate(generator.modulations):
+    for number, modulation in enumerate(modulations):
         assert isinstance(modulation, Modulation)
         torch.nn.init.normal_(modulation.scale.weight)
         torch.nn.init.normal_(modulation.scale.bias)
@@ -187,7 +188,7 @@ def test_the_file_keeps_its_modulations(tmp_path: Path):
     recipe = hasama.RECIPES["r3gan"].but(size="16x24", width=2, latent_size=4, self_modulation=True)
     generator = build(recipe, 3).generator
     for name, tensor in generator.named_parameters():
-        if name.startswith("modulations"):
+        if "modulation" in name:
             torch.nn.init.normal_(tensor)
     whole = TrainedGenerator(generator, recipe, 4, 3)
     save_generator(whole, file)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from command import hasama, make_pictures, refused
+from hasama.cli.arguments import advice_on_size
 from hasama.errors import HasamaError
 from hasama.presets import GENTLE, RECIPES, asked_recipe
 from hasama.runs.folder import Run
@@ -144,6 +145,17 @@ def test_what_it_does_not_go_with_is_said(tmp_path: Path):
     Image.effect_noise((200, 200), 90).save(one)
     with pytest.raises(HasamaError, match="--small-kimg is for many pictures"):
         list(train(str(one), RECIPE, tmp_path / "crops"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"size": "128"}, True), ({"size": "64"}, False), ({"size": "128", "small_kimg": 1.0}, False),
+        ({"size": "128", "init_from": "portraits"}, False), ({"size": "128", "architecture": "stylegan"}, False),
+    ],
+)  # fmt: skip
+def test_who_begins_large_is_told(changes: dict[str, Any], told: bool):
+    assert ("--small-kimg 70" in (advice_on_size(asked_recipe("r3gan", changes | {"kimg": 70.0})) or "")) is told
 
 
 def test_half_of_a_recipe():

@@ -216,7 +216,7 @@ def test_a_run_without_modulations_lives_on_in_one_with_them(tmp_path: Path):
     game, old = new_game(build(recipe, 3), recipe), new_game(build(run.recipe(), 3), run.recipe())
     fresh = inherit(game, run.folder).fresh
     assert fresh
-    assert all("modulations" in name for name in fresh)
+    assert all("modulation" in name for name in fresh)
     run.load_game(old)
     latents = torch.randn(3, 4)
     with torch.no_grad():

@@ -189,6 +189,18 @@ def advice_for_a_card(recipe: Recipe, device: str) -> str | None:
     )
 
 
+def advice_on_size(recipe: Recipe) -> str | None:
+    """That a stage of half the size would be better, if so."""
+    from hasama.tuning.suggest import gains_by_a_stage
+
+    if recipe.small_kimg or not gains_by_a_stage(recipe):
+        return None
+    return (
+        f"Pictures of {recipe.size} pixels are learnt quicker with half the size first, such as --small-kimg "
+        f"{recipe.kimg:g}  (how much of each: hasama suggest)."
+    )
+
+
 def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
     """The recipe with as many kimg as this machine makes in the time."""
     from hasama.cli.terminal import say

@@ -13,6 +13,7 @@ game.pt                everything to resume
 generator.safetensors  the EMA generator: what people share
 best.safetensors       the EMA generator as it was when its quality was best, which its header tells
 inherited.json         with --init-from: which weights were taken over, and which began afresh
+small/                 with --small-kimg: the run of the stage of half the size
 enlarger.safetensors   with --enlarge: what enlarges the small pictures, fine-tuned on the run's
 enlarging.pt           with --enlarge: to go on with its training
 error.json             what broke off the last session, if something did: for `hasama report`

@@ -278,8 +278,7 @@ def _of_half_size(
     deque(opening.scan(), maxlen=0)
     stage = "x".join(map(str, reversed(opening.recipe.resolution)))
     for step in opening.session(str(device), stop):
-        if isinstance(step, Earlier) or step.shown:
-            yield Earlier(0, 0, stage, step.images_seen, opening.recipe.images, step)
+        yield Earlier(0, 0, stage, step.images_seen, opening.recipe.images, step)
 
 
 def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:

@@ -244,12 +244,16 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
 def with_stage(suggestion: Suggestion, report: Report) -> Suggestion:
     """The suggestion with a stage of half the size, where that is quicker; `with_length` says how long."""
     recipe = suggestion.recipe
-    large = recipe.architecture == "r3gan" and min(recipe.game_resolution) >= STAGED
-    if not large or recipe.init_from or report.crops:
+    if report.crops or not gains_by_a_stage(recipe):
         return suggestion
     why = "what makes a picture is learnt quicker at half the size; strokes are learnt after that."
     reasons = [*suggestion.reasons, Reason("half the size first", why)]
     return suggestion._replace(recipe=recipe.but(small_kimg=recipe.kimg), reasons=reasons)
+
+
+def gains_by_a_stage(recipe: Recipe) -> bool:
+    """Whether half the size first is quicker."""
+    return recipe.architecture == "r3gan" and min(recipe.game_resolution) >= STAGED and not recipe.init_from
 
 
 # --- length ---------------------------------------------------------------------------------------

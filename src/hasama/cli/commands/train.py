@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from hasama.cli.arguments import (
     HOURS_LEAST,
     advice_for_a_card,
+    advice_on_size,
     check_hours,
     lasting,
     tell_room,
@@ -238,7 +239,7 @@ def _train(
     if not start:
         for warning in opening.pictures().report.warnings():
             say(warning, "yellow")
-        if advice := advice_for_a_card(recipe, device):
+        for advice in filter(None, (advice_for_a_card(recipe, device), advice_on_size(recipe))):
             say(advice)
     with asked_to_stop() as stopping, told_of_graphs():
         records = opening.session(device, stopping)

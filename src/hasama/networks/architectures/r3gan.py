@@ -225,20 +225,21 @@ class Generator(nn.Module):
         resolution = (smallest[0] << doublings, smallest[1] << doublings)
         self.noise = PixelNoise(widths[-1], channels, resolution) if pixel_noise else None
         self.doubled = Doubled() if filtered else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        modulated = [*widths[1:], widths[-1]] if self_modulation else []  # before each stage, and before the picture
+        modulated = widths[1:] if self_modulation else []
         self.modulations = nn.ModuleList(Modulation(self.conditioned.features, width) for width in modulated)
+        self.last_modulation = Modulation(self.conditioned.features, widths[-1]) if self_modulation else None
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         features = self.conditioned(latents, labels)
         weights = self.weigh(features)
         maps = weights[:, :, None, None] * self.basis.to(weights.dtype)  # [N, Z] -> [N, C, 4, 4]
         maps = self.stages[0](maps.contiguous(memory_format=torch.channels_last))
-        modulations: list[nn.Module | None] = [*self.modulations] or [None] * (len(self.narrow) + 1)
-        for narrow, stage, modulation in zip(self.narrow, self.stages[1:], modulations[:-1], strict=True):
+        modulations = self.modulations or [None] * len(self.narrow)
+        for narrow, stage, modulation in zip(self.narrow, self.stages[1:], modulations, strict=True):
             maps = self.doubled(narrow(maps))
             maps = stage(maps if modulation is None else modulation(maps, features))
-        if modulations[-1] is not None:
-            maps = modulations[-1](maps, features)
+        if self.last_modulation is not None:
+            maps = self.last_modulation(maps, features)
         picture = self.to_rgb(maps)
         return picture if self.noise is None else picture + self.noise(maps)
 
