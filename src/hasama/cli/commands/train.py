@@ -237,10 +237,12 @@ def _train(
     start = run.images_seen()
     say(_told(opening, start))
     if not start:
-        for warning in opening.pictures().report.warnings():
+        report = opening.pictures().report
+        for warning in report.warnings():
             say(warning, "yellow")
-        for advice in filter(None, (advice_for_a_card(recipe, device), advice_on_size(recipe))):
-            say(advice)
+        for advice in (advice_for_a_card(recipe, device), advice_on_size(recipe, report.crops)):
+            if advice:
+                say(advice)
     with asked_to_stop() as stopping, told_of_graphs():
         records = opening.session(device, stopping)
         if tensorboard and is_loud():
