@@ -44,25 +44,13 @@ GANS_ONLY = (
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": (
-        *(
-            "size",
-            "enlarge",
-            "kimg",
-            "small_kimg",
-            "batch",
-            "mirror",
-            "labels",
-            "augment",
-            "init_from",
-            "autopilot",
-            "seed",
-        ),
+        *("size", "enlarge", "kimg", "batch", "mirror", "labels", "augment", "init_from", "autopilot", "seed"),
     ),
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
         *("architecture", "width", "generator_width", "latent_size", "discriminator_norm", "spectral_norm"),
-        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "grow_kimg", "freeze_d"),
-        *("ema_kimg", "ema_rampup", "generator_norm", "discriminator_layers", "discriminator_dropout"),
+        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "grow_kimg", "small_kimg"),
+        *("freeze_d", "ema_kimg", "ema_rampup", "generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),

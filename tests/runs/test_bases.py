@@ -141,7 +141,9 @@ def test_the_default_recipe_takes_over_every_weight_of_a_base(name: str):
     recipe = RECIPES["vision-aided"].but(size=own.recipe().size)
     game = new_game(build(recipe, own.images()["channels"]), recipe)
     fresh = [weight for weight in inherit(game, name).fresh if not weight.startswith("heads.standards")]
-    assert fresh == []
+    assert [
+        weight for weight in fresh if "modulation" not in weight
+    ] == []  # these begin at nothing, whatever the base
 
 
 def test_a_base_can_be_sampled_at_once(tmp_path: Path):
