@@ -97,6 +97,11 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def size_text(height: int, width: int) -> str:
+    """The inverse of `parse_size`: (64, 64) -> '64', (96, 64) -> '64x96'."""
+    return f"{width}x{height}" if width != height else f"{width}"
+
+
 def smaller_size(text: str, times: int) -> tuple[int, int]:
     """The (height, width) of `parse_size`, so many times smaller: 1, 2, 4 or 8.
 
@@ -107,9 +112,10 @@ def smaller_size(text: str, times: int) -> tuple[int, int]:
     if times not in (1, 2, 4, 8):
         raise HasamaError(f"--enlarge takes 1, 2, 4 or 8; got {times}.")
     if height % times or width % times:
-        near = [max(times, round(side / times) * times) for side in (width, height)]
-        told = f"{near[0]}" if near[0] == near[1] else f"{near[0]}x{near[1]}"
-        raise HasamaError(f"--enlarge {times} needs sides that are multiples of {times}: try --size {told}.")
+        near = [max(times, round(side / times) * times) for side in (height, width)]
+        raise HasamaError(
+            f"--enlarge {times} needs sides that are multiples of {times}: try --size {size_text(*near)}."
+        )
     return height // times, width // times
 
 

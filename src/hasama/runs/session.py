@@ -17,7 +17,7 @@ from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
-from hasama.options import flag
+from hasama.options import flag, size_text
 from hasama.perception.efficientnet import weights_file
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
@@ -257,17 +257,10 @@ class Earlier(NamedTuple):
 
 
 def half_size(recipe: Recipe) -> Recipe:
-    """The recipe of the stage of half the size. Raises HasamaError if that cannot be made."""
+    """The recipe of the stage of half the size. Raises HasamaError if that size cannot be enlarged so."""
     height, width = recipe.resolution
-    try:
-        size = f"{width / 2:g}" + (f"x{height / 2:g}" if width != height else "")
-        half = recipe.but(size=size, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
-        build(half)
-    except HasamaError as error:
-        raise HasamaError(
-            f"--small-kimg begins with half of --size {recipe.size}, which cannot be made: {error}"
-        ) from error
-    return half
+    size = size_text(height // 2, width // 2)
+    return recipe.but(size=size, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
 
 
 def _of_half_size(
@@ -320,11 +313,21 @@ def check_buildable(recipe: Recipe) -> None:
     with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
         if recipe.small_kimg:
-            half_size(recipe)
+            _check_half_size(recipe)
     if recipe.vision_aid != "none":
         weights_file()
     if is_first():  # which gives the weights to the others
         check_init_from(recipe)
+
+
+def _check_half_size(recipe: Recipe) -> None:
+    """Refuse a stage of half the size that cannot be built."""
+    try:
+        build(half_size(recipe))
+    except HasamaError as error:
+        raise HasamaError(
+            f"--small-kimg begins with half of --size {recipe.size}, which cannot be made: {error}"
+        ) from error
 
 
 def _absolute(source: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.networks.layers import SMALLEST
-from hasama.options import parse_size
+from hasama.options import parse_size, size_text
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.report import Report
 from hasama.presets import DEFAULT, RECIPES
@@ -76,8 +76,7 @@ def choose_form(headers: Headers, machine: Machine, size: str | None) -> tuple[R
     check_buildable(recipe)
     reasons = [Reason(f"size {chosen}", why)]
     if enlarge > 1:
-        height, width = recipe.game_resolution
-        played = f"{width}x{height}" if width != height else f"{width}"
+        played = size_text(*recipe.game_resolution)
         reasons.append(
             Reason(
                 f"enlarge {enlarge}",
@@ -103,7 +102,7 @@ def _most(machine: Machine) -> int:
 def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     """The size, and why."""
     most = _most(machine)
-    real = f"{headers.width}x{headers.height}" if headers.width != headers.height else f"{headers.width}"
+    real = size_text(headers.height, headers.width)
     if headers.same and max(headers.width, headers.height) <= most and _possible(real):
         return real, f"all pictures have this size ({headers.width}x{headers.height}), which can be made as it is."
     shorter = min(headers.width, headers.height)
@@ -300,7 +299,7 @@ def smaller(recipe: Recipe) -> Recipe | None:
     height, width = recipe.resolution
     if min(recipe.game_resolution) // 2 < SIDE_LEAST:
         return None
-    halved, enlarge = f"{width // 2}x{height // 2}" if width != height else f"{width // 2}", recipe.enlarge
+    halved, enlarge = size_text(height // 2, width // 2), recipe.enlarge
     first = recipe.small_kimg if min(recipe.game_resolution) // 2 >= STAGED else 0.0
     return recipe.but(size=halved, init_from="", small_kimg=first) if _possible(halved, enlarge) else None
 

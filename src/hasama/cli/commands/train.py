@@ -271,9 +271,8 @@ def _told(opening: Any, start: int) -> str:
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )
-    half = recipe.small_kimg and run.small().folder
-    first = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {half}." if half else ""
-    return f"{report}\n{told} Ctrl-C saves and stops.{like}{first}"
+    first = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {run.small().folder}."
+    return f"{report}\n{told} Ctrl-C saves and stops.{like}{first if recipe.small_kimg else ''}"
 
 
 def _shared_out() -> str:
