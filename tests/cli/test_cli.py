@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from command import FORM, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code, run_hasama, start
-from hasama.cli.progress import watch_training
+from hasama.cli.training_progress import watch_training
 from hasama.cli.words import _understood
 from hasama.errors import short_of_memory
 from hasama.presets import RECIPES
@@ -400,7 +400,7 @@ def test_tensorboard_without_room_does_not_end_the_work(pictures: Path, tmp_path
 def test_rate_and_time_left_after_the_autopilot_went_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    monkeypatch.setattr("hasama.cli.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("hasama.cli.training_progress.LINE_SECONDS", 0.0)
     recipe = RECIPES["vae"].but(kimg=1.0, batch=20)
     seen = [*range(620, 801, 20), *range(20, 1001, 20)]  # resumed at 600, at 800 back to 0
     records = (Step(number, 20, Turn(torch.zeros(()), True, {}), Turn(torch.zeros(()), True, {})) for number in seen)

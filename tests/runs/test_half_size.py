@@ -1,6 +1,7 @@
 """A run with --small-kimg: a stage of half the size, then full size with its weights; killed at any time."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,18 @@ import torch
 from PIL import Image
 
 from command import hasama, make_pictures, refused
+from easel import hasama_here
 from hasama.cli.arguments import advice_on_size
+from hasama.cli.training_progress import watch_run
+from hasama.cluster.job import UNFINISHED
+from hasama.cluster.standing import standing
 from hasama.errors import HasamaError
 from hasama.presets import GENTLE, RECIPES, asked_recipe
 from hasama.runs.folder import Run
+from hasama.runs.reports.diagnosis import as_text, diagnose
 from hasama.runs.session import Earlier, half_size, resume, train
 from hasama.runs.transfer import inherit
+from hasama.studio.watching import curves_of, state_of
 from hasama.training.game import Record, Step
 
 RECIPE = RECIPES["r3gan"].but(
@@ -46,6 +53,9 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         records.append(record)
         if name := {0: "at once", 3: "small", 5: "small done", 8: "large"}.get(number):
             left[name] = Path(shutil.copytree(run, place / name))
+    left["small over"] = Path(shutil.copytree(run / "small", place / "small over" / "small")).parent
+    for file in ("recipe.json", "images.json"):
+        shutil.copy(run / file, left["small over"])
     return run, records, left
 
 
@@ -58,7 +68,7 @@ def test_the_stages_follow_each_other(whole: tuple[Path, list[Record], dict[str,
     run, records, _ = whole
     first, then = records[:6], records[6:]
     assert all(isinstance(record, Earlier) for record in first)
-    assert [record.done for record in first if isinstance(record, Earlier)] == list(range(8, 49, 8))
+    assert [record.step.images_seen for record in first if isinstance(record, Earlier)] == list(range(8, 49, 8))
     assert all(isinstance(record, Step) for record in then)
     assert [record.images_seen for record in records] == [0] * 6 + list(range(8, 41, 8))
     assert all("loss_generator" in record.figures() for record in first)
@@ -95,7 +105,7 @@ def test_full_size_begins_with_what_was_learnt_and_goes_gently(
     assert small["generator_optimizer"]["param_groups"][0]["lr"] > GENTLE
 
 
-@pytest.mark.parametrize("moment", ["at once", "small", "small done", "large"])
+@pytest.mark.parametrize("moment", ["at once", "small", "small done", "small over", "large"])
 def test_killed_at_any_time_it_goes_on_to_the_same_end(
     moment: str, whole: tuple[Path, list[Record], dict[str, Path]], tmp_path: Path
 ):
@@ -106,6 +116,62 @@ def test_killed_at_any_time_it_goes_on_to_the_same_end(
         assert torch.equal(one, networks(again)[name]), name
     for name, one in networks(run / "small").items():
         assert torch.equal(one, networks(again / "small")[name]), name
+
+
+@pytest.mark.parametrize(
+    ("moment", "size", "kimg", "logged"),
+    [("small", "16x24", 0.032, []), ("small over", "16x24", 0.048, [48]), ("large", "32x48", 0.024, [])],
+)
+def test_whoever_asks_sees_the_stage_that_it_is_at(
+    moment: str, size: str, kimg: float, logged: list[int], whole: tuple[Path, list[Record], dict[str, Path]],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    run = whole[2][moment]
+    monkeypatch.setattr("hasama.cli.terminal.console.width", 300)
+    listed = hasama_here("runs", run).stdout
+    assert size in listed
+    assert f"{kimg:g}/{0.04 if moment == 'large' else 0.048:g}" in listed
+    assert "stopped" in listed
+    assert ("at half the size first" in listed) is (moment != "large")
+    told = diagnose(Run(run)).to_dict()
+    assert told["images_seen"] == sum(logged)
+    assert (f"at {size} first" in as_text(diagnose(Run(run)))) is (moment != "large")
+    seen = state_of(Run(run), "it")
+    assert (1000 * seen["kimg"], seen["recipe"]["size"], seen["small"]) == (sum(logged), size, moment != "large")
+    assert seen["status"] == ("paused" if logged else "begun")  # of the stage all is done, of the run nothing
+    assert curves_of(Run(run))["images_seen"] == logged
+    begun = Run(run).stage().checkpoint.stat().st_mtime
+    assert standing(Run(run), begun - 1)[0] == UNFINISHED
+    assert standing(Run(run), begun + 1)[0] == 1  # nothing new: another turn would be no better
+
+
+def test_while_small_the_bar_has_a_rate_and_a_time_and_findings(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("hasama.cli.training_progress.LINE_SECONDS", 0.0)
+    run = Run(tmp_path / "run")
+
+    def with_a_finding() -> Iterator[Record]:
+        for number, record in enumerate(train(str(pictures), RECIPE, run.folder)):
+            if number == 2:
+                finding = {"name": "nan", "severity": "serious", "images_seen": 24, "explanation": "It is broken."}
+                run.small().append_finding(finding)
+            yield record
+
+    records = list(watch_run(with_a_finding(), RECIPE, 0, run))
+    assert [record.images_seen for record in records] == [*range(8, 49, 8), *range(8, 41, 8)]
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("0.0/0.048 kimg (step 4)") and "left" in line for line in lines)
+    assert any(line.startswith("[serious] nan at 0.024 kimg: It is broken.") for line in lines)
+    assert "Now 32x48 pixels." in lines
+    assert any(line.startswith("0.0/0.04 kimg (step 4)") and "left" in line for line in lines)
+
+
+def test_a_run_without_a_generator_names_that_of_half_the_size(
+    whole: tuple[Path, list[Record], dict[str, Path]],
+):
+    with pytest.raises(HasamaError, match=r"no generator yet.*small.generator.safetensors is one of half the size"):
+        Run(whole[2]["small done"]).saved_generator()
 
 
 def test_stopped_while_small_it_says_where_it_stands(pictures: Path, tmp_path: Path):

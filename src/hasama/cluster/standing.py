@@ -27,11 +27,11 @@ def standing(run: Run, since: float = 0.0) -> tuple[int, str]:
     Raises:
         HasamaError: there is no run, or it is damaged.
     """
-    recipe, seen = run.recipe(), run.images_seen()
+    recipe, seen, stage = run.recipe(), run.images_seen(), run.stage()
     told = f"{run.folder} stands at {seen / 1000:g} of {recipe.kimg:g} kimg."
     if seen >= recipe.images:
         return 0, told
-    if run.checkpoint.exists() and run.checkpoint.stat().st_mtime >= since:
+    if stage.checkpoint.exists() and stage.checkpoint.stat().st_mtime >= since:
         return UNFINISHED, told
     return STUCK, f"{told} Nothing was saved in this turn, so another would be no better: give it more time."
 

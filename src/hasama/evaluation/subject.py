@@ -18,7 +18,8 @@ from hasama.pictures.sources.download import DownloadProgress
 from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Colour
 from hasama.runs.bases import place_named
-from hasama.runs.folder import Run, is_streamed
+from hasama.runs.folder import Run
+from hasama.runs.standing import is_streamed
 
 COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
 

@@ -149,7 +149,8 @@ class Run:
         recipe = self.recipe()
         if not self.generator.exists():
             when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
-            raise HasamaError(f"{self.folder} has no generator yet: it is saved {when}.")
+            half = f" {small} is one of half the size." if (small := self.small().generator).exists() else ""
+            raise HasamaError(f"{self.folder} has no generator yet: it is saved {when}.{half}")
         return self.generator
 
     def recipe(self) -> Recipe:
@@ -180,6 +181,11 @@ class Run:
     def small(self) -> "Run":
         """The run of the stage of half the size, which a run with --small-kimg begins with."""
         return Run(self.folder / "small")
+
+    def stage(self) -> "Run":
+        """The run whose files show how far it is: that of half the size until this one logs; else itself."""
+        small = self.small()
+        return small if small.exists() and not self.log_file.exists() else self
 
     def is_done(self) -> bool:
         """Whether it has the length that its recipe asks for. Raises HasamaError if it is damaged."""
@@ -307,15 +313,6 @@ class Run:
             self.stop_file.touch()
         except OSError as error:
             raise cannot_write(self.stop_file, error) from error
-
-
-def is_streamed(run: Run) -> bool:
-    """Whether the run's pictures are streamed from shards, and so come in another order than from the cache.
-
-    Args:
-        run: one that exists.
-    """
-    return bool(run.images().get("streamed"))
 
 
 def _is_ours(name: str) -> bool:

@@ -240,15 +240,13 @@ class Earlier(NamedTuple):
 
     Attributes:
         images_seen, shown: 0, for it is no part of the run's own length.
-        stage, done, total: the size; images seen of it; of how many.
+        run: the stage's.
         step: the record itself.
     """
 
     images_seen: int
     shown: int
-    stage: str
-    done: int
-    total: int
+    run: Run
     step: Record
 
     def figures(self) -> dict[str, float]:
@@ -269,9 +267,8 @@ def _of_half_size(
     """A run of its own in the run's folder, until it has its length."""
     opening = Opening.of(source, half_size(recipe), small)
     deque(opening.scan(), maxlen=0)
-    stage = "x".join(map(str, reversed(opening.recipe.resolution)))
     for step in opening.session(str(device), stop):
-        yield Earlier(0, 0, stage, step.images_seen, opening.recipe.images, step)
+        yield Earlier(0, 0, small, step)
 
 
 def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:

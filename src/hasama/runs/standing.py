@@ -13,7 +13,7 @@ from hasama.pictures.cache import Reading
 from hasama.pictures.decoding import Form
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import original_recipe
-from hasama.runs.folder import Run, is_streamed
+from hasama.runs.folder import Run
 
 FREE = (
     *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
@@ -77,6 +77,15 @@ def read_again(run: Run, source: str, recipe: Recipe) -> Reading:
             f"{error} {run.folder} began with the pictures there. If they have moved, name their new place:  "
             f"hasama train NEWPLACE ... --out {shlex.quote(str(run.folder))}"
         ) from error
+
+
+def is_streamed(run: Run) -> bool:
+    """Whether the run's pictures are streamed from shards, and so come in another order than from the cache.
+
+    Args:
+        run: one that exists.
+    """
+    return bool(run.images().get("streamed"))
 
 
 # --- its generators -------------------------------------------------------------------------------

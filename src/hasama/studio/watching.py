@@ -96,19 +96,21 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
     Raises:
         HasamaError: its recipe is damaged.
     """
-    recipe, last = run.recipe(), last_lines(run.log_file)
+    stage = run.stage()
+    recipe, last = stage.recipe(), last_lines(stage.log_file)
     seen = last[-1]["images_seen"] if last else 0
     held = run.is_held()
     speed = speed_of(last)
     left = (recipe.images - seen) / speed if held and speed else None
-    status = "training" if held else "finished" if seen >= recipe.images else "paused" if seen else "begun"
+    small, done = stage is not run, seen >= recipe.images
+    status = "training" if held else "finished" if done and not small else "paused" if seen else "begun"
     kid = next((line["kid"] for line in reversed(last) if "kid" in line), None)
     return {
         "name": name, "status": "stopping" if held and run.stop_asked() else status, "kimg": seen / 1000,
         "of_kimg": recipe.kimg, "done": min(1.0, seen / recipe.images) if recipe.images else 1.0,
-        "images_per_second": speed, "seconds_left": left, "samples": samples_of(run), "kid": kid,
-        "recipe": {"architecture": recipe.architecture, "size": recipe.size}, "source": _source(run),
-        "generator": run.generator.exists(),
+        "images_per_second": speed, "seconds_left": left, "samples": samples_of(stage), "kid": kid,
+        "recipe": {"architecture": recipe.architecture, "size": recipe.size}, "small": small,
+        "source": _source(run), "generator": run.generator.exists(),
     }  # fmt: skip
 
 
@@ -120,8 +122,8 @@ def samples_of(run: Run) -> list[int]:
 
 
 def curves_of(run: Run, points: int = POINTS) -> dict[str, list[Any]]:
-    """A run's `curves_in` its log."""
-    return curves_in(run.log_file, CURVES, points)
+    """The `curves_in` the log of a run's stage."""
+    return curves_in(run.stage().log_file, CURVES, points)
 
 
 def curves_in(log_file: Path, names: Sequence[str], points: int = POINTS) -> dict[str, list[Any]]:

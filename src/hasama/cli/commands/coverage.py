@@ -275,11 +275,34 @@ def _keep(asked: _Asked, ended: list[_Ended], sample: "np.ndarray | None", out: 
 
 def _tell(asked: _Asked, ended: list[_Ended]) -> None:
     """The table, or the JSON."""
-    from hasama.cli.tables import coverage_table
     from hasama.cli.terminal import say
 
     told = _told(asked, ended)
     if asked.json:
         say(json.dumps(told, indent=2))
     else:
-        coverage_table(told)
+        _coverage_table(told)
+
+
+def _coverage_table(told: dict[str, Any]) -> None:
+    """The floor of real data, a row for each seed, and their mean."""
+    from rich.table import Table
+
+    from hasama.cli.terminal import console, duration, say
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "modes", "high quality", "KL", "time"):
+        table.add_column(heading, justify="left" if not heading else "right")
+
+    def add(name: str, row: dict[str, Any], style: str = "") -> None:
+        quality = "-" if row["quality"] is None else f"{100 * row['quality']:.1f} %"
+        kl = "infinite" if row["kl"] is None else f"{row['kl']:.4f}"
+        seconds = duration(row["seconds"]) if "seconds" in row else ""
+        table.add_row(name, f"{row['modes']:g} of {row['of']}", quality, kl, seconds, style=style)
+
+    add("real data", told["floor"], "dim")
+    for row in told["seeds"]:
+        add(f"seed {row['seed']}", row)
+    add(f"mean of {len(told['seeds'])}", told["mean"], "bold")
+    say(f"{told['what']} by {told['recipe']}, {told['kimg']:g} kimg; {told['floor']['samples']:,} samples each")
+    console.print(table)

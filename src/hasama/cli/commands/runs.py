@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hasama.evaluation.subject import Evaluation, EvaluationProgress
+    from hasama.runs.folder import Run
 
 
+PLAYERS = {"discriminator": "D", "generator": "G"}
+"""What takes too much room in a table, as the field's papers call it."""
 BETTER = {"fid": "low", "kid": "low", "precision": "high", "recall": "high", "density": "near 1", "coverage": "high"}
 
 
@@ -29,7 +32,6 @@ def runs(folder: Path = Path("runs"), /) -> int:
     folder
         Where to look, sub-folders included.
     """
-    from hasama.cli.tables import run_table
     from hasama.cli.terminal import say
     from hasama.runs.folder import find_runs
 
@@ -37,8 +39,43 @@ def runs(folder: Path = Path("runs"), /) -> int:
     if not found:
         say(f"There are no runs in {folder}.")
     else:
-        run_table(found)
+        _run_table(found)
     return 0
+
+
+def _run_table(runs: list["Run"]) -> None:
+    """One row per run: what it is, how far it is, what it is doing."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from hasama.cli.terminal import console
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "networks", "pictures", "size", "kimg", "done", "losses", "state"):
+        table.add_column(heading, justify="right" if heading in ("kimg", "done") else "left", overflow="fold")
+    for run in runs:
+        table.add_row(*map(Text, _run_row(run)))
+    console.print(table)
+
+
+def _run_row(run: "Run") -> list[str]:
+    try:
+        stage = run.stage()
+        recipe, source = stage.recipe(), Path(stage.images()["name"]).name
+    except HasamaError as error:
+        return [str(run.folder), "-", "-", "-", "-", "-", "-", f"damaged: {str(error).splitlines()[0]}"]
+    log, held, small = stage.log(), run.is_held(), stage is not run
+    images = (log[-1]["images_seen"] if log else 0) if held else stage.images_seen()  # what would be resumed
+    last = log[-1] if log else {}
+    named = {name.removeprefix("loss_"): value for name, value in last.items() if name.startswith("loss_")}
+    losses = [f"{PLAYERS.get(name, name)} {value:.2f}" for name, value in named.items()]
+    state = "training" if held else "finished" if images >= recipe.images and not small else "stopped"
+    state += ", at half the size first" if small else ""
+    serious = [finding["name"] for finding in stage.findings() if finding.get("severity") == "serious"]
+    state += f"; {', '.join(serious)} (hasama doctor)" if serious else ""
+    share = f"{min(100.0, 100 * images / recipe.images):.0f} %"
+    kimg = f"{images / 1000:g}/{recipe.kimg:g}"
+    return [str(run.folder), recipe.architecture, source, recipe.size, kimg, share, " ".join(losses), state]
 
 
 def stop(run: Path, /) -> int:

@@ -218,8 +218,9 @@ def _train(
     asked: Mapping[str, Any] | None = None,
     requeue: bool = False,
 ) -> int:
-    from hasama.cli.progress import watch_health, watch_scan, watch_training
+    from hasama.cli.progress import watch_scan
     from hasama.cli.terminal import say, told_of_graphs
+    from hasama.cli.training_progress import watch_run
     from hasama.distributed import agreed, is_first
     from hasama.runs.tensorboard import to_tensorboard
 
@@ -247,7 +248,7 @@ def _train(
         records = opening.session(device, stopping)
         if tensorboard and is_loud():
             records = to_tensorboard(records, run, recipe)
-        for _ in watch_health(watch_training(records, recipe, start, run), run):
+        for _ in watch_run(records, recipe, start, run):
             pass
         code = stopping.exit_code(requeue) if stopping() else 0
     return _farewell(run, recipe, code)
@@ -271,7 +272,10 @@ def _told(opening: Any, start: int) -> str:
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )
-    first = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {run.small().folder}."
+    small, stands = run.small(), ""
+    if recipe.small_kimg and (early := small.images_seen()):
+        stands = f" It stands at {early / 1000:g}."
+    first = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}.{stands}"
     return f"{report}\n{told} Ctrl-C saves and stops.{like}{first if recipe.small_kimg else ''}"
 
 

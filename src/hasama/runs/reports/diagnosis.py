@@ -42,7 +42,7 @@ class Diagnosis:
 
     Attributes:
         run: the run.
-        history: its log.
+        history: its log, or that of its stage of half the size while that lasts.
         seen: the findings: first those that still hold, the most serious first.
         training: whether a process is training it now.
         interventions: what the autopilot did; only the log after the last of them counts.
@@ -79,7 +79,7 @@ class Diagnosis:
         remedies = (one.finding.remedies[0] for one in self.seen if one.holds and one.finding.remedies)
         if (remedy := next(remedies, None)) is None:
             return None
-        recipe = self.history.recipe.but(**remedy.changes)
+        recipe = self.run.recipe().but(**remedy.changes)
         return train_command(self.history.images["name"], recipe, out=free_name(self.run.folder))
 
     @property
@@ -118,8 +118,9 @@ def diagnose(run: Run) -> Diagnosis:
     Raises:
         HasamaError: there is no run there, or it is damaged.
     """
-    recipe, images, start = run.recipe(), run.images(), judged_from(run)
-    log = [line for line in run.log() if line["images_seen"] > start]
+    stage = run.stage()
+    recipe, images, start = stage.recipe(), stage.images(), judged_from(run)
+    log = [line for line in stage.log() if line["images_seen"] > start]
     places = [i for i, line in enumerate(log) if is_look(line) or "not_finite" in line]
     step = max(1, len(places) // VISITS)
     visits: list[int] = sorted({*places[::step], *places[-1:], *range(max(0, len(log) - 1), len(log))})
@@ -148,7 +149,8 @@ def as_text(diagnosis: Diagnosis) -> str:
     """The report for a terminal."""
     history = diagnosis.history
     doing = "training now" if diagnosis.training else "not running"
-    lines = [f"{diagnosis.run.folder}: {history.seen / 1000:g} of {history.recipe.kimg:g} kimg, {doing}"]
+    first = "" if diagnosis.run.stage() is diagnosis.run else f" at {history.recipe.size} first"
+    lines = [f"{diagnosis.run.folder}: {history.seen / 1000:g} of {history.recipe.kimg:g} kimg{first}, {doing}"]
     lines += [diagnosis.verdict, *what_autopilot_did(diagnosis)]
     for one in diagnosis.seen:
         lines += ["", *finding_lines(one)]

@@ -30,7 +30,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
     Raises:
         HasamaError: it cannot be written.
     """
-    history, run, command = diagnosis.history, diagnosis.run, diagnosis.command
+    history, run, command = diagnosis.history, diagnosis.run.stage(), diagnosis.command
     plot = health_plot(history.log, [(s.finding.title, s.begun, s.last) for s in diagnosis.seen])
     grids = sorted(run.samples.glob("*.png"))
     latest = history.looks[-1] if history.looks else {}

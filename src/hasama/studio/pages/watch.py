@@ -66,16 +66,16 @@ def health(studio: Studio, request: Request) -> Response:
 
 
 def sample(studio: Studio, request: Request) -> Response:
-    """A sample grid."""
+    """A sample grid. (The address has the size, too: a browser keeps what it has, of another stage, too.)"""
     run, seen = run_named(studio.root, request.query_params.get("run", "")), request.query_params.get("seen", "")
     if not seen.isdecimal() or len(seen) > 12:
         raise HasamaError("There is no such file.")
-    return file_of_ours(run.sample_file(int(seen)), "image/png")
+    return file_of_ours(run.stage().sample_file(int(seen)), "image/png")
 
 
 def plot(studio: Studio, request: Request) -> Response:
     """The plot of the losses that training draws."""
-    return file_of_ours(run_named(studio.root, request.query_params.get("run", "")).loss_plot, "image/png")
+    return file_of_ours(run_named(studio.root, request.query_params.get("run", "")).stage().loss_plot, "image/png")
 
 
 async def stop(studio: Studio, request: Request) -> Response:

@@ -15,7 +15,7 @@ for (const section of document.querySelectorAll("section.run")) {
 
   const show = (index) => {
     grid.hidden = false;
-    grid.src = `/sample.png?run=${run}&seen=${samples[index]}`;
+    grid.src = `/sample.png?run=${run}&seen=${samples[index]}&size=${words.size}`;
     const at = one(".at");
     if (at) at.textContent = `${short(samples[index] / 1000)} ${words.images}`;
   };
@@ -47,6 +47,7 @@ for (const section of document.querySelectorAll("section.run")) {
 
   const update = async () => {
     const now = await ask(`/api/state?run=${run}`);
+    if (now.small !== ("small" in words)) { location.reload(); return; }  // a stage is over: all of this was of another size
     one(".kimg").textContent = short(now.kimg);
     one(".speed").textContent = short(now.images_per_second ?? 0);
     one(".left").textContent = clock(now.seconds_left);
