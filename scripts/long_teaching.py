@@ -18,13 +18,20 @@ TOLD_EVERY = 50
 KEPT_SECONDS = 120
 
 
-def asked(about: str | None) -> argparse.Namespace:
-    """The folder of pictures, --minutes, --state and --out; and one thread, so that minutes mean something."""
+def asked(about: str | None, goes_on: bool = False) -> argparse.Namespace:
+    """The folder of pictures, --minutes, --state and --out; and one thread, so that minutes mean something.
+
+    Args:
+        about: the script's docstring.
+        goes_on: whether it can begin with weights, by --begin-with.
+    """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=240.0, help="of processor time, over all sessions")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    if goes_on:
+        parser.add_argument("--begin-with", type=Path, help="weights of another teaching, to be made better")
     torch.set_num_threads(1)
     keep_memory()
     torch.manual_seed(0)

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from long_teaching import Teaching, asked
 from photographs import cut, pool_of
+from safetensors.torch import load_file
 from torch import Tensor
 
+from hasama.device import gains_by_bf16
 from hasama.perception.inverse import LEVELS, Inverse
 from hasama.perception.vgg import VGG, Features
 from hasama.perception.vgg_weights import load_weights
@@ -33,8 +35,11 @@ SIDE, COUNT = 128, 4
 STYLE_SIDE, STYLES = 256, 200
 OFTEN = (4, 3, 2, 1)
 """How often each level is taken, from coarse to fine: coarse ones are harder."""
-RATE, PLAIN, MOVED = 1e-3, 0.1, 0.6
-"""The learning rate, the share of the time in which nothing is moved, and then the share of steps in which it is."""
+RATE, GENTLE, PLAIN, MOVED = 1e-3, 3e-4, 0.1, 0.6
+"""The learning rate, that of a teaching which begins with weights, the share of the time in which nothing is moved,
+and then the share of steps in which it is."""
+MOST = 2.0
+"""Of a distance of moments: a style of nearly one colour has next to none, from which every distance is large."""
 
 
 def recoloured(images: Tensor, draw: random.Random) -> Tensor:
@@ -57,9 +62,14 @@ def styles_of(pool: list[list[np.ndarray]], network: VGG) -> list[dict[str, Mome
     for number in range(STYLES):
         draw = random.Random(10**6 + number)
         torch.manual_seed(10**6 + number)
-        features = network(drawn(pool, STYLE_SIDE, 1, draw))
+        features = features_of(network, drawn(pool, STYLE_SIDE, 1, draw))
         found.append({level: moments(features[level]) for level in LEVELS})
     return found
+
+
+def features_of(network: VGG, images: Tensor) -> Features:
+    """What the network makes of pictures, in float32."""
+    return {level: activations.float() for level, activations in network(images).items()}
 
 
 def relative(found: Tensor, wanted: Tensor) -> Tensor:
@@ -85,15 +95,20 @@ def restyled(asked: Tensor, level: str, style: dict[str, Moments], strength: flo
         for one in found[finer].split(1):
             seen, wanted = moments(one), style[finer]
             apart = relative(seen.mean, wanted.mean) + relative(seen.covariance, wanted.covariance)
-            loss = loss + 0.5 * strength * apart / len(asked)
+            loss = loss + 0.5 * strength * apart.clamp(max=MOST) / len(asked)
     return loss
 
 
 def main() -> None:
-    given = asked(__doc__)
+    given = asked(__doc__, goes_on=True)
     inverse, weights = Inverse().to(memory_format=torch.channels_last).train(), load_weights()
-    networks = {level: VGG(weights, LEVELS[number:]) for number, level in enumerate(LEVELS)}
-    optimizer = torch.optim.AdamW(inverse.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
+    if given.begin_with:
+        inverse.load_state_dict({name: one.float() for name, one in load_file(given.begin_with).items()})
+    plain, rate = (0.0, GENTLE) if given.begin_with else (PLAIN, RATE)
+    precision = torch.bfloat16 if gains_by_bf16(torch.device("cpu")) else torch.float32
+    quickly = torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16)
+    networks = {level: VGG(weights, LEVELS[number:], precision=precision) for number, level in enumerate(LEVELS)}
+    optimizer = torch.optim.AdamW(inverse.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-4)
     teaching = Teaching(given, {"inverse": inverse, "optimizer": optimizer}, inverse.state_dict)
     large = [[size for size in sizes if min(size.shape[:2]) >= STYLE_SIDE] for sizes in pool_of(given.folder)]
     pool = [sizes for sizes in large if sizes]
@@ -104,17 +119,18 @@ def main() -> None:
         torch.manual_seed(teaching.steps)
         for group in optimizer.param_groups:
             group["lr"] = (
-                RATE * min(1, (teaching.steps + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+                rate * min(1, (teaching.steps + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
             )
         images, level = drawn(pool, SIDE, COUNT, draw), draw.choices(LEVELS, OFTEN)[0]
         network = networks[level]
         with torch.no_grad():
-            features = network(images)
-            changed = done > PLAIN and draw.random() < MOVED
+            features = features_of(network, images)
+            changed = done > plain and draw.random() < MOVED
             style, strength = draw.choice(styles), draw.uniform(0.3, 1)
             start = moved(features[level], style[level], strength) if changed else features[level]
-        made = inverse.picture(start, level)
-        found = network(made)
+        with quickly:
+            made = inverse.picture(start, level).float()
+        found = features_of(network, made)
         loss = restyled(start, level, style, strength, found) if changed else rebuilt(images, made, features, found)
         loss = loss + 0.05 * (made.abs() - 1).relu().mean()
         optimizer.zero_grad()

@@ -113,6 +113,31 @@ def test_several_paintings_are_mixed_as_we_mix_them():
     assert np.abs(made - ours(subject_of(photo("coloured", 64, 48), styles[:1]))).mean() > 0.05
 
 
+@pytest.mark.parametrize("smallest", [32, 40])
+def test_what_is_painted_small_first_is_so_here(smallest: int):
+    styles = [Style(from_pixels(np.asarray(style_scene(90, 70))))]
+    once = subject_of(photo("coloured", 64, 48), styles)
+    twice = once._replace(recipe=once.recipe.but(smallest=smallest))
+    assert len(twice.sizes()) == 2
+    made = instant_network(twice, load_weights(), MOST_PATCHES)(content_image(twice, 48, 64)).numpy()
+    assert np.abs(made - ours(twice)).mean() < NEAR
+    assert np.abs(made - ours(once)).mean() > 0.05
+
+
+@pytest.mark.slow
+def test_onnxruntime_paints_small_first(tmp_path: Path):
+    style_scene(90, 70).save(tmp_path / "starry.png")
+    words = ("export", tmp_path / "starry.png", "--recipe", "instant", "--size", 512, "--patches", 50)
+    done = hasama_here(*words, "--out", tmp_path / "painter.onnx")
+    assert done.returncode == 0, done.stderr  # which compares them
+    session = onnxruntime.InferenceSession(str(tmp_path / "painter.onnx"), providers=["CPUExecutionProvider"])
+    for height, width in ((48, 64), (33, 70), (8, 8)):
+        given = np.random.default_rng(0).uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
+        (made,) = session.run(["paintings"], {"photos": given})
+        assert np.asarray(made).shape == given.shape
+        assert np.isfinite(np.asarray(made)).all()
+
+
 @pytest.mark.parametrize("colour", [(0, 0, 0), (200, 40, 90)])
 def test_a_painting_of_one_colour(colour: tuple[int, int, int]):
     subject = subject_of(photo("coloured", 64, 48), [Style(from_pixels(np.full((40, 40, 3), colour, np.uint8)))])

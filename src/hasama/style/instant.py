@@ -44,7 +44,7 @@ from hasama.style.subject import (
 
 FINE = LEVELS[2:]
 """What is moved anew where a painting is made larger."""
-SWAPPED, SHARE = "relu3_1", 0.6
+SWAPPED, SHARE = "relu3_1", 0.4
 """The level at which patches are swapped, and by how much. Finer ones are mere edges, coarser ones whole things."""
 MOST_PATCHES = 4096
 LEAST_MASK = 0.5
@@ -138,9 +138,9 @@ def image_to_start_from(subject: Subject, height: int, width: int) -> Images:
     return resized(last.image, height, width).clamp(-1, 1)
 
 
-def learnt_styles(subject: Subject) -> tuple[list["Learnt"], Patches | None]:
-    """What the first scale knows of styles that go everywhere: each one's moments, and all their patches."""
-    work = _Scale(subject, [_before(subject, None, *subject.sizes()[0])], 0)
+def learnt_styles(subject: Subject, scale: int = 0) -> tuple[list["Learnt"], Patches | None]:
+    """What a scale knows of styles that go everywhere: each one's moments, and all their patches."""
+    work = _Scale(subject, [_before(subject, None, *subject.sizes()[scale])], scale)
     return work.styles[0], work.patches[0]
 
 

@@ -1,7 +1,7 @@
 """`instant` for some paintings as one network, of nothing but what other runtimes have: what is exported to ONNX.
 
-It paints as `instant` does at its first scale, in one piece. What it knows of the paintings is constant; a photo's
-own moments are seen, and moved to the paintings', within the network.
+It paints as `instant` does at its first two scales, in one piece. What it knows of the paintings is constant; a
+photo's own moments are seen, and moved to the paintings', within the network.
 """
 
 from collections.abc import Sequence
@@ -44,8 +44,9 @@ class InstantNetwork(nn.Module):
     Args:
         weights: VGG19's.
         inverse: what turns its features back.
-        aims: {level: ...}
-        patches: of `SWAPPED`; None: none are swapped.
+        scales: {level: ...} of each of them, one or two.
+        share: how large the first of two is, of the second: a numerator and a denominator.
+        patches: of `SWAPPED`, for the first scale; None: none are swapped.
         strength: 0 (the photo as it is) to 1.
     """
 
@@ -56,47 +57,64 @@ class InstantNetwork(nn.Module):
         self,
         weights: Weights,
         inverse: Inverse,
-        aims: dict[str, Aim],
+        scales: Sequence[dict[str, Aim]],
+        share: tuple[int, int],
         patches: Patches | None,
         strength: float,
     ) -> None:
         super().__init__()
-        self.levels = [level for level in LEVELS if level in aims]
-        self.network = VGG(weights, self.levels, quick=False)
-        self.inverse, self.strength, self.swaps = inverse, strength, patches is not None
-        self.weights = {level: aim.weights for level, aim in aims.items()}
-        for level, aim in aims.items():
-            self.register_buffer(f"mean_{level}", aim.mean)
-            self.register_buffer(f"halves_{level}", aim.halves)
+        self.levels = [[level for level in LEVELS if level in aims] for aims in scales]
+        self.network = VGG(weights, self.levels[0], quick=False)
+        self.inverse, self.share, self.strength, self.swaps = inverse, share, strength, patches is not None
+        self.weights = [{level: aim.weights for level, aim in aims.items()} for aims in scales]
+        for scale, aims in enumerate(scales):
+            for level, aim in aims.items():
+                self.register_buffer(f"mean_{scale}_{level}", aim.mean)
+                self.register_buffer(f"halves_{scale}_{level}", aim.halves)
         if patches is not None:
             self.register_buffer("values", patches.values.half())  # half the file; they are rounded for all the same
             self.register_buffer("patch_mean", patches.mean)
 
     def forward(self, photos: Images) -> Tensor:
-        height, width = photos.shape[2:]
-        image, stride = photos, stride_of(self.levels[0])
-        for level in self.levels:
+        if len(self.levels) == 1:
+            return self.painted(photos, 0)
+        small = _resized(photos, *(self.smaller(length) for length in photos.shape[2:]))
+        lost = photos - _resized(small, *photos.shape[2:])
+        larger = _resized(self.painted(small, 0), *photos.shape[2:])
+        return self.painted((larger + lost).clamp(-1, 1), 1)
+
+    def smaller(self, length: Length) -> Length:
+        """A side at the first of two scales."""
+        some, whole = self.share
+        return (2 * length * some + whole - 1) // (2 * whole)
+
+    def painted(self, image: Images, scale: int) -> Tensor:
+        """Level by level."""
+        height, width = image.shape[2:]
+        levels = self.levels[scale]
+        stride = stride_of(levels[0])
+        for level in levels:
             whole = _around(image, 0, *(stride * ((length + stride - 1) // stride) for length in (height, width)))
-            moved = self.moved(self.network(whole)[level], level)
+            moved = self.moved(self.network(whole)[level], scale, level)
             if level == SWAPPED and self.swaps:
                 moved = moved.lerp(self.swapped(moved.relu()), SHARE * self.strength)
             image = _around(self.inverse.picture(moved.relu(), level), 0, height, width)
         return image
 
-    def moved(self, maps: Activations, level: str) -> Tensor:
+    def moved(self, maps: Activations, scale: int, level: str) -> Tensor:
         """Activations with the mean and covariance of the styles: see `transport`, whose formulas these are."""
         flat = maps[0].flatten(1)  # [C, N]
         mean = flat.mean(1, keepdim=True)
         centred = flat - mean
         covariance = centred @ centred.T / flat.shape[1]
-        eye, halves = torch.eye(len(covariance)), getattr(self, f"halves_{level}")
+        eye, halves = torch.eye(len(covariance)), getattr(self, f"halves_{scale}_{level}")
         least = LEAST * covariance.diagonal().mean() + NOISE * flat.square().mean() + TINY
         covariance = covariance + least * eye
         matrix = (1 - self.strength) * eye
-        for weight, half in zip(self.weights[level], halves.unbind(0), strict=True):
+        for weight, half in zip(self.weights[scale][level], halves.unbind(0), strict=True):
             way = half @ inverse_root(half @ covariance @ half) @ half
             matrix = matrix + self.strength * weight * way
-        aim = mean.lerp(getattr(self, f"mean_{level}")[:, None], self.strength)
+        aim = mean.lerp(getattr(self, f"mean_{scale}_{level}")[:, None], self.strength)
         return (matrix @ centred + aim).view(maps.shape)
 
     def swapped(self, maps: Activations) -> Tensor:
@@ -131,6 +149,10 @@ def _around(images: Tensor, before: int, height: Length, width: Length) -> Tenso
     return images
 
 
+def _resized(images: Images, height: Length, width: Length) -> Tensor:
+    return F.interpolate(images, (height, width), mode="bicubic", antialias=True)
+
+
 def instant_network(subject: Subject, weights: Weights, most: int) -> InstantNetwork:
     """The network for a subject's styles, on the CPU.
 
@@ -139,14 +161,20 @@ def instant_network(subject: Subject, weights: Weights, most: int) -> InstantNet
         weights: VGG19's.
         most: patches at most; 0: none are swapped.
     """
-    learnt, patches = learnt_styles(subject)
+    sizes = subject.sizes()[:2]
+    learnt = [learnt_styles(subject, scale) for scale in range(len(sizes))]
+    patches = learnt[0][1]
     total = sum(style.weight for style in subject.styles)
     shares = [style.weight / total for style in subject.styles]
     if patches is not None and most < len(patches.values):  # evenly, so that each style keeps its share
         chosen = torch.arange(most) * len(patches.values) // max(1, most)
         patches = Patches.of(patches.values[chosen]) if most else None
-    aims = {level: _aim([one.moments[level] for one in learnt], shares) for level in learnt[0].moments}
-    made = InstantNetwork(weights, load_inverse(), aims, patches, subject.recipe.strength)
+    scales = [
+        {level: _aim([one.moments[level] for one in styles], shares) for level in styles[0].moments}
+        for styles, _ in learnt
+    ]
+    share = (max(sizes[0]), max(sizes[-1]))
+    made = InstantNetwork(weights, load_inverse(), scales, share, patches, subject.recipe.strength)
     return made.eval().requires_grad_(False)
 
 
