@@ -12,9 +12,10 @@ from PIL import Image
 from easel import hasama_here, style_scene
 from hasama.perception.vgg_weights import load_weights
 from hasama.sharing import onnx_export
+from hasama.sharing.instant_onnx import MOST_PATCHES
 from hasama.style import instant
 from hasama.style.canvas.pictures import from_pixels, read_picture
-from hasama.style.instant import MOST_PATCHES, paint_at_once
+from hasama.style.instant import paint_at_once
 from hasama.style.instant_network import instant_network
 from hasama.style.painting import plan
 from hasama.style.recipe import STYLE_RECIPES
@@ -149,8 +150,8 @@ def test_fewer_patches_are_a_smaller_network(monkeypatch: pytest.MonkeyPatch):
     subject = subject_of(photo("coloured", 64, 48), [Style(from_pixels(np.asarray(style_scene(90, 70))))])
     given = content_image(subject, 48, 64)
     whole, few, none = (instant_network(subject, load_weights(), most) for most in (MOST_PATCHES, 20, 0))
-    assert len(few.values) == 20 < len(whole.values)
-    assert not hasattr(none, "values")
+    assert few.state_dict()["patches_0"].shape[0] == 20 < whole.state_dict()["patches_0"].shape[0]
+    assert not hasattr(none, "patches_0")
     monkeypatch.setattr(instant._Scale, "in_patches", lambda self, maps, place, level: maps)
     assert np.abs(none(given).numpy() - ours(subject)).mean() < NEAR
     assert torch.dist(few(given), whole(given)) > 1
@@ -174,7 +175,7 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         ((painting, *instantly, "--out", tmp_path / "x.png"), "ends in .onnx"),
         ((painting, painting, *instantly, "--mix", "1"), "--mix takes a positive number for each of the 2"),
         ((painting, *instantly, "--size", 2000), "--size takes 64 to 512"),
-        ((painting, *instantly, "--patches", 5000), "--patches takes 0 to 4096"),
+        ((painting, *instantly, "--patches", 5000), "--patches takes 0 to 512"),
         ((painting, *instantly, "--strength", 2), "--strength"),
     ):
         done = hasama_here("export", *words)

@@ -12,16 +12,17 @@ from hasama.perception.vgg_weights import load_weights
 from hasama.sharing.onnx_export import check_onnx
 from hasama.sharing.painter_onnx import Form, made_up_photo, write_painting_network
 from hasama.style.canvas.pictures import from_pixels
-from hasama.style.instant import MOST_PATCHES
 from hasama.style.instant_network import instant_network
+from hasama.style.methods.swapping import SWAPPINGS
 from hasama.style.painting import Machine, plan
 from hasama.style.recipe import STYLE_RECIPES
 from hasama.style.subject import Style
 
+MOST_PATCHES = SWAPPINGS["relu2_1"].most
 LEAST_SIDE, LARGEST_SIDE = 8, 8192
 """Pixels: what the file is told that photos may have to a side."""
 SMALLEST_SIZE, LARGEST_SIZE = 64, 512
-"""From the largest one on, `instant` paints in several scales, of which a network has but the first."""
+"""Beyond the largest one `instant` paints in more than two scales, of which a network has but the first two."""
 TRACED = (43, 61)
 CHECKED = ((64, 48), (9, 40), (90, 121))
 """(height, width) of the pictures with which the file is checked."""

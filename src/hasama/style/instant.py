@@ -3,8 +3,8 @@
 Universal style transfer (Li et al. 2017): from the coarsest level to the finest, the picture's activations get the
 style's mean and covariance (`transport`), at one of the levels patches like the style's own (`swapping`), and become
 a picture again (`inverse`), which the next level sees. Forms come from the content, what they are made of from the
-style. Large pictures are painted at a moderate size first, and then made larger, where only the fine levels are moved
-anew: strokes are as large a part of a large picture as of a small one.
+style. Pictures are painted small first, and then made larger, where only the fine levels are moved anew: strokes are
+as large a part of a large picture as of a small one.
 """
 
 import math
@@ -23,10 +23,19 @@ from hasama.perception.vgg_weights import COMMON_STD
 from hasama.shapes import Images, Resized
 from hasama.style.canvas.canvas import resized
 from hasama.style.canvas.pictures import Picture
-from hasama.style.canvas.tiles import Tile, cut_with_halo
+from hasama.style.canvas.tiles import Tile, cut_up, cut_with_halo
 from hasama.style.methods.moments import Moments
-from hasama.style.methods.swapping import APART, Patches, patches_in, swapped
-from hasama.style.methods.targets import add_moments, layer_size, masks_for, tile_moments
+from hasama.style.methods.swapping import (
+    APART,
+    SWAPPINGS,
+    Patches,
+    middles,
+    patches_at,
+    swapped,
+    swapped_level,
+    with_grain,
+)
+from hasama.style.methods.targets import add_moments, masks_for, tile_moments
 from hasama.style.methods.transport import Move, together, transport
 from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
 from hasama.style.subject import (
@@ -44,11 +53,8 @@ from hasama.style.subject import (
 
 FINE = LEVELS[2:]
 """What is moved anew where a painting is made larger."""
-SWAPPED, SHARE = "relu3_1", 0.4
-"""The level at which patches are swapped, and by how much. Finer ones are mere edges, coarser ones whole things."""
-MOST_PATCHES = 4096
-LEAST_MASK = 0.5
-"""Of a style's mask, from which a patch is learnt from."""
+SWAPPED_SCALES = 2
+"""Scales at which patches are swapped; at those beyond, what was swapped before is large enough to be seen."""
 BASE = 512
 """Pixels to a side, by area, up to which a style is made as large as the canvas, even if it has fewer."""
 START = 256
@@ -175,6 +181,9 @@ class _Scale:
         if maps is None:  # else nothing of the styles is asked any more
             self.styles = [[_learnt(self.subject, one, height, width) for one in place[0]] for place in self.places]
         numbers = range(len(self.places))
+        self.swapped = swapped_level(self.levels) if scale < SWAPPED_SCALES else None
+        if self.swapped is not None:
+            self.images = [with_grain(image, subject.recipe.strength) for image in images]
         self.patches = [self.patches_of(number) for number in numbers] if maps is None else maps.patches
 
     @property
@@ -184,7 +193,7 @@ class _Scale:
 
     def tiles(self, level: str) -> list[Tile]:
         """The windows in which a picture goes through a level and back."""
-        swapping = level == SWAPPED
+        swapping = level == self.swapped
         stride = stride_of(level) * (APART if swapping else 1)  # patches lie at the same places in every window
         halo = stride * math.ceil((reach_of(level) + REACH[level] + 2 * stride * swapping) / stride)
         return cut_with_halo(self.height, self.width, max(self.subject.side, 3 * halo), stride, halo)
@@ -246,7 +255,7 @@ class _Scale:
             return self.in_patches(moves[0](maps), 0, level)
         mixed, total, covered = torch.zeros_like(maps), maps.new_zeros(()), maps.new_zeros(())
         for number, (move, (styles, _, where)) in enumerate(zip(moves, self.places, strict=True)):
-            here = maps.new_ones(()) if where is None else where[level][_window_of(tile, level)].to(maps)
+            here = maps.new_ones(()) if where is None else where[level][tile.seen(level)].to(maps)
             share = here * sum(style.weight for style in styles) / len(styles)
             mixed, total, covered = (
                 mixed + share * self.in_patches(move(maps), number, level),
@@ -264,21 +273,22 @@ class _Scale:
 
     def patches_of(self, place: int) -> Patches | None:
         """Those of a place's styles: of each as many as it weighs."""
-        if SWAPPED not in self.levels:
+        if self.swapped is None:
             return None
         weights = [style.weight for style in self.places[place][0]]
-        counts = [max(1, round(MOST_PATCHES * weight / sum(weights))) for weight in weights]
+        most = SWAPPINGS[self.swapped].most
+        counts = [max(1, round(most * weight / sum(weights))) for weight in weights]
         found = torch.cat([one.patches[:count] for one, count in zip(self.styles[place], counts, strict=True)])
         return Patches.of(found) if len(found) else None
 
     def in_patches(self, maps: Tensor, place: int, level: str) -> Tensor:
         """With patches like the style's own."""
         patches = self.patches[place]
-        if level != SWAPPED or patches is None:
+        if level != self.swapped or patches is None:
             return maps
         with self.arithmetic(maps):  # of which only the comparing makes use
             like = swapped(maps.relu(), patches)
-        return maps.lerp(like, SHARE * self.subject.recipe.strength)
+        return maps.lerp(like, SWAPPINGS[level].share * self.subject.recipe.strength)
 
 
 class Learnt(NamedTuple):
@@ -286,7 +296,7 @@ class Learnt(NamedTuple):
 
     Attributes:
         moments: {level: ...}
-        patches: some patches of `SWAPPED` in random order, [M, C * 9].
+        patches: some patches of the level that has `SWAPPINGS`, in random order, [M, C * 9].
     """
 
     moments: dict[str, Moments]
@@ -300,34 +310,20 @@ def _learnt(subject: Subject, style: Style, height: int, width: int) -> Learnt:
     factor = min(1.0, math.sqrt(max(high * wide, BASE**2) / (height * width)))
     image, mask = style_for(subject, style, *within(height, width, round(factor * max(height, width))))
     size, levels = (image.shape[2], image.shape[3]), list(subject.recipe.style)
+    level = swapped_level(levels)
     masks = None if mask is None else masks_for(mask, levels)
+    wanted = None if level is None else middles(level, size, None if masks is None else masks[level])
     added: dict[str, Moments] = {}
     patches = []
-    for tile in subject.tiles(*size):
-        features = subject.network(tile.cut(image))
+    for tile in cut_up(*size, subject.side, subject.network.layers, subject.network.name, between=True):
+        features = subject.network(tile.cut(image))  # `between`, for patches reach beyond their tile
         add_moments(added, {level: tile_moments(tile, features[level], level, masks) for level in levels})
-        if SWAPPED in levels:
-            here = None if masks is None else masks[SWAPPED]
-            patches.append(_some_patches(tile, features[SWAPPED].float(), here, size))
+        if level is not None and wanted is not None:
+            patches.append(patches_at(wanted, tile, level, features[level].float()))
     check_something_is_left(added)
-    found = torch.cat(patches) if patches else image.new_empty(0, 0)
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))
-    return Learnt(added, found[order.to(found.device)][:MOST_PATCHES])
-
-
-def _some_patches(tile: Tile, activations: Tensor, mask: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """Of a tile's own patches, evenly spread ones: of all tiles together somewhat more than are wanted."""
-    own = tile.part(activations, SWAPPED)
-    found = patches_in(own)
-    if mask is not None:
-        here = mask[tile.place(SWAPPED, *mask.shape)][1:-1, 1:-1].flatten()
-        found = found[here >= min(LEAST_MASK, float(here.max()))] if len(found) else found
-    share = own.shape[2] * own.shape[3] / max(1, math.prod(layer_size(SWAPPED, *size)))
-    wanted = max(1, math.ceil(2 * MOST_PATCHES * share))
-    return found[:: max(1, len(found) // wanted)]
-
-
-def _window_of(tile: Tile, level: str) -> tuple[slice, slice]:
-    """Where a window lies in a whole level."""
-    stride, (top, bottom, left, right) = stride_of(level), tile.window
-    return slice(top // stride, bottom // stride), slice(left // stride, right // stride)
+    found = [torch.cat(parts) for parts in zip(*patches, strict=True)] if patches else []
+    if level is None or not found:
+        return Learnt(added, image.new_empty(0, 0))
+    ordered = found[1][found[0].argsort()]  # however the picture was cut up
+    order = torch.randperm(len(ordered), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))
+    return Learnt(added, ordered[order.to(ordered.device)][: SWAPPINGS[level].most])

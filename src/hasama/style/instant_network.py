@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from hasama.perception.inverse import LEVELS, Inverse, load_inverse
 from hasama.perception.vgg import VGG, Weights, stride_of
 from hasama.shapes import Activations, Images
-from hasama.style.instant import SHARE, SWAPPED, learnt_styles
+from hasama.style.instant import learnt_styles
 from hasama.style.methods.moments import Moments
 from hasama.style.methods.roots import inverse_root
-from hasama.style.methods.swapping import APART, SIDE, Patches
+from hasama.style.methods.swapping import APART, GRAIN_SIDE, SIDE, SWAPPINGS, Patches, grain, swapped_level
 from hasama.style.methods.transport import LEAST, NOISE, root_of
 from hasama.style.subject import Subject
 
@@ -46,12 +46,11 @@ class InstantNetwork(nn.Module):
         inverse: what turns its features back.
         scales: {level: ...} of each of them, one or two.
         share: how large the first of two is, of the second: a numerator and a denominator.
-        patches: of `SWAPPED`, for the first scale; None: none are swapped.
+        patches: of each scale; None: none are swapped.
         strength: 0 (the photo as it is) to 1.
     """
 
-    values: Tensor
-    patch_mean: Tensor
+    grain: Tensor
 
     def __init__(
         self,
@@ -59,21 +58,28 @@ class InstantNetwork(nn.Module):
         inverse: Inverse,
         scales: Sequence[dict[str, Aim]],
         share: tuple[int, int],
-        patches: Patches | None,
+        patches: Sequence[Patches | None],
         strength: float,
     ) -> None:
         super().__init__()
         self.levels = [[level for level in LEVELS if level in aims] for aims in scales]
         self.network = VGG(weights, self.levels[0], quick=False)
-        self.inverse, self.share, self.strength, self.swaps = inverse, share, strength, patches is not None
+        self.inverse, self.share, self.strength = inverse, share, strength
         self.weights = [{level: aim.weights for level, aim in aims.items()} for aims in scales]
         for scale, aims in enumerate(scales):
             for level, aim in aims.items():
                 self.register_buffer(f"mean_{scale}_{level}", aim.mean)
                 self.register_buffer(f"halves_{scale}_{level}", aim.halves)
-        if patches is not None:
-            self.register_buffer("values", patches.values.half())  # half the file; they are rounded for all the same
-            self.register_buffer("patch_mean", patches.mean)
+        self.swapping = [
+            None if some is None else swapped_level(here) for some, here in zip(patches, self.levels, strict=True)
+        ]
+        for scale, some in enumerate(patches):
+            if some is not None:
+                self.register_buffer(
+                    f"patches_{scale}", some.values.half()
+                )  # half the file; it is rounding all the same
+                self.register_buffer(f"patch_mean_{scale}", some.mean)
+        self.register_buffer("grain", strength * grain())
 
     def forward(self, photos: Images) -> Tensor:
         if len(self.levels) == 1:
@@ -93,11 +99,14 @@ class InstantNetwork(nn.Module):
         height, width = image.shape[2:]
         levels = self.levels[scale]
         stride = stride_of(levels[0])
+        rows, columns = (torch.arange(length) % GRAIN_SIDE for length in (height, width))
+        image = (image + self.grain.index_select(1, rows).index_select(2, columns)).clamp(-1, 1)
         for level in levels:
             whole = _around(image, 0, *(stride * ((length + stride - 1) // stride) for length in (height, width)))
             moved = self.moved(self.network(whole)[level], scale, level)
-            if level == SWAPPED and self.swaps:
-                moved = moved.lerp(self.swapped(moved.relu()), SHARE * self.strength)
+            if level == self.swapping[scale]:
+                like = self.swapped(moved.relu(), scale)
+                moved = moved.lerp(like, SWAPPINGS[level].share * self.strength)
             image = _around(self.inverse.picture(moved.relu(), level), 0, height, width)
         return image
 
@@ -117,14 +126,14 @@ class InstantNetwork(nn.Module):
         aim = mean.lerp(getattr(self, f"mean_{scale}_{level}")[:, None], self.strength)
         return (matrix @ centred + aim).view(maps.shape)
 
-    def swapped(self, maps: Activations) -> Tensor:
+    def swapped(self, maps: Activations, scale: int) -> Tensor:
         """As `swapping.swapped` does; comparing is a convolution, whose kernels are the style's patches."""
         height, width = maps.shape[2:]
-        values = self.values.float()
-        keys = F.normalize(values - self.patch_mean, dim=1)
+        values, mean = getattr(self, f"patches_{scale}").float(), getattr(self, f"patch_mean_{scale}")
+        keys = F.normalize(values - mean, dim=1)
         high, wide = ((length + APART - 1) // APART for length in (height, width))
         seen = _around(maps, 1, APART * high + 1, APART * wide + 1)
-        likeness = F.conv2d(seen, keys.view(len(keys), -1, SIDE, SIDE), -(keys @ self.patch_mean), stride=APART)
+        likeness = F.conv2d(seen, keys.view(len(keys), -1, SIDE, SIDE), -(keys @ mean), stride=APART)
         chosen = values[likeness[0].argmax(0)]  # [high, wide, C * 9]
         down = _laid(chosen.view(high, wide, -1, SIDE, SIDE).permute(3, 0, 1, 2, 4))  # [2 high, wide, C, 3]
         across = _laid(down.permute(3, 1, 0, 2))  # [2 wide, 2 high, C]
@@ -159,23 +168,28 @@ def instant_network(subject: Subject, weights: Weights, most: int) -> InstantNet
     Args:
         subject: from `plan`, by a recipe that paints at once; its content is but a size to paint at.
         weights: VGG19's.
-        most: patches at most; 0: none are swapped.
+        most: patches of a scale at most; 0: none are swapped.
     """
     sizes = subject.sizes()[:2]
     learnt = [learnt_styles(subject, scale) for scale in range(len(sizes))]
-    patches = learnt[0][1]
     total = sum(style.weight for style in subject.styles)
     shares = [style.weight / total for style in subject.styles]
-    if patches is not None and most < len(patches.values):  # evenly, so that each style keeps its share
-        chosen = torch.arange(most) * len(patches.values) // max(1, most)
-        patches = Patches.of(patches.values[chosen]) if most else None
     scales = [
         {level: _aim([one.moments[level] for one in styles], shares) for level in styles[0].moments}
         for styles, _ in learnt
     ]
     share = (max(sizes[0]), max(sizes[-1]))
+    patches = [_at_most(found, most) for _, found in learnt]
     made = InstantNetwork(weights, load_inverse(), scales, share, patches, subject.recipe.strength)
     return made.eval().requires_grad_(False)
+
+
+def _at_most(patches: Patches | None, most: int) -> Patches | None:
+    """Evenly fewer, so that each style keeps its share."""
+    if patches is None or most >= len(patches.values):
+        return patches
+    chosen = torch.arange(most) * len(patches.values) // max(1, most)
+    return Patches.of(patches.values[chosen]) if most else None
 
 
 def _aim(learnt: Sequence[Moments], shares: Sequence[float]) -> Aim:

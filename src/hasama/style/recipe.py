@@ -287,7 +287,7 @@ STYLE_PRESETS: dict[str, dict[str, Any]] = {
     },
     # VGG19's features moved in closed form and turned back: seconds.
     "instant": {
-        "start": "instant", "optimizer": "none", "style_layers": "relu1_1,relu2_1,relu3_1",
+        "start": "instant", "optimizer": "none", "style_layers": "relu1_1,relu2_1",
         "smallest": 256, "scale_step": 2.0,
     },
     # A first look.

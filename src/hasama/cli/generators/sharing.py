@@ -59,7 +59,7 @@ def export(
         Of paintings: longer side, in pixels, of the photos of 4:3 for which it paints just as `hasama style` does;
         others get strokes of the same size. 64 to 512, the default.
     patches
-        Of paintings: how many of their patches it knows, 0 to 4096, the default; most of the file and a third of the
+        Of paintings: how many of their patches it knows, 0 to 512, the default; most of the file and a third of the
         time are for these. 0: none, and so rather colours and textures than strokes.
     """
     if recipe is None and (paintings or _is_picture(run)):

@@ -59,6 +59,11 @@ class Tile(NamedTuple):
         )
         return down, across
 
+    def seen(self, layer: str) -> tuple[slice, slice]:
+        """Where the activations of the whole window lie in the layer."""
+        stride, (top, bottom, left, right) = stride_of(layer), self.window
+        return slice(top // stride, bottom // stride), slice(left // stride, right // stride)
+
 
 def cut_up(
     height: int, width: int, side: int, layers: tuple[str, ...], network: str, between: bool = False

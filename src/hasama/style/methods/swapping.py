@@ -6,18 +6,38 @@ replaced in part by the most similar one of the style; where patches overlap, th
 its turn.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hasama.shapes import Activations
+from hasama.shapes import Activations, Images
+from hasama.style.canvas.tiles import Tile
+from hasama.style.methods.targets import layer_size
 
 SIDE, APART = 3, 2
 """Of a patch, and from one patch to the next: every second place is enough, and a fourth of the work."""
 AT_ONCE = 2048
 """Patches that are compared at once."""
+
+
+class Swapping(NamedTuple):
+    """How patches are swapped at a level: by how much, and for one of how many."""
+
+    share: float
+    most: int
+
+
+SWAPPINGS = {"relu3_1": Swapping(0.6, 4096), "relu2_1": Swapping(0.5, 512)}
+"""Of a scale's levels the first of these is the one at which patches are swapped. Coarser ones hold whole things."""
+LEAST_MASK = 0.5
+"""Of a style's mask, from which a patch is learnt from."""
+GRAIN, GRAIN_SIDE = 0.05, 256
+"""The deviation of the noise that a canvas gets before it is painted, and after how many pixels it repeats itself.
+Without it all places of a plain ground choose the same patch, which is a weave; with it there are strokes."""
 
 
 class Patches(NamedTuple):
@@ -48,6 +68,29 @@ def patches_in(activations: Activations) -> Tensor:
     return F.unfold(activations, SIDE)[0].T
 
 
+def middles(level: str, size: tuple[int, int], mask: Tensor | None) -> Tensor:
+    """[h, w]: middles of patches, evenly spread over a picture's level, somewhat more than are wanted."""
+    good = torch.zeros(layer_size(level, *size), dtype=torch.bool)
+    good[1:-1, 1:-1] = True
+    if mask is not None:
+        good &= (mask >= min(LEAST_MASK, float(mask.max()))).cpu()
+    apart = max(1, math.isqrt(int(good.sum()) // SWAPPINGS[level].most))
+    spread = torch.zeros_like(good)
+    spread[apart // 2 :: apart, apart // 2 :: apart] = True
+    return good & spread if (good & spread).any() else good
+
+
+def patches_at(wanted: Tensor, tile: Tile, level: str, activations: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of the places that are a tile's own, [N], and the patches there, [N, C * 9]."""
+    own, window = tile.place(level, *wanted.shape), tile.seen(level)
+    rows, columns = wanted[own].nonzero(as_tuple=True)
+    rows, columns = rows + own[0].start, columns + own[1].start
+    patches = patches_in(activations)
+    across = activations.shape[3] - 2  # patches beside each other in the window
+    chosen = (rows - window[0].start - 1) * across + columns - window[1].start - 1
+    return rows * wanted.shape[1] + columns, patches[chosen.to(patches.device)]
+
+
 def swapped(activations: Activations, patches: Patches) -> Activations:
     """Every second patch replaced by the one of the style that points in the most similar direction."""
     height, width = activations.shape[2:]
@@ -60,3 +103,20 @@ def swapped(activations: Activations, patches: Patches) -> Activations:
     count = F.fold(torch.ones_like(asked[:, : SIDE * SIDE]).T[None], size, SIDE, stride=APART)
     made = whole / count.clamp_min(1)
     return made[:, :, 1 : 1 + height, 1 : 1 + width]
+
+
+def swapped_level(levels: Sequence[str]) -> str | None:
+    """The one of a scale's levels at which patches are swapped; None if they are swapped at none."""
+    return next((level for level in SWAPPINGS if level in levels), None)
+
+
+def grain() -> Tensor:
+    """[3, side, side]: always the same noise."""
+    return GRAIN * torch.randn(3, GRAIN_SIDE, GRAIN_SIDE, generator=torch.Generator().manual_seed(0))
+
+
+def with_grain(image: Images, strength: float) -> Images:
+    """A canvas with noise."""
+    height, width = image.shape[2:]
+    times = (1, -(-height // GRAIN_SIDE), -(-width // GRAIN_SIDE))
+    return (image + strength * grain().to(image.device).repeat(times)[:, :height, :width]).clamp(-1, 1)
