@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hasama.fields import GANS_ONLY, counts, idle_fields, new_names
-from hasama.options import flags_of, preset_named
+from hasama.options import flags_of, preset_named, size_text
 from hasama.recipe import DEFAULTS, Recipe
 
 
@@ -192,6 +192,13 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
         recipe = recipe.but(**{name: rate for name, rate in gentle_rates(recipe).items() if name not in asked})
     lasting = recipe.lasting(asked.get("kimg", recipe.kimg))
     return lasting.but(grow_kimg=asked["grow_kimg"]) if "grow_kimg" in asked else lasting
+
+
+def half_size(recipe: Recipe) -> Recipe:
+    """The recipe of the stage of half the size. Raises HasamaError if that size cannot be enlarged so."""
+    height, width = recipe.resolution
+    size = size_text(height // 2, width // 2)
+    return recipe.but(size=size, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
 
 
 def gentle_rates(recipe: Recipe) -> dict[str, float]:

@@ -101,7 +101,7 @@ class Recipe:
     )
     init_from: str = option("", "Begin with the weights of this run or base, of the same or a smaller size.")
     small_kimg: float = option(
-        0.0, "r3gan: first so many kimg of half the size, in the run's folder small; --kimg of full size follow.", 0
+        0.0, "r3gan: first so many kimg of half the size (in small/), then --kimg at rates of 0.0007 at most.", 0
     )
     freeze_d: int = option(
         0, "FreezeD: the first so many layers of the discriminator, counted from the picture, do not learn.", 0, 1000

@@ -1,5 +1,6 @@
 """A run with --small-kimg: a stage of half the size, then full size with its weights; killed at any time."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +17,15 @@ from hasama.cli.training_progress import watch_run
 from hasama.cluster.job import UNFINISHED
 from hasama.cluster.standing import standing
 from hasama.errors import HasamaError
-from hasama.presets import GENTLE, RECIPES, asked_recipe
+from hasama.presets import GENTLE, RECIPES, asked_recipe, flags_of_difference, half_size
 from hasama.runs.folder import Run
+from hasama.runs.reports.bug_report import bug_report
 from hasama.runs.reports.diagnosis import as_text, diagnose
-from hasama.runs.session import Earlier, half_size, resume, train
+from hasama.runs.session import Earlier, resume, train
 from hasama.runs.transfer import inherit
 from hasama.studio.watching import curves_of, state_of
 from hasama.training.game import Record, Step
+from hasama.training.setup import new_game
 
 RECIPE = RECIPES["r3gan"].but(
     size="32x48",
@@ -202,6 +205,69 @@ def test_a_size_that_cannot_be_halved_is_refused(size: str, why: str, pictures: 
     words = ["train", pictures, "r3gan", "--size", size, "--small-kimg", 1, "--out", tmp_path / "run"]
     refused(hasama(*words), why)
     assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_nobody_is_told_to_throw_the_stage_away(whole: tuple[Path, list[Record], dict[str, Path]], pictures: Path):
+    run = whole[2]["small"]
+    words = ["train", pictures, "r3gan", *flags_of_difference(RECIPE.but(small_kimg=0.9), RECIPES["r3gan"]), "--out"]
+    done = hasama_here(*words, run)
+    assert done.returncode == 2
+    assert "was started with other settings" in done.stderr
+    assert "can be deleted" not in done.stderr
+
+
+def test_pictures_that_changed_before_the_stage_began_are_refused(pictures: Path, tmp_path: Path):
+    own = Path(shutil.copytree(pictures, tmp_path / "own"))
+    assert len(list(train(str(own), RECIPE, tmp_path / "run", stop=lambda: True))) == 1
+    shutil.rmtree(tmp_path / "run" / "small")  # as if it had been killed before
+    Image.effect_noise((50, 50), 90).save(own / "new.png")
+    with pytest.raises(HasamaError, match="have changed, or moved"):
+        list(resume(tmp_path / "run"))
+
+
+def test_a_base_must_fit_half_the_size(pictures: Path, tmp_path: Path):
+    words = [
+        "train",
+        pictures,
+        "--size",
+        64,
+        "--init-from",
+        "portraits",
+        "--small-kimg",
+        1,
+        "--out",
+        tmp_path / "run",
+    ]
+    refused(hasama(*words), "--small-kimg begins with half of --size 64, which is impossible")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_autopilot_changed_while_small_holds_for_full_size(
+    whole: tuple[Path, list[Record], dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = Run(Path(shutil.copytree(whole[2]["small over"], tmp_path / "run")))
+    changed = {"finding": "x", "found_at": 8, "back_to": 0, "flags": "--gamma 77", "why": "y", "done": True}
+    record = {"recipe": run.small().recipe().to_dict(), "interventions": [changed | {"changes": {"gamma": 77.0}}]}
+    run.small().autopilot_file.write_text(json.dumps(record))
+    played = []
+    monkeypatch.setattr("hasama.runs.session.new_game", lambda *of: played.append(of[1]) or new_game(*of))
+    list(resume(run.folder))
+    assert [(one.gamma, one.small_kimg) for one in played] == [(77.0, 0.048)]
+
+
+@pytest.mark.parametrize("flags", [("--small-kimg", 1), ("--autopilot",)])
+def test_a_job_of_several_processes_is_refused(flags: tuple[object, ...], pictures: Path):
+    for several in (("--nodes", 2), ("--processes", 2)):
+        done = hasama_here("job", "slurm", *several, "train", pictures, "r3gan", "--size", 32, *flags)
+        assert done.returncode == 2
+        assert f"{flags[0]} works in one process; these are 2" in done.stderr
+    assert hasama_here("job", "slurm", "train", pictures, "r3gan", "--size", 32, *flags).returncode == 0
+
+
+def test_a_report_tells_of_the_stage(whole: tuple[Path, list[Record], dict[str, Path]]):
+    told = bug_report(whole[2]["small over"])["run"]["stage of half the size"]
+    assert told["log"][-1]["images_seen"] == 48
+    assert "stage of half the size" not in bug_report(whole[0])["run"]
 
 
 def test_what_it_does_not_go_with_is_said(tmp_path: Path):

@@ -205,8 +205,8 @@ def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
     """The recipe with as many kimg as this machine makes in the time."""
     from hasama.cli.terminal import say
     from hasama.device import pick_device
+    from hasama.presets import half_size
     from hasama.runs.pace import measure
-    from hasama.runs.session import half_size
 
     if recipe.small_kimg:
         first = measure(half_size(recipe), pictures, pick_device(device)).hours(recipe.small_kimg)
@@ -214,5 +214,5 @@ def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
             raise HasamaError(f"--small-kimg {recipe.small_kimg:g} takes {first:.2g} h alone: --hours is to be more.")
     pace = measure(recipe, pictures, pick_device(device))
     chosen = recipe.lasting(pace.kimg_within(hours))
-    say(f"{pace.images_per_second:.3g} images/s: about {chosen.kimg:g} kimg in {hours:g} h.")
+    say(f"{pace.images_per_second:.3g} images/s: about {chosen.kimg:g} kimg in {hours:.3g} h.")
     return chosen

@@ -17,7 +17,6 @@ from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
-from hasama.options import flag, size_text
 from hasama.perception.efficientnet import weights_file
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
@@ -25,15 +24,15 @@ from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
 from hasama.pictures.shards.places import is_pattern
 from hasama.pictures.sources.chosen import tidy
-from hasama.presets import gentle_rates
+from hasama.presets import gentle_rates, half_size
 from hasama.recipe import Recipe
-from hasama.runs.autopilot import forget_later, piloted
+from hasama.runs.autopilot import forget_later, interventions, piloted
 from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.reports.last_error import recorded
-from hasama.runs.standing import FREE, read_again, reconciled, source_now
+from hasama.runs.standing import FREE, check_goes_with, read_again, reconciled, source_now
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
@@ -129,6 +128,8 @@ class Opening(NamedTuple):
         """Read the source into the cache, if need be."""
         if self.reading is not None:
             yield from self.reading.scan()
+            if self.recipe.small_kimg and not self.run.exists():  # here it has a bar, and can be broken off
+                yield from Reading(self.source, Form.of(half_size(self.recipe))).scan()
         elif isinstance(self.source_now, Reading):
             with suppress(HasamaError):  # the run can go on without it: see `notice`
                 yield from self.source_now.scan()
@@ -207,6 +208,8 @@ def _session(
             yield from _of_half_size(small, recipe, run.images()["name"], device, lambda: stop() or run.stop_asked())
             if not small.is_done():  # stopped
                 return
+        remedies = {name: value for one in interventions(small) for name, value in one.changes.items()}
+        recipe = recipe.but(**remedies)  # what the autopilot changed there; its networks are those that go on
         recipe = recipe.but(init_from=str(small.folder), **gentle_rates(recipe))
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
@@ -254,17 +257,16 @@ class Earlier(NamedTuple):
         return self.step.figures()
 
 
-def half_size(recipe: Recipe) -> Recipe:
-    """The recipe of the stage of half the size. Raises HasamaError if that size cannot be enlarged so."""
-    height, width = recipe.resolution
-    size = size_text(height // 2, width // 2)
-    return recipe.but(size=size, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
-
-
 def _of_half_size(
     small: Run, recipe: Recipe, source: str, device: torch.device, stop: Callable[[], bool]
 ) -> Iterator[Earlier]:
     """A run of its own in the run's folder, until it has its length."""
+    whole = Run(small.folder.parent)
+    if not small.exists() and source_now(whole, source, recipe) is not None:
+        raise HasamaError(
+            f"The pictures in {source} have changed, or moved, since {whole.folder} began. Nothing was learnt yet: "
+            "delete that folder, and begin anew."
+        )
     opening = Opening.of(source, half_size(recipe), small)
     deque(opening.scan(), maxlen=0)
     for step in opening.session(str(device), stop):
@@ -282,9 +284,7 @@ def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
     if (world := team().world) == 1:
         return recipe
     check_divisible(recipe.batch, recipe.accumulate)
-    for name in ("autopilot", "small_kimg"):
-        if getattr(recipe, name):
-            raise HasamaError(f"{flag(name)} works in one process; these are {world}.")
+    check_goes_with(recipe, world)
     told = told_by_first(lambda: [recipe.to_dict(), pictures.report.digest])
     if told[1] != pictures.report.digest:
         raise HasamaError("The pictures here are not those of the first process: give all machines the same ones.")
@@ -318,12 +318,14 @@ def check_buildable(recipe: Recipe) -> None:
 
 
 def _check_half_size(recipe: Recipe) -> None:
-    """Refuse a stage of half the size that cannot be built."""
+    """Refuse a stage of half the size that cannot be built, or cannot begin with the weights of --init-from."""
     try:
         build(half_size(recipe))
+        if is_first():
+            check_init_from(half_size(recipe))
     except HasamaError as error:
         raise HasamaError(
-            f"--small-kimg begins with half of --size {recipe.size}, which cannot be made: {error}"
+            f"--small-kimg begins with half of --size {recipe.size}, which is impossible: {error}"
         ) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE
 from hasama.health.quality import clearly_better
-from hasama.options import said
+from hasama.options import flag, said
 from hasama.pictures.cache import Reading
 from hasama.pictures.decoding import Form
 from hasama.recipe import Recipe
@@ -39,7 +39,8 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
     if different:
         told = ", ".join(f"{said(name, here)} (now {said(name, there)})" for name, (here, there) in different.items())
-        empty = "" if run.images_seen() else " (nothing was saved in this one: its folder can be deleted)"
+        begun = run.images_seen() or run.small().images_seen()
+        empty = "" if begun else " (nothing was saved in this one: its folder can be deleted)"
         raise HasamaError(
             f"{run.folder} was started with other settings: {told}. A run keeps its recipe. Go on with it by\n"
             f"  {run.how_to_go_on()}\nor choose another --out for a new run{empty}."
@@ -77,6 +78,13 @@ def read_again(run: Run, source: str, recipe: Recipe) -> Reading:
             f"{error} {run.folder} began with the pictures there. If they have moved, name their new place:  "
             f"hasama train NEWPLACE ... --out {shlex.quote(str(run.folder))}"
         ) from error
+
+
+def check_goes_with(recipe: Recipe, processes: int) -> None:
+    """Raises HasamaError if so many processes cannot train by it together."""
+    for name in ("autopilot", "small_kimg"):
+        if processes > 1 and getattr(recipe, name):
+            raise HasamaError(f"{flag(name)} works in one process; these are {processes}.")
 
 
 def is_streamed(run: Run) -> bool:

@@ -84,6 +84,8 @@ def job(
     arguments = _with_defaults(function, bound.arguments)
     work = work_of(function, command, arguments, engine, data=bool(asked.data))
     _check_device(str(arguments.get("device", "")), asked)
+    if function.__name__ == "train":
+        _check_processes(arguments, asked)
     sys.stdout.write(job_file(engine, job_of(work, asked)))
     return 0
 
@@ -171,6 +173,14 @@ def _check_there(reads: Sequence[str], source: str | None) -> None:
 def _check_device(device: str, options: JobOptions) -> None:
     if device.startswith("cuda") and not options.gpus:
         raise HasamaError(f"--device {device} needs a job with GPUs:  hasama job ... --gpus 1")
+
+
+def _check_processes(arguments: Mapping[str, Any], options: JobOptions) -> None:
+    """Can as many processes train together as the job asks for?"""
+    from hasama.runs.standing import check_goes_with
+
+    recipe = chosen_recipe(arguments["recipe"], dict(arguments["changes"]), arguments["steps"], arguments["hours"])
+    check_goes_with(recipe, options.nodes * max(1, options.processes or options.gpus))
 
 
 # --- what each command checks before any work; each gives the place of what is made --------------------------------

@@ -275,7 +275,10 @@ def _told(opening: Any, start: int) -> str:
     small, stands = run.small(), ""
     if recipe.small_kimg and (early := small.images_seen()):
         stands = f" It stands at {early / 1000:g}."
-    first = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}.{stands}"
+    first = (
+        f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}; then full size, at "
+        f"gentle learning rates.{stands}"
+    )
     return f"{report}\n{told} Ctrl-C saves and stops.{like}{first if recipe.small_kimg else ''}"
 
 

@@ -76,6 +76,12 @@ def _run(run: Run) -> tuple[dict[str, Any], Private]:
     told["pictures"] = _pictures(images) if images else {"damaged": "images.json cannot be read"}
     told["findings"] = [_figures(line) for line in run.findings()][-LINES:]
     told["log"] = [_figures(line) for line in run.log()[-LINES:]]
+    if (stage := run.stage()) is not run:
+        told["stage of half the size"] = {
+            "state": _state(stage),
+            "findings": [_figures(line) for line in stage.findings()][-LINES:],
+            "log": [_figures(line) for line in stage.log()[-LINES:]],
+        }
     error = read_error(error_file(run.folder))
     told["last error"] = _error(error, private) if error else "none"
     return told, private
