@@ -149,10 +149,8 @@ def _labels(headers: Headers) -> tuple[bool, str]:
     least = min(classes.values())
     if least < CLASS_LEAST or len(classes) > CLASSES_MOST:
         return False, f"{len(classes)} classes, the smallest with {least}, are too few pictures for each."
-    return (
-        True,
-        f"{len(classes)} classes with {least} pictures or more: each can then be asked for (a short training is better without).",
-    )
+    told = "each can then be asked for, but a short training is better without."
+    return True, f"{len(classes)} classes with {least} pictures or more: {told}"
 
 
 def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
