@@ -205,7 +205,7 @@ def _session(
     if recipe.small_kimg:
         small = run.small()
         if not run.checkpoint.exists() and not small.is_done():
-            yield from _of_half_size(small, recipe, run.images()["name"], device, lambda: stop() or run.stop_asked())
+            yield from _of_half_size(run, recipe, device, lambda: stop() or run.stop_asked())
             if not small.is_done():  # stopped
                 return
         remedies = {name: value for one in interventions(small) for name, value in one.changes.items()}
@@ -257,14 +257,12 @@ class Earlier(NamedTuple):
         return self.step.figures()
 
 
-def _of_half_size(
-    small: Run, recipe: Recipe, source: str, device: torch.device, stop: Callable[[], bool]
-) -> Iterator[Earlier]:
+def _of_half_size(run: Run, recipe: Recipe, device: torch.device, stop: Callable[[], bool]) -> Iterator[Earlier]:
     """A run of its own in the run's folder, until it has its length."""
-    whole = Run(small.folder.parent)
-    if not small.exists() and source_now(whole, source, recipe) is not None:
+    small, source = run.small(), run.images()["name"]
+    if not small.exists() and source_now(run, source, recipe) is not None:
         raise HasamaError(
-            f"The pictures in {source} have changed, or moved, since {whole.folder} began. Nothing was learnt yet: "
+            f"The pictures in {source} have changed, or moved, since {run.folder} began. Nothing was learnt yet: "
             "delete that folder, and begin anew."
         )
     opening = Opening.of(source, half_size(recipe), small)

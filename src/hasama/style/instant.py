@@ -168,6 +168,7 @@ class _Scale:
         self.images, self.hand = list(images), subject.hand
         some = FINE if scale else LEVELS
         self.levels = [level for level in some if level in subject.recipe.style] or [LEVELS[-1]]
+        self.swapped = swapped_level(self.levels) if scale < SWAPPED_SCALES else None
         recipe = subject.recipe.but(style_layers=",".join(self.levels))
         self.subject = subject._replace(network=self.hand.networks[self.levels[0]], recipe=recipe)
         height, width = images[0].shape[2:]
@@ -179,9 +180,9 @@ class _Scale:
         self.moves: dict[str, list[Move]] = {} if maps is None else maps.moves
         self.styles: list[list[Learnt]] = []
         if maps is None:  # else nothing of the styles is asked any more
-            self.styles = [[_learnt(self.subject, one, height, width) for one in place[0]] for place in self.places]
+            asked = (height, width, self.swapped)
+            self.styles = [[_learnt(self.subject, one, *asked) for one in place[0]] for place in self.places]
         numbers = range(len(self.places))
-        self.swapped = swapped_level(self.levels) if scale < SWAPPED_SCALES else None
         if self.swapped is not None:
             self.images = [with_grain(image, subject.recipe.strength) for image in images]
         self.patches = [self.patches_of(number) for number in numbers] if maps is None else maps.patches
@@ -296,7 +297,7 @@ class Learnt(NamedTuple):
 
     Attributes:
         moments: {level: ...}
-        patches: some patches of the level that has `SWAPPINGS`, in random order, [M, C * 9].
+        patches: some patches of the level at which they are swapped, in random order, [M, C * 9]; none without one.
     """
 
     moments: dict[str, Moments]
@@ -304,26 +305,26 @@ class Learnt(NamedTuple):
 
 
 @torch.no_grad()
-def _learnt(subject: Subject, style: Style, height: int, width: int) -> Learnt:
+def _learnt(subject: Subject, style: Style, height: int, width: int, swapped_at: str | None) -> Learnt:
     """From a style's picture, made as large as the canvas by area, but not larger than it is."""
     high, wide = style.picture.size
     factor = min(1.0, math.sqrt(max(high * wide, BASE**2) / (height * width)))
     image, mask = style_for(subject, style, *within(height, width, round(factor * max(height, width))))
     size, levels = (image.shape[2], image.shape[3]), list(subject.recipe.style)
-    level = swapped_level(levels)
     masks = None if mask is None else masks_for(mask, levels)
-    wanted = None if level is None else middles(level, size, None if masks is None else masks[level])
     added: dict[str, Moments] = {}
-    patches = []
+    numbers, patches = [], []
+    wanted = None if swapped_at is None else middles(swapped_at, size, None if masks is None else masks[swapped_at])
     for tile in cut_up(*size, subject.side, subject.network.layers, subject.network.name, between=True):
         features = subject.network(tile.cut(image))  # `between`, for patches reach beyond their tile
         add_moments(added, {level: tile_moments(tile, features[level], level, masks) for level in levels})
-        if level is not None and wanted is not None:
-            patches.append(patches_at(wanted, tile, level, features[level].float()))
+        if swapped_at is not None and wanted is not None:
+            places, found = patches_at(wanted, tile, swapped_at, features[swapped_at].float())
+            numbers.append(places)
+            patches.append(found)
     check_something_is_left(added)
-    found = [torch.cat(parts) for parts in zip(*patches, strict=True)] if patches else []
-    if level is None or not found:
+    if swapped_at is None:
         return Learnt(added, image.new_empty(0, 0))
-    ordered = found[1][found[0].argsort()]  # however the picture was cut up
+    ordered = torch.cat(patches)[torch.cat(numbers).argsort()]  # however the picture was cut up
     order = torch.randperm(len(ordered), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))
-    return Learnt(added, ordered[order.to(ordered.device)][: SWAPPINGS[level].most])
+    return Learnt(added, ordered[order.to(ordered.device)][: SWAPPINGS[swapped_at].most])

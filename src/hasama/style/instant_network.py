@@ -70,14 +70,11 @@ class InstantNetwork(nn.Module):
             for level, aim in aims.items():
                 self.register_buffer(f"mean_{scale}_{level}", aim.mean)
                 self.register_buffer(f"halves_{scale}_{level}", aim.halves)
-        self.swapping = [
-            None if some is None else swapped_level(here) for some, here in zip(patches, self.levels, strict=True)
-        ]
+        self.swapping: list[str | None] = [None] * len(scales)
         for scale, some in enumerate(patches):
             if some is not None:
-                self.register_buffer(
-                    f"patches_{scale}", some.values.half()
-                )  # half the file; it is rounding all the same
+                self.swapping[scale] = swapped_level(self.levels[scale])
+                self.register_buffer(f"patches_{scale}", some.values.half())  # they are rounded for all the same
                 self.register_buffer(f"patch_mean_{scale}", some.mean)
         self.register_buffer("grain", strength * grain())
 

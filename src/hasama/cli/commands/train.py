@@ -272,14 +272,17 @@ def _told(opening: Any, start: int) -> str:
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )
-    small, stands = run.small(), ""
-    if recipe.small_kimg and (early := small.images_seen()):
-        stands = f" It stands at {early / 1000:g}."
-    first = (
-        f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}; then full size, at "
+    first = f"\n{_half_first(run.small(), recipe)}" if recipe.small_kimg else ""
+    return f"{report}\n{told} Ctrl-C saves and stops.{like}{first}"
+
+
+def _half_first(small: Any, recipe: Recipe) -> str:
+    """What the stage of half the size is, and where it stands if it has begun."""
+    stands = f" It stands at {early / 1000:g}." if (early := small.images_seen()) else ""
+    return (
+        f"First {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}; then full size, at "
         f"gentle learning rates.{stands}"
     )
-    return f"{report}\n{told} Ctrl-C saves and stops.{like}{first if recipe.small_kimg else ''}"
 
 
 def _shared_out() -> str:
