@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from hasama.adam import Adam
 from hasama.device import pick_arithmetic
 from hasama.errors import HasamaError
 from hasama.files import replacing
@@ -34,6 +33,7 @@ from hasama.metrics.modes import (
 )
 from hasama.networks.pair import Pair
 from hasama.networks.registry import build
+from hasama.optimizers import Adam
 from hasama.pictures.cache import open_pictures
 from hasama.pictures.dataset import Batch, Pictures
 from hasama.pictures.sources.download import cache_folder

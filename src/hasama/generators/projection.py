@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hasama.adam import Adam
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.projection_distance import Target, distances, moved, pixel_distances, target_of
@@ -26,6 +25,7 @@ from hasama.generators.sampling import (
     synthesize,
     to_w,
 )
+from hasama.optimizers import Adam
 from hasama.perception.vgg import Weights
 from hasama.shapes import Images, Labels, PerImage
 

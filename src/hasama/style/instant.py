@@ -235,11 +235,11 @@ class _Scale:
     @torch.no_grad()
     def seen(self, image: Images, tile: Tile, level: str) -> Tensor:
         """A window's activations."""
-        return self.hand.networks[level](tile.cut(image))[level].float()
+        return self.hand.networks[level](tile.cut(image))[level]
 
     @torch.no_grad()
     def turned_back(self, maps: Tensor, tile: Tile, level: str) -> Tensor:
-        """A window's activations moved, and as a picture again. Moments are moved to in float32, whatever follows."""
+        """A window's activations moved, and as a picture again."""
         moved = self.moved(maps, tile, level).relu_()
         with self.arithmetic(maps):
             return self.hand.inverse.picture(moved, level).float()
@@ -254,16 +254,17 @@ class _Scale:
         moves = self.moves[level]
         if len(moves) == 1 and self.places[0][2] is None:
             return self.in_patches(moves[0](maps), 0, level)
-        mixed, total, covered = torch.zeros_like(maps), maps.new_zeros(()), maps.new_zeros(())
+        whole = maps.float()
+        mixed, total, covered = torch.zeros_like(whole), whole.new_zeros(()), whole.new_zeros(())
         for number, (move, (styles, _, where)) in enumerate(zip(moves, self.places, strict=True)):
-            here = maps.new_ones(()) if where is None else where[level][tile.seen(level)].to(maps)
+            here = whole.new_ones(()) if where is None else where[level][tile.seen(level)].to(whole)
             share = here * sum(style.weight for style in styles) / len(styles)
             mixed, total, covered = (
                 mixed + share * self.in_patches(move(maps), number, level),
                 total + share,
                 covered + here,
             )
-        return maps.lerp(mixed / total.clamp_min(1e-9), covered.clamp(0, 1).expand_as(maps))
+        return whole.lerp(mixed / total.clamp_min(1e-9), covered.clamp(0, 1).expand_as(whole))
 
     @torch.no_grad()
     def move(self, place: int, content: Moments, level: str) -> Move:
@@ -287,6 +288,7 @@ class _Scale:
         patches = self.patches[place]
         if level != self.swapped or patches is None:
             return maps
+        maps = maps.float()
         with self.arithmetic(maps):  # of which only the comparing makes use
             like = swapped(maps.relu(), patches)
         return maps.lerp(like, SWAPPINGS[level].share * self.subject.recipe.strength)
@@ -297,7 +299,7 @@ class Learnt(NamedTuple):
 
     Attributes:
         moments: {level: ...}
-        patches: some patches of the level at which they are swapped, in random order, [M, C * 9]; none without one.
+        patches: some patches of the level at which they are swapped, in random order, [M, 9, C]; none without one.
     """
 
     moments: dict[str, Moments]
@@ -324,7 +326,7 @@ def _learnt(subject: Subject, style: Style, height: int, width: int, swapped_at:
             patches.append(found)
     check_something_is_left(added)
     if swapped_at is None:
-        return Learnt(added, image.new_empty(0, 0))
+        return Learnt(added, image.new_empty(0, 0, 0))
     ordered = torch.cat(patches)[torch.cat(numbers).argsort()]  # however the picture was cut up
     order = torch.randperm(len(ordered), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))
     return Learnt(added, ordered[order.to(ordered.device)][: SWAPPINGS[swapped_at].most])

@@ -127,13 +127,14 @@ class InstantNetwork(nn.Module):
         """As `swapping.swapped` does; comparing is a convolution, whose kernels are the style's patches."""
         height, width = maps.shape[2:]
         values, mean = getattr(self, f"patches_{scale}").float(), getattr(self, f"patch_mean_{scale}")
-        keys = F.normalize(values - mean, dim=1)
+        keys = F.normalize((values - mean).flatten(1), dim=1)
+        kernels = keys.unflatten(1, (SIDE, SIDE, -1)).permute(0, 3, 1, 2)
         high, wide = ((length + APART - 1) // APART for length in (height, width))
         seen = _around(maps, 1, APART * high + 1, APART * wide + 1)
-        likeness = F.conv2d(seen, keys.view(len(keys), -1, SIDE, SIDE), -(keys @ mean), stride=APART)
-        chosen = values[likeness[0].argmax(0)]  # [high, wide, C * 9]
-        down = _laid(chosen.view(high, wide, -1, SIDE, SIDE).permute(3, 0, 1, 2, 4))  # [2 high, wide, C, 3]
-        across = _laid(down.permute(3, 1, 0, 2))  # [2 wide, 2 high, C]
+        likeness = F.conv2d(seen - mean[:, None, None], kernels, stride=APART)
+        chosen = values[likeness[0].argmax(0)]  # [high, wide, 9, C]
+        down = _laid(chosen.unflatten(2, (SIDE, SIDE)).permute(2, 0, 1, 3, 4))  # [2 high, wide, 3, C]
+        across = _laid(down.permute(2, 1, 0, 3))  # [2 wide, 2 high, C]
         return _around(across.permute(2, 1, 0)[None], 0, height, width)
 
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hasama.adam import Adam
 from hasama.device import lay_out
 from hasama.networks.calling import frozen
 from hasama.networks.enlarger import Enlarger, enlarge, smaller, with_four_channels
+from hasama.optimizers import Adam
 from hasama.perception.efficientnet import EfficientNet, load_convolutions
 from hasama.shapes import Images, Rgba, Scalar
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import nn
 
-from hasama.adam import Adam
 from hasama.device import lay_out, pick_arithmetic, pick_precision
 from hasama.distributed import team
 from hasama.errors import HasamaError
 from hasama.fields import ada_rises
 from hasama.networks.layers import MinibatchStd, WholeBatchNorm, normalise_over_all
 from hasama.networks.pair import Pair, as_torch
+from hasama.optimizers import Adam
 from hasama.pictures.dataset import Batch
 from hasama.recipe import Recipe
 from hasama.training.augmentation.augment import augmented

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hasama.adam import Adam
+from hasama.optimizers import SGD, Adam
 from hasama.shapes import Images
 from hasama.style.canvas.lbfgs import LBFGS
 from hasama.style.canvas.pyramid import PyramidAdam
@@ -119,7 +119,7 @@ def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.
     if kind == "pyramid":
         return PyramidAdam(image, recipe.learning_rate)
     # without an optimizer (none) there is a canvas all the same, which nothing moves
-    return torch.optim.SGD([image], recipe.learning_rate)
+    return SGD([image], recipe.learning_rate)
 
 
 def _carry_over(before: torch.optim.Optimizer, after: torch.optim.Optimizer, height: int, width: int) -> None:

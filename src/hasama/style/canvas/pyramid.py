@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hasama.adam import Adam
+from hasama.optimizers import Adam
 from hasama.shapes import Images, Resized
 
 LEVELS = 8

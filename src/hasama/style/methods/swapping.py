@@ -44,9 +44,9 @@ class Patches(NamedTuple):
     """A style's patches.
 
     Attributes:
-        values: [M, C * 9]
-        mean: [C * 9], what is taken off before directions are compared.
-        keys: [C * 9, M], the directions.
+        values: [M, 9, C], the nine places row by row.
+        mean: [C], what is taken off before directions are compared.
+        keys: [M, C, 3, 3], the directions.
     """
 
     values: Tensor
@@ -55,17 +55,11 @@ class Patches(NamedTuple):
 
     @classmethod
     def of(cls, values: Tensor) -> "Patches":
-        """From the patches alone, [M, C * 9]."""
-        channels = values.view(len(values), -1, SIDE * SIDE).mean((0, 2))
-        mean = channels.repeat_interleave(SIDE * SIDE)
-        return cls(values, mean, F.normalize(values - mean, dim=1).T.contiguous())
-
-
-def patches_in(activations: Activations) -> Tensor:
-    """All patches that lie within, [N, C * 9]; none if there is no room for one."""
-    if min(activations.shape[2:]) < SIDE:
-        return activations.new_empty(0, activations.shape[1] * SIDE * SIDE)
-    return F.unfold(activations, SIDE)[0].T
+        """From the patches alone, [M, 9, C]."""
+        mean = values.mean((0, 1))
+        centred = values - mean
+        directions = centred / centred.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
+        return cls(values, mean, directions.unflatten(1, (SIDE, SIDE)).permute(0, 3, 1, 2))
 
 
 def middles(level: str, size: tuple[int, int], mask: Tensor | None) -> Tensor:
@@ -81,28 +75,39 @@ def middles(level: str, size: tuple[int, int], mask: Tensor | None) -> Tensor:
 
 
 def patches_at(wanted: Tensor, tile: Tile, level: str, activations: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers of the places that are a tile's own, [N], and the patches there, [N, C * 9]."""
+    """Numbers of the places that are a tile's own, [N], and the patches there, [N, 9, C]."""
     own, window = tile.place(level, *wanted.shape), tile.seen(level)
     rows, columns = wanted[own].nonzero(as_tuple=True)
     rows, columns = rows + own[0].start, columns + own[1].start
-    patches = patches_in(activations)
-    across = activations.shape[3] - 2  # patches beside each other in the window
-    chosen = (rows - window[0].start - 1) * across + columns - window[1].start - 1
-    return rows * wanted.shape[1] + columns, patches[chosen.to(patches.device)]
+    around = torch.arange(SIDE * SIDE)
+    down = (rows - window[0].start)[:, None] + around // SIDE - 1
+    across = (columns - window[1].start)[:, None] + around % SIDE - 1
+    places = (down * activations.shape[3] + across).to(activations.device)
+    return rows * wanted.shape[1] + columns, activations[0].flatten(1).T[places]
 
 
 def swapped(activations: Activations, patches: Patches) -> Activations:
     """Every second patch replaced by the one of the style that points in the most similar direction."""
     height, width = activations.shape[2:]
-    more = [(-length) % APART for length in (height, width)]
-    padded = F.pad(activations, (1, 1 + more[1], 1, 1 + more[0]), mode="replicate")
-    asked = F.unfold(padded, SIDE, stride=APART)[0].T - patches.mean
-    best = torch.cat([(part @ patches.keys).argmax(1) for part in asked.split(AT_ONCE)])
-    size = (padded.shape[2], padded.shape[3])
-    whole = F.fold(patches.values[best].T[None], size, SIDE, stride=APART)
-    count = F.fold(torch.ones_like(asked[:, : SIDE * SIDE]).T[None], size, SIDE, stride=APART)
-    made = whole / count.clamp_min(1)
-    return made[:, :, 1 : 1 + height, 1 : 1 + width]
+    high, wide = (-(-length // APART) for length in (height, width))
+    more = (1, APART * wide - width, 1, APART * high - height)
+    asked = F.pad(activations - patches.mean[:, None, None], more, mode="replicate")
+    rows = max(1, AT_ONCE // wide)
+    parts = (asked[:, :, APART * top : APART * (top + rows) + 1] for top in range(0, high, rows))
+    best = torch.cat([F.conv2d(part, patches.keys, stride=APART)[0].argmax(0) for part in parts])
+    made = activations.new_zeros(asked.shape[2], asked.shape[3], activations.shape[1])
+    for place, values in enumerate(patches.values.unbind(1)):
+        down, across = place // SIDE, place % SIDE
+        made[down : down + APART * high : APART, across : across + APART * wide : APART] += values[best]
+    made /= _times(high, made.device)[:, None, None] * _times(wide, made.device)[:, None]
+    return made[1 : 1 + height, 1 : 1 + width].permute(2, 0, 1)[None]
+
+
+def _times(count: int, device: torch.device) -> Tensor:
+    """In how many of so many patches in a row each place lies: 1 at the ends and in the middles, 2 where two meet."""
+    times = torch.ones(APART * count + 1, device=device)
+    times[APART:-1:APART] = 2
+    return times
 
 
 def swapped_level(levels: Sequence[str]) -> str | None:

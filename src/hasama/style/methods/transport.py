@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hasama.shapes import Activations
-from hasama.style.methods.moments import Moments
+from hasama.style.methods.moments import ROWS, Moments
 
 LEAST, NOISE = 1e-3, 1e-4
 """Of the mean variance, and of the mean square: added to the content's variances, so that nothing is blown up that
@@ -31,8 +30,12 @@ class Move(NamedTuple):
     """[C]"""
 
     def __call__(self, activations: Activations) -> Activations:
-        """[N, C, h, w] -> the same, moved."""
-        return F.conv2d(activations, self.matrix[:, :, None, None], self.shift)
+        """[1, C, h, w] -> the same, moved; in float32, whatever they are, and then as precise as they were."""
+        x = activations.permute(0, 2, 3, 1)
+        moved = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for some, made in zip(x.flatten(0, 2).split(ROWS), moved.flatten(0, 2).split(ROWS), strict=True):
+            made.copy_(torch.addmm(self.shift, some.float(), self.matrix.T))
+        return moved.permute(0, 3, 1, 2)
 
 
 def transport(content: Moments, style: Moments, strength: float = 1.0) -> Move:

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hasama.adam import Adam
 from hasama.device import lay_out
 from hasama.distributed import average_gradients, averaged, own, sharing
 from hasama.errors import HasamaError
+from hasama.optimizers import Adam
 from hasama.perception.vgg import VGG
 from hasama.shapes import Images, Scalar
 from hasama.style.methods.losses import gram_distance, total_variation

@@ -1,14 +1,16 @@
-"""Our Adam is torch's, number for number, without torch's compiler."""
+"""Our optimizers are torch's, number for number, without torch's compiler."""
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn, optim
 
-from hasama.adam import Adam
+from hasama.optimizers import SGD, Adam
 
 
 def after(kind: type[optim.Adam], steps: int, first: dict[str, Any] | None = None, **how: Any) -> tuple[Tensor, Any]:
@@ -32,6 +34,15 @@ def test_it_steps_as_torchs_does(how: dict[str, Any]):
     assert torch.equal(after(Adam, 2, theirs[1], **how)[0], after(optim.Adam, 2, ours[1], **how)[0])
 
 
+def test_gradient_descent_is_torchs_too():
+    ours, theirs = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    for weight, descent in ((ours, SGD([ours], 0.3)), (theirs, optim.SGD([theirs], 0.3))):
+        for step in range(3):
+            weight.grad = torch.tensor([1.0, -2.0, step])
+            descent.step()
+    assert torch.equal(ours, theirs)
+
+
 def test_a_step_leaves_no_trace_in_the_graph_and_gives_what_a_closure_returns():
     weight = nn.Parameter(torch.ones(2))
     adam = Adam([weight])
@@ -53,3 +64,17 @@ next(play(game, [torch.zeros(2, 1, 8, 8)]))
 sys.exit("torch._dynamo" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("optimizer", ["none", "adam", "gradient-descent"])
+def test_a_painting_does_not_load_torchs_compiler(optimizer: str, tmp_path: Path):
+    Image.effect_noise((24, 24), 90).convert("RGB").save(tmp_path / "a.png")
+    code = f"""
+import sys
+from hasama.style.painting import stylize
+from hasama.style.recipe import STYLE_RECIPES
+recipe = STYLE_RECIPES["instant" if {optimizer!r} == "none" else "sketch"].but(size=24, optimizer={optimizer!r})
+next(iter(stylize("a.png", "a.png", recipe)))
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=tmp_path)
