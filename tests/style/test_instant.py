@@ -333,8 +333,8 @@ def test_pictures_of_a_film_share_their_maps(tmp_path: Path):
 def test_shared_maps_are_those_of_all_pictures():
     subject = subject_of()
     contents = [from_pixels(np.asarray(scene(64, 48, seed=seed))) for seed in (1, 7)]
-    alone = [learn_for_all(subject, [content])[0].moves["relu2_1"][0] for content in contents]
-    both = learn_for_all(subject, contents)[0].moves["relu2_1"][0]
+    alone = [learn_for_all(subject, [content])[0].moves["relu2_1"][0][0] for content in contents]
+    both = learn_for_all(subject, contents)[0].moves["relu2_1"][0][0]
     for one in alone:
         assert not torch.equal(one.shift, both.shift)
     own = painted(subject)

@@ -23,40 +23,19 @@ from hasama.perception.vgg_weights import COMMON_STD
 from hasama.shapes import Images, Resized
 from hasama.style.canvas.canvas import resized
 from hasama.style.canvas.pictures import Picture
-from hasama.style.canvas.tiles import Tile, cut_up, cut_with_halo
+from hasama.style.canvas.tiles import Tile, cut_with_halo
+from hasama.style.instant_style import Learnt, learnt
 from hasama.style.methods.moments import Moments
-from hasama.style.methods.swapping import (
-    APART,
-    SWAPPINGS,
-    Patches,
-    middles,
-    patches_at,
-    swapped,
-    swapped_level,
-    with_grain,
-)
-from hasama.style.methods.targets import add_moments, masks_for, tile_moments
+from hasama.style.methods.swapping import APART, SWAPPINGS, Patches, swapped, swapped_level, with_grain
+from hasama.style.methods.targets import add_moments, tile_moments
 from hasama.style.methods.transport import Move, together, transport
 from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
-from hasama.style.subject import (
-    Hand,
-    Maps,
-    Places,
-    Style,
-    Subject,
-    check_something_is_left,
-    content_image,
-    groups_of,
-    style_for,
-    within,
-)
+from hasama.style.subject import Hand, Maps, Places, Subject, content_image, groups_of
 
 FINE = LEVELS[2:]
 """What is moved anew where a painting is made larger."""
 SWAPPED_SCALES = 2
 """Scales at which patches are swapped; at those beyond, what was swapped before is large enough to be seen."""
-BASE = 512
-"""Pixels to a side, by area, up to which a style is made as large as the canvas, even if it has fewer."""
 START = 256
 """Pixels of the longer side at which, at least, a canvas is painted that an optimizer is to go on with."""
 
@@ -144,7 +123,7 @@ def image_to_start_from(subject: Subject, height: int, width: int) -> Images:
     return resized(last.image, height, width).clamp(-1, 1)
 
 
-def learnt_styles(subject: Subject, scale: int = 0) -> tuple[list["Learnt"], Patches | None]:
+def learnt_styles(subject: Subject, scale: int = 0) -> tuple[list[Learnt], Patches | None]:
     """What a scale knows of styles that go everywhere: each one's moments, and all their patches."""
     work = _Scale(subject, [_before(subject, None, *subject.sizes()[scale])], scale)
     return work.styles[0], work.patches[0]
@@ -177,11 +156,12 @@ class _Scale:
         self.height, self.width = height + self.padding[3], width + self.padding[1]
         self.places: Places = list(groups_of(self.subject, self.height, self.width))
         self.learning = maps is None
-        self.moves: dict[str, list[Move]] = {} if maps is None else maps.moves
+        self.moves: dict[str, list[list[Move]]] = {} if maps is None else maps.moves
+        self.kept: tuple[int, Tensor] | None = None
         self.styles: list[list[Learnt]] = []
         if maps is None:  # else nothing of the styles is asked any more
             asked = (height, width, self.swapped)
-            self.styles = [[_learnt(self.subject, one, *asked) for one in place[0]] for place in self.places]
+            self.styles = [[learnt(self.subject, one, *asked) for one in place[0]] for place in self.places]
         numbers = range(len(self.places))
         if self.swapped is not None:
             self.images = [with_grain(image, subject.recipe.strength) for image in images]
@@ -190,7 +170,12 @@ class _Scale:
     @property
     def count(self) -> int:
         """How many steps there are."""
-        return (1 + self.learning) * len(self.images) * sum(len(self.tiles(level)) for level in self.levels)
+        tiles = sum(len(self.tiles(level)) * (1 + self.learning * self.rounds(level)) for level in self.levels)
+        return len(self.images) * tiles
+
+    def rounds(self, level: str) -> int:
+        """How often moments are moved: where patches are swapped once more, for they have others."""
+        return 1 + (level == self.swapped)
 
     def tiles(self, level: str) -> list[Tile]:
         """The windows in which a picture goes through a level and back."""
@@ -204,27 +189,24 @@ class _Scale:
         done = 0
         for level in self.levels:
             whole = [F.pad(image, self.padding, mode="replicate") for image in self.images]
-            kept: list[Tensor] = []
+            self.kept = None
             if self.learning:
-                found: list[dict[str, Moments]] = [{} for _ in self.places]
-                for image in whole:
-                    for tile in self.tiles(level):
-                        maps = self.seen(image, tile, level)
-                        for place, added in zip(self.places, found, strict=True):
-                            add_moments(added, {level: tile_moments(tile, maps, level, place[2])})
-                        kept = [maps] if len(whole) == len(self.tiles(level)) == 1 else []  # nothing is done twice
-                        done += 1
-                        yield done
-                self.moves[level] = [self.move(number, part[level], level) for number, part in enumerate(found)]
+                self.moves[level] = []
+                for _ in range(self.rounds(level)):
+                    found: list[dict[str, Moments]] = [{} for _ in self.places]
+                    for image in whole:
+                        for tile in self.tiles(level):
+                            maps = self.seen(image, tile, level)
+                            for place, added in zip(self.places, found, strict=True):
+                                add_moments(added, {level: tile_moments(tile, maps, level, place[2])})
+                            done += 1
+                            yield done
+                    moves = [self.move(number, part[level], level) for number, part in enumerate(found)]
+                    self.moves[level].append(moves)
             for number, image in enumerate(whole):
                 painted = torch.empty_like(image)
                 for tile in self.tiles(level):
-                    maps = kept.pop() if kept else self.seen(image, tile, level)
-                    made, own, (top, bottom, left, right) = (
-                        self.turned_back(maps, tile, level),
-                        tile.inner(),
-                        tile.own,
-                    )
+                    made, own, (top, bottom, left, right) = self.made(image, tile, level), tile.inner(), tile.own
                     painted[:, :, top:bottom, left:right] = made[:, :, own.top : own.bottom, own.left : own.right]
                     done += 1
                     if tile.own.bottom == self.height and tile.own.right == self.width:
@@ -234,36 +216,39 @@ class _Scale:
 
     @torch.no_grad()
     def seen(self, image: Images, tile: Tile, level: str) -> Tensor:
-        """A window's activations."""
-        return self.hand.networks[level](tile.cut(image))[level]
+        """A window's activations, moved in as many rounds as are known by now."""
+        before, maps = self.kept or (0, self.hand.networks[level](tile.cut(image))[level])
+        for number, moves in enumerate(self.moves[level][before:], before):
+            maps = self.moved(maps, tile, level, moves, number == 0).relu_()
+        if len(self.images) == len(self.tiles(level)) == 1:  # nothing is done twice
+            self.kept = (len(self.moves[level]), maps)
+        return maps
 
     @torch.no_grad()
-    def turned_back(self, maps: Tensor, tile: Tile, level: str) -> Tensor:
-        """A window's activations moved, and as a picture again."""
-        moved = self.moved(maps, tile, level).relu_()
+    def made(self, image: Images, tile: Tile, level: str) -> Tensor:
+        """What becomes of a window at a level."""
+        maps = self.seen(image, tile, level)
+        self.kept = None  # its memory
         with self.arithmetic(maps):
-            return self.hand.inverse.picture(moved, level).float()
+            return self.hand.inverse.picture(maps, level).float()
 
     def arithmetic(self, maps: Tensor) -> AbstractContextManager:
         """The network's, for what is large."""
         precision = self.subject.network.precision
         return torch.autocast(maps.device.type, precision, enabled=precision != torch.float32)
 
-    def moved(self, maps: Tensor, tile: Tile, level: str) -> Tensor:
+    def moved(self, maps: Tensor, tile: Tile, level: str, moves: Sequence[Move], swapping: bool) -> Tensor:
         """Each place by its own map; where no style goes, activations stay as they are."""
-        moves = self.moves[level]
+        patches = self.patches if swapping else [None] * len(moves)
         if len(moves) == 1 and self.places[0][2] is None:
-            return self.in_patches(moves[0](maps), 0, level)
+            return self.in_patches(moves[0](maps), patches[0], level)
         whole = maps.float()
         mixed, total, covered = torch.zeros_like(whole), whole.new_zeros(()), whole.new_zeros(())
-        for number, (move, (styles, _, where)) in enumerate(zip(moves, self.places, strict=True)):
+        for move, some, (styles, _, where) in zip(moves, patches, self.places, strict=True):
             here = whole.new_ones(()) if where is None else where[level][tile.seen(level)].to(whole)
             share = here * sum(style.weight for style in styles) / len(styles)
-            mixed, total, covered = (
-                mixed + share * self.in_patches(move(maps), number, level),
-                total + share,
-                covered + here,
-            )
+            mixed += share * self.in_patches(move(maps), some, level)
+            total, covered = total + share, covered + here
         return whole.lerp(mixed / total.clamp_min(1e-9), covered.clamp(0, 1).expand_as(whole))
 
     @torch.no_grad()
@@ -283,50 +268,11 @@ class _Scale:
         found = torch.cat([one.patches[:count] for one, count in zip(self.styles[place], counts, strict=True)])
         return Patches.of(found) if len(found) else None
 
-    def in_patches(self, maps: Tensor, place: int, level: str) -> Tensor:
+    def in_patches(self, maps: Tensor, patches: Patches | None, level: str) -> Tensor:
         """With patches like the style's own."""
-        patches = self.patches[place]
         if level != self.swapped or patches is None:
             return maps
         maps = maps.float()
         with self.arithmetic(maps):  # of which only the comparing makes use
             like = swapped(maps.relu(), patches)
         return maps.lerp(like, SWAPPINGS[level].share * self.subject.recipe.strength)
-
-
-class Learnt(NamedTuple):
-    """What a style has at each level.
-
-    Attributes:
-        moments: {level: ...}
-        patches: some patches of the level at which they are swapped, in random order, [M, 9, C]; none without one.
-    """
-
-    moments: dict[str, Moments]
-    patches: Tensor
-
-
-@torch.no_grad()
-def _learnt(subject: Subject, style: Style, height: int, width: int, swapped_at: str | None) -> Learnt:
-    """From a style's picture, made as large as the canvas by area, but not larger than it is."""
-    high, wide = style.picture.size
-    factor = min(1.0, math.sqrt(max(high * wide, BASE**2) / (height * width)))
-    image, mask = style_for(subject, style, *within(height, width, round(factor * max(height, width))))
-    size, levels = (image.shape[2], image.shape[3]), list(subject.recipe.style)
-    masks = None if mask is None else masks_for(mask, levels)
-    added: dict[str, Moments] = {}
-    numbers, patches = [], []
-    wanted = None if swapped_at is None else middles(swapped_at, size, None if masks is None else masks[swapped_at])
-    for tile in cut_up(*size, subject.side, subject.network.layers, subject.network.name, between=True):
-        features = subject.network(tile.cut(image))  # `between`, for patches reach beyond their tile
-        add_moments(added, {level: tile_moments(tile, features[level], level, masks) for level in levels})
-        if swapped_at is not None and wanted is not None:
-            places, found = patches_at(wanted, tile, swapped_at, features[swapped_at].float())
-            numbers.append(places)
-            patches.append(found)
-    check_something_is_left(added)
-    if swapped_at is None:
-        return Learnt(added, image.new_empty(0, 0, 0))
-    ordered = torch.cat(patches)[torch.cat(numbers).argsort()]  # however the picture was cut up
-    order = torch.randperm(len(ordered), generator=torch.Generator().manual_seed(subject.recipe.seed % 2**63))
-    return Learnt(added, ordered[order.to(ordered.device)][: SWAPPINGS[swapped_at].most])

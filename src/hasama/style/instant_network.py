@@ -104,6 +104,7 @@ class InstantNetwork(nn.Module):
             if level == self.swapping[scale]:
                 like = self.swapped(moved.relu(), scale)
                 moved = moved.lerp(like, SWAPPINGS[level].share * self.strength)
+                moved = self.moved(moved.relu(), scale, level)
             image = _around(self.inverse.picture(moved.relu(), level), 0, height, width)
         return image
 

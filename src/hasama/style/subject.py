@@ -63,8 +63,8 @@ class Hand(NamedTuple):
 class Maps(NamedTuple):
     """What `instant` does to a picture at one scale."""
 
-    moves: dict[str, list[Move]]
-    """{level: for each place of the picture its map}"""
+    moves: dict[str, list[list[Move]]]
+    """{level: in each round, for each place of the picture, its map}"""
     patches: list[Patches | None]
     """For each place those of its styles."""
 
