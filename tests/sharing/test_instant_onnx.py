@@ -76,8 +76,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_onnxruntime_paints_what_we_paint(
     exported: Path, name: str, width: int, height: int, monkeypatch: pytest.MonkeyPatch
 ):
-    learn = instant._learnt
-    monkeypatch.setattr(instant, "_learnt", lambda subject, style, _h, _w, at: learn(subject, style, *CANVAS, at))
+    learn = instant.learnt
+    monkeypatch.setattr(instant, "learnt", lambda subject, style, _h, _w, at: learn(subject, style, *CANVAS, at))
     style = Style(read_picture(exported.parents[1] / "starry.png"))
     subject = subject_of(photo(name, width, height), [style], 0.8)
     given = content_image(subject, height, width).numpy()

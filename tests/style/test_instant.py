@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from easel import hasama_here, lay_out, pixels_of, style_scene
 from hasama.errors import HasamaError
-from hasama.perception.inverse import LEVELS, REACH, WEIGHTS, Inverse, load_inverse
+from hasama.perception.inverse import LEVELS, REACH, WEIGHTS, Inverse, Replicated, load_inverse
 from hasama.perception.vgg import VGG, stride_of
 from hasama.perception.vgg_weights import load_weights
 from hasama.style.canvas.pictures import from_pixels, read_picture
-from hasama.style.instant import learn_for_all, learnt_styles, paint_at_once
+from hasama.style.instant import _before, _Scale, learn_for_all, learnt_styles, paint_at_once
 from hasama.style.jobs.film import paint_film
 from hasama.style.jobs.painting_file import Job, StyleSource, paint_file
+from hasama.style.methods.moments import moments
 from hasama.style.methods.swapping import SWAPPINGS
 from hasama.style.painting import Machine, plan, stylize
 from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
@@ -96,6 +97,16 @@ def test_a_pixel_depends_on_what_is_within_reach(level: str):
         rows = torch.nonzero(maps.grad.abs().sum((0, 1, 3))).flatten() * stride
         found += [place - int(rows[0]), int(rows[-1]) + stride - 1 - place]
     assert REACH[level] - stride <= max(found) <= REACH[level] + stride - 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 2), (2, 3), (7, 4)])
+def test_an_edge_is_repeated_as_torch_repeats_it(size: tuple[int, int]):
+    torch.manual_seed(0)
+    ours = Replicated(3, 5, 3, padding=1, padding_mode="replicate").double()
+    maps = torch.randn(2, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        around = torch.nn.functional.pad(maps, (1, 1, 1, 1), mode="replicate")
+        torch.testing.assert_close(ours(maps), torch.nn.functional.conv2d(around, ours.weight, ours.bias))
 
 
 def test_a_damaged_file_is_told(tmp_path: Path):
@@ -181,6 +192,21 @@ def test_several_styles_count_by_their_weights():
     both, first, second = (painted(subject._replace(styles=styles)) for styles in (subject.styles, one, other))
     assert (both - second).abs().mean() < (both - first).abs().mean()  # it weighs twice as much
     assert (both - second).abs().mean() > 0.01
+
+
+def test_what_was_swapped_gets_the_styles_moments_again():
+    subject = subject_of(smallest=64)
+    work = _Scale(subject, [_before(subject, None, 48, 64)], 0)
+    before, level = work.images[0], "relu2_1"
+    assert len(list(work.steps())) == work.count
+    aim, (tile,) = work.styles[0][0].moments[level], work.tiles(level)
+    distances = []
+    for rounds in (0, 1, 2):
+        work.moves[level], moves = work.moves[level][:rounds], work.moves[level]
+        found, work.kept, work.moves[level] = moments(work.seen(before, tile, level)), None, moves
+        distances.append(float((found.mean - aim.mean).norm() + (found.covariance - aim.covariance).norm()))
+    assert len(work.moves[level]) == 2
+    assert distances[2] < 0.8 * distances[1] < 0.8 * distances[0]
 
 
 def test_masks_say_where():
