@@ -35,14 +35,7 @@ def painting(folder: Path) -> dict[str, list[str]]:
         Image.fromarray(pixels).resize((1024, 768)).save(folder / f"{name}.png")
     given = ["-m", "hasama", "style", f"{folder}/photo.png", f"{folder}/painting.png", "--recipe", "instant"]
     return {
-        f"hasama style, instant, {size}": [
-            *given,
-            "--size",
-            str(size),
-            "--out",
-            f"{folder}/{size}.png",
-            "--overwrite",
-        ]
+        f"hasama style, instant, {size}": [*given, "--size", str(size), "--out", f"{folder}/made/{size}.png"]
         for size in (512, 1024)
     }
 
