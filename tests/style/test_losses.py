@@ -83,6 +83,58 @@ def test_wasserstein_is_the_formula_with_scipys_roots(channels: int, seed: int, 
     assert ours == pytest.approx(wanted, rel=1e-3, abs=1e-5 * scale**2)
 
 
+def with_spectrum(values: Tensor, seed: int) -> Moments:
+    """Moments with these variances in some turned directions, and a mean."""
+    generator = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(len(values), len(values), generator=generator).double())[0]
+    return gaussian(torch.rand(len(values), generator=generator), (turn * values.double()) @ turn.T)
+
+
+SPECTRA = {
+    "like a layer's": torch.logspace(-3, 2, 96),
+    "nine tenths never vary": torch.cat([torch.zeros(86), torch.logspace(-2, 2, 10)]),
+    "one direction alone": torch.cat([torch.zeros(95), torch.ones(1)]),
+    "all alike": torch.ones(96),
+}
+
+
+@pytest.mark.parametrize("target", SPECTRA)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_cards_way_to_the_wasserstein_distance_is_float64s(target: str, seed: int):
+    """Value and gradient, in float32 and without eigenvalues, of pairs that hardly vary in many directions."""
+    aim = with_spectrum(SPECTRA[target], 0)
+    for name, values in SPECTRA.items():
+        canvas = with_spectrum(values, seed)
+        found = []
+        for kind, by_products in ((torch.float64, False), (torch.float32, True)):
+            leaf = canvas.outer.to(kind, copy=True).requires_grad_()
+            here = Moments(canvas.mass.to(kind), canvas.total.to(kind), leaf)
+            value = wasserstein_distance(Moments(*(one.to(kind) for one in aim)), by_products)(here)
+            value.backward()
+            assert leaf.grad is not None
+            found.append((value.detach().double(), leaf.grad.double()))
+        (value, slope), (ours, our_slope) = found
+        assert abs(ours - value) < 1e-4 * max(float(value), float(canvas.covariance.trace()) / len(values)), name
+        of_a_trace = 1 / (float(canvas.mass) * len(values) ** 0.5)
+        # variances ten million times apart are as far as float32 sees
+        much = 0.1 if target == "one direction alone" else 0.01
+        assert (our_slope - slope).norm() < much * slope.norm() + 1e-4 * of_a_trace, name
+
+
+@pytest.mark.parametrize("flat", ["canvas", "target", "both"])
+def test_a_cards_way_bears_what_is_flat(flat: str):
+    far = drawn(24, 60, 1, 30.0)
+    plain = moments(torch.full_like(far, 40.0))
+    canvas, target = (plain if flat in (kind, "both") else moments(far) for kind in ("canvas", "target"))
+    leaf = canvas.outer.clone().requires_grad_()
+    value = wasserstein_distance(target, True)(canvas._replace(outer=leaf))
+    value.backward()
+    assert leaf.grad is not None
+    assert leaf.grad.isfinite().all()
+    exact = float(wasserstein_distance(target, False)(canvas))
+    assert float(value.detach()) == pytest.approx(exact, rel=0.02, abs=0.1)
+
+
 def test_what_regularises_wasserstein_hardly_changes_it():
     exact = in_float64(drawn(8, 90, 0)), in_float64(drawn(8, 80, 1))
     ours = float(wasserstein_distance(exact[1])(exact[0]))

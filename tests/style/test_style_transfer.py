@@ -26,6 +26,7 @@ from hasama.style.methods.objective import LossAndGradient
 from hasama.style.recipe import StyleRecipe
 from hasama.style.subject import Style, Subject, content_image, network_for, style_image
 from hasama.style.transfer import Frame, repaint
+from reads import Reads
 
 CPU = torch.device("cpu")
 OPTIMIZERS = ("adam", "lbfgs", "gradient-descent")
@@ -422,6 +423,18 @@ def test_strokes_are_as_large_as_the_style_is_made(weights: Weights):
     )
     assert same == pytest.approx(0, abs=1e-4)
     assert other > 0.01
+
+
+@pytest.mark.parametrize(("optimizer", "most"), [("adam", 0), ("gradient-descent", 0), ("lbfgs", 1)])
+def test_a_step_hardly_waits_for_a_device(weights: Weights, optimizer: str, most: int):
+    """All losses are read together; L-BFGS asks once whether a step tells something of the curvature."""
+    frames = repaint(subject(weights, PLAIN.but(optimizer=optimizer, first_iterations=9)))
+    for _ in range(3):
+        next(frames)
+    with Reads() as reads:
+        for _ in range(4):
+            next(frames)
+    assert len(reads.found) <= 4 * most
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from easel import hasama_here
 from hasama.cli.arguments import advice_for_a_card
@@ -17,6 +16,7 @@ from hasama.training.game import Game
 from hasama.training.graphs import CannotRecordWarning, as_graphs, why_not
 from hasama.training.setup import new_game
 from hasama.training.turns import both_turns, kind_of_step, play
+from reads import Reads
 
 GANS = sorted(name for name, recipe in RECIPES.items() if recipe.architecture != "vae")
 RECORDED = sorted(set(GANS) - {"gentle", "progressive"})
@@ -37,21 +37,6 @@ def reals(game_size: int, steps: int, device: str = "cpu") -> list[Batch]:
 
 def size_of(name: str) -> int:
     return 32 if name in ("fast", "msg") else 16
-
-
-class Reads(TorchDispatchMode):
-    """Counts what makes the host wait for a device: a number is read, or as many as nobody knows are chosen."""
-
-    WAITS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name.removeprefix("aten::") in self.WAITS:
-            self.found.append(func._schema.name)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("augment", ["none", "ada", "diffaugment"])

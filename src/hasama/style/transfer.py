@@ -142,10 +142,10 @@ def moved(canvas: Canvas, found: LossAndGradient) -> tuple[Canvas, str]:
     total = found.total
     if canvas.has_stalled:
         return canvas.with_optimizer("adam"), f"L-BFGS stalled after {canvas.steps} steps; Adam goes on."
-    sound = math.isfinite(total) and bool(found.gradient.isfinite().all())
+    sound = math.isfinite(total) and found.is_finite
     if not sound and not (canvas.kind == "lbfgs" and canvas.steps):  # L-BFGS takes such a step back
         raise HasamaError(
             f"Painting broke down: the loss became {total}. Try a lower --learning-rate, or --precision fp32."
         )
-    canvas.step(found.gradient, total)
+    canvas.step(found.gradient, total if sound else math.nan)
     return canvas, ""

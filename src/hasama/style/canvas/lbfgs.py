@@ -58,7 +58,7 @@ class LBFGS:
         loss, gradient = closure(), self.image.grad
         assert gradient is not None
         with torch.no_grad():
-            sound = loss <= WORSE * self.loss and bool(gradient.isfinite().all())  # a NaN is less than nothing
+            sound = loss <= WORSE * self.loss  # a NaN is less than nothing
             if self.before is not None and not sound:
                 self.taken_back += 1
                 self.image.copy_(self.before[0].lerp(self.image.nan_to_num(), SHORTER))
@@ -71,28 +71,29 @@ class LBFGS:
         if self.before is None:
             return
         step, change = self.image - self.before[0], gradient - self.before[1]
-        if _dot(step, change) > CURVATURE * float(step.norm() * change.norm()):
+        if _dot(step, change) > CURVATURE * step.norm() * change.norm():
             self.steps.append(step)
             self.changes.append(change)
             del self.steps[: -self.history], self.changes[: -self.history]
 
     def _direction(self, gradient: Tensor) -> Tensor:
-        """Downhill as the remembered curvature has it: the two loops."""
+        """Downhill as the remembered curvature has it: the two loops. Its numbers stay on the device."""
         q = gradient.clone()
+        curvatures = [_dot(step, change) for step, change in zip(self.steps, self.changes, strict=True)]
+        memory = list(zip(self.steps, self.changes, curvatures, strict=True))
         shares = []
-        for step, change in zip(reversed(self.steps), reversed(self.changes), strict=True):
-            shares.append(_dot(step, q) / _dot(step, change))
-            q.sub_(change, alpha=shares[-1])
+        for step, change, curvature in reversed(memory):
+            shares.append(_dot(step, q) / curvature)
+            q.addcmul_(change, shares[-1], value=-1)
         q = by_frequency(q)
-        if self.steps:
-            step, change = self.steps[-1], self.changes[-1]
-            q.mul_(_dot(step, change) / _dot(change, by_frequency(change)))
+        if memory:
+            _, change, curvature = memory[-1]
+            q.mul_(curvature / _dot(change, by_frequency(change)))
         else:
-            q.mul_(FIRST_STEP / (float(q.square().mean().sqrt()) or 1.0))
-        for step, change, share in zip(self.steps, self.changes, reversed(shares), strict=True):
-            q.add_(step, alpha=share - _dot(change, q) / _dot(step, change))
-        length = float(q.square().mean().sqrt())
-        return q.mul_(-min(1.0, LARGEST_STEP / length) if length else 0.0)
+            q.mul_(FIRST_STEP / _length(q))
+        for (step, change, curvature), share in zip(memory, reversed(shares), strict=True):
+            q.addcmul_(step, share - _dot(change, q) / curvature)
+        return q.mul_(-(LARGEST_STEP / _length(q)).clamp(max=1))
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers."""
@@ -119,5 +120,11 @@ def by_frequency(gradient: Tensor) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(gradient) / frequency, s=(height, width))
 
 
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float(torch.dot(a.flatten(), b.flatten()))
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())
+
+
+def _length(a: Tensor) -> Tensor:
+    """The root mean square; 1 where there is nothing at all."""
+    length = a.square().mean().sqrt()
+    return length + (length == 0)

@@ -74,6 +74,8 @@ class LossAndGradient(NamedTuple):
     """The same without their weights."""
     gradient: Images
     """[1, 3, H, W]: the derivative of the total by the canvas."""
+    is_finite: bool = True
+    """Whether the gradient is."""
 
     @property
     def total(self) -> float:
@@ -134,23 +136,27 @@ class _Terms:
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self.layers: dict[str, float] = {}
+        self.noted: list[tuple[str, Tensor]] = []
 
     def note(self, name: str, value: Tensor) -> Tensor:
-        self.layers[name] = self.layers.get(name, 0.0) + value.item()
+        self.noted.append((name, value.detach()))
         return value
 
     def result(self, gradient: Images) -> LossAndGradient:
+        """All numbers are read at once: a graphics card is waited for once an evaluation."""
+        found = [gradient.isfinite().all(), *(value.to(gradient.device) for _, value in self.noted)]
+        is_finite, *values = torch.stack([one.double() for one in found]).tolist()
+        layers: dict[str, float] = {}
+        for (name, _), value in zip(self.noted, values, strict=True):
+            layers[name] = layers.get(name, 0.0) + value
         losses: dict[str, float] = {}
-        for name, value in self.layers.items():
+        for name, value in layers.items():
             kind = name.partition(" ")[0]
             losses[kind] = losses.get(kind, 0.0) + value
         distances = {
-            name: value / (self.objective.weight_of(name) or 1.0)
-            for name, value in self.layers.items()
-            if " " in name
+            name: value / (self.objective.weight_of(name) or 1.0) for name, value in layers.items() if " " in name
         }
-        return LossAndGradient(losses, self.layers, distances, gradient)
+        return LossAndGradient(losses, layers, distances, gradient, bool(is_finite))
 
 
 def _style(objective: Objective, found: list[dict[str, Moments]], terms: _Terms) -> Tensor:

@@ -1,8 +1,8 @@
-"""Roots of matrices by products alone, for runtimes that know no eigenvalues, such as ONNX's.
+"""Roots and polar factors of matrices by products alone: ONNX knows no eigenvalues, graphics cards are slow at them.
 
 Newton's iteration after Schulz: a step is two or three products. Higham 2008, Functions of Matrices, equations 5.22
-(the sign of a matrix) and 6.3 (its root and its inverse root together); its steps are scaled as in Chen & Chow 2014,
-A stable scaling of Newton-Schulz, which halves their number.
+(the sign of a matrix), 6.3 (its root and its inverse root together) and 8.20 (its polar factor); its steps are scaled
+as in Chen & Chow 2014, A stable scaling of Newton-Schulz, which halves their number.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,8 @@ CUSHION = 0.06
 """Full scaling would send the largest eigenvalue to the smallest, where rounding could turn its sign."""
 NEAR = 1e-6
 """Of 1, where the smallest eigenvalue is to arrive."""
+UNSEEN = 1e-6
+"""Of a matrix's norm: singular values below are rounding's in float32, and their directions are not turned."""
 
 
 def inverse_root(matrix: Tensor) -> Tensor:
@@ -40,6 +42,14 @@ def inverse_root(matrix: Tensor) -> Tensor:
         step = torch.addmm(eye, inverse, root, beta=1.5 * factor, alpha=-0.5 * factor**3)
         root, inverse = root @ step, step @ inverse
     return inverse * (size * largest).rsqrt()
+
+
+def polar_factor(matrix: Tensor) -> Tensor:
+    """The orthogonal matrix U in `matrix` = U P, P symmetric and positive: the nearest one [C, C]."""
+    factor = matrix / torch.linalg.matrix_norm(matrix)
+    for scale in factors(UNSEEN):
+        factor = torch.addmm(factor, factor, factor.T @ factor, beta=1.5 * scale, alpha=-0.5 * scale**3)
+    return factor
 
 
 def _largest(matrix: Tensor) -> Tensor:
