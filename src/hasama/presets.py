@@ -195,10 +195,10 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
 
 
 def half_size(recipe: Recipe) -> Recipe:
-    """The recipe of the stage of half the size. Raises HasamaError if that size cannot be enlarged so."""
-    height, width = recipe.resolution
+    """The recipe of the stage of half the size: of what the game is played on, for nothing is enlarged there."""
+    height, width = recipe.game_resolution
     size = size_text(height // 2, width // 2)
-    return recipe.but(size=size, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
+    return recipe.but(size=size, enlarge=1, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
 
 
 def gentle_rates(recipe: Recipe) -> dict[str, float]:

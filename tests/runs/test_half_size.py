@@ -22,6 +22,7 @@ from hasama.runs.folder import Run
 from hasama.runs.reports.bug_report import bug_report
 from hasama.runs.reports.diagnosis import as_text, diagnose
 from hasama.runs.session import Earlier, resume, train
+from hasama.runs.tensorboard import to_tensorboard
 from hasama.runs.transfer import inherit
 from hasama.studio.watching import curves_of, state_of
 from hasama.training.game import Record, Step
@@ -296,3 +297,20 @@ def test_half_of_a_recipe():
     assert (half.size, half.kimg, half.small_kimg, half.schedule_kimg) == ("64", 5.0, 0.0, None)
     assert half.vision_penalty_weight * 4 == recipe.vision_penalty_weight
     assert half_size(RECIPES["r3gan"].but(size="64x128", small_kimg=1.0)).size == "32x64"
+    enlarged = half_size(RECIPES["r3gan"].but(size="128", enlarge=2, small_kimg=1.0))
+    assert (enlarged.size, enlarged.enlarge, enlarged.game_resolution) == ("32", 1, (32, 32))
+
+
+def test_tensorboard_has_both_stages(pictures: Path, tmp_path: Path):
+    recipe = RECIPE.but(sample_kimg=0.016)
+    run = Run(tmp_path / "run")
+    records = list(to_tensorboard(train(str(pictures), recipe, run.folder), run, recipe))
+    assert len(records) == 11
+    for stage in (run, run.small()):
+        (file,) = (stage.folder / "tensorboard").iterdir()
+        assert b"PNG" in file.read_bytes()  # a sample grid
+
+
+def test_the_stage_is_gone_on_with_by_its_run(whole: tuple[Path, list[Record], dict[str, Path]]):
+    run, _, _ = whole
+    assert Run(run).small().how_to_go_on() == Run(run).how_to_go_on() == f"hasama resume {run}"

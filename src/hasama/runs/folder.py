@@ -192,8 +192,10 @@ class Run:
         return self.exists() and self.images_seen() >= self.recipe().images
 
     def how_to_go_on(self) -> str:
-        """The command that resumes it, fit for pasting."""
-        return f"hasama resume {shlex.quote(str(self.folder))}"
+        """The command that resumes it, fit for pasting; of a stage of half the size, the whole run."""
+        outer = Run(self.folder.parent)
+        going = outer if self.folder.name == "small" and outer.exists() else self
+        return f"hasama resume {shlex.quote(str(going.folder))}"
 
     def images(self) -> dict[str, Any]:
         """What `images.json` says: the scan's report, and the source's name as it was given.

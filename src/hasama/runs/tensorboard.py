@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hasama.files import cannot_write
 from hasama.recipe import Recipe
 from hasama.runs.fitting import crossed, log_interval, sample_interval
 from hasama.runs.folder import Run
+from hasama.runs.session import Earlier
 from hasama.training.game import Record
 
 
@@ -26,23 +28,31 @@ def check_installed() -> None:
 
 
 def to_tensorboard(records: Iterator[Record], run: Run, recipe: Recipe) -> Iterator[Record]:
-    """Pass the records on, writing figures and sample grids into the run's folder `tensorboard`.
+    """Pass the records on, writing figures and sample grids into the run's folder `tensorboard`, and into the one of
+    its stage of half the size.
 
     If that folder can no longer be written to, training goes on without: a log is not worth a run.
     """
+    stages = groupby(records, lambda record: record.run if isinstance(record, Earlier) else run)
+    for stage, some in stages:
+        yield from _written(some, stage, recipe if stage is run else stage.recipe())
+
+
+def _written(records: Iterator[Record], run: Run, recipe: Recipe) -> Iterator[Record]:
     from tensorboardX import SummaryWriter  # an extra
 
     folder, writer = run.folder / "tensorboard", None
     try:
         for record in records:
+            step = record.step if isinstance(record, Earlier) else record
             if writer is None:  # only now is the run's folder surely there
-                begun = record.images_seen if folder.exists() else None
+                begun = step.images_seen if folder.exists() else None
                 try:  # with a long queue: a full one blocks for ever when its reader has died of a full disk
                     writer = SummaryWriter(str(folder), purge_step=begun, max_queue=100_000)
                 except OSError as error:
                     raise cannot_write(folder, error) from error
             if _alive(writer):
-                _write(writer, record, run, recipe)
+                _write(writer, step, run, recipe)
             yield record
     finally:
         if writer is not None and _alive(writer):

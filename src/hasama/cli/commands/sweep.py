@@ -106,7 +106,7 @@ def planned(recipe: str, asked: Mapping[str, Any], search: str | None) -> tuple[
     """
     final = asked_recipe(recipe, {**asked, "kimg": recipe_named(recipe).kimg})
     kimg = asked.get("kimg", SWEEP_KIMG)
-    trial = final.lasting(kimg).but(sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False)
+    trial = final.lasting(kimg).but(sample_kimg=asked.get("sample_kimg", kimg / 4), autopilot=False, small_kimg=0.0)
     trial = trial if "grow_kimg" not in asked else trial.but(grow_kimg=asked["grow_kimg"])
     names = None if search is None else [word.strip().replace("-", "_") for word in search.split(",") if word.strip()]
     return final, trial, search_space(trial, names)
