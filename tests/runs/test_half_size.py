@@ -278,6 +278,7 @@ def test_what_it_does_not_go_with_is_said(tmp_path: Path):
     Image.effect_noise((200, 200), 90).save(one)
     with pytest.raises(HasamaError, match="--small-kimg is for many pictures"):
         list(train(str(one), RECIPE, tmp_path / "crops"))
+    assert not Run(tmp_path / "crops").exists()
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ class Opening(NamedTuple):
         if self.reading is not None:
             yield from self.reading.scan()
             if self.recipe.small_kimg and not self.run.exists():  # here it has a bar, and can be broken off
+                if self.reading.pictures().report.crops:
+                    raise HasamaError("--small-kimg is for many pictures: crops of one, of half the size, show less.")
                 yield from Reading(self.source, Form.of(half_size(self.recipe))).scan()
         elif isinstance(self.source_now, Reading):
             with suppress(HasamaError):  # the run can go on without it: see `notice`
@@ -275,10 +277,8 @@ def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
     """The first process's recipe: others may have measured another length.
 
     Raises:
-        HasamaError: several processes, or these pictures, cannot be trained with by it; or processes have others.
+        HasamaError: several processes cannot train by it, or have other pictures.
     """
-    if recipe.small_kimg and pictures.report.crops:
-        raise HasamaError("--small-kimg is for many pictures: of one, crops of half the size show half as much.")
     if (world := team().world) == 1:
         return recipe
     check_divisible(recipe.batch, recipe.accumulate)
