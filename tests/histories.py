@@ -20,6 +20,7 @@ def healthy(done: float) -> dict[str, float]:
         "loss_discriminator": 0.9, "loss_generator": 1.4, "accuracy_real": 0.8, "accuracy_fake": 0.8,
         "spread_real": 0.6, "contrast_real": 0.5, "contrast": 0.2 + 0.8 * min(1, 2 * done),
         "diversity": 0.1 + 0.85 * min(1, 2 * done), "diversity_features": 0.3 + 0.6 * min(1, 2 * done),
+        "colours": 0.2 + 0.7 * min(1, 2 * done),
         "covered": min(0.9, done), "distance": 0.05 + 2 * math.exp(-6 * done), "repeats": max(0.0, 1 - 4 * done),
         "nearest": 1.0, "unrest": 0.2, "overfit": 0.05, "logit_real": 1.0, "logit_fake": -1.0,
         "gradient_generator": 1.0, "gradient_discriminator": 1.0,
@@ -50,6 +51,7 @@ def late(figures: dict[str, Any], start: float = 0.5) -> Callable[[float], dict[
 CASES: dict[str, tuple[Callable[[float], dict[str, Any]], str]] = {
     "mode-collapse": (late({"diversity": 0.05, "repeats": 1.0, "distance": 1.5}), "serious"),
     "partial-collapse": (late({"diversity": 0.8, "repeats": 0.4}), "warning"),
+    "few-colours": (late({"colours": 0.4}), "warning"),
     "discriminator-wins": (
         late({"accuracy_real": 1.0, "accuracy_fake": 1.0, "loss_discriminator": 0.001, "distance": 2.0}, 0.1),
         "serious",

@@ -66,11 +66,20 @@ def test_every_serious_finding_that_flags_can_end_has_a_remedy(preset: str):
             assert found is None or found.remedies, (name, preset)
 
 
-@pytest.mark.parametrize("name", ["mode-collapse", "divergence", "memorisation", "overfitting", "partial-collapse"])
+@pytest.mark.parametrize(
+    "name", ["mode-collapse", "divergence", "memorisation", "overfitting", "partial-collapse", "few-colours"]
+)
 def test_since_is_when_it_began(name: str):
     change, _ = CASES[name]
     since = names(story(change))[name].since
     assert 0.5 * 40 * LOOK <= since <= 0.55 * 40 * LOOK + LOOK
+
+
+def test_few_colours_are_no_finding_in_the_first_half():
+    poor = lambda done: {"colours": 0.3}  # noqa: E731
+    assert "few-colours" not in names(story(poor)[:39])
+    assert names(story(poor))["few-colours"].evidence == {"colours": 0.3}
+    assert "few-colours" not in names(story(lambda done: {"colours": 0.65}))
 
 
 def test_no_collapse_is_called_in_the_first_looks():

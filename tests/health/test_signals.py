@@ -120,6 +120,19 @@ def test_other_pictures_of_the_same_kind(pictures: Pictures):
     assert abs(figures["distance"]) < 0.15
 
 
+def test_colours_are_the_spread_of_the_mean_colours(pictures: Pictures):
+    """Each picture's own mean, taken off and put back at half, halves it; what lies within a picture stays."""
+    others = synthesize(pictures, np.arange(128))
+    means, probe = others.mean((2, 3), keepdim=True), Probe(pictures, None)
+    by_hand = float(means.flatten(1).double().var(0).sum().sqrt())
+    real = probe.real.mean((2, 3)).double()
+    wanted = by_hand / float((real - real.mean(0)).square().sum().div(len(real) - 1).sqrt())
+    middle = means.mean(0)
+    halved = others - (means - middle) / 2
+    assert probe(painting(others))["colours"] == pytest.approx(wanted, rel=1e-4)
+    assert probe(painting(halved))["colours"] == pytest.approx(wanted / 2, rel=1e-4)
+
+
 def test_copies_of_the_training_pictures(pictures: Pictures):
     figures = Probe(pictures, None)(painting(synthesize(pictures, np.arange(200, 328))))
     assert figures["nearest"] == pytest.approx(0, abs=1e-3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from hasama.health.check_data import all_alike, one_colour
 from hasama.health.findings import RECENT, Finding, History
-from hasama.health.remedies import against_collapse, against_standstill, few_pictures
+from hasama.health.remedies import against_collapse, against_few_colours, against_standstill, few_pictures
 
 # --- the generator's pictures ---------------------------------------------------------------------
 
@@ -78,6 +78,21 @@ def partial_collapse(history: History) -> Finding | None:
     evidence = {"repeats": repeats.min(), "diversity": values[-1], "covered": covered}
     finding = history.finding("partial-collapse", "warning", since, evidence, against_collapse(history.recipe))
     return in_time(history, finding)
+
+
+FEW_COLOURS, HALF = 0.6, 0.5
+
+
+def few_colours(history: History) -> Finding | None:
+    """In the second half of a run the fakes have fewer colours than the reals: before that many healthy ones do."""
+    values = history.at_look("colours", RECENT)
+    if len(values) < RECENT or history.seen < HALF * history.recipe.images or values.max() >= FEW_COLOURS:
+        return None
+    if too_soon(history) or mode_collapse(history) or dead_start(history) or all_alike(history):
+        return None
+    since = history.since("colours", lambda value: value < FEW_COLOURS)
+    remedies = against_few_colours(history.recipe)
+    return history.finding("few-colours", "warning", since, {"colours": values.max()}, remedies)
 
 
 NEAR = 0.5

@@ -11,7 +11,7 @@ from typing import Any
 
 from hasama.health.check_balance import discriminator_wins, generator_wins, oscillation, overfitting, plateau
 from hasama.health.check_data import all_alike, divergence, not_finite, one_colour, too_few
-from hasama.health.check_generator import dead_start, memorisation, mode_collapse, partial_collapse
+from hasama.health.check_generator import dead_start, few_colours, memorisation, mode_collapse, partial_collapse
 from hasama.health.findings import Finding, History
 from hasama.recipe import Recipe
 
@@ -31,5 +31,5 @@ def examine(log: list[dict[str, Any]], recipe: Recipe, images: dict[str, Any] | 
 
 CHECKS: tuple[Callable[[History], Finding | None], ...] = (
     not_finite, divergence, too_few, all_alike, one_colour, dead_start, mode_collapse, partial_collapse,
-    discriminator_wins, generator_wins, memorisation, overfitting, oscillation, plateau,
+    few_colours, discriminator_wins, generator_wins, memorisation, overfitting, oscillation, plateau,
 )  # fmt: skip

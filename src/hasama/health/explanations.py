@@ -20,6 +20,7 @@ TITLES = {
     "dead-start": "a dead start",
     "mode-collapse": "mode collapse",
     "partial-collapse": "partial mode collapse",
+    "few-colours": "few colours: nearly one palette for all",
     "discriminator-wins": "the discriminator wins",
     "generator-wins": "the generator wins",
     "memorisation": "the generator learns pictures by heart",
@@ -45,6 +46,8 @@ EXPLANATIONS = {
     "other by {diversity} of what the real ones differ by (at its best {best}).",
     "partial-collapse": "Of 128 generated pictures a share of {repeats} has a twin among the others; real pictures "
     "have none. Only a share of {covered} of the real pictures has a generated one near it.",
+    "few-colours": "The mean colours of the generated pictures differ from each other by only {colours} of what "
+    "those of the real ones do: nearly all have the same paper and the same few colours.",
     "discriminator-wins": "The discriminator is right about {accuracy} of all pictures and its loss is {loss}: its "
     "gradient tells the generator little, and the generated pictures are far from the real ones (distance "
     "{distance}).",

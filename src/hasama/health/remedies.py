@@ -82,6 +82,14 @@ def against_collapse(recipe: Recipe) -> list[Remedy]:
     ]
 
 
+def against_few_colours(recipe: Recipe) -> list[Remedy]:
+    """Nearly all pictures have one palette."""
+    ways = []
+    if recipe.architecture == "r3gan":
+        ways.append(Remedy({"self_modulation": True}, "the latent has a say at every stage, and so in the colours"))
+    return [*ways, slower(recipe, 2)]
+
+
 def against_discriminator(recipe: Recipe) -> list[Remedy]:
     """The discriminator is too strong."""
     usual = rates_of(recipe)

@@ -35,6 +35,7 @@ SIDE, PROJECTED = 16, 128
 NEIGHBOURS = 3
 COPY = 0.25  # pictures nearer to each other than this share of a real one's way to the nearest other are "the same"
 SAME = 0.01  # of the mean distance between two reals: what is nearer is a copy of the same picture
+SAME_TINT = 0.02  # reals whose mean colours differ by less, of the range -1 to 1, have but one palette
 NOTHING = 1e-3  # reals nearer to each other than this, of the range -1 to 1, are the same but for rounding
 LATENT_SEED = 0x9E37  # away from the seeds that people type
 
@@ -137,6 +138,7 @@ class Probe:
             "contrast_real": _contrast(self.real),
             "contrast": _share(_contrast(largest(fake)), _contrast(real)),
             "diversity": _share(_apart(rows), apart),
+            "colours": _share(_tints(largest(fake)), _tints(real), SAME_TINT),
             "covered": coverage(reals, rows, NEIGHBOURS),
             "distance": squared_mmd(*_alike(reals, rows)) if apart > NOTHING else None,
         }
@@ -268,6 +270,11 @@ def _nearest(rows: Rows, others: Others, skip_itself: bool = False, copies: floa
 def _contrast(images: Images) -> float:
     """The mean over pictures and channels of the standard deviation from place to place."""
     return float(images.float().flatten(2).std(2).mean())
+
+
+def _tints(images: Images) -> float:
+    """How far the pictures' mean colours lie from their mean: the root of the sum of the channels' variances."""
+    return float(images.float().mean((2, 3)).var(0).sum().sqrt())
 
 
 def _known(figures: Shares) -> Figures:

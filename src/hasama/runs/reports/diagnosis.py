@@ -187,6 +187,7 @@ MEANINGS = {
     "images_per_second": "speed, including samples, checkpoints and looks at the health",
     "diversity": "how various the fakes are, in pixels (reals: 1)",
     "diversity_features": "how various they are in the discriminator's features (reals: 1)",
+    "colours": "how far their mean colours differ (reals: 1)",
     "covered": "share of 128 reals with a fake near them (good: above 0.8)",
     "distance": "distance of fakes from reals, squared MMD (good: below 0.1)",
     "repeats": "share of 128 fakes that have a twin (good: 0)",

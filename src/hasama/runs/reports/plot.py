@@ -128,7 +128,7 @@ def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:
 SIGNALS: dict[str, tuple[str, ...]] = {
     "loss": ("loss_discriminator", "loss_generator", "loss_reconstruction", "loss_divergence"),
     "accuracy of the discriminator": ("accuracy_real", "accuracy_fake"),
-    "variety (reals: 1)": ("diversity", "diversity_features", "covered"),
+    "variety (reals: 1)": ("diversity", "diversity_features", "colours", "covered"),
     "distance from the reals": ("distance",),
     "copies": ("repeats", "nearest"),
     "distance to the EMA generator, learning by heart": ("unrest", "overfit"),
