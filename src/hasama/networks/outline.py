@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -18,15 +19,24 @@ DRAWS = {
 }
 
 
-class _NoNumbers(TorchFunctionMode):
-    """Functions that fill a weight with random numbers return it as it is.
+PRODUCTS = {"mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"}
 
-    On the meta device there are no numbers, but torch 2.13 would import its compiler to draw none: a second or more.
+
+class _NoNumbers(TorchFunctionMode):
+    """Functions that fill a weight with random numbers return it as it is; products have a shape and nothing else.
+
+    On the meta device there are no numbers, but torch 2.13 would import its compiler to draw none, or to multiply
+    none: a second or more.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in DRAWS:
+        name = getattr(func, "__name__", "")
+        if name in DRAWS:
             return args[0] if args else (kwargs or {})["tensor"]
+        factors = [one for one in args if isinstance(one, torch.Tensor)]
+        if name in PRODUCTS and not kwargs and all(one.is_meta for one in factors):
+            shape = np.broadcast_shapes(*(tuple(one.shape) for one in factors))
+            return torch.empty(shape, dtype=factors[0].dtype, device="meta")
         return func(*args, **(kwargs or {}))
 
 
