@@ -26,18 +26,20 @@ COMMANDS = {
 }
 
 
-def painting(folder: Path) -> dict[str, list[str]]:
-    """`instant` with scikit-learn's two photographs, at two sizes."""
+def first_pictures(folder: Path) -> dict[str, list[str]]:
+    """Samples of a base; `instant` with scikit-learn's two photographs, at two sizes."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     for name, pixels in zip(("photo", "painting"), load_sample_images().images, strict=True):
         Image.fromarray(pixels).resize((1024, 768)).save(folder / f"{name}.png")
     given = ["-m", "hasama", "style", f"{folder}/photo.png", f"{folder}/painting.png", "--recipe", "instant"]
-    return {
+    painted = {
         f"hasama style, instant, {size}": [*given, "--size", str(size), "--out", f"{folder}/made/{size}.png"]
         for size in (512, 1024)
     }
+    sampled = ["-m", "hasama", "sample", "portraits", "--count", "16", "--out", f"{folder}/made/faces.png"]
+    return painted | {"hasama sample portraits": sampled}
 
 
 def timed(commands: dict[str, list[str]], rounds: int, made: Path) -> dict[str, list[float]]:
@@ -57,7 +59,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        seconds = timed(COMMANDS | painting(Path(folder)), rounds, Path(folder, "made"))
+        seconds = timed(COMMANDS | first_pictures(Path(folder)), rounds, Path(folder, "made"))
     torch = statistics.median(seconds["import torch"])
     for name, times in seconds.items():
         median = statistics.median(times)
