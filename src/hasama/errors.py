@@ -20,7 +20,7 @@ class LostProcessError(HasamaError):
 
 
 def short_of_memory(error: BaseException) -> str | None:
-    """What to say of an error by which the processor or the card had too little memory; None for any other error.
+    """What happened, if the processor or the card had too little memory; None for any other error.
 
     torch has no class of its own for the processor's: its message alone is known by its words.
     """
@@ -32,10 +32,7 @@ def short_of_memory(error: BaseException) -> str | None:
         return None
     asked = re.search(r"allocate (\d+) bytes", text)
     much = f" ({int(asked[1]) / 2**30:,.1f} GiB were asked for at once)" if asked else ""
-    return (
-        f"This needs more memory than there is{much}. A smaller --size or --batch needs less; `hasama suggest` says "
-        "what fits this machine, and `hasama style` keeps to --memory 2GB."
-    )
+    return f"This needs more memory than there is{much}."
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> HasamaError:

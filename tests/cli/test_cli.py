@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,6 +258,33 @@ def test_too_little_memory_is_no_fault_of_ours(pictures: Path, tmp_path: Path):
     refused(done, "needs more memory than there is (1,073,741,824.0 GiB were asked for at once)", "--size or --batch")
     assert short_of_memory(RuntimeError("shapes do not match")) is None
     assert short_of_memory(MemoryError()) is not None
+
+
+def _out_of_memory_at_the_fifth_step() -> None:
+    """The command, on a card whose memory is full at that step unless batches are taken in parts."""
+    import hasama.training.turns as turns
+
+    real, count = turns.both_turns, [0]
+
+    def both_turns(*given: Any, **more: Any) -> Any:
+        count[0] += 1
+        if count[0] == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(*given, **more)
+
+    turns.both_turns = both_turns
+    run_hasama()
+
+
+def test_where_memory_runs_out_the_run_is_kept_and_goes_on_in_parts(pictures: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    words = ("train", pictures, *TINY, "--kimg", 0.096, "--checkpoint-minutes", 0, "--out", run)
+    done = forked(_out_of_memory_at_the_fifth_step, *words)
+    refused(done, "needs more memory than there is.", "stands at 0.064 kimg", f"hasama resume {run} --accumulate 2")
+    done = forked(_out_of_memory_at_the_fifth_step, "resume", run, "--accumulate", 2)
+    assert done.returncode == 0, done.stderr
+    assert Run(run).recipe().accumulate == 2
+    assert Run(run).images_seen() == 96
 
 
 def test_a_run_that_never_began_may_be_deleted(trained: Path, pictures: Path, tmp_path: Path):

@@ -33,6 +33,11 @@ COMMANDS = (
     teach, invert, enlarge, export, push, images, runs, stop, recipes, studio, job, report, completion,
 )  # fmt: skip
 
+SMALLER = (
+    "A smaller --size or --batch needs less; `hasama suggest` says what fits this machine, and `hasama style` keeps "
+    "to --memory 2GB."
+)
+
 TOGETHER = {"train", "resume", "coverage", "teach", "evaluate"}
 """What several processes do together, started by torchrun."""
 
@@ -87,7 +92,7 @@ def _run(words: list[str]) -> int | None:
         return _failed(error, words)
     except Exception as error:
         if told := short_of_memory(error):
-            _complain(told)
+            _complain(f"{told} {SMALLER}")
             return 2
         if not (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG):
             return remember_crash(error, words)

@@ -3,12 +3,14 @@
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, say
+from hasama.errors import HasamaError, short_of_memory
 
 if TYPE_CHECKING:
     from hasama.recipe import Recipe
@@ -38,6 +40,30 @@ def watch_run(records: Iterator["Record"], recipe: "Recipe", start: int, run: "R
         first = next(steps)
         begun = first.images_seen - first.shown
         yield from watch_health(watch_training(itertools.chain([first], steps), stage.recipe(), begun, stage), stage)
+
+
+@contextmanager
+def within_memory(run: "Run") -> Iterator[None]:
+    """While a run is trained: where memory runs out, what is kept, and how to go on in less.
+
+    Raises:
+        HasamaError: memory ran out.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = short_of_memory(error)
+        if told is None or not run.exists():
+            raise
+        recipe, seen = run.recipe(), run.images_seen()
+        parts = next((n for n in range(recipe.accumulate + 1, recipe.batch + 1) if not recipe.batch % n), None)
+        kept = f"{run.folder} stands at {seen / 1000:g} kimg, where it was last saved." if seen else ""
+        less = (
+            "Begin anew with a smaller --size or narrower networks (--width)."
+            if parts is None
+            else f"In less memory, to the same result, it goes on with:\n  {run.how_to_go_on()} --accumulate {parts}"
+        )
+        raise HasamaError(" ".join(filter(None, (told, kept, less)))) from error
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:

@@ -163,6 +163,7 @@ def resume(
     /,
     *,
     kimg: float | None = None,
+    accumulate: int | None = None,
     device: str = "auto",
     threads: int | None = None,
     tensorboard: bool = False,
@@ -176,6 +177,8 @@ def resume(
         The run's folder.
     kimg
         A new length in thousands of images.
+    accumulate
+        Take each batch in so many parts, one after the other: the same result in less memory.
     device
         auto, cpu, cuda, ...
     threads
@@ -189,7 +192,8 @@ def resume(
     from hasama.runs.session import Opening
 
     place = Run(run)
-    recipe = place.recipe() if kimg is None else place.recipe().but(kimg=kimg)
+    changes = {"kimg": kimg, "accumulate": accumulate}
+    recipe = place.recipe().but(**{name: value for name, value in changes.items() if value is not None})
     if kimg is not None and recipe.images < place.images_seen():
         raise HasamaError(f"{run} already has {place.images_seen() / 1000:g} kimg: --kimg takes a larger length.")
     _check_machine(device, threads, tensorboard)
@@ -220,7 +224,7 @@ def _train(
 ) -> int:
     from hasama.cli.progress import watch_scan
     from hasama.cli.terminal import say, told_of_graphs
-    from hasama.cli.training_progress import watch_run
+    from hasama.cli.training_progress import watch_run, within_memory
     from hasama.distributed import agreed, is_first
     from hasama.runs.tensorboard import to_tensorboard
 
@@ -244,7 +248,7 @@ def _train(
         for advice in (advice_for_a_card(recipe, device), advice_on_size(recipe, report.crops)):
             if advice:
                 say(advice)
-    with asked_to_stop() as stopping, told_of_graphs():
+    with within_memory(run), asked_to_stop() as stopping, told_of_graphs():
         records = opening.session(device, stopping)
         if tensorboard and is_loud():
             records = to_tensorboard(records, run, recipe)
