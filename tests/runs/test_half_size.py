@@ -254,6 +254,8 @@ def test_what_the_autopilot_changed_while_small_holds_for_full_size(
     monkeypatch.setattr("hasama.runs.session.new_game", lambda *of: played.append(of[1]) or new_game(*of))
     list(resume(run.folder))
     assert [(one.gamma, one.small_kimg) for one in played] == [(77.0, 0.048)]
+    told = as_text(diagnose(run))
+    assert "At 0.008 kimg of half the size the autopilot found: x. It went back to 0 kimg with  --gamma 77" in told
 
 
 @pytest.mark.parametrize("flags", [("--small-kimg", 1), ("--autopilot",)])

@@ -162,11 +162,12 @@ def as_text(diagnosis: Diagnosis) -> str:
 
 
 def what_autopilot_did(diagnosis: Diagnosis) -> list[str]:
-    """What the autopilot did."""
+    """What the autopilot did, in the stage of half the size, too."""
+    early = ((one, " of half the size") for one in interventions(diagnosis.run.small()))
     return [
-        f"At {one.found_at / 1000:g} kimg the autopilot found: {TITLES.get(one.finding, one.finding)}. It went back "
-        f"to {one.back_to / 1000:g} kimg with  {one.flags}"
-        for one in diagnosis.interventions
+        f"At {one.found_at / 1000:g} kimg{what} the autopilot found: {TITLES.get(one.finding, one.finding)}. It went "
+        f"back to {one.back_to / 1000:g} kimg with  {one.flags}"
+        for one, what in (*early, *((one, "") for one in diagnosis.interventions))
     ]
 
 
