@@ -182,7 +182,7 @@ def judged(content: np.ndarray, style: np.ndarray) -> Callable[[np.ndarray], flo
     return lambda canvas: loss_and_gradient(objective, torch.from_numpy(canvas * 2 - 1).float().clamp(-1, 1)).total
 
 
-def to_goal(content: np.ndarray, style: np.ndarray, evaluations: int) -> float:
+def to_goal(content: np.ndarray, style: np.ndarray, evaluations: int, precision: str) -> float:
     """How many times as long as ours the tutorial takes to the loss that it has after so many evaluations.
 
     Ours begins at half the size, as every recipe but `gatys` begins small; its evaluations and their time count.
@@ -193,7 +193,7 @@ def to_goal(content: np.ndarray, style: np.ndarray, evaluations: int) -> float:
     goal = judge(canvas)
     print(f"{'tutorial':34}{evaluations:5} evaluations {spent:8.1f} s   loss {goal:.1f}", flush=True)
     coarse = {"smallest": size // 2, "scale_step": 2.0, "first_iterations": COARSE, "iterations": 100_000}
-    for count, (canvas, seconds) in enumerate(_clocked(ours(content, style, **coarse)), 1):
+    for count, (canvas, seconds) in enumerate(_clocked(ours(content, style, precision=precision, **coarse)), 1):
         if canvas.shape[-1] == size and count % 5 == 0 and (loss := judge(canvas)) <= goal:
             print(f"{'ours':34}{count:5} evaluations {seconds:8.1f} s   loss {loss:.1f}")
             print(f"to the same loss: {spent / seconds:.2f}x less time", flush=True)
@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--goal", type=int, help="compare the time to the loss after so many evaluations")
+    parser.add_argument("--precision", default="auto", help="of ours, with --goal: auto, fp32 or bf16")
     parser.add_argument("--side", choices=SIDES)
     given = parser.parse_args()
     if given.side:
@@ -231,7 +232,7 @@ def main() -> None:
         return
     if given.goal:
         pictures = picture(given.content, given.size), picture(given.style, given.size)
-        found = [to_goal(*pictures, given.goal) for _ in range(given.rounds)]
+        found = [to_goal(*pictures, given.goal, given.precision) for _ in range(given.rounds)]
         print(f"median of {given.rounds}: {statistics.median(found):.2f}x less time")
         return
     names = ("content", "style", "size", "evaluations")
