@@ -18,7 +18,7 @@ from hasama.style.subject import used_layers
 COLOUR_BYTES = 12
 """Three float32 for each pixel."""
 
-COPIES = {"none": 4.0, "adam": 4.0, "pyramid": 8.0, "gradient-descent": 2.0, "lbfgs": 8.0 + 2 * HISTORY}
+COPIES = {"none": 8.0, "adam": 4.0, "pyramid": 8.0, "gradient-descent": 2.0, "lbfgs": 8.0 + 2 * HISTORY}
 """Canvases that live at once: the picture, its gradient, and the optimizer's memory."""
 
 WINDOW_BYTES = {2: 1400, 4: 2700}
