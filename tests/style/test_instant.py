@@ -23,7 +23,7 @@ from hasama.style.methods.moments import moments
 from hasama.style.methods.swapping import SWAPPINGS
 from hasama.style.painting import Machine, plan, stylize
 from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
-from hasama.style.subject import Style, Subject
+from hasama.style.subject import Style, Subject, content_image
 from odd_files import scene
 
 INSTANT = STYLE_RECIPES["instant"]
@@ -192,6 +192,15 @@ def test_several_styles_count_by_their_weights():
     both, first, second = (painted(subject._replace(styles=styles)) for styles in (subject.styles, one, other))
     assert (both - second).abs().mean() < (both - first).abs().mean()  # it weighs twice as much
     assert (both - second).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_without_strength_it_is_the_photo(precision: str):
+    subject = subject_of(strength=0.0, smallest=32, precision=precision)
+    photo = content_image(subject, 48, 64)
+    assert (painted(subject) - photo).abs().max() < 0.01
+    weak, strong = ((painted(subject_of(strength=much, smallest=32)) - photo).abs().mean() for much in (0.05, 1.0))
+    assert weak < 0.4 * strong  # each of six rounds goes so much of the way that is left
 
 
 def test_what_was_swapped_gets_the_styles_moments_again():

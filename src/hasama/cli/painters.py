@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hasama.cli.flags import INTERRUPTED, told_of_failures
 from hasama.errors import HasamaError
@@ -166,7 +166,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     from hasama.pictures.images import picture_format
     from hasama.style.canvas.colour import in_grey, with_luminance
     from hasama.style.canvas.pictures import read_picture, to_canvas, to_output, write_picture
-    from hasama.style.memory import peak_bytes, process_bytes
+    from hasama.style.memory import process_bytes
     from hasama.style.painters.at_once import SIDE, paint_at_once, side_within
     from hasama.style.subject import within
 
@@ -183,25 +183,36 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     deep = content.is_deep if job.sixteen_bits is None else job.sixteen_bits
     write_picture(to_output(painted, content, deep), job.out)
     seconds = time.monotonic() - began
-    report = {
-        "fingerprint": _mark(job, content, mix, size),
-        "content": str(job.content), "styles": list(taught.styles), "mix": [round(float(one), 4) for one in mix[0]],
-        "size": [width, height], "seconds": round(seconds, 2), "peak_memory_mib": round(peak_bytes() / 2**20, 1),
-    }  # fmt: skip
-    write_json(job.report, report)
+    report = {"fingerprint": _mark(job, content, mix, size), "size": [width, height]}
+    write_json(job.report, report | _told(job, taught, mix, seconds))
     say(f"{job.out}  {width}x{height}, painted in {seconds:.1f} s")
 
 
 def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bool]) -> int:
     """Paint a film or an animation with a taught painter. Stopped, nothing is left: it is quick."""
+    import time
+
     from hasama.cli.progress import watch_stages
     from hasama.cli.terminal import say
+    from hasama.files import write_json
     from hasama.style.painters.film_at_once import paint_film_at_once
 
     taught, prepared = _opened(painter, job, mix)
+    began = time.monotonic()
     for _ in watch_stages(paint_film_at_once(taught.painter, prepared, job.content, job.out)):
         if asked():
             say("\nStopped; nothing was written.")
             return INTERRUPTED
+    write_json(job.report, _told(job, taught, prepared, time.monotonic() - began))
     say(f"{job.out}")
     return 0
+
+
+def _told(job: "Job", taught: "Taught", mix: "Mix", seconds: float) -> dict[str, Any]:
+    """A report's beginning."""
+    from hasama.style.memory import peak_bytes
+
+    return {
+        "content": str(job.content), "styles": list(taught.styles), "mix": [round(float(one), 4) for one in mix[0]],
+        "seconds": round(seconds, 2), "peak_memory_mib": round(peak_bytes() / 2**20, 1),
+    }  # fmt: skip

@@ -25,6 +25,8 @@ SMALLEST_SIZE, LARGEST_SIZE = 64, 512
 """Beyond the largest one `instant` paints in more than two scales, of which a network has but the first two."""
 TRACED = (43, 61)
 CHECKED = ((64, 48), (9, 40), (90, 121))
+NEAR = 5e-3
+"""Of a range of 2, in the mean: of noise, with which it is checked, some places have two patches nearly alike."""
 """(height, width) of the pictures with which the file is checked."""
 
 
@@ -71,7 +73,7 @@ def save_instant_onnx(
         "sides": f"{LEAST_SIDE} or more",
     }
     height, width = (torch.export.Dim(name, min=LEAST_SIDE, max=LARGEST_SIDE) for name in ("height", "width"))
-    form = Form(["photos"], (height, width), _given, TRACED, CHECKED, about, np.mean)
+    form = Form(["photos"], (height, width), _given, TRACED, CHECKED, about, np.mean, NEAR)
     return write_painting_network(network, path, form)
 
 

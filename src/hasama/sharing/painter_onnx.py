@@ -35,7 +35,8 @@ class Form(NamedTuple):
         traced: the size with which it is followed through torch.
         checked: the sizes with which the file is.
         about: for the file's metadata.
-        measure: of the absolute differences of a painting; no more than `TOLERANCE` is let pass.
+        measure: of the absolute differences of a painting.
+        tolerance: how much of that is let pass, of a range of 2.
     """
 
     names: Sequence[str]
@@ -45,6 +46,7 @@ class Form(NamedTuple):
     checked: Sequence[tuple[int, int]]
     about: dict[str, Any]
     measure: Callable[[np.ndarray], float] = np.max
+    tolerance: float = TOLERANCE
 
 
 class _Whole(nn.Module):
@@ -111,7 +113,7 @@ def write_painting_network(network: nn.Module, path: Path, form: Form) -> float:
                 program.save(made)
                 given = [form.given(*size) for size in form.checked]
                 most = difference(network, made, given, form.names, "paintings", form.measure)
-            if not most <= TOLERANCE:  # true for NaN, too
+            if not most <= form.tolerance:  # true for NaN, too
                 raise HasamaError(f"onnxruntime's paintings differ from torch's by {most:.3g}: nothing was written.")
             with replacing(path) as temporary:
                 made.replace(temporary)

@@ -226,11 +226,15 @@ class _Scale:
 
     @torch.no_grad()
     def made(self, image: Images, tile: Tile, level: str) -> Tensor:
-        """What becomes of a window at a level."""
-        maps = self.seen(image, tile, level)
+        """What becomes of a window at a level; at less than full strength with what turning back alone would lose."""
+        maps, seen, weaker = self.seen(image, tile, level), tile.cut(image), 1 - self.subject.recipe.strength
         self.kept = None  # its memory
         with self.arithmetic(maps):
-            return self.hand.inverse.picture(maps, level).float()
+            made = self.hand.inverse.picture(maps, level).float()
+            if weaker:
+                plain = self.hand.inverse.picture(self.hand.networks[level](seen)[level], level).float()
+                made = (made + weaker * (seen - plain)).clamp(-1, 1)
+        return made
 
     def arithmetic(self, maps: Tensor) -> AbstractContextManager:
         """The network's, for what is large."""

@@ -100,12 +100,16 @@ class InstantNetwork(nn.Module):
         image = (image + self.grain.index_select(1, rows).index_select(2, columns)).clamp(-1, 1)
         for level in levels:
             whole = _around(image, 0, *(stride * ((length + stride - 1) // stride) for length in (height, width)))
-            moved = self.moved(self.network(whole)[level], scale, level)
+            maps = self.network(whole)[level]
+            moved = self.moved(maps, scale, level)
             if level == self.swapping[scale]:
                 like = self.swapped(moved.relu(), scale)
                 moved = moved.lerp(like, SWAPPINGS[level].share * self.strength)
                 moved = self.moved(moved.relu(), scale, level)
-            image = _around(self.inverse.picture(moved.relu(), level), 0, height, width)
+            made = self.inverse.picture(moved.relu(), level)
+            if self.strength < 1:  # what turning back alone would lose
+                made = (made + (1 - self.strength) * (whole - self.inverse.picture(maps, level))).clamp(-1, 1)
+            image = _around(made, 0, height, width)
         return image
 
     def moved(self, maps: Activations, scale: int, level: str) -> Tensor:

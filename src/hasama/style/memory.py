@@ -3,6 +3,7 @@
 import re
 import resource
 import sys
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -32,6 +33,9 @@ KEPT = 1.4
 
 OVERHEAD = 192 * 2**20
 """What libraries take for their threads' work and what an allocator cannot reuse."""
+
+SAFE = 0.95
+"""Of a budget, what a proposal is to take: the process itself is not always as large."""
 
 SHARE_OF_FREE = 0.7
 """Of the memory that is free, the part that is taken unasked."""
@@ -86,9 +90,9 @@ def pick_window(
     least = fixed + factor * window_bytes(height, width, min(smallest, largest), number_bytes, recipe)
     if least <= budget:
         return min(smallest, largest)
-    kind = recipe.optimizer_at(height, width)
+    kind = "at once" if recipe.at_once else f"with {recipe.optimizer_at(height, width)}"
     raise HasamaError(
-        f"Painting {width}x{height} pixels with {kind} needs about {in_words(least)}, and "
+        f"Painting {width}x{height} pixels {kind} needs about {in_words(least)}, and "
         f"{in_words(budget)} may be taken. {_instead(height, width, recipe, number_bytes, budget, smallest, factor)}"
     )
 
@@ -98,10 +102,10 @@ def _instead(
 ) -> str:
     """What to do about it."""
     longer = max(height, width)
-    for side in range(longer, 63, -16):
+    for share, side in product((SAFE, 1.0), range(longer, 63, -16)):
         high, wide = max(1, round(height * side / longer)), max(1, round(width * side / longer))
         needed = fixed_bytes(high, wide, recipe, number_bytes)
-        if needed + factor * window_bytes(high, wide, window, number_bytes, recipe) <= budget:
+        if needed + factor * window_bytes(high, wide, window, number_bytes, recipe) <= share * budget:
             lighter = "" if recipe.optimizer_at(height, width) != "lbfgs" else ", use --optimizer adam"
             return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
     return "Give it more (--memory)."

@@ -261,6 +261,7 @@ STYLE_GROUPS: dict[str, tuple[str, ...]] = {
 IDLE_AT_ONCE = (
     *("content_loss", "style_loss", "content_layers", "content_weight", "style_weight", "balance", "tv_weight", "tv"),
     *("iterations", "first_iterations", "learning_rate", "start_noise", "pooling", "border", "average", "plateau"),
+    *("temporal_weight", "frame_iterations"),
 )
 """What means nothing without an optimizer."""
 
