@@ -59,6 +59,7 @@ def test_what_is_no_picture_is_refused(sent: bytes, told: bytes, tmp_path: Path)
     assert done.returncode == 2
     assert done.stdout == b""
     assert told in done.stderr or b"no picture on standard input" in done.stderr
+    assert b"hasama-" not in done.stderr  # the file that stands for the stream
     assert b"Traceback" not in done.stderr
 
 

@@ -25,6 +25,18 @@ def only_results(wanted: bool = True) -> Iterator[None]:
 
 
 @contextmanager
+def _named_for_people(place: Path) -> Iterator[None]:
+    """Errors name streams, not the files that stand for them."""
+    try:
+        yield
+    except HasamaError as error:
+        told = str(error)
+        for name, meant in (("stdin", "standard input"), ("stdout.png", "standard output")):
+            told = told.replace(str(place / name), meant)
+        raise HasamaError(told) from error
+
+
+@contextmanager
 def streamed(content: Path, out: Path | None) -> Iterator[tuple[Path, Path | None]]:
     """Files in place of `-`: one that holds standard input, and one that is written to standard output afterwards.
 
@@ -36,7 +48,7 @@ def streamed(content: Path, out: Path | None) -> Iterator[tuple[Path, Path | Non
     if content != STREAM and out != STREAM:
         yield content, out
         return
-    with TemporaryDirectory(prefix="hasama-") as place:
+    with TemporaryDirectory(prefix="hasama-") as place, _named_for_people(Path(place)):
         if content == STREAM:
             content = Path(place) / "stdin"
             content.write_bytes(sys.stdin.buffer.read())
