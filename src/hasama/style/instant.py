@@ -175,7 +175,7 @@ class _Scale:
 
     def rounds(self, level: str) -> int:
         """How often moments are moved: where patches are swapped once more, for they have others."""
-        return 1 + (level == self.swapped)
+        return 1 + (level == self.swapped and any(some is not None for some in self.patches))
 
     def tiles(self, level: str) -> list[Tile]:
         """The windows in which a picture goes through a level and back."""
