@@ -498,6 +498,18 @@ def test_refused_in_a_process_of_its_own(tmp_path: Path):
     refused(hasama("style", content, style, "--no-such-flag"), "--no-such-flag")
 
 
+@pytest.mark.parametrize("content", ["picture", "film"])
+def test_samples_are_a_runs(content: str, tmp_path: Path):
+    picture, style = lay_out(tmp_path)
+    film = tmp_path / "film.gif"
+    Image.open(picture).save(
+        film, save_all=True, append_images=[Image.open(picture).transpose(Image.Transpose.ROTATE_180)]
+    )
+    given = picture if content == "picture" else film
+    done = hasama_here("style", given, style, "--samples", 3, "--out", tmp_path / f"out{given.suffix}")
+    assert (done.returncode, "--samples are a run's" in done.stderr) == (2, True)
+
+
 def test_a_preview_that_would_be_written_over_an_input_is_refused(tmp_path: Path):
     content, style = lay_out(tmp_path)
     mine = content.rename(tmp_path / "out-preview.png")

@@ -275,10 +275,10 @@ def test_other_weights_and_what_means_nothing_are_refused(tmp_path: Path):
     for number, place in enumerate(network.convolutions):
         weights[f"features.{number}.weight"], weights[f"features.{number}.bias"] = network.convolutions[place]
     for flags, told in (
-        (["--content-weight", "1"], "--content-weight means nothing with --optimizer none; see --strength"),
+        (["--content-weight", "1"], "--content-weight means nothing with --recipe instant; see --strength"),
         (["--iterations", "5"], "--iterations means nothing"),
         (["--strength", "2"], "--strength"),
-        (["--start", "noise"], "paints nothing but --start instant"),
+        (["--start", "noise"], "needs --start instant"),
         (["--style-layers", "relu2_2"], "--style-layers are some of"),
     ):
         run = hasama_here("style", content, style, *QUICK, *flags, "--out", tmp_path / "x.png")

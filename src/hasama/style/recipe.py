@@ -148,12 +148,12 @@ class StyleRecipe(Layered):
     def _check_at_once(self) -> None:
         """What is painted at once has no losses, and is what `instant` starts from."""
         if self.at_once and self.start != "instant":
-            raise HasamaError("--optimizer none paints nothing but --start instant.")
+            raise HasamaError("What paints at once (--recipe instant, --optimizer none) needs --start instant.")
         if not self.at_once and self.strength != STYLE_DEFAULTS["strength"]:
             raise HasamaError("--strength is for --recipe instant and for painters; else see --content-weight.")
         for name in IDLE_AT_ONCE if self.at_once else ():
             if getattr(self, name) != STYLE_DEFAULTS[name]:
-                raise HasamaError(f"{flag(name)} means nothing with --optimizer none; see --strength.")
+                raise HasamaError(f"{flag(name)} means nothing with --recipe instant; see --strength.")
 
     @property
     def at_once(self) -> bool:

@@ -34,6 +34,9 @@ def style_flags(preset: str = "best") -> Any:
     return flags_of(STYLE_RECIPES[preset], "StyleFlags", STYLE_GROUPS, default_of, told)
 
 
+SAMPLES = 16
+"""Of a run, that are painted where no number is given."""
+
 StyleFlags = style_flags()
 if not TYPE_CHECKING:
     AnyChanges = Annotated[StyleFlags, Parameter(name="*")]
@@ -50,7 +53,7 @@ def style(
     style_mask: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
     preview: bool = False,
     depth: Literal["auto", "8", "16"] = "auto",
-    samples: int = 16,
+    samples: int | None = None,
     sheet: bool = False,
     json: bool = False,
     memory: str | None = None,
@@ -93,7 +96,7 @@ def style(
     depth
         Bits a channel of the painted picture; auto: as the content has it. 16 needs .png or .tiff.
     samples
-        Of a run: how many of its pictures to paint, as one grid, or into a folder one by one.
+        Of a run: how many of its pictures to paint, as one grid, or into a folder one by one. Default: 16.
     sheet
         Of several paintings: also sheet.png in their folder, with all of them side by side.
     json
@@ -129,6 +132,8 @@ def style(
         bits = {"auto": None, "8": False, "16": True}[depth]
         job = Job(content, sources, out or usual_place(content, styles), chosen, machine, preview, bits)
         check_job(job)
+        if taught and preview:
+            raise HasamaError("A painter paints at once: there is nothing to see before, so leave --preview away.")
         if sheet and (job.out.suffix or paints_film(job)):
             raise HasamaError("--sheet is of several paintings: with a folder of pictures or of styles.")
         jobs = _jobs(job, samples)
@@ -155,14 +160,16 @@ def _paint_at_once(painter: Path, job: "Job", jobs: list["Job"], mix: str | None
         return film_with(painter, job, mix, asked)
 
 
-def _jobs(job: "Job", samples: int) -> list["Job"]:
+def _jobs(job: "Job", samples: int | None) -> list["Job"]:
     """One for each painting."""
     from hasama.style.jobs.batch import batch_jobs
 
+    if is_run(job.content):
+        return _sample_jobs(job, SAMPLES if samples is None else samples)
+    if samples is not None:
+        raise HasamaError(f"--samples are a run's; {job.content} is no run's folder.")
     if paints_film(job):
         return []
-    if is_run(job.content):
-        return _sample_jobs(job, samples)
     folders = job.content.is_dir() or any(source.picture.is_dir() for source in job.styles)
     return batch_jobs(job) if folders or not job.out.suffix else [job]
 
