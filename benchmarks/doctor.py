@@ -40,7 +40,7 @@ class Case(NamedTuple):
     how: str = ""
 
 
-MILD = ("partial-collapse", "memorisation", "overfitting", "oscillation")  # never more than warnings
+MILD = ("partial-collapse", "few-colours", "memorisation", "overfitting", "oscillation")  # never more than warnings
 
 SMALL = "dcgan --size 32 --width 16"
 
