@@ -45,11 +45,11 @@ class _Torch(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _Uncollected(spec.loader.name, spec.loader.path)
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
         return spec
 
 
-class _Uncollected(SourceFileLoader):
+class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         with _uncollected():
             super().exec_module(module)

@@ -33,7 +33,8 @@ def _named_for_people(place: Path) -> Iterator[None]:
         told = str(error)
         for name, meant in (("stdin", "standard input"), ("stdout.png", "standard output")):
             told = told.replace(str(place / name), meant)
-        raise HasamaError(told) from error
+        error.args = (told,)  # whichever error it is
+        raise
 
 
 @contextmanager

@@ -25,9 +25,9 @@ SMALLEST_SIZE, LARGEST_SIZE = 64, 512
 """Beyond the largest one `instant` paints in more than two scales, of which a network has but the first two."""
 TRACED = (43, 61)
 CHECKED = ((64, 48), (9, 40), (90, 121))
+"""(height, width) of the pictures with which the file is checked."""
 NEAR = 5e-3
 """Of a range of 2, in the mean: of noise, with which it is checked, some places have two patches nearly alike."""
-"""(height, width) of the pictures with which the file is checked."""
 
 
 def save_instant_onnx(

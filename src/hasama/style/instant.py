@@ -10,6 +10,7 @@ as large a part of a large picture as of a small one.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain, product
 from typing import NamedTuple
 
 import torch
@@ -189,30 +190,33 @@ class _Scale:
         done = 0
         for level in self.levels:
             whole = [F.pad(image, self.padding, mode="replicate") for image in self.images]
-            self.kept = None
-            if self.learning:
-                self.moves[level] = []
-                for _ in range(self.rounds(level)):
-                    found: list[dict[str, Moments]] = [{} for _ in self.places]
-                    for image in whole:
-                        for tile in self.tiles(level):
-                            maps = self.seen(image, tile, level)
-                            for place, added in zip(self.places, found, strict=True):
-                                add_moments(added, {level: tile_moments(tile, maps, level, place[2])})
-                            done += 1
-                            yield done
-                    moves = [self.move(number, part[level], level) for number, part in enumerate(found)]
-                    self.moves[level].append(moves)
-            for number, image in enumerate(whole):
-                painted = torch.empty_like(image)
-                for tile in self.tiles(level):
-                    made, own, (top, bottom, left, right) = self.made(image, tile, level), tile.inner(), tile.own
-                    painted[:, :, top:bottom, left:right] = made[:, :, own.top : own.bottom, own.left : own.right]
-                    done += 1
-                    if tile.own.bottom == self.height and tile.own.right == self.width:
-                        high, wide = self.images[number].shape[2:]
-                        self.images[number] = painted[:, :, :high, :wide]
-                    yield done
+            for _ in chain(self.learn(level, whole) if self.learning else (), self.paint(level, whole)):
+                done += 1
+                yield done
+
+    def learn(self, level: str, whole: Sequence[Images]) -> Iterator[None]:
+        """A level's maps, round after round; after each tile there is a yield."""
+        self.moves[level] = []
+        for _ in range(self.rounds(level)):
+            found: list[dict[str, Moments]] = [{} for _ in self.places]
+            for image, tile in product(whole, self.tiles(level)):
+                maps = self.seen(image, tile, level)
+                for place, added in zip(self.places, found, strict=True):
+                    add_moments(added, {level: tile_moments(tile, maps, level, place[2])})
+                yield
+            self.moves[level].append([self.move(number, part[level], level) for number, part in enumerate(found)])
+
+    def paint(self, level: str, whole: Sequence[Images]) -> Iterator[None]:
+        """The pictures after a level, in place of those before; after each tile there is a yield."""
+        for number, image in enumerate(whole):
+            painted = torch.empty_like(image)
+            for tile in self.tiles(level):
+                made, own, (top, bottom, left, right) = self.made(image, tile, level), tile.inner(), tile.own
+                painted[:, :, top:bottom, left:right] = made[:, :, own.top : own.bottom, own.left : own.right]
+                if (bottom, right) == (self.height, self.width):
+                    high, wide = self.images[number].shape[2:]
+                    self.images[number] = painted[:, :, :high, :wide]
+                yield
 
     @torch.no_grad()
     def seen(self, image: Images, tile: Tile, level: str) -> Tensor:
@@ -220,7 +224,7 @@ class _Scale:
         before, maps = self.kept or (0, self.hand.networks[level](tile.cut(image))[level])
         for number, moves in enumerate(self.moves[level][before:], before):
             maps = self.moved(maps, tile, level, moves, number == 0).relu_()
-        if len(self.images) == len(self.tiles(level)) == 1:  # nothing is done twice
+        if len(self.images) == 1 and tile.own == (0, self.height, 0, self.width):  # nothing is done twice
             self.kept = (len(self.moves[level]), maps)
         return maps
 

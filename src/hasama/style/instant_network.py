@@ -17,7 +17,16 @@ from hasama.shapes import Activations, Images
 from hasama.style.instant import learnt_styles
 from hasama.style.methods.moments import Moments
 from hasama.style.methods.roots import inverse_root
-from hasama.style.methods.swapping import APART, GRAIN_SIDE, SIDE, SWAPPINGS, Patches, grain, swapped_level
+from hasama.style.methods.swapping import (
+    APART,
+    GRAIN_SIDE,
+    SIDE,
+    SWAPPINGS,
+    Patches,
+    directions,
+    grain,
+    swapped_level,
+)
 from hasama.style.methods.transport import LEAST, NOISE, root_of
 from hasama.style.subject import Subject
 
@@ -132,11 +141,9 @@ class InstantNetwork(nn.Module):
         """As `swapping.swapped` does; comparing is a convolution, whose kernels are the style's patches."""
         height, width = maps.shape[2:]
         values, mean = getattr(self, f"patches_{scale}").float(), getattr(self, f"patch_mean_{scale}")
-        keys = F.normalize((values - mean).flatten(1), dim=1)
-        kernels = keys.unflatten(1, (SIDE, SIDE, -1)).permute(0, 3, 1, 2)
         high, wide = ((length + APART - 1) // APART for length in (height, width))
         seen = _around(maps, 1, APART * high + 1, APART * wide + 1)
-        likeness = F.conv2d(seen - mean[:, None, None], kernels, stride=APART)
+        likeness = F.conv2d(seen - mean[:, None, None], directions(values, mean), stride=APART)
         chosen = values[likeness[0].argmax(0)]  # [high, wide, 9, C]
         down = _laid(chosen.unflatten(2, (SIDE, SIDE)).permute(2, 0, 1, 3, 4))  # [2 high, wide, 3, C]
         across = _laid(down.permute(2, 1, 0, 3))  # [2 wide, 2 high, C]

@@ -19,6 +19,7 @@ from hasama.cli.streams import STREAM
 from hasama.cluster.options import GROUPS, JobOptions
 from hasama.errors import HasamaError
 from hasama.options import flag
+from hasama.recipe import Recipe
 from hasama.style.painters.recipe import TeachRecipe
 from hasama.style.recipe import style_recipe_named
 
@@ -179,8 +180,7 @@ def _check_processes(arguments: Mapping[str, Any], options: JobOptions) -> None:
     """Can as many processes train together as the job asks for?"""
     from hasama.runs.standing import check_goes_with
 
-    recipe = chosen_recipe(arguments["recipe"], dict(arguments["changes"]), arguments["steps"], arguments["hours"])
-    check_goes_with(recipe, options.nodes * max(1, options.processes or options.gpus))
+    check_goes_with(_recipe_to_train(arguments), options.nodes * max(1, options.processes or options.gpus))
 
 
 # --- what each command checks before any work; each gives the place of what is made --------------------------------
@@ -189,10 +189,13 @@ def _check_processes(arguments: Mapping[str, Any], options: JobOptions) -> None:
 def _check_train(arguments: Mapping[str, Any]) -> Path:
     from hasama.runs.session import check_buildable
 
-    asked = dict(arguments["changes"])
-    recipe = chosen_recipe(arguments["recipe"], asked, arguments["steps"], arguments["hours"])
-    check_buildable(recipe.but(init_from=""))
+    check_buildable(_recipe_to_train(arguments).but(init_from=""))
     return usual_run_place(arguments["source"], arguments["recipe"])
+
+
+def _recipe_to_train(arguments: Mapping[str, Any]) -> Recipe:
+    changes = dict(arguments["changes"])  # which gets a length
+    return chosen_recipe(arguments["recipe"], changes, arguments["steps"], arguments["hours"])
 
 
 def _check_resume(arguments: Mapping[str, Any]) -> Path:

@@ -74,17 +74,17 @@ def _run(run: Run) -> tuple[dict[str, Any], Private]:
     except HasamaError as error:
         told["recipe"] = {"damaged": private.clean(str(error))}
     told["pictures"] = _pictures(images) if images else {"damaged": "images.json cannot be read"}
-    told["findings"] = [_figures(line) for line in run.findings()][-LINES:]
-    told["log"] = [_figures(line) for line in run.log()[-LINES:]]
+    told |= _last_lines(run)
     if (stage := run.stage()) is not run:
-        told["stage of half the size"] = {
-            "state": _state(stage),
-            "findings": [_figures(line) for line in stage.findings()][-LINES:],
-            "log": [_figures(line) for line in stage.log()[-LINES:]],
-        }
+        told["stage of half the size"] = {"state": _state(stage)} | _last_lines(stage)
     error = read_error(error_file(run.folder))
     told["last error"] = _error(error, private) if error else "none"
     return told, private
+
+
+def _last_lines(run: Run) -> dict[str, Any]:
+    findings, log = run.findings()[-LINES:], run.log()[-LINES:]
+    return {"findings": [_figures(line) for line in findings], "log": [_figures(line) for line in log]}
 
 
 def _images(run: Run) -> dict[str, Any] | None:

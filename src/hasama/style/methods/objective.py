@@ -144,8 +144,8 @@ class _Terms:
 
     def result(self, gradient: Images) -> LossAndGradient:
         """All numbers are read at once: a graphics card is waited for once an evaluation."""
-        found = [gradient.isfinite().all(), *(value.to(gradient.device) for _, value in self.noted)]
-        is_finite, *values = torch.stack([one.double() for one in found]).tolist()
+        found = [gradient.isfinite().all().to(gradient), *(value.to(gradient.device) for _, value in self.noted)]
+        is_finite, *values = torch.stack(found).tolist()
         layers: dict[str, float] = {}
         for (name, _), value in zip(self.noted, values, strict=True):
             layers[name] = layers.get(name, 0.0) + value

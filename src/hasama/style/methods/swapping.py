@@ -57,9 +57,12 @@ class Patches(NamedTuple):
     def of(cls, values: Tensor) -> "Patches":
         """From the patches alone, [M, 9, C]."""
         mean = values.mean((0, 1))
-        centred = values - mean
-        directions = centred / centred.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
-        return cls(values, mean, directions.unflatten(1, (SIDE, SIDE)).permute(0, 3, 1, 2))
+        return cls(values, mean, directions(values, mean))
+
+
+def directions(values: Tensor, mean: Tensor) -> Tensor:
+    """[M, 9, C] -> [M, C, 3, 3] of length 1: the kernels of the convolution that compares."""
+    return F.normalize((values - mean).flatten(1), dim=1).unflatten(1, (SIDE, SIDE, -1)).permute(0, 3, 1, 2)
 
 
 def middles(level: str, size: tuple[int, int], mask: Tensor | None) -> Tensor:
