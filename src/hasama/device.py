@@ -107,17 +107,18 @@ def lay_out(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
-def keep_memory() -> None:
+def keep_memory(kept: bool = True) -> None:
     """Tell glibc to keep the large blocks that every training step frees and wants again (Linux; else nothing).
 
-    By default it returns them to the system each time, which costs about a tenth of a step in page faults.
+    By default it returns them to the system at first, which costs about a tenth of a step in page faults, and keeps
+    ever larger ones. With `kept` false it returns all from one mebibyte on: what a budget of memory counts on.
     """
     if not sys.platform.startswith("linux"):
         return
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
     try:
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_threshold, 2**30)
-        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**30 if kept else 2**20)
+        libc.mallopt(trim_threshold, 2**31 - 1 if kept else 2**20)
     except (OSError, AttributeError):
         pass  # another C library: nothing to tune

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +129,17 @@ def test_layout_changes_strides_of_convolutions_and_no_number():
     assert [id(parameter) for parameter in network.parameters()] == same  # an optimizer made before still holds them
     assert network.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
     assert not network.get_parameter("0.weight").is_contiguous()
+
+
+@pytest.mark.parametrize(("kept", "threshold"), [(True, 2**30), (False, 2**20)])
+def test_blocks_are_kept_or_returned(monkeypatch: pytest.MonkeyPatch, kept: bool, threshold: int):
+    asked: dict[int, int] = {}
+    libc = SimpleNamespace(mallopt=asked.__setitem__)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(device_module.ctypes, "CDLL", lambda name: libc)
+    keep_memory(kept)
+    assert asked[-3] == threshold
+    assert (asked[-1] > 2**30) == kept
 
 
 def test_tuning_the_allocator_is_never_fatal(monkeypatch: pytest.MonkeyPatch):

@@ -83,7 +83,7 @@ def test_the_mix_goes_by_the_weights_and_the_strength():
 def test_what_a_pixel_depends_on_is_within_reach():
     painter, side = painter_of(), 2 * REACH + 64
     photo = soft_picture(side, side)
-    statistics = statistics_of(painter, photo, mix_of([1, 1]), side)
+    statistics = statistics_of(painter, photo, mix_of([1, 1]))
     with painter.with_statistics(statistics):
         leaf = photo.clone().requires_grad_()
         painter.inside(leaf, mix_of([1, 1]))[0, :, side // 2, side // 2].sum().backward()
@@ -118,8 +118,10 @@ def test_a_picture_in_one_piece_has_its_own_statistics():
 def test_statistics_of_a_large_picture_are_about_its_own():
     painter, mix = painter_of(), mix_of([1, 2])
     photo = torch.nn.functional.interpolate(soft_picture(24, 32), scale_factor=16, mode="bicubic").clamp(-1, 1)
-    whole, cut = painter(photo, mix), painted(painter, photo, mix, side=256)
-    assert (whole - cut).abs().mean() < 0.4 * (whole - whole.mean()).abs().mean()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(at_once, "SIDE", 256)
+        whole, cut = painter(photo, mix), painted(painter, photo, mix, side=256)
+    assert 0 < (whole - cut).abs().mean() < 0.4 * (whole - whole.mean()).abs().mean()
 
 
 def test_a_films_statistics_follow_slowly():
@@ -128,11 +130,37 @@ def test_a_films_statistics_follow_slowly():
     assert float(followed(one, two)[0][0].mean()) == pytest.approx(1 - at_once.FOLLOWING)
 
 
-def test_less_memory_makes_smaller_tiles():
-    sides = [side_within(budget, 500_000_000) for budget in (400_000_000, 600_000_000, 900_000_000, 10**11)]
-    assert sides == sorted(sides)
-    assert sides[0] == 64
+def test_a_painting_is_the_same_with_little_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(at_once, "SIDE", 128)
+    painter, mix, photo = painter_of(), mix_of([1, 2]), soft_picture(300, 400)
+    much, little = (painted(painter, photo, mix, side=side) for side in (128, 64))
+    torch.testing.assert_close(little, much, atol=1e-4, rtol=0)
+
+
+def test_less_memory_makes_smaller_tiles_and_is_refused_where_those_do_not_fit():
+    painter, large, taken = painter_of(width=32), (3000, 4000), 500_000_000
+    sides = [side_within(painter, *large, budget, taken) for budget in (1_400_000_000, 1_500_000_000, 10**11)]
+    assert sides == sorted(set(sides))
     assert sides[-1] == at_once.SIDE
+    assert side_within(painter, 200, 300, taken + 30_000_000, taken) == at_once.SIDE  # in one piece
+    with pytest.raises(
+        HasamaError, match=r"4000x3000 .* 900 MB may be taken.* --size (\d+) would fit"
+    ) as told:
+        side_within(painter, *large, 900_000_000, taken)
+    size = int(str(told.value).split("--size ")[1].split()[0])
+    assert 1000 < size < 4000
+    assert side_within(painter, size * 3 // 4, size, 900_000_000, taken)
+    with pytest.raises(HasamaError, match=r"Give it more \(--memory\)\.$"):
+        side_within(painter, *large, 400_000_000, taken)
+    with pytest.raises(HasamaError, match="may be taken"):  # a wider painter needs more
+        side_within(painter_of(width=96), *large, 1_400_000_000, taken)
+
+
+def test_a_film_keeps_to_its_budget_too():
+    following = at_once.Following(painter_of(), mix_of([1, 2]), budget=10**11)
+    assert following.paint(soft_picture(40, 50)).shape == (1, 3, 40, 50)
+    with pytest.raises(HasamaError, match="--memory"):
+        at_once.Following(painter_of(), mix_of([1, 2]), budget=10**6).paint(soft_picture(40, 50))
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -132,10 +132,11 @@ def paint_with(painter: Path, jobs: list["Job"], mix: str | None, size: int) -> 
 
 
 def _opened(painter: Path, job: "Job", mix: str | None) -> tuple["Taught", "Mix"]:
-    from hasama.device import pick_device
+    from hasama.device import keep_memory, pick_device
     from hasama.style.painters.painter import mix_of
     from hasama.style.painters.painter_file import load_painter
 
+    keep_memory(job.machine.memory is None)
     taught = load_painter(painter, pick_device(job.machine.device))
     names = ", ".join(taught.styles)
     try:
@@ -176,7 +177,11 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     height, width = within(*content.size, size or max(content.size))
     photo = to_canvas(content, height, width)
     kept = job.recipe.keep_colour == "luminance"
-    side = side_within(job.machine.memory, process_bytes()) if job.machine.memory else SIDE
+    side = (
+        side_within(taught.painter, height, width, job.machine.memory, process_bytes())
+        if job.machine.memory
+        else SIDE
+    )
     tiles = watch_stages(paint_at_once(taught.painter, in_grey(photo) if kept else photo, mix, side))
     painted = next(tile.picture for tile in tiles if tile.picture is not None)
     painted = with_luminance(photo, painted) if kept else painted
@@ -199,7 +204,7 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
 
     taught, prepared = _opened(painter, job, mix)
     began = time.monotonic()
-    for _ in watch_stages(paint_film_at_once(taught.painter, prepared, job.content, job.out)):
+    for _ in watch_stages(paint_film_at_once(taught.painter, prepared, job.content, job.out, job.machine.memory)):
         if asked():
             say("\nStopped; nothing was written.")
             return INTERRUPTED

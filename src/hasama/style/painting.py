@@ -73,8 +73,7 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
         if not 0 < style.weight < math.inf:
             raise HasamaError(f"A style's weight must be positive; got {style.weight}.")
     bounded = machine.memory is not None
-    if not bounded:
-        keep_memory()
+    keep_memory(not bounded)
     device = pick_device(machine.device)
     weights = load_weights(machine.weights)
     network = network_for(recipe, weights, device, quick=not bounded)

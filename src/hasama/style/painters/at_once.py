@@ -12,15 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hasama.errors import HasamaError
 from hasama.shapes import Images
-from hasama.style.painters.painter import BORDER, REACH, STRIDE, Mix, Painter, Statistics, bordered
+from hasama.style.memory import SAFE, in_words, process_bytes
+from hasama.style.painters.painter import BORDER, REACH, STRIDE, WIDTH, Mix, Painter, Statistics, bordered
+from hasama.style.subject import within
 
 SIDE = 768
-"""Pixels of the longer side up to which a picture goes through the network in one piece."""
+"""Pixels of the longer side up to which a picture goes through the network in one piece; statistics of larger ones
+are taken at this size, however small the tiles are, so that a painting does not depend on the memory."""
+SMALLEST = 64
+"""Of a tile's sides, without what it sees of its surroundings."""
 FOLLOWING = 0.9
 """Of a film's statistics, how much stays from picture to picture."""
 WINDOW_BYTES = 450
 """For each pixel that goes through the network at once (measured)."""
+CANVAS_BYTES = 48
+"""For each pixel of a picture: the bordered copy, the painting, and what its writing takes (measured)."""
 
 
 class Tile(NamedTuple):
@@ -60,7 +68,7 @@ def paint_at_once(
     height, width = photo.shape[2:]
     large = max(height, width) > side
     if large and statistics is None:
-        statistics = statistics_of(painter, photo, mix, side)
+        statistics = statistics_of(painter, photo, mix)
     whole = bordered(photo)
     made = whole.new_empty(1, 3, *whole.shape[2:], device="cpu")
     step = max(STRIDE, side // STRIDE * STRIDE) if large else max(whole.shape[2:])
@@ -82,13 +90,12 @@ def paint_at_once(
 
 
 @torch.no_grad()
-def statistics_of(painter: Painter, photo: Images, mix: Mix, side: int = SIDE) -> list[Statistics]:
-    """What the normalisations see of a picture that is made smaller to at most this side."""
+def statistics_of(painter: Painter, photo: Images, mix: Mix) -> list[Statistics]:
+    """What the normalisations see of a picture that is made smaller to at most `SIDE`."""
     device = next(painter.parameters()).device
-    factor = side / max(photo.shape[2:])
-    if factor < 1:
-        size = [max(1, round(length * factor)) for length in photo.shape[2:]]
-        photo = F.interpolate(photo, size, mode="bilinear", antialias=True)
+    height, width = photo.shape[2:]
+    if max(height, width) > SIDE:
+        photo = F.interpolate(photo, within(height, width, SIDE), mode="bilinear", antialias=True)
     painter.inside(bordered(photo).to(device), mix.to(device))
     return painter.statistics()
 
@@ -111,24 +118,58 @@ class Following:
     Args:
         painter: in evaluation mode.
         mix: [1, 1 + styles], from `mix_of`.
+        budget: bytes for the whole process; None: any.
     """
 
-    def __init__(self, painter: Painter, mix: Mix) -> None:
-        self.painter, self.mix = painter, mix
+    def __init__(self, painter: Painter, mix: Mix, budget: int | None = None) -> None:
+        self.painter, self.mix, self.budget = painter, mix, budget
+        self.side = SIDE
         self.statistics: list[Statistics] | None = None
 
     def paint(self, photo: Images) -> Images:
-        """The next picture, [1, 3, H, W] in [-1, 1] -> the same."""
+        """The next picture, [1, 3, H, W] in [-1, 1] -> the same.
+
+        Raises:
+            HasamaError: it is larger than the budget allows.
+        """
         painter, mix = self.painter, self.mix
+        if self.budget is not None and self.statistics is None:
+            self.side = side_within(painter, *photo.shape[2:], self.budget, process_bytes())
         statistics = self.statistics or statistics_of(painter, photo, mix)
-        *_, last = paint_at_once(painter, photo, mix, statistics=statistics)
+        *_, last = paint_at_once(painter, photo, mix, self.side, statistics)
         seen = painter.statistics() if max(photo.shape[2:]) <= SIDE else statistics_of(painter, photo, mix)
         self.statistics = followed(statistics, seen)
         assert last.picture is not None
         return last.picture
 
 
-def side_within(budget: int, fixed: int) -> int:
-    """The side of a tile for which this many bytes suffice, `fixed` of which are taken already."""
-    window = int((max(0, budget - fixed) / WINDOW_BYTES) ** 0.5) - 2 * REACH
-    return max(64, min(SIDE, window // STRIDE * STRIDE))
+def side_within(painter: Painter, height: int, width: int, budget: int, fixed: int) -> int:
+    """The side of a tile with which painting a picture takes no more than a budget.
+
+    Args:
+        painter: its width counts.
+        height: of the picture, in pixels.
+        width: likewise.
+        budget: bytes for the whole process.
+        fixed: what it takes already, the picture among it.
+
+    Raises:
+        HasamaError: not even the smallest tiles fit; the message says what would.
+    """
+
+    def needed(height: int, width: int, side: int) -> int:
+        high, wide = within(height, width, min(SIDE, max(height, width)))  # what statistics are taken from
+        seen = max(high * wide, min(height, side + 2 * REACH) * min(width, side + 2 * REACH))
+        return fixed + height * width * CANVAS_BYTES + seen * WINDOW_BYTES * painter.width // WIDTH
+
+    sides = range(SIDE, SMALLEST - 1, -STRIDE)
+    fitting = next((side for side in sides if needed(height, width, side) <= budget), None)
+    if fitting is not None:
+        return fitting
+    sizes = range(max(height, width) // STRIDE * STRIDE, SMALLEST - 1, -STRIDE)
+    smaller = (size for size in sizes if needed(*within(height, width, size), SMALLEST) <= SAFE * budget)
+    instead = next((f", or paint smaller: --size {size} would fit" for size in smaller), "")
+    raise HasamaError(
+        f"Painting {width}x{height} pixels with a painter needs about {in_words(needed(height, width, SMALLEST))}, "
+        f"and {in_words(budget)} may be taken. Give it more (--memory){instead}."
+    )

@@ -35,7 +35,9 @@ class Painted(NamedTuple):
     total: int
 
 
-def paint_film_at_once(painter: Painter, mix: Mix, film: Path, out: Path) -> Iterator[Painted]:
+def paint_film_at_once(
+    painter: Painter, mix: Mix, film: Path, out: Path, budget: int | None = None
+) -> Iterator[Painted]:
     """Paint a film into another, with its sound and its times.
 
     Args:
@@ -43,17 +45,18 @@ def paint_film_at_once(painter: Painter, mix: Mix, film: Path, out: Path) -> Ite
         mix: [1, 1 + styles], from `mix_of`.
         film: a film or an animation.
         out: .mp4, .gif, .webp or .apng. It is written when all is painted.
+        budget: bytes for the whole process; None: any.
 
     Yields:
         A record after each picture.
 
     Raises:
-        HasamaError: the film cannot be read, or the place cannot be written to.
+        HasamaError: the film cannot be read, the place cannot be written to, or its pictures need more memory.
     """
     check_ending(out)
     opened = open_film(film)
     with TemporaryDirectory(prefix="hasama-") as place:
-        following = Following(painter, mix)
+        following = Following(painter, mix, budget)
         before: tuple[np.ndarray, np.ndarray] | None = None
         count = 0
         for count, pixels in enumerate(opened.pictures(), 1):
