@@ -52,6 +52,23 @@ def test_one_end_may_be_a_file(tmp_path: Path):
         assert (np.asarray(made) == pixels_of(tmp_path / "out.png")).all()
 
 
+def test_streams_are_called_by_their_names(tmp_path: Path):
+    content, style = lay_out(tmp_path)
+    out = piped(b"", "style", content, style, "--out", "-", *brief(), cwd=tmp_path)
+    assert b"standard output  48x32" in out.stderr
+    assert b"hasama-" not in out.stderr
+    twice = piped(content.read_bytes(), "style", "-", "-", cwd=tmp_path)
+    assert twice.returncode == 2
+    assert b"Standard input (-) can be the content; a style is a file" in twice.stderr
+    frames = [Image.open(content), Image.open(style)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    film = hasama_here("style", tmp_path / "a.gif", style, "--out", tmp_path / "a.mp4", *brief())
+    assert film.returncode == 0, film.stderr
+    refused = piped(b"", "style", tmp_path / "a.mp4", style, "--out", "-", *brief(), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert b"of a film, name the file by --out" in refused.stderr
+
+
 @pytest.mark.parametrize(("sent", "told"), [(b"", b"nothing on standard input"), (b"nonsense", b"not a picture")])
 def test_what_is_no_picture_is_refused(sent: bytes, told: bytes, tmp_path: Path):
     _, style = lay_out(tmp_path)
@@ -72,6 +89,14 @@ def test_json_says_what_was_done_and_nothing_else(tmp_path: Path):
     assert told["iterations"] == 10
     again = hasama_here("style", content, style, "--out", tmp_path / "out.png", "--json", *brief())
     assert json.loads(again.stdout) == [told]
+    once = hasama_here(
+        "style", content, style, "--out", tmp_path / "o.png", "--json", "--recipe", "instant", "--size", 48
+    )
+    (at_once,) = json.loads(once.stdout)
+    assert not {"losses", "distances", "curve"} & set(at_once)  # which only an optimizer has
+    assert {"losses", "distances", "curve"} <= set(told)
+    assert "strength" in at_once["recipe"]
+    assert not {"iterations", "content_weight", "style_loss"} & set(at_once["recipe"])
     refused = hasama_here("style", content, style, "--out", "-", "--json", *brief())
     assert refused.returncode == 2
     assert "not both" in refused.stderr
@@ -130,6 +155,10 @@ def test_each_layer_gives_back_what_it_knows(tmp_path: Path):
     assert differences[0] < differences[1] < 60
     again = hasama_here(*asked, "--out", out)
     assert again.stdout.count("already painted") == 2
+    (tmp_path / "broken.png").write_bytes(b"nonsense")
+    broken = hasama_here("invert", tmp_path / "broken.png", "--out", tmp_path / "none")
+    assert broken.returncode == 2
+    assert broken.stderr.count("not a picture") == 1
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         ((tmp_path / "folder", "--mix", "1,2"), "--mix is for paintings"),
         ((tmp_path / "folder", "--size", 64), "--size is for paintings"),
         ((painting, *instantly, "--safetensors"), "ONNX alone"),
+        ((painting, *instantly, "--license", "mit"), "--license is for a run's model card"),
         ((tmp_path / "folder", *instantly), "is for pictures of paintings"),
         ((tmp_path / "none.png", *instantly), "There is no picture at"),
         ((text, *instantly), "not a picture"),

@@ -1,8 +1,10 @@
 """How much memory a painting takes, and how large a window a budget allows."""
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -11,7 +13,10 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from command import HASAMA, SECONDS
+from easel import style_scene
 from hasama.errors import HasamaError
 from hasama.style import memory
 from hasama.style.canvas.pictures import Picture
@@ -302,3 +307,40 @@ def test_neighbour_needs_more_and_gets_smaller_windows():
     budget = 2_500_000_000 + process_bytes()
     sides = [pick_window(1024, 1024, recipe, 4, "vgg19", budget) for recipe in (best, neighbour)]
     assert sides[1] < 0.8 * sides[0]
+
+
+@given(sides, sides, st.sampled_from([2, 4]))
+@settings(max_examples=25)
+def test_what_paints_at_once_needs_less_and_masks_need_more(height: int, width: int, number: int):
+    best, instant = STYLE_RECIPES["best"], STYLE_RECIPES["instant"]
+    sides = (window_bytes(height, width, 512, number, recipe) for recipe in (instant, best))
+    assert next(sides) < 0.4 * next(sides)
+    assert window_bytes(height, width, 512, number, instant, True) > window_bytes(height, width, 512, number, instant)
+    assert window_bytes(height, width, 512, number, best, True) == window_bytes(height, width, 512, number, best)
+
+
+def test_instant_with_masks_keeps_to_its_memory(tmp_path: Path):
+    """In a process of its own: its peak is the whole process's."""
+    style_scene(900, 700).save(tmp_path / "c.png")
+    style_scene(200, 150, 1).save(tmp_path / "s.png")
+    half = np.zeros((700, 900), np.uint8)
+    half[:, :450] = 255
+    Image.fromarray(half).save(tmp_path / "left.png")
+    words = (
+        "style",
+        tmp_path / "c.png",
+        tmp_path / "s.png",
+        tmp_path / "s.png",
+        "--recipe",
+        "instant",
+        "--threads",
+        1,
+    )
+    masks = ("--where", tmp_path / "left.png", "--where", "none")
+    budget = 700 * 10**6
+    more = ("--size", 900, "--memory", budget, "--out", tmp_path / "o.png")
+    asked = [*HASAMA, *map(str, (*words, *masks, *more))]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "o.png.json").read_text())
+    assert told["peak_memory_mib"] * 2**20 < budget

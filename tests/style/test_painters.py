@@ -143,9 +143,7 @@ def test_less_memory_makes_smaller_tiles_and_is_refused_where_those_do_not_fit()
     assert sides == sorted(set(sides))
     assert sides[-1] == at_once.SIDE
     assert side_within(painter, 200, 300, taken + 30_000_000, taken) == at_once.SIDE  # in one piece
-    with pytest.raises(
-        HasamaError, match=r"4000x3000 .* 900 MB may be taken.* --size (\d+) would fit"
-    ) as told:
+    with pytest.raises(HasamaError, match=r"4000x3000 .* 900 MB may be taken.* --size (\d+) would fit") as told:
         side_within(painter, *large, 900_000_000, taken)
     size = int(str(told.value).split("--size ")[1].split()[0])
     assert 1000 < size < 4000
@@ -414,6 +412,9 @@ def test_folders_streams_colours_and_films(taught: Path, tmp_path: Path):
         (["--mix", "1,2"], "--mix takes a number for each style"),
         (["--content-weight", "1"], "--content-weight does not apply"),
         (["--keep-colour", "histogram"], "luminance"),
+        (["--recipe", "sketch"], "--recipe does not apply"),
+        (["--preview"], "--preview does not apply"),
+        (["--memory", "100MB"], "Give it more (--memory)"),
     ],
 )
 def test_what_a_painter_cannot_do_is_refused(taught: Path, tmp_path: Path, flags: list[str], told: str):

@@ -26,15 +26,17 @@ def only_results(wanted: bool = True) -> Iterator[None]:
 
 @contextmanager
 def _named_for_people(place: Path) -> Iterator[None]:
-    """Errors name streams, not the files that stand for them."""
+    """Lines and errors name streams, not the files that stand for them."""
+    from hasama.cli.terminal import as_meant, meant
+
+    meant.update({str(place / "stdin"): "standard input", str(place / "stdout.png"): "standard output"})
     try:
         yield
     except HasamaError as error:
-        told = str(error)
-        for name, meant in (("stdin", "standard input"), ("stdout.png", "standard output")):
-            told = told.replace(str(place / name), meant)
-        error.args = (told,)  # whichever error it is
+        error.args = (as_meant(str(error)),)  # whichever error it is
         raise
+    finally:
+        meant.clear()
 
 
 @contextmanager

@@ -24,16 +24,25 @@ errors = _Terminal(stderr=True, highlight=False, soft_wrap=True)
 LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar in
 REFRESH_SECONDS = 0.25
 WIDE = 120  # columns from which the bar spells everything out
+meant: dict[str, str] = {}
+"""Places that stand for something else, and what people are told in their place."""
 
 
 def say(text: str, style: str | None = None) -> None:
     """A line for the user; nothing in it is taken for markup."""
-    console.print(Text(text, style=style or ""))
+    console.print(Text(as_meant(text), style=style or ""))
 
 
 def complain(text: str) -> None:
     """A line on standard error."""
-    errors.print(Text(f"hasama: {text}"))
+    errors.print(Text(f"hasama: {as_meant(text)}"))
+
+
+def as_meant(text: str) -> str:
+    """With what places stand for in their place."""
+    for place, name in meant.items():
+        text = text.replace(place, name)
+    return text
 
 
 def duration(seconds: float) -> str:

@@ -255,9 +255,9 @@ class _Scale:
         for move, some, (styles, _, where) in zip(moves, patches, self.places, strict=True):
             here = whole.new_ones(()) if where is None else where[level][tile.seen(level)].to(whole)
             share = here * sum(style.weight for style in styles) / len(styles)
-            mixed += share * self.in_patches(move(maps), some, level)
+            mixed.addcmul_(self.in_patches(move(maps), some, level), share)
             total, covered = total + share, covered + here
-        return whole.lerp(mixed / total.clamp_min(1e-9), covered.clamp(0, 1).expand_as(whole))
+        return mixed.div_(total.clamp_min(1e-9)).lerp_(whole, 1 - covered.clamp(0, 1))
 
     @torch.no_grad()
     def move(self, place: int, content: Moments, level: str) -> Move:

@@ -3,6 +3,7 @@
 import re
 import resource
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hasama.style.canvas.lbfgs import HISTORY
 from hasama.style.canvas.tiles import halo_of
 from hasama.style.methods.matching import AT_ONCE, MOST_ACTIVATIONS, MOST_COLUMNS, STRIDE
 from hasama.style.recipe import StyleRecipe
-from hasama.style.subject import used_layers
+from hasama.style.subject import used_layers, within
 
 COLOUR_BYTES = 12
 """Three float32 for each pixel."""
@@ -24,6 +25,12 @@ COPIES = {"none": 8.0, "adam": 4.0, "pyramid": 8.0, "gradient-descent": 2.0, "lb
 
 WINDOW_BYTES = {2: 1400, 4: 2700}
 """Of the network's activations and their gradients for each pixel of a window, by bytes a number (measured)."""
+
+AT_ONCE_BYTES = {2: 450, 4: 850}
+"""The same of what paints at once: nothing is kept for gradients (measured)."""
+
+MIXED_BYTES = {2: 650, 4: 50}
+"""As much more where masks mix styles: that is done in float32, whatever the numbers are (measured)."""
 
 COLUMN_COPIES = 4
 """How often a window's hypercolumns are there at once: the canvas's, the wanted ones, and what the gradient needs."""
@@ -65,8 +72,9 @@ def in_words(amount: float) -> str:
 
 
 def pick_window(
-    height: int, width: int, recipe: StyleRecipe, number_bytes: int, network: str, budget: int, kept: bool = False
-) -> int:
+    height: int, width: int, recipe: StyleRecipe, number_bytes: int, network: str, budget: int, kept: bool = False,
+    masked: bool = False,
+) -> int:  # fmt: skip
     """The side in pixels of the largest window with which painting keeps to the budget.
 
     Args:
@@ -77,35 +85,35 @@ def pick_window(
         network: vgg16 or vgg19.
         budget: bytes for the whole process.
         kept: whether freed blocks are kept.
+        masked: whether styles go to places of their own.
 
     Raises:
         HasamaError: not even the smallest window fits; the message holds an estimate and what would fit.
     """
     stride, halo = halo_of(used_layers(recipe), network, recipe.by_place)
     smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
-    fixed, factor = fixed_bytes(height, width, recipe, number_bytes), KEPT if kept else 1
-    for side in range(largest, smallest - 1, -stride):
-        if fixed + factor * window_bytes(height, width, side, number_bytes, recipe) <= budget:
+
+    def needed(height: int, width: int, side: int) -> float:
+        window = window_bytes(height, width, side, number_bytes, recipe, masked)
+        return fixed_bytes(height, width, recipe, number_bytes) + (KEPT if kept else 1) * window
+
+    least = min(smallest, largest)
+    for side in (*range(largest, smallest - 1, -stride), least):
+        if needed(height, width, side) <= budget:
             return side
-    least = fixed + factor * window_bytes(height, width, min(smallest, largest), number_bytes, recipe)
-    if least <= budget:
-        return min(smallest, largest)
+    instead = _instead(height, width, recipe, budget, lambda high, wide: needed(high, wide, smallest))
     kind = "at once" if recipe.at_once else f"with {recipe.optimizer_at(height, width)}"
     raise HasamaError(
-        f"Painting {width}x{height} pixels {kind} needs about {in_words(least)}, and "
-        f"{in_words(budget)} may be taken. {_instead(height, width, recipe, number_bytes, budget, smallest, factor)}"
+        f"Painting {width}x{height} pixels {kind} needs about {in_words(needed(height, width, least))}, and "
+        f"{in_words(budget)} may be taken. {instead}"
     )
 
 
-def _instead(
-    height: int, width: int, recipe: StyleRecipe, number_bytes: int, budget: int, window: int, factor: float
-) -> str:
+def _instead(height: int, width: int, recipe: StyleRecipe, budget: int, needed: Callable[[int, int], float]) -> str:
     """What to do about it."""
     longer = max(height, width)
     for share, side in product((SAFE, 1.0), range(longer, 63, -16)):
-        high, wide = max(1, round(height * side / longer)), max(1, round(width * side / longer))
-        needed = fixed_bytes(high, wide, recipe, number_bytes)
-        if needed + factor * window_bytes(high, wide, window, number_bytes, recipe) <= share * budget:
+        if needed(*within(height, width, side)) <= share * budget:
             lighter = "" if recipe.optimizer_at(height, width) != "lbfgs" else ", use --optimizer adam"
             return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
     return "Give it more (--memory)."
@@ -129,15 +137,19 @@ def bank_bytes(recipe: StyleRecipe, number_bytes: int) -> int:
     return channels * max(MOST_COLUMNS * number_bytes, MOST_ACTIVATIONS * 4) + 8 * AT_ONCE
 
 
-def window_bytes(height: int, width: int, side: int, number_bytes: int, recipe: StyleRecipe | None = None) -> int:
+def window_bytes(
+    height: int, width: int, side: int, number_bytes: int, recipe: StyleRecipe | None = None, masked: bool = False
+) -> int:
     """What a window of this side takes while it goes through the network and back.
 
     With `neighbour` also its hypercolumns, those that are wanted, and their gradients, in float32.
     """
-    more = 0
-    if recipe is not None and recipe.by_place:
-        more = COLUMN_COPIES * 4 * sum(CHANNELS[stride_of(layer)] for layer in recipe.style) // STRIDE**2
-    return min(height, side) * min(width, side) * (WINDOW_BYTES[number_bytes] + more)
+    each = WINDOW_BYTES[number_bytes]
+    if recipe is not None and recipe.at_once:
+        each = AT_ONCE_BYTES[number_bytes] + masked * MIXED_BYTES[number_bytes]
+    elif recipe is not None and recipe.by_place:
+        each += COLUMN_COPIES * 4 * sum(CHANNELS[stride_of(layer)] for layer in recipe.style) // STRIDE**2
+    return min(height, side) * min(width, side) * each
 
 
 def process_bytes() -> int:

@@ -84,6 +84,10 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     check_masks(styles, *subject.sizes()[-1])
     number = 2 if network.precision == torch.bfloat16 else 4
     budget = machine.memory or default_budget(device)
-    sides = {size: pick_window(*size, recipe, number, network.name, budget, not bounded) for size in subject.sizes()}
+    masked = any(style.where is not None for style in styles)
+    sides = {
+        size: pick_window(*size, recipe, number, network.name, budget, not bounded, masked)
+        for size in subject.sizes()
+    }
     limits = [side for size, side in sides.items() if side < max(size)]  # others went through in one piece
     return subject._replace(side=min(limits, default=max(sides.values())))

@@ -114,10 +114,13 @@ def style(
         What differs from the recipe.
     """
     wanted, base = given(changes), style_recipe_named(recipe)
-    if json and STREAM in (out, content if out is None else None):
+    to_output = STREAM in (out, content if out is None else None)
+    if json and to_output:
         raise HasamaError("Standard output takes the picture or the JSON, not both: name a file by --out.")
     if not styles:
         raise HasamaError(f"Name a picture to take the style from:  hasama style {content} STYLE")
+    if STREAM in styles:
+        raise HasamaError("Standard input (-) can be the content; a style is a file or a folder.")
     use_threads(threads)
 
     from hasama.style.jobs.job import Job
@@ -125,15 +128,16 @@ def style(
     from hasama.style.painting import Machine
 
     with only_results(json or STREAM in (content, out)), streamed(content, out) as (content, out):
-        taught = painter_among(styles, where, style_mask, wanted)
+        others = {"recipe": recipe != "best", "preview": preview}
+        taught = painter_among(styles, where, style_mask, wanted | {name: True for name in others if others[name]})
         chosen = (style_recipe_named("instant") if taught else base).but(**wanted)
         sources = style_sources(styles, None if taught else mix, where, style_mask)
         machine = Machine(device, None if memory is None else parse_memory(memory), weights)
         bits = {"auto": None, "8": False, "16": True}[depth]
         job = Job(content, sources, out or usual_place(content, styles), chosen, machine, preview, bits)
+        if to_output and paints_film(job):
+            raise HasamaError("Standard output takes a picture; of a film, name the file by --out.")
         check_job(job)
-        if taught and preview:
-            raise HasamaError("A painter paints at once: there is nothing to see before, so leave --preview away.")
         if sheet and (job.out.suffix or paints_film(job)):
             raise HasamaError("--sheet is of several paintings: with a folder of pictures or of styles.")
         jobs = _jobs(job, samples)

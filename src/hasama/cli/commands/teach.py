@@ -176,12 +176,14 @@ def invert(
     check_out_folder(out)
     use_threads(threads)
 
+    from hasama.style.canvas.pictures import read_picture
     from hasama.style.jobs.job import Job
     from hasama.style.memory import parse_memory
     from hasama.style.painting import Machine
 
     machine = Machine(device, None if memory is None else parse_memory(memory), weights)
-    jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine) for name in names]
+    content = read_picture(photo)  # once for all layers
+    jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine, ready=content) for name in names]
     code = paint_all(jobs)
     if code == 0:
         save_sheet(jobs, out / "sheet.png")

@@ -18,7 +18,7 @@ def export(
     onnx: bool = False,
     safetensors: bool = False,
     out: Path | None = None,
-    license: str = "other",
+    license: str | None = None,
     recipe: Literal["instant"] | None = None,
     mix: str | None = None,
     strength: float | None = None,
@@ -48,7 +48,7 @@ def export(
         The folder to write to. Default: export in the run's folder. Of painters and paintings it may be a name that
         ends in .onnx; default: NAME.onnx beside them.
     license
-        The licence's short name for the model card: mit, cc-by-4.0, ...
+        The licence's short name for the model card: mit, cc-by-4.0, ... Default: other.
     recipe
         Of paintings: instant. What other recipes do is no network; for one of that kind see `hasama teach`.
     mix
@@ -62,10 +62,14 @@ def export(
         Of paintings: how many of their patches it knows, 0 to 512, the default; most of the file and a third of the
         time are for these. 0: none, and so rather colours and textures than strokes.
     """
+    from hasama.style.painters.painter_header import is_painter
+
     if recipe is None and (paintings or _is_picture(run)):
         raise HasamaError(f"To export a network that paints like {(run, *paintings)[-1]}:  --recipe instant")
     numbers = {"strength": strength, "size": size, "patches": patches}
     given = {name: value for name, value in numbers.items() if value is not None}
+    if license and (recipe is not None or is_painter(run)):
+        raise HasamaError("--license is for a run's model card; what paints is exported without one.")
     if recipe is not None:
         return _export_instant([run, *paintings], mix, out, given, safetensors and not onnx)
     if given or mix:
@@ -78,17 +82,15 @@ def export(
     from hasama.sharing.model_card import ONNX, check_license
     from hasama.sharing.onnx_export import check_onnx, save_onnx
 
+    license = license or "other"
     check_license(license)
     if onnx or both:
         try:
             check_onnx()
         except HasamaError as error:
             raise HasamaError(f"{error}  (without it:  --safetensors)") if both else error from None
-    if run.suffix == ".safetensors" and run.is_file():
-        from hasama.style.painters.painter_header import is_painter
-
-        if is_painter(run):
-            return _export_painter(run, out, safetensors and not onnx)
+    if is_painter(run):
+        return _export_painter(run, out, safetensors and not onnx)
     trained = _trained(run)
     out = out or beside(run, "export")
     check_folder(out)
@@ -130,11 +132,14 @@ def _export_instant(
 
     from hasama.cli.style_arguments import style_sources
     from hasama.cli.terminal import say
+    from hasama.pictures.animation import only_first
     from hasama.sharing.instant_onnx import save_instant_onnx
     from hasama.style.jobs.job import open_styles
 
     styles = open_styles(style_sources(paintings, mix, None, None))
     target = _onnx_place(out, paintings[0].parent, "+".join(path.stem for path in paintings))
+    for note in filter(None, map(only_first, paintings)):
+        say(note, "yellow")
     difference = save_instant_onnx(styles, target, **given)
     say(
         f"{target}: photos of any size, {target.stat().st_size / 1e6:.0f} MB; its paintings differ from torch's by "

@@ -17,6 +17,7 @@ from hasama.style.jobs.job import Job, StyleSource, fingerprint, is_done, open_s
 from hasama.style.masks import little_covered
 from hasama.style.memory import peak_bytes
 from hasama.style.painting import plan
+from hasama.style.recipe import IDLE_AT_ONCE
 from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
 from hasama.version import __version__
@@ -165,9 +166,18 @@ class _Keeper:
             self.job.part.unlink(missing_ok=True)
 
     def told(self, width: int, height: int) -> dict[str, Any]:
-        """The report."""
+        """The report; of what is painted at once, without what only an optimizer has."""
         job, recipe = self.job, self.job.recipe
         assert self.subject is not None
+        settings = recipe.to_dict()
+        course = {
+            "losses": self.last.get("losses", {}) | {"total": sum(self.last.get("losses", {}).values())},
+            "distances": self.last.get("distances", {}),
+            "curve": self.curve,
+        }
+        if recipe.at_once:
+            settings = {name: value for name, value in settings.items() if name not in IDLE_AT_ONCE}
+            course = {}
         return {
             "hasama": __version__,
             "fingerprint": self.mark,
@@ -183,16 +193,14 @@ class _Keeper:
             "size": [width, height],
             "window": self.subject.side,
             "seed": recipe.seed,
-            "losses": self.last.get("losses", {}) | {"total": sum(self.last.get("losses", {}).values())},
-            "distances": self.last.get("distances", {}),
             "iterations": self.steps,
             "seconds": round(self.elapsed(), 2),
             "peak_memory_mib": round(max(self.peak, peak_bytes()) / 2**20, 1),
             "threads": torch.get_num_threads(),
             "device": str(self.subject.device),
             "notices": self.notices,
-            "recipe": recipe.to_dict(),
-            "curve": self.curve,
+            "recipe": settings,
+            **course,
         }
 
 

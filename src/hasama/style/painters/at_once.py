@@ -134,7 +134,8 @@ class Following:
         """
         painter, mix = self.painter, self.mix
         if self.budget is not None and self.statistics is None:
-            self.side = side_within(painter, *photo.shape[2:], self.budget, process_bytes())
+            height, width = photo.shape[2:]
+            self.side = side_within(painter, height, width, self.budget, process_bytes())
         statistics = self.statistics or statistics_of(painter, photo, mix)
         *_, last = paint_at_once(painter, photo, mix, self.side, statistics)
         seen = painter.statistics() if max(photo.shape[2:]) <= SIDE else statistics_of(painter, photo, mix)
