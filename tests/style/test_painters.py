@@ -16,6 +16,7 @@ from command import Started, start
 from easel import hasama_here, lay_out, pixels_of, style_scene
 from hasama.errors import HasamaError, LostProcessError
 from hasama.perception.vgg import VGG
+from hasama.style.methods.moments import moments
 from hasama.style.painters import at_once
 from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
 from hasama.style.painters.painter import BORDER, REACH, Painter, mix_of
@@ -93,6 +94,17 @@ def test_what_a_pixel_depends_on_is_within_reach():
         assert side // 2 - int(seen.min()) <= REACH
         assert int(seen.max()) - side // 2 <= REACH
         assert int(seen.max()) - side // 2 > REACH // 2  # and no more than that is wasted
+
+
+def test_an_edge_is_not_seen():
+    """One colour is painted as one colour; with zeros beyond the edges there is a frame."""
+    mix, flat = mix_of([1, 2]), torch.full((1, 3, 64, 64), 0.3)
+    for padding, even in (("replicate", True), ("zeros", False)):
+        torch.manual_seed(0)
+        painter = Painter(2, 4, padding).requires_grad_(False).eval()
+        with painter.with_statistics(statistics_of(painter, soft_picture(64, 64), mix)):
+            made = painter(flat, mix)
+        assert ((made.amax((2, 3)) - made.amin((2, 3))).max() < 1e-4) == even
 
 
 # --- any size -------------------------------------------------------------------------------------
@@ -175,6 +187,17 @@ def test_a_file_keeps_the_painter(tmp_path: Path):
     assert file.stat().st_size < 1.2 * sum(p.numel() * 2 for p in painter.parameters()) + 10_000
 
 
+def test_a_file_of_before_paints_as_it_did(tmp_path: Path):
+    """With zeros beyond the edges, of which its header says nothing."""
+    torch.manual_seed(0)
+    old, file = Painter(1, 4, "zeros").requires_grad_(False).eval(), tmp_path / "old.safetensors"
+    tensors = {name: tensor.half() for name, tensor in old.state_dict().items()}
+    save_file(tensors, file, {"hasama-painter": json.dumps({"styles": ["a"], "width": 4})})
+    photo, mix = soft_picture(40, 50), mix_of([1])
+    torch.testing.assert_close(load_painter(file).painter(photo, mix), old(photo, mix), atol=0.02, rtol=0)
+    assert load_painter(file).painter.padding == "zeros"
+
+
 def test_other_and_damaged_files_are_no_painters(tmp_path: Path):
     good, other, broken = (tmp_path / f"{name}.safetensors" for name in ("good", "other", "broken"))
     save_painter(painter_of(), ["a", "b"], good)
@@ -211,6 +234,21 @@ def test_crops_are_drawn_anew_and_by_the_generator_alone(kind: str, tmp_path: Pa
         assert first.std() > 0.1
 
 
+def test_crops_are_of_all_sizes_and_show_something(tmp_path: Path):
+    """Of a photo whose left half is plain, and whose right half goes from black above to white below."""
+    pixels = np.full((256, 512, 3), 200, np.uint8)
+    pixels[:, 256:] = np.arange(256)[:, None, None]
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    crops = Photos(tmp_path, 32).crops(60, torch.Generator().manual_seed(0))
+    ranges = (crops.mean(1).amax(1) - crops.mean(1).amin(1)).amax(1)  # as much as a crop is high
+    assert (ranges > 0.3).float().mean() > 0.9  # about half of them if they were drawn but once
+    assert ranges[ranges > 0.3].min() < 0.9
+    assert ranges.max() > 1.6
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "a.png")  # nothing to see at all
+    white = Photos(tmp_path, 32).crops(2, torch.Generator().manual_seed(0))
+    assert 0 < white.std() < 0.02
+
+
 def test_no_photos_are_refused(tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"nonsense")
     with pytest.raises(HasamaError, match="can be read"):
@@ -237,6 +275,27 @@ def test_the_losses_fall_and_the_rate_too():
     assert np.mean(sums[-15:]) < 0.85 * np.mean(sums[:15])
     assert one.recipe.rate_at(200) < 0.02 * one.recipe.rate_at(20)
     assert one.recipe.rate_at(0) < 0.2 * one.recipe.rate_at(20)  # it rises first
+
+
+@pytest.mark.parametrize("loss", ["gram", "wasserstein"])
+def test_a_style_costs_nothing_where_it_is_met_and_one_where_there_is_nothing(loss: str):
+    one = school(dataclasses.replace(RECIPE, style_loss=loss))
+    style = soft_picture(40, 40)
+    features = one.network(style)
+    for layer, (distance, nothing) in one.wanted[0].items():
+        met = moments(features[layer])
+        assert float(distance(met)) / nothing < 1e-4
+        empty = moments(torch.zeros_like(features[layer]))
+        assert float(distance(empty)) / nothing == pytest.approx(1, abs=1e-3)
+
+
+def test_a_teaching_of_before_goes_on_as_it_began(tmp_path: Path):
+    folder = TeachFolder(tmp_path / "old.teaching")
+    about = {"version": "0", "recipe": {"kimg": 2.0}, "paintings": [], "photos": None}
+    folder.folder.mkdir()
+    folder.about.write_text(json.dumps(about))
+    assert (folder.recipe().style_loss, folder.recipe().padding) == ("gram", "zeros")
+    assert (TeachRecipe().style_loss, TeachRecipe().padding) == ("wasserstein", "replicate")
 
 
 def test_going_on_is_the_same_to_the_bit():

@@ -4,17 +4,20 @@ After each convolution, maps are normalised picture by picture (instance normali
 style has gains and shifts of its own for them (Dumoulin et al. 2017). Besides the taught styles there is one that
 leaves the photo as it is; numbers between it and a style are a weaker style. Most of the work is done on maps a
 fourth and an eighth as high and wide as the picture; doublings are nearest neighbours and a convolution (Odena et al.
-2016).
+2016). Beyond an edge convolutions see the edge repeated: of zeros a network learns where in a crop it is, and paints
+frames.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hasama.perception.inverse import Replicated
 from hasama.shapes import Images
 
 WIDTH = 32
@@ -27,6 +30,7 @@ REACH = 160
 """Pixels around it that a painted pixel depends on, statistics apart (a test measures it)."""
 EPSILON = 1e-5
 
+Padding = Literal["replicate", "zeros"]
 Mix = Float[Tensor, "n styles"]
 """How much of each style a picture gets; the first is the photo itself."""
 Maps = Float[Tensor, "n c h w"]
@@ -64,9 +68,11 @@ class StyleNorm(nn.Module):
 class Layer(nn.Module):
     """Convolution, normalisation and ReLU."""
 
-    def __init__(self, inside: int, outside: int, styles: int, stride: int = 1, active: bool = True) -> None:
+    def __init__(
+        self, inside: int, outside: int, styles: int, padding: Padding, stride: int = 1, active: bool = True
+    ) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.convolution = _convolution(inside, outside, padding, stride, bias=False)
         self.norm, self.active = StyleNorm(outside, styles), active
 
     def forward(self, maps: Maps, mix: Mix) -> Tensor:
@@ -77,9 +83,10 @@ class Layer(nn.Module):
 class Block(nn.Module):
     """Two layers beside an identity (He et al. 2016)."""
 
-    def __init__(self, width: int, styles: int) -> None:
+    def __init__(self, width: int, styles: int, padding: Padding) -> None:
         super().__init__()
-        self.first, self.second = Layer(width, width, styles), Layer(width, width, styles, active=False)
+        self.first = Layer(width, width, styles, padding)
+        self.second = Layer(width, width, styles, padding, active=False)
 
     def forward(self, maps: Maps, mix: Mix) -> Maps:
         return maps + self.second(self.first(maps, mix), mix)
@@ -91,21 +98,22 @@ class Painter(nn.Module):
     Args:
         styles: how many paintings it learns from.
         width: channels at half the size.
+        padding: what convolutions see beyond an edge.
     """
 
-    def __init__(self, styles: int, width: int = WIDTH) -> None:
+    def __init__(self, styles: int, width: int = WIDTH, padding: Padding = "replicate") -> None:
         super().__init__()
-        self.styles, self.width = styles, width
-        kinds = styles + 1
+        self.styles, self.width, self.padding = styles, width, padding
+        kinds = styles + 1, padding
         half, fourth, eighth = width, 2 * width, 3 * width
-        self.first = Layer(12, half, kinds)
-        self.down = nn.ModuleList([Layer(half, fourth, kinds, 2), Layer(fourth, eighth, kinds, 2)])
-        self.fine = nn.ModuleList(Block(fourth, kinds) for _ in range(BLOCKS))
-        self.coarse = nn.ModuleList(Block(eighth, kinds) for _ in range(BLOCKS))
+        self.first = Layer(12, half, *kinds)
+        self.down = nn.ModuleList([Layer(half, fourth, *kinds, 2), Layer(fourth, eighth, *kinds, 2)])
+        self.fine = nn.ModuleList(Block(fourth, *kinds) for _ in range(BLOCKS))
+        self.coarse = nn.ModuleList(Block(eighth, *kinds) for _ in range(BLOCKS))
         self.up = nn.ModuleList(
-            [Layer(eighth, fourth, kinds), Layer(fourth, half, kinds), Layer(half, width // 2, kinds)]
+            [Layer(eighth, fourth, *kinds), Layer(fourth, half, *kinds), Layer(half, width // 2, *kinds)]
         )
-        self.last = nn.Conv2d(width // 2, 3, 3, padding=1)
+        self.last = _convolution(width // 2, 3, padding)
 
     def forward(self, photos: Images, mix: Mix) -> Images:
         height, width = photos.shape[2:]
@@ -149,6 +157,12 @@ def bordered(photos: Images) -> Tensor:
     """With `BORDER` pixels around, and as many more below and to the right as make the sides multiples of eight."""
     more = [(-side) % STRIDE for side in photos.shape[2:]]
     return F.pad(photos, (BORDER, BORDER + more[1], BORDER, BORDER + more[0]), mode="replicate")
+
+
+def _convolution(inside: int, outside: int, padding: Padding, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    quick = padding == "replicate" and stride == 1
+    kind = Replicated if quick else nn.Conv2d
+    return kind(inside, outside, 3, stride, 1, bias=bias, padding_mode=padding)
 
 
 def _doubled(maps: Maps) -> Tensor:

@@ -36,7 +36,9 @@ def save_painter(painter: Painter, styles: Sequence[str], path: Path) -> None:
     Raises:
         HasamaError: it cannot be written.
     """
-    about = {"version": __version__, "styles": list(styles), "width": painter.width}
+    about = {
+        "version": __version__, "styles": list(styles), "width": painter.width, "padding": painter.padding
+    }  # fmt: skip
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in painter.state_dict().items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(tensors, {KEY: json.dumps(about, ensure_ascii=False)}))
@@ -53,14 +55,14 @@ def load_painter(path: Path, device: torch.device | str = "cpu") -> Taught:
             header = (opened.metadata() or {}).get(KEY)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
         about = json.loads(header or "null")
-        styles, width = about["styles"], about["width"]
+        styles, width, padding = about["styles"], about["width"], about.get("padding", "zeros")  # as it was once
         named = (
             isinstance(styles, list) and 0 < len(styles) <= MOST_STYLES and all(isinstance(s, str) for s in styles)
         )
-        if not named or type(width) is not int or not 0 < width <= WIDEST:
-            raise ValueError("impossible styles or width")
+        if not named or type(width) is not int or not 0 < width <= WIDEST or padding not in ("replicate", "zeros"):
+            raise ValueError("impossible styles, width or padding")
         with torch.device("meta"):
-            painter = Painter(len(styles), width)
+            painter = Painter(len(styles), width, padding)
         painter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except FileNotFoundError:
         raise HasamaError(f"There is no painter at {path}.") from None

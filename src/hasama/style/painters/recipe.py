@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hasama.options import check_fields, option
 from hasama.style.recipe import Layered
@@ -26,11 +26,15 @@ class TeachRecipe(Layered):
     content_weight: float = option(0.15, "Weight of the content loss; less: more style.", 0)
     style_weight: float = option(1.0, "Weight of the style loss.", 0)
     tv_weight: float = option(0.02, "Weight of the total variation: smoothness.", 0)
+    style_loss: Literal["wasserstein", "gram"] = option(
+        "wasserstein", "How styles are compared: as Gaussians of features (wasserstein) or by Gram matrices (gram)."
+    )
     content_layers: str = option("relu3_3", "Layers that keep the content, with weights.")
-    style_layers: str = option("relu1_2,relu2_2,relu3_3,relu4_1", "Layers that carry the style, with weights.")
+    style_layers: str = option("relu1_1,relu2_1,relu3_1,relu4_1", "Layers that carry the style, with weights.")
     learning_rate: float = option(2e-3, "Adam's rate at first; it falls to a hundredth.", 0, 1)
     clip: float = option(1.0, "Longest gradient.", 0)
     width: int = option(32, "Channels of the painter at half the size.", 4, 256)
+    padding: Literal["replicate", "zeros"] = option("replicate", "What the painter sees beyond a picture's edges.")
     seed: int = option(0, "Seed of weights, crops and styles.", 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
@@ -55,8 +59,13 @@ class TeachRecipe(Layered):
 
 TEACH_GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": ("kimg", "crop", "style_size", "content_weight", "style_weight", "tv_weight", "seed"),
-    "Teaching": ("batch", "content_layers", "style_layers", "learning_rate", "clip", "width"),
+    "Teaching": (
+        *("batch", "style_loss", "content_layers", "style_layers", "learning_rate", "clip", "width", "padding"),
+    ),
 }
 """All fields by what they are about, those that people need first at the top."""
+
+BEFORE_THEY_WERE: dict[str, Any] = {"style_loss": "gram", "padding": "zeros"}
+"""What was done before there were these fields."""
 
 TEACH_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TeachRecipe)}

@@ -18,6 +18,10 @@ from hasama.style.jobs.batch import pictures_in
 
 LARGEST_SIDE = 512
 """Pixels of the shorter side of a photo that is kept in memory."""
+TRIES, PLAIN = 6, 0.15
+"""A crop whose colours spread less is drawn anew, so often at most: of a sky a painter learns to fill voids."""
+GRAIN = 0.01
+"""Standard deviation; a picture goes from -1 to 1."""
 LEAVES = 150
 AT_MOST = 2000
 """Photos that are kept."""
@@ -53,14 +57,25 @@ class Photos:
             raise HasamaError(f"No photo in {place} can be read: {self.skipped[0]}")
 
     def crops(self, count: int, random: torch.Generator) -> Images:
-        """Random crops, half of them mirrored: [count, 3, side, side] in [-1, 1]."""
-        made = []
-        for _ in range(count):
+        """Random crops of all sizes, made as small as the smallest, half of them mirrored: [count, 3, side, side].
+
+        In [-1, 1], with a trace of grain: the gradient of a normalisation is huge where there is one colour alone.
+        """
+        return torch.stack([self._crop(random) for _ in range(count)])
+
+    def _crop(self, random: torch.Generator) -> Tensor:
+        """One in which there is something to see, if the photos have any such."""
+        crop = torch.empty(0)
+        for _ in range(TRIES):
             photo = self.kept[_drawn(len(self.kept), random)]
-            y, x = (_drawn(length - self.side + 1, random) for length in photo.shape[1:])
-            crop = photo[:, y : y + self.side, x : x + self.side]
-            made.append(crop.flip(2) if _drawn(2, random) else crop)
-        return torch.stack(made).float() / 127.5 - 1
+            side = self.side + _drawn(min(photo.shape[1:]) - self.side + 1, random)
+            y, x = (_drawn(length - side + 1, random) for length in photo.shape[1:])
+            crop = photo[:, y : y + side, x : x + side].float() / 127.5 - 1
+            if crop.std() > PLAIN:
+                break
+        crop = F.interpolate(crop[None], (self.side, self.side), mode="bilinear", antialias=True)[0]
+        crop = crop.flip(2) if _drawn(2, random) else crop
+        return (crop + GRAIN * torch.randn(crop.shape, generator=random)).clamp(-1, 1)
 
 
 class Scenes:

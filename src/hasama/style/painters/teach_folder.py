@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
 from hasama.options import flags_of
-from hasama.style.painters.recipe import TEACH_DEFAULTS, TeachRecipe
+from hasama.style.painters.recipe import BEFORE_THEY_WERE, TEACH_DEFAULTS, TeachRecipe
 from hasama.version import __version__
 
 FREE = ("kimg",)
@@ -95,7 +95,7 @@ class TeachFolder:
 
     def _recipe_of(self, own: Any) -> TeachRecipe:
         try:
-            return TeachRecipe(**{**TEACH_DEFAULTS, **own["recipe"]})
+            return TeachRecipe(**{**TEACH_DEFAULTS, **BEFORE_THEY_WERE, **own["recipe"]})
         except (TypeError, KeyError, HasamaError) as error:
             raise HasamaError(f"{self.about} is damaged: {error}") from error
 

@@ -1,8 +1,8 @@
 """How a painter learns: it paints crops, and a frozen network says how far they are from the style and the photo.
 
 Johnson et al. 2016, equation 5, with the losses that `hasama style` minimises over a canvas: content as the squared
-difference of activations, style as that of Gram matrices, each measured by how far an empty picture would be, and
-total variation.
+difference of activations, style as the distance of Gaussians or of Gram matrices, each measured by how far an empty
+picture would be, and total variation.
 """
 
 import math
@@ -19,8 +19,8 @@ from hasama.errors import HasamaError
 from hasama.optimizers import Adam
 from hasama.perception.vgg import VGG
 from hasama.shapes import Images, Scalar
-from hasama.style.methods.losses import gram_distance, total_variation
-from hasama.style.methods.moments import Moments, moments
+from hasama.style.methods.losses import STYLE_LOSSES, Distance, from_nothing, total_variation
+from hasama.style.methods.moments import moments
 from hasama.style.painters.painter import Painter
 from hasama.style.painters.recipe import TeachRecipe
 
@@ -70,16 +70,21 @@ class School:
         self.recipe, self.network, self.device = recipe, network, device
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.painter = Painter(len(styles), recipe.width).to(device)
+            self.painter = Painter(len(styles), recipe.width, recipe.padding).to(device)
             lay_out(self.painter, device)
         self.optimizer = Adam(self.painter.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
         self.images_seen = 0
         self.wanted = [self._style(style.to(device)) for style in styles]
 
     @torch.no_grad()
-    def _style(self, style: Images) -> dict[str, Moments]:
-        features = self.network(style)
-        return {layer: moments(features[layer]) for layer in self.recipe.style}
+    def _style(self, style: Images) -> dict[str, tuple[Distance, float]]:
+        """In each layer the distance from a style, and how far from it nothing is."""
+        features, found = self.network(style), {}
+        for layer in self.recipe.style:
+            wanted = moments(features[layer])
+            distance = STYLE_LOSSES[self.recipe.style_loss](wanted)
+            found[layer] = distance, from_nothing(distance, wanted) + 1e-12
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers."""
@@ -142,9 +147,8 @@ class School:
         style = torch.zeros((), device=self.device)
         for layer, share in recipe.style.items():
             for number, index in enumerate(changed.tolist()):
-                target = self.wanted[int(kinds[index]) - 1][layer]
-                distance = gram_distance(target)(moments(found[layer][number : number + 1]))
-                style = style + share * distance / (target.gram.square().mean() + 1e-12)
+                distance, nothing = self.wanted[int(kinds[index]) - 1][layer]
+                style = style + share / nothing * distance(moments(found[layer][number : number + 1]))
         losses["content"] = recipe.content_weight * content / count
         losses["style"] = recipe.style_weight * style / count
         return losses
@@ -159,7 +163,10 @@ def teach(school: School, photos: Crops) -> Iterator[Lesson]:
     recipe = school.recipe
     while school.images_seen < recipe.images:
         random = torch.Generator().manual_seed((recipe.seed * 1_000_003 + school.images_seen) % 2**63)
-        losses = school.step(photos.crops(recipe.batch, random), random)
+        try:
+            losses = school.step(photos.crops(recipe.batch, random), random)
+        except torch.linalg.LinAlgError:  # what is no number has no eigenvalues
+            losses = {"style": math.nan}
         if not all(map(math.isfinite, losses.values())):
             raise HasamaError("Teaching broke down: a loss is no longer a number. Try a lower --learning-rate.")
         yield Lesson(school.images_seen, recipe.images, losses)
