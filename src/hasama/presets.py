@@ -13,8 +13,7 @@ from hasama.recipe import DEFAULTS, Recipe
 def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
     begun = preset.lasting(recipe.kimg)
-    if recipe.init_from:
-        begun = begun.but(**gentle_rates(begun))
+    begun = begun.but(**usual_rates(preset, recipe))
     changes = {name: value for name, (value, _) in recipe.differences(begun).items()}
     if recipe.kimg != preset.kimg:
         changes["kimg"] = recipe.kimg
@@ -127,6 +126,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+RATES = ("generator_lr", "discriminator_lr")
 GENTLE = 7e-4
 """The largest learning rate for what begins with the weights of another run or of a base: with a fresh game's it is
 forgotten (docs/experiments/bases.md)."""
@@ -176,8 +176,8 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
     """A preset with what somebody asks for.
 
     What only the preset says, and does nothing beside what is asked for, goes back to its default: another
-    architecture has no use for r3gan's fields. `progressive` grows in the same share of any length. What begins with
-    the weights of another run learns gently.
+    architecture has no use for r3gan's fields. `progressive` grows in the same share of any length. Learning rates
+    are the `usual_rates`.
 
     Raises:
         HasamaError: there is no such preset or field, or a value is refused.
@@ -188,8 +188,7 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
         fields |= {one: DEFAULTS[one] for one in GANS_ONLY if one not in asked}
     fields |= {one: DEFAULTS[one] for one in idle_fields(fields) if one not in asked}
     recipe = preset.but(**fields | {"kimg": preset.kimg})
-    if recipe.init_from:
-        recipe = recipe.but(**{name: rate for name, rate in gentle_rates(recipe).items() if name not in asked})
+    recipe = recipe.but(**{name: rate for name, rate in usual_rates(preset, recipe).items() if name not in asked})
     lasting = recipe.lasting(asked.get("kimg", recipe.kimg))
     return lasting.but(grow_kimg=asked["grow_kimg"]) if "grow_kimg" in asked else lasting
 
@@ -201,9 +200,21 @@ def half_size(recipe: Recipe) -> Recipe:
     return recipe.but(size=size, enlarge=1, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
 
 
+def usual_rates(preset: Recipe, recipe: Recipe) -> dict[str, float]:
+    """The learning rates of what differs from a preset, where nobody asks for others.
+
+    Wider networks learn by smaller ones: with Adam a layer's outputs move by the rate times its width (Yang et al.
+    2022, table 3). What begins with the weights of another run learns gently.
+    """
+    rates = {name: getattr(preset, name) for name in RATES}
+    if recipe.architecture == preset.architecture and recipe.width > preset.width:
+        rates = {name: float(f"{rate * preset.width / recipe.width:.3g}") for name, rate in rates.items()}
+    return {name: min(rate, GENTLE) if recipe.init_from else rate for name, rate in rates.items()}
+
+
 def gentle_rates(recipe: Recipe) -> dict[str, float]:
     """The recipe's learning rates, or smaller ones by which the weights that a run begins with are not forgotten."""
-    return {name: min(getattr(recipe, name), GENTLE) for name in ("generator_lr", "discriminator_lr")}
+    return {name: min(getattr(recipe, name), GENTLE) for name in RATES}
 
 
 def train_command(source: str, recipe: Recipe, preset: str | None = None, out: Path | None = None) -> str:

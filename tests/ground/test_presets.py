@@ -51,7 +51,7 @@ def parsed(flags: list[str]) -> dict[str, Any]:
             found[name := word[2:].replace("-", "_")] = True
         else:
             found[name] = word if name in ("size", "init_from") else float(word)
-    return {name: int(value) if name in ("batch", "seed") else value for name, value in found.items()}
+    return {name: int(value) if name in ("batch", "seed", "width") else value for name, value in found.items()}
 
 
 @settings(deadline=None)
@@ -62,11 +62,14 @@ def parsed(flags: list[str]) -> dict[str, Any]:
     st.booleans(),
     st.sampled_from(["", "portraits"]),
     st.none() | st.sampled_from([1e-5, 7e-4, 2e-3, 6e-3]),
+    st.none() | st.sampled_from([8, 32, 96]),
 )
 def test_a_printed_command_means_the_recipe_that_it_was_printed_for(
-    name: str, kimg: float, grow: float | None, mirror: bool, base: str, rate: float | None
+    name: str, kimg: float, grow: float | None, mirror: bool, base: str, rate: float | None, width: int | None
 ):
     recipe = RECIPES[name].but(kimg=kimg, mirror=mirror)
+    if width is not None:
+        recipe = recipe.but(width=width)
     if base and recipe.architecture != "vae":
         recipe = recipe.but(init_from=base)
     if rate is not None:
@@ -89,6 +92,23 @@ def test_what_begins_with_another_run_learns_gently_unless_somebody_asks_for_a_r
     assert asked_recipe("vision-aided", {"mirror": True}).generator_lr == RECIPES["vision-aided"].generator_lr
     fresh = RECIPES["vision-aided"].but(init_from="portraits")  # a fresh game's rates: they have to be said
     assert flags_of_difference(fresh, RECIPES["vision-aided"]).count("0.002") == 2
+
+
+def test_wider_networks_learn_by_smaller_rates_unless_somebody_asks_for_others():
+    usual = RECIPES["r3gan"]
+    for width, share in ((8, 1), (16, 1), (32, 2), (48, 3), (64, 4)):
+        recipe = asked_recipe("r3gan", {"width": width})
+        wanted = float(f"{usual.generator_lr / share:.3g}")
+        assert (recipe.generator_lr, recipe.discriminator_lr) == (wanted, wanted)
+        assert flags_of_difference(recipe, usual) == ([] if width == 16 else ["--width", str(width)])
+    recipe = asked_recipe("r3gan", {"width": 64, "discriminator_lr": 1e-3})
+    assert (recipe.generator_lr, recipe.discriminator_lr) == (2.5e-4, 1e-3)
+    assert flags_of_difference(usual.but(width=64), usual).count("0.001") == 2  # the preset's have to be said
+    assert asked_recipe("vision-aided", {"generator_width": 32}).generator_lr == 2e-3
+    assert (
+        asked_recipe("vision-aided", {"width": 64, "init_from": "x"}).generator_lr == 5e-4
+    )  # which is gentle enough
+    assert asked_recipe("dcgan", {"architecture": "fast", "width": 99}).generator_lr == RECIPES["dcgan"].generator_lr
 
 
 def test_the_shortest_command_is_printed():

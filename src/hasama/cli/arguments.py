@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name, near_name
+from hasama.presets import recipe_named, usual_rates
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
     from hasama.pictures.cache import Reading
     from hasama.pictures.dataset import Pictures
+    from hasama.runs.folder import Run
 
 
 MOST_NUMBERS = 100_000
@@ -175,6 +177,18 @@ def tell_room(reading: "Reading | None") -> None:
 
 HOURS_LEAST = 0.001
 CARD_BATCH = 32
+
+
+def tell_rates(run: "Run", preset: str, chosen: Recipe) -> None:
+    """That a new run's networks are wider than the preset's, and learn by smaller rates."""
+    from hasama.cli.terminal import say
+
+    usual = recipe_named(preset)
+    rates, wider = usual_rates(usual, chosen), chosen.width / usual.width
+    own = {name: getattr(chosen, name) for name in rates}
+    if wider > 1 and own == rates != usual_rates(usual, usual) and not run.exists():
+        told = " and ".join(f"{rate:g} ({name.removesuffix('_lr')})" for name, rate in rates.items())
+        say(f"Learning rates {told}: networks {wider:g} times as wide as the preset's learn by smaller ones.")
 
 
 def advice_for_a_card(recipe: Recipe, device: str) -> str | None:

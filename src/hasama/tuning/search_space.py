@@ -10,6 +10,7 @@ from typing import NamedTuple
 from hasama.errors import HasamaError
 from hasama.fields import counts
 from hasama.options import unknown_name
+from hasama.presets import usual_rates
 from hasama.recipe import Recipe
 
 Value = float | int | str
@@ -124,6 +125,8 @@ def _checked(name: str, space: Space, recipe: Recipe) -> Space:
 def vary(recipe: Recipe, parameters: Mapping[str, Value]) -> Recipe:
     """The recipe with these parameters, rounded to three digits, which is all that they are good for.
 
+    Wider networks get smaller learning rates, unless those are parameters, too.
+
     Raises:
         HasamaError: they contradict the recipe.
     """
@@ -131,7 +134,8 @@ def vary(recipe: Recipe, parameters: Mapping[str, Value]) -> Recipe:
     if "beta1" in changes:
         beta1 = changes.pop("beta1")
         changes |= {name: (beta1, getattr(recipe, name)[1]) for name in ("generator_betas", "discriminator_betas")}
-    return Recipe.from_dict(recipe.to_dict() | changes)
+    varied = Recipe.from_dict(recipe.to_dict() | changes)
+    return varied.but(**{name: rate for name, rate in usual_rates(recipe, varied).items() if name not in changes})
 
 
 def rounded(value: Value) -> Value:

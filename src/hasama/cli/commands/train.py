@@ -14,6 +14,7 @@ from hasama.cli.arguments import (
     advice_on_size,
     check_hours,
     lasting,
+    tell_rates,
     tell_room,
     usual_run_place,
 )
@@ -116,6 +117,7 @@ def train(
     with telling_what_is_saved(lambda: _standing(run)):
         watch_download(download_first(source))
         opening = Opening.of(source, chosen, run, asked)._replace(threads=threads)
+        tell_rates(run, recipe, chosen)
         return _train(opening, device, tensorboard, hours, asked, requeue)
 
 
