@@ -136,6 +136,13 @@ def test_statistics_of_a_large_picture_are_about_its_own():
     assert 0 < (whole - cut).abs().mean() < 0.4 * (whole - whole.mean()).abs().mean()
 
 
+def test_at_no_strength_the_photo_stays_as_it_is():
+    painter, photo = painter_of(), soft_picture(40, 50)
+    assert torch.equal(painted(painter, photo, mix_of([1, 2], 0.0)), photo)
+    assert torch.equal(at_once.Following(painter, mix_of([1, 2], 0.0)).paint(photo), photo)
+    assert not torch.equal(painted(painter, photo, mix_of([1, 2], 0.1)), photo)
+
+
 def test_a_films_statistics_follow_slowly():
     one, two = ([(torch.full((1, 2, 1, 1), value), torch.ones(1, 2, 1, 1))] for value in (0.0, 1.0))
     assert followed(None, one) is one
