@@ -1,5 +1,6 @@
 """The presets: named recipes, each told by what it changes. Commands that train by a recipe are written here, too."""
 
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -203,12 +204,14 @@ def half_size(recipe: Recipe) -> Recipe:
 def usual_rates(preset: Recipe, recipe: Recipe) -> dict[str, float]:
     """The learning rates of what differs from a preset, where nobody asks for others.
 
-    Wider networks learn by smaller ones: with Adam a layer's outputs move by the rate times its width (Yang et al.
-    2022, table 3). What begins with the weights of another run learns gently.
+    Wider networks learn by smaller ones, or they dissolve: as one over the root of the width. With Adam a layer's
+    outputs move by the rate times its width (Yang et al. 2022, table 3), but one over the width was too little
+    (docs/experiments/rates-by-width.md). What begins with the weights of another run learns gently.
     """
     rates = {name: getattr(preset, name) for name in RATES}
     if recipe.architecture == preset.architecture and recipe.width > preset.width:
-        rates = {name: float(f"{rate * preset.width / recipe.width:.3g}") for name, rate in rates.items()}
+        narrower = math.sqrt(preset.width / recipe.width)
+        rates = {name: float(f"{rate * narrower:.3g}") for name, rate in rates.items()}
     return {name: min(rate, GENTLE) if recipe.init_from else rate for name, rate in rates.items()}
 
 

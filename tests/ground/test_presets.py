@@ -1,15 +1,19 @@
 """A preset with what somebody asks for, and the command that asks for it."""
 
+import math
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hasama.cli.arguments import tell_rates
 from hasama.errors import HasamaError
 from hasama.presets import RECIPES, asked_recipe, flags_of_difference, train_command
 from hasama.recipe import Recipe
+from hasama.runs.folder import Run
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -98,18 +102,28 @@ def test_wider_networks_learn_by_smaller_rates_unless_somebody_asks_for_others()
     usual = RECIPES["r3gan"]
     for width, share in ((8, 1), (16, 1), (32, 2), (48, 3), (64, 4)):
         recipe = asked_recipe("r3gan", {"width": width})
-        wanted = float(f"{usual.generator_lr / share:.3g}")
+        wanted = float(f"{usual.generator_lr / math.sqrt(share):.3g}")
         assert (recipe.generator_lr, recipe.discriminator_lr) == (wanted, wanted)
         assert flags_of_difference(recipe, usual) == ([] if width == 16 else ["--width", str(width)])
     recipe = asked_recipe("r3gan", {"width": 64, "discriminator_lr": 1e-3})
-    assert (recipe.generator_lr, recipe.discriminator_lr) == (2.5e-4, 1e-3)
+    assert (recipe.generator_lr, recipe.discriminator_lr) == (5e-4, 1e-3)
     assert flags_of_difference(usual.but(width=64), usual).count("0.001") == 2  # the preset's have to be said
     assert asked_recipe("vision-aided", {"generator_width": 32}).generator_lr == 2e-3
-    assert (
-        asked_recipe("vision-aided", {"width": 64, "init_from": "x"}).generator_lr == 5e-4
-    )  # which is gentle enough
+    for name, rate in (("vision-aided", 7e-4), ("r3gan", 5e-4)):  # gentle is less, or gentle enough it is
+        assert asked_recipe(name, {"width": 64, "init_from": "x"}).generator_lr == rate
     assert asked_recipe("dcgan", {"architecture": "fast", "width": 99}).generator_lr == RECIPES["dcgan"].generator_lr
 
 
 def test_the_shortest_command_is_printed():
     assert shlex.split(train_command("p", Recipe(size="32")))[:4] == ["hasama", "train", "p", "dcgan"]
+
+
+def test_train_tells_of_smaller_rates_where_a_new_run_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = Run(tmp_path / "run")
+    for asked, told in (
+        ({"width": 64}, "0.0005 (generator) and 0.0005 (discriminator): networks 4 times as wide"),
+        ({"width": 16}, ""),
+        ({"width": 64, "generator_lr": 1e-3, "discriminator_lr": 1e-3}, ""),
+    ):
+        tell_rates(run, "r3gan", asked_recipe("r3gan", asked))
+        assert (told in capsys.readouterr().out) if told else not capsys.readouterr().out
