@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hasama.perception.vgg import VGG
 from hasama.style.methods.moments import moments
 from hasama.style.painters import at_once
 from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
-from hasama.style.painters.painter import BORDER, REACH, Painter, mix_of
+from hasama.style.painters.painter import BORDER, REACH, Padding, Painter, mix_of
 from hasama.style.painters.painter_file import load_painter, save_painter
 from hasama.style.painters.painter_header import is_painter
 from hasama.style.painters.recipe import TeachRecipe
@@ -99,12 +100,12 @@ def test_what_a_pixel_depends_on_is_within_reach():
 def test_an_edge_is_not_seen():
     """One colour is painted as one colour; with zeros beyond the edges there is a frame."""
     mix, flat = mix_of([1, 2]), torch.full((1, 3, 64, 64), 0.3)
-    for padding, even in (("replicate", True), ("zeros", False)):
+    for padding in get_args(Padding):
         torch.manual_seed(0)
         painter = Painter(2, 4, padding).requires_grad_(False).eval()
         with painter.with_statistics(statistics_of(painter, soft_picture(64, 64), mix)):
             made = painter(flat, mix)
-        assert ((made.amax((2, 3)) - made.amin((2, 3))).max() < 1e-4) == even
+        assert ((made.amax((2, 3)) - made.amin((2, 3))).max() < 1e-4) == (padding == "replicate")
 
 
 # --- any size -------------------------------------------------------------------------------------
