@@ -54,15 +54,21 @@ class StyleNorm(nn.Module):
         self.last: Statistics | None = None
 
     def forward(self, maps: Maps, mix: Mix) -> Maps:
-        own = maps.mean((2, 3), keepdim=True), maps.var((2, 3), keepdim=True, correction=0)
-        mean, variance = self.fixed or own
-        if not self.training:
-            self.last = own
         gain, shift = ((mix @ each)[:, :, None, None] for each in (self.gain, self.shift))
-        scale = gain * (variance + EPSILON).rsqrt()
         if torch.is_grad_enabled():
-            return (maps - mean) * scale + shift
-        return maps.sub_(mean).mul_(scale).add_(shift)  # half the memory; nobody else needs them
+            own = maps.mean((2, 3), keepdim=True), maps.var((2, 3), keepdim=True, correction=0)
+            mean, variance = self.fixed or own
+            self.last = None if self.training else own
+            return (maps - mean) * (gain * (variance + EPSILON).rsqrt()) + shift
+        # Without gradients in place, for half the memory, and with squares, of which torch's `var` makes forty times
+        # the work.
+        mean = self.fixed[0] if self.fixed else maps.mean((2, 3), keepdim=True)
+        maps = maps.sub_(mean)
+        beside = maps.mean((2, 3), keepdim=True)
+        variance = (maps.square().mean((2, 3), keepdim=True) - beside.square()).clamp(min=0)
+        self.last = mean + beside, variance
+        variance = self.fixed[1] if self.fixed else variance
+        return maps.mul_(gain * (variance + EPSILON).rsqrt()).add_(shift)
 
 
 class Layer(nn.Module):
