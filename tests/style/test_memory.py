@@ -17,6 +17,7 @@ from PIL import Image
 
 from command import HASAMA, SECONDS
 from easel import style_scene
+from hasama.device import peak_bytes
 from hasama.errors import HasamaError
 from hasama.style import memory
 from hasama.style.canvas.pictures import Picture
@@ -26,7 +27,6 @@ from hasama.style.memory import (
     free_bytes,
     in_words,
     parse_memory,
-    peak_bytes,
     pick_window,
     process_bytes,
     window_bytes,
@@ -277,14 +277,14 @@ def test_this_process_takes_what_the_system_says():
 
 def test_the_peak_is_not_that_of_who_started_the_process():
     block = bytearray(b"1") * 600_000_000
-    code = "from hasama.style.memory import peak_bytes; print(peak_bytes())"
+    code = "from hasama.device import peak_bytes; print(peak_bytes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert int(done.stdout) < len(block) < peak_bytes()
 
 
 def test_the_peak_remembers_what_was_given_back():
     code = (
-        "from hasama.style.memory import peak_bytes, process_bytes\n"
+        "from hasama.device import peak_bytes\nfrom hasama.style.memory import process_bytes\n"
         "block = bytearray(b'1') * 500_000_000; most = process_bytes(); del block\n"
         "print(peak_bytes() - most, most - process_bytes())"
     )

@@ -20,10 +20,10 @@ from hasama.perception.vgg import VGG
 from hasama.style.methods.moments import moments
 from hasama.style.painters import at_once
 from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
-from hasama.style.painters.painter import BORDER, REACH, Padding, Painter, mix_of
+from hasama.style.painters.painter import BORDER, REACH, Painter, mix_of
 from hasama.style.painters.painter_file import load_painter, save_painter
 from hasama.style.painters.painter_header import is_painter
-from hasama.style.painters.recipe import TeachRecipe
+from hasama.style.painters.recipe import Padding, TeachRecipe
 from hasama.style.painters.scenes import Photos, Scenes
 from hasama.style.painters.teach_folder import TeachFolder
 from hasama.style.painters.teach_into import _watched

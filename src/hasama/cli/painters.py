@@ -215,7 +215,7 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
 
 def _told(job: "Job", taught: "Taught", mix: "Mix", seconds: float) -> dict[str, Any]:
     """A report's beginning."""
-    from hasama.style.memory import peak_bytes
+    from hasama.device import peak_bytes
 
     return {
         "content": str(job.content), "styles": list(taught.styles), "mix": [round(float(one), 4) for one in mix[0]],

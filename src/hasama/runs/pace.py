@@ -1,7 +1,6 @@
 """How fast and how large a training is, by a few real steps of it."""
 
 import math
-import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from hasama.device import keep_memory
+from hasama.device import keep_memory, peak_bytes
 from hasama.distributed import agreed, check_divisible, team
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.networks.registry import build
@@ -112,9 +111,4 @@ def peak_memory(device: torch.device) -> int | None:
     """Peak bytes so far: what torch had on the GPU, or this whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource  # Windows has none
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak_bytes() or None

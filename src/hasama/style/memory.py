@@ -2,13 +2,13 @@
 
 import re
 import resource
-import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import torch
 
+from hasama.device import peak_bytes
 from hasama.errors import HasamaError
 from hasama.perception.vgg import stride_of
 from hasama.style.canvas.lbfgs import HISTORY
@@ -158,21 +158,6 @@ def process_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
         return peak_bytes()
-
-
-def peak_bytes() -> int:
-    """The most that this process has taken so far (peak RSS).
-
-    Of `getrusage` the number begins with what the process had that started this one, which Linux tells better.
-    """
-    try:
-        told = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        told = None
-    if told:
-        return int(told[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def free_bytes() -> int | None:

@@ -68,7 +68,8 @@ def export(
         raise HasamaError(f"To export a network that paints like {(run, *paintings)[-1]}:  --recipe instant")
     numbers = {"strength": strength, "size": size, "patches": patches}
     given = {name: value for name, value in numbers.items() if value is not None}
-    if license and (recipe is not None or is_painter(run)):
+    painter = is_painter(run)
+    if license and (recipe is not None or painter):
         raise HasamaError("--license is for a run's model card; what paints is exported without one.")
     if recipe is not None:
         return _export_instant([run, *paintings], mix, out, given, safetensors and not onnx)
@@ -89,7 +90,7 @@ def export(
             check_onnx()
         except HasamaError as error:
             raise HasamaError(f"{error}  (without it:  --safetensors)") if both else error from None
-    if is_painter(run):
+    if painter:
         return _export_painter(run, out, safetensors and not onnx)
     trained = _trained(run)
     out = out or beside(run, "export")

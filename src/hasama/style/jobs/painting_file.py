@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from hasama.device import peak_bytes
 from hasama.files import check_place, replacing, write_json
 from hasama.names import fitting_name
 from hasama.pictures.images import picture_format
@@ -15,7 +16,6 @@ from hasama.style.canvas.pictures import read_picture, write_picture
 from hasama.style.finish import finished
 from hasama.style.jobs.job import Job, StyleSource, fingerprint, is_done, open_styles
 from hasama.style.masks import little_covered
-from hasama.style.memory import peak_bytes
 from hasama.style.painting import plan
 from hasama.style.recipe import IDLE_AT_ONCE
 from hasama.style.subject import Subject

@@ -10,7 +10,6 @@ frames.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from hasama.perception.inverse import Replicated
 from hasama.shapes import Images
+from hasama.style.painters.recipe import Padding
 
 WIDTH = 32
 BLOCKS = 3
@@ -30,7 +30,6 @@ REACH = 160
 """Pixels around it that a painted pixel depends on, statistics apart (a test measures it)."""
 EPSILON = 1e-5
 
-Padding = Literal["replicate", "zeros"]
 Mix = Float[Tensor, "n styles"]
 """How much of each style a picture gets; the first is the photo itself."""
 Maps = Float[Tensor, "n c h w"]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,6 +13,7 @@ from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.style.painters.painter import Painter
 from hasama.style.painters.painter_header import KEY
+from hasama.style.painters.recipe import BEFORE_THEY_WERE, Padding
 from hasama.version import __version__
 
 MOST_STYLES, WIDEST = 1000, 1024
@@ -55,11 +56,11 @@ def load_painter(path: Path, device: torch.device | str = "cpu") -> Taught:
             header = (opened.metadata() or {}).get(KEY)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
         about = json.loads(header or "null")
-        styles, width, padding = about["styles"], about["width"], about.get("padding", "zeros")  # as it was once
+        styles, width, padding = about["styles"], about["width"], about.get("padding", BEFORE_THEY_WERE["padding"])
         named = (
             isinstance(styles, list) and 0 < len(styles) <= MOST_STYLES and all(isinstance(s, str) for s in styles)
         )
-        if not named or type(width) is not int or not 0 < width <= WIDEST or padding not in ("replicate", "zeros"):
+        if not named or type(width) is not int or not 0 < width <= WIDEST or padding not in get_args(Padding):
             raise ValueError("impossible styles, width or padding")
         with torch.device("meta"):
             painter = Painter(len(styles), width, padding)

@@ -8,6 +8,9 @@ from typing import Any, Literal
 from hasama.options import check_fields, option
 from hasama.style.recipe import Layered
 
+Padding = Literal["replicate", "zeros"]
+"""What convolutions of a painter see beyond an edge."""
+
 
 @dataclass(frozen=True)
 class TeachRecipe(Layered):
@@ -34,7 +37,7 @@ class TeachRecipe(Layered):
     learning_rate: float = option(2e-3, "Adam's rate at first; it falls to a hundredth.", 0, 1)
     clip: float = option(1.0, "Longest gradient.", 0)
     width: int = option(32, "Channels of the painter at half the size.", 4, 256)
-    padding: Literal["replicate", "zeros"] = option("replicate", "What the painter sees beyond a picture's edges.")
+    padding: Padding = option("replicate", "What the painter sees beyond a picture's edges.")
     seed: int = option(0, "Seed of weights, crops and styles.", 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
@@ -60,9 +63,9 @@ class TeachRecipe(Layered):
 TEACH_GROUPS: dict[str, tuple[str, ...]] = {
     "Most used": ("kimg", "crop", "style_size", "content_weight", "style_weight", "tv_weight", "seed"),
     "Teaching": (
-        *("batch", "style_loss", "content_layers", "style_layers", "learning_rate", "clip", "width", "padding"),
+        "batch", "style_loss", "content_layers", "style_layers", "learning_rate", "clip", "width", "padding",
     ),
-}
+}  # fmt: skip
 """All fields by what they are about, those that people need first at the top."""
 
 BEFORE_THEY_WERE: dict[str, Any] = {"style_loss": "gram", "padding": "zeros"}
