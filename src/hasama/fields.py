@@ -22,6 +22,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "group_width": ("architecture", ("r3gan",)),
     "pixel_noise": ("architecture", ("r3gan",)),
     "self_modulation": ("architecture", ("r3gan",)),
+    "minibatch_std": ("architecture", ("r3gan",)),
     "grow_kimg": ("architecture", ("progressive",)),
     "small_kimg": ("architecture", ("r3gan",)),
     "reconstruction": ("architecture", ("fast",)),
@@ -49,8 +50,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
         *("architecture", "width", "generator_width", "latent_size", "discriminator_norm", "spectral_norm"),
-        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "grow_kimg", "small_kimg"),
-        *("freeze_d", "ema_kimg", "ema_rampup", "generator_norm", "discriminator_layers", "discriminator_dropout"),
+        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "minibatch_std"),
+        *("grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup", "generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),

@@ -10,7 +10,7 @@ from hasama.device import lay_out, pick_arithmetic, pick_precision
 from hasama.distributed import team
 from hasama.errors import HasamaError
 from hasama.fields import ada_rises
-from hasama.networks.layers import MinibatchStd, WholeBatchNorm, normalise_over_all
+from hasama.networks.layers import MinibatchStd, MinibatchStds, WholeBatchNorm, normalise_over_all
 from hasama.networks.pair import Pair, as_torch
 from hasama.optimizers import Adam
 from hasama.pictures.dataset import Batch
@@ -102,7 +102,8 @@ def see_all_processes(pair: Pair) -> None:
 
 def mixes_images(network: nn.Module) -> bool:
     """Whether a network's output for one image depends on the others in its batch."""
-    return has_batch_norm(network) or any(isinstance(module, MinibatchStd) for module in network.modules())
+    mixing = MinibatchStd, MinibatchStds
+    return has_batch_norm(network) or any(isinstance(module, mixing) for module in network.modules())
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -11,8 +11,8 @@ in the generator, and smooth at first) connects with them, as in DCGAN; maps are
 doubled by linear interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's,
 which 1x1 convolutions connect with it; halved and doubled with the filter [1, 2, 1].
 
-And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at the end only (`PixelNoise`); and
-self-modulation (`Modulation`).
+And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at the end only (`PixelNoise`);
+self-modulation (`Modulation`); and a discriminator that compares the pictures of a batch (`MinibatchStds`).
 """
 
 import itertools
@@ -25,7 +25,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hasama.networks.layers import LEAKY_GAIN, Conditioned, Projection, binomial, channels_at, doublings, scaled
+from hasama.networks.layers import (
+    LEAKY_GAIN,
+    Conditioned,
+    MinibatchStds,
+    Projection,
+    binomial,
+    channels_at,
+    doublings,
+    scaled,
+)
 from hasama.networks.pair import Pair
 from hasama.shapes import Images, Labels, Latents
 from hasama.shares import drawn
@@ -47,6 +56,7 @@ class R3GAN:
         pixel_noise: whether the generator's pictures get noise.
         generator_width: the generator's own width; None: the same.
         self_modulation: whether the latent scales the channels of all of the generator's maps.
+        minibatch_std: whether the discriminator sees how much the pictures of a batch differ.
     """
 
     width: int = 32
@@ -57,6 +67,7 @@ class R3GAN:
     pixel_noise: bool = False
     generator_width: int | None = None
     self_modulation: bool = False
+    minibatch_std: bool = False
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """(height, width) that are a few pixels doubled several times."""
@@ -71,7 +82,7 @@ class R3GAN:
         extras = filtered, self.pixel_noise, self.self_modulation
         return Pair(
             Generator(smallest, channels, classes, making, self.latent_size, *extras),
-            Discriminator(smallest, channels, classes, stages(self.width), filtered),
+            Discriminator(smallest, channels, classes, stages(self.width), filtered, self.minibatch_std),
             self.latent_size,
         )
 
@@ -254,6 +265,7 @@ class Discriminator(nn.Module):
         classes: int,
         stages: Stages,
         filtered: bool = False,
+        minibatch_std: bool = False,
     ) -> None:
         super().__init__()
         widths = stages.widths
@@ -270,10 +282,12 @@ class Discriminator(nn.Module):
         self.gather = scaled(nn.Conv2d(widths[0], widths[0], smallest, groups=widths[0], bias=False))
         self.logit = scaled(nn.Linear(widths[0], 1))
         self.projection = Projection(widths[0], classes)
+        self.compare = MinibatchStds(widths[0]) if minibatch_std else None
 
     def forward(self, images: Images, labels: Labels | None = None) -> Tensor:
         maps = self.from_rgb(images)
         for stage in self.stages.values():
             maps = stage(maps)
         features = self.gather(maps).flatten(1)  # [N, C, 4, 4] -> [N, C]
-        return self.logit(features).flatten() + self.projection(features, labels)
+        logits = self.logit(features).flatten() + self.projection(features, labels)
+        return logits if self.compare is None else logits + self.compare(features)

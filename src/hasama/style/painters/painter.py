@@ -60,14 +60,13 @@ class StyleNorm(nn.Module):
             self.last = None if self.training else own
             return (maps - mean) * (gain * (variance + EPSILON).rsqrt()) + shift
         # Without gradients in place, for half the memory, and with squares, of which torch's `var` makes forty times
-        # the work.
-        mean = self.fixed[0] if self.fixed else maps.mean((2, 3), keepdim=True)
-        maps = maps.sub_(mean)
-        beside = maps.mean((2, 3), keepdim=True)
-        variance = (maps.square().mean((2, 3), keepdim=True) - beside.square()).clamp(min=0)
-        self.last = mean + beside, variance
-        variance = self.fixed[1] if self.fixed else variance
-        return maps.mul_(gain * (variance + EPSILON).rsqrt()).add_(shift)
+        # the work. What is seen does not depend on what is used: a still camera's statistics stand still to the bit.
+        own = maps.mean((2, 3), keepdim=True)
+        maps = maps.sub_(own)
+        self.last = own, maps.square().mean((2, 3), keepdim=True)
+        mean, variance = self.fixed or self.last
+        scale = gain * (variance + EPSILON).rsqrt()
+        return maps.mul_(scale).add_(shift + (own - mean) * scale)
 
 
 class Layer(nn.Module):
