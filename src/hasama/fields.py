@@ -51,7 +51,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Networks": (
         *("architecture", "width", "generator_width", "latent_size", "discriminator_norm", "spectral_norm"),
         *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "minibatch_std"),
-        *("grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup", "generator_norm", "discriminator_layers", "discriminator_dropout"),
+        *("grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),

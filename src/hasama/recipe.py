@@ -89,10 +89,10 @@ class Recipe:
         16, "r3gan: channels that its 3x3 convolutions mix; 16 as published, 1 (depthwise) for speed.", 1, 1024
     )
     pixel_noise: bool = option(
-        False, "r3gan: noise for each pixel, as strong as the generator wants it there: its pictures can have a grain."
+        False, "r3gan: noise for each pixel, as strong as the generator wants it there: pictures can have a grain."
     )
     self_modulation: bool = option(
-        False, "r3gan: the latent scales the channels of the generator's maps of all sizes: far more various pictures."
+        False, "r3gan: the latent scales the channels of the generator's maps of all sizes: more various pictures."
     )
     minibatch_std: bool = option(False, "r3gan: the discriminator sees how much each feature differs in a batch.")
     grow_kimg: float = option(

@@ -29,6 +29,7 @@ from hasama.style.memory import (
     parse_memory,
     pick_window,
     process_bytes,
+    unasked_budget,
     window_bytes,
 )
 from hasama.style.painting import Machine, plan
@@ -314,6 +315,32 @@ def test_neighbour_needs_more_and_gets_smaller_windows():
     budget = 2_500_000_000 + process_bytes()
     sides = [pick_window(1024, 1024, recipe, 4, "vgg19", budget) for recipe in (best, neighbour)]
     assert sides[1] < 0.8 * sides[0]
+
+
+@given(st.integers(16, 6000), st.integers(16, 6000), bytes_per_number)
+@settings(max_examples=25, deadline=None)
+def test_neighbour_is_modest_unasked_and_refuses_nothing(height: int, width: int, number: int):
+    best, neighbour = STYLE_RECIPES["best"], STYLE_RECIPES["neighbour"]
+    cpu, much = torch.device("cpu"), 500 * 10**9
+    with steady(), patch.object(memory, "default_budget", lambda _: much):
+        assert unasked_budget(cpu, height, width, best, number) == much
+        budget = unasked_budget(cpu, height, width, neighbour, number)
+        assert budget < fixed_bytes(height, width, neighbour, number) + 2 * 10**9
+        assert pick_window(height, width, neighbour, number, "vgg19", budget) >= min(256, height, width)
+    with steady(), patch.object(memory, "default_budget", lambda _: 10**9):
+        assert unasked_budget(cpu, height, width, neighbour, number) == 10**9
+
+
+@pytest.mark.slow
+def test_neighbour_paints_512_pixels_within_two_gigabytes(tmp_path: Path):
+    """Unasked; its steps are few, but each of them takes what all take."""
+    style_scene(512, 512).save(tmp_path / "c.png")
+    style_scene(400, 300, 1).save(tmp_path / "s.png")
+    words = ("style", "c.png", "s.png", "--recipe", "neighbour", "--threads", "1", "--out", "o.png")
+    few = ("--size", "512", "--iterations", "2", "--first-iterations", "2")
+    done = subprocess.run([*HASAMA, *words, *few], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "o.png.json").read_text())["peak_memory_mib"] * 2**20 < 2 * 10**9
 
 
 @given(sides, sides, st.sampled_from([2, 4]))

@@ -210,7 +210,7 @@ class MinibatchStd(nn.Module):
 
 
 class MinibatchStds(nn.Module):
-    """Features [N, F] -> [N]: a weighted sum of how much each of them differs in a group of pictures; nothing at first.
+    """Features [N, F] -> [N]: a weighted sum of how much each of them differs in a group of pictures; 0 at first.
 
     `MinibatchStd` has the mean of them all. Told apart, rare kinds are missed, too: 999 kinds of stacked digits at a
     distance of 0.24 in place of 998 and 0.34 (docs/experiments/stacked-mnist.md). Groups of at most eight.
@@ -226,7 +226,7 @@ class MinibatchStds(nn.Module):
 
 
 def group_std(features: Float[Tensor, "n ..."], sizes: tuple[int, ...]) -> Tensor:
-    """For each picture the standard deviations, in float32, of its group's features: of the pictures of all processes.
+    """For each picture the standard deviations of its group's features, in float32; all processes' pictures count.
 
     Args:
         features: the groups are neighbours.

@@ -47,6 +47,9 @@ SAFE = 0.95
 SHARE_OF_FREE = 0.7
 """Of the memory that is free, the part that is taken unasked."""
 
+BY_PLACE = 1_700_000_000
+"""Of windows, what `neighbour` takes unasked: with several times as much it is quicker by a fifth."""
+
 LARGEST_WINDOW = 1536
 """Windows beyond this side are no faster."""
 
@@ -172,6 +175,14 @@ def free_bytes() -> int | None:
     except (OSError, ValueError):
         pass
     return max(0, min(found)) if found else None
+
+
+def unasked_budget(device: torch.device, height: int, width: int, recipe: StyleRecipe, number_bytes: int) -> int:
+    """What may be taken where nobody says it, for a largest scale of that size; `neighbour` is modest."""
+    budget = default_budget(device)
+    if not recipe.by_place or device.type == "cuda":
+        return budget
+    return min(budget, fixed_bytes(height, width, recipe, number_bytes) + BY_PLACE)
 
 
 def default_budget(device: torch.device) -> int:
