@@ -29,6 +29,7 @@ from hasama.tuning.suggest import (
     warnings_about_machine,
     with_length,
     with_stage,
+    within_memory,
 )
 from hasama.tuning.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
 
@@ -250,11 +251,11 @@ def test_folders_are_classes_only_if_they_can_be(labels: dict[str, int], learnt:
     assert reasons[1].why
 
 
-def suggested(count: int, looks: Looks, tmp_path: Path, **report: object):
+def suggested(count: int, looks: Looks, tmp_path: Path, machine: Machine = CPU, **report: object):
     pictures = open_pictures(str(save(tmp_path / "some", noise(2))), Recipe(size="16"))
     for name, value in {"used": count, **report}.items():
         setattr(pictures.report, name, value)
-    return choose_rest(Recipe(size="16"), pictures, looks)
+    return choose_rest(Recipe(size="16"), pictures, looks, machine)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +272,37 @@ def test_the_fewer_pictures_the_more_help(count: int, preset: str, augment: str,
     assert (found.preset, found.recipe.augment) == (preset, augment)
     assert any("far too few" in warning for warning in found.warnings) == (count < 10)
     assert found.recipe.batch <= max(4, count)
+
+
+def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Path):
+    here = suggested(2000, PLAIN, tmp_path)
+    found = suggested(2000, PLAIN, tmp_path, CPU._replace(device="cuda:0"))
+    assert (here.recipe.batch, found.recipe.batch) == (8, 32)
+    assert found.recipe == here.recipe.but(batch=32)
+    assert suggested(9, PLAIN, tmp_path, CPU._replace(device="cuda:0")).recipe.batch == 8
+    tried = []
+
+    def measured(recipe: Recipe) -> Pace:
+        tried.append(recipe.batch)
+        if recipe.batch > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return Pace(50.0, 10, None)
+
+    fitting, pace = within_memory(found, measured)
+    assert tried == [32, 16, 8]
+    assert (fitting.recipe, pace.steps) == (here.recipe, 10)
+    assert [one.choice for one in fitting.reasons if "batch" in one.choice] == ["batch 8"]
+    assert "32 pictures at once do not fit" in fitting.reasons[-1].why
+
+    def full(recipe: Recipe) -> Pace:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def broken(recipe: Recipe) -> Pace:
+        raise RuntimeError("something else")
+
+    for raises, kind in ((full, torch.OutOfMemoryError), (broken, RuntimeError)):
+        with pytest.raises(kind):
+            within_memory(found, raises)
 
 
 def test_mirror_colour_and_warnings(tmp_path: Path):

@@ -176,7 +176,6 @@ def tell_room(reading: "Reading | None") -> None:
 # --- a training on this machine -------------------------------------------------------------------
 
 HOURS_LEAST = 0.001
-CARD_BATCH = 32
 
 
 def tell_rates(run: "Run", preset: str, chosen: Recipe) -> None:
@@ -194,6 +193,7 @@ def tell_rates(run: "Run", preset: str, chosen: Recipe) -> None:
 def advice_for_a_card(recipe: Recipe, device: str) -> str | None:
     """What would be better on a graphics card, if the training is on one: presets are made for two cores."""
     from hasama.device import pick_device
+    from hasama.tuning.suggest import CARD_BATCH
 
     if pick_device(device).type != "cuda" or recipe.batch >= CARD_BATCH:
         return None

@@ -4,9 +4,10 @@ The numbers are rules of thumb. Where they come from a paper, it is named; the o
 `hasama sweep` is how to do better.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, short_of_memory
 from hasama.networks.layers import SMALLEST
 from hasama.options import parse_size, size_text
 from hasama.pictures.dataset import Pictures
@@ -24,6 +25,8 @@ SIDE_CPU, SIDE_GPU = 64, 128
 PLAYED_MOST = 2
 """Asked for more than so many times `SIDE_CPU` or `SIDE_GPU`, the game is played on smaller pictures, and what it
 makes is enlarged. Below, full size has been better (docs/experiments/enlarging.md)."""
+CARD_BATCH = 32
+"""Pictures up to which a step on a graphics card takes as long as one of eight (docs/experiments/on-a-card.md)."""
 STAGED = 128
 """The shorter side, in pixels, from which a game begins with a stage of half the size."""
 FIRST_SHARE, HALF_QUICKER = 0.4, 2.0
@@ -96,7 +99,7 @@ def _enlarge(size: str, machine: Machine) -> int:
 
 def _most(machine: Machine) -> int:
     """The shorter side, in pixels, of the pictures that the networks are trained on."""
-    return SIDE_GPU if machine.device.startswith("cuda") else SIDE_CPU
+    return SIDE_GPU if machine.on_card else SIDE_CPU
 
 
 def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
@@ -153,13 +156,14 @@ def _labels(headers: Headers) -> tuple[bool, str]:
     return True, f"{len(classes)} classes with {least} pictures or more: {told}"
 
 
-def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
+def choose_rest(form: Recipe, pictures: Pictures, looks: Looks, machine: Machine) -> Suggestion:
     """Networks, augmentation, mirroring, colour and batch, from what the pictures look like.
 
     Args:
         form: from `choose_form`.
         pictures: in that form.
         looks: what they look like, from `look_at`.
+        machine: on a graphics card larger batches cost nothing.
     """
     report = pictures.report
     count = report.crops or report.used - report.copies
@@ -169,14 +173,15 @@ def choose_rest(form: Recipe, pictures: Pictures, looks: Looks) -> Suggestion:
     )
     mirror = _mirror(looks, bool(report.crops))
     colour = _colour(report, looks)
-    batch = recipe.batch
+    batch, told = recipe.batch, "the preset's."
+    if machine.on_card and batch < CARD_BATCH:
+        batch, told = CARD_BATCH, f"on a graphics card a step takes about as long as one of {batch}."
     while batch > max(SMALLEST, count):
-        batch //= 2
+        batch, told = batch // 2, "there are no more pictures."
     recipe = recipe.but(mirror=mirror[0], batch=batch, **({"colour": colour[0]} if colour else {}))
     reasons.append(Reason("mirror" if mirror[0] else "no mirror", mirror[1]))
     if colour:
         reasons.append(Reason(f"colour {colour[0]}", colour[1]))
-    told = "the preset's." if batch == RECIPES[preset].batch else "there are no more pictures."
     reasons.append(Reason(f"batch {batch}", told))
     return Suggestion(preset, recipe, reasons, warnings_about(report, looks, count))
 
@@ -239,6 +244,28 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
     if report.skipped:
         found.append(f"{len(report.skipped)} files cannot be used; hasama images names them.")
     return found
+
+
+def within_memory(suggestion: Suggestion, measured: Callable[[Recipe], Pace]) -> tuple[Suggestion, Pace]:
+    """The suggestion with the largest batch that fits, of its own and its halves, and its pace.
+
+    Args:
+        suggestion: one.
+        measured: times some steps; if not even `SMALLEST` pictures fit, what it raises goes on to the caller.
+    """
+    batch = suggestion.recipe.batch
+    while True:
+        smaller = suggestion.recipe.batch // 2
+        try:
+            return suggestion, measured(suggestion.recipe)
+        except Exception as error:
+            if short_of_memory(error) is None or smaller < SMALLEST:
+                raise
+        why = f"{batch} pictures at once do not fit into the memory."
+        others = [reason for reason in suggestion.reasons if not reason.choice.startswith("batch ")]
+        suggestion = suggestion._replace(
+            recipe=suggestion.recipe.but(batch=smaller), reasons=[*others, Reason(f"batch {smaller}", why)]
+        )
 
 
 def with_stage(suggestion: Suggestion, report: Report) -> Suggestion:

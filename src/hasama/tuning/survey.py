@@ -85,6 +85,11 @@ class Machine(NamedTuple):
     cores: int
     load: float
 
+    @property
+    def on_card(self) -> bool:
+        """Whether it is an NVIDIA or AMD graphics card."""
+        return self.device.startswith("cuda")
+
 
 def read_headers(source: Source) -> Headers | None:
     """Sizes and classes of a source's files; None if none of those tried is a picture."""

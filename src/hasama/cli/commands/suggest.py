@@ -116,17 +116,18 @@ def _propose(
         warnings_about_machine,
         with_length,
         with_stage,
+        within_memory,
     )
     from hasama.tuning.survey import look_at
 
     looks, device = look_at(pictures), torch.device(machine.device)
-    suggestion = choose_rest(form, pictures, looks)
+    suggestion = choose_rest(form, pictures, looks, machine)
     if trials[0]:
         suggestion = _with_gamma(suggestion, pictures, device, *trials)
     suggestion = with_stage(_with_base(suggestion, pictures, device), pictures.report)
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
-    pace = measure(suggestion.recipe, pictures, device)
+    suggestion, pace = within_memory(suggestion, lambda recipe: measure(recipe, pictures, device))
     suggestion = with_length(suggestion, pace, hours)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
