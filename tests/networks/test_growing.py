@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hasama.networks.architectures.msg import MSG, pyramid
 from hasama.networks.architectures.progressive import Progressive, faded_view, grown
-from hasama.networks.layers import MinibatchStd, channels_at, doublings, pixel_norm
+from hasama.networks.layers import MinibatchStd, MinibatchStds, channels_at, doublings, pixel_norm
 from hasama.networks.pair import Pair
 from hasama.networks.registry import build
 from hasama.presets import RECIPES
@@ -159,6 +159,21 @@ def test_minibatch_std_tells_how_much_a_group_differs():
     two_groups = compare(torch.cat([alike, differing]))[:, 2, 0, 0]
     torch.testing.assert_close(two_groups, torch.tensor([1e-4] * 4 + [1.0] * 4))
     assert compare(torch.rand(11, 2, 3, 3)).shape == (11, 3, 3, 3)
+
+
+def test_each_feature_tells_how_much_it_differs():
+    torch.manual_seed(0)
+    compare, features = MinibatchStds(3), torch.randn(24, 3)
+    assert not compare(features).any()
+    torch.nn.init.normal_(compare.weigh.weight)
+    weights = compare.weigh.weight.double()[0]
+    groups = features.double().view(3, 8, 3)  # neighbours, eight at a time
+    wanted = (groups - groups.mean(1, keepdim=True)).square().mean(1).sqrt() @ weights
+    torch.testing.assert_close(compare(features), wanted.repeat_interleave(8).float(), rtol=1e-5, atol=1e-5)
+    for count, group in ((6, 6), (10, 5), (11, 11), (1, 1), (16, 8)):
+        told = compare(torch.randn(count, 3))
+        assert torch.equal(told[::group].repeat_interleave(group), told)
+        assert len(told.unique()) == count // group
 
 
 @given(height=st.integers(4, 7), width=st.integers(4, 60), steps=st.integers(1, 6))

@@ -183,6 +183,22 @@ def test_the_latent_scales_the_channels_of_all_maps_from_nothing(resampling: str
         before = dict(seen)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_a_discriminator_that_compares_begins_as_one_that_does_not(channels: int, classes: int):
+    recipe = hasama.RECIPES["r3gan"].but(size="16x32", width=2, latent_size=4)
+    plain, comparing = (build(recipe.but(minibatch_std=on), channels, classes).discriminator for on in (False, True))
+    missing = comparing.load_state_dict(plain.state_dict(), strict=False)
+    assert (missing.missing_keys, missing.unexpected_keys) == (["compare.weigh.weight"], [])
+    pictures = torch.randn(8, channels, 32, 16)
+    given = (pictures,) if not classes else (pictures, torch.arange(8) % 3)
+    assert torch.equal(comparing(*given), plain(*given))
+    torch.nn.init.ones_(comparing.compare.weigh.weight)
+    alike = pictures[:1].expand(8, -1, -1, -1)
+    apart = [(comparing(some, *given[1:]) - plain(some, *given[1:])).mean() for some in (alike, pictures)]
+    assert apart[0] < 0.1 * apart[1]
+
+
 def test_the_file_keeps_its_modulations(tmp_path: Path):
     file, latents = tmp_path / "g.safetensors", torch.randn(3, 4)
     recipe = hasama.RECIPES["r3gan"].but(size="16x24", width=2, latent_size=4, self_modulation=True)
