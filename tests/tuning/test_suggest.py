@@ -27,9 +27,9 @@ from hasama.tuning.suggest import (
     hours_of,
     smaller,
     warnings_about_machine,
+    with_fitting_batch,
     with_length,
     with_stage,
-    within_memory,
 )
 from hasama.tuning.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
 
@@ -288,7 +288,7 @@ def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Pa
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return Pace(50.0, 10, None)
 
-    fitting, pace = within_memory(found, measured)
+    fitting, pace = with_fitting_batch(found, measured)
     assert tried == [32, 16, 8]
     assert (fitting.recipe, pace.steps) == (here.recipe, 10)
     assert [one.choice for one in fitting.reasons if "batch" in one.choice] == ["batch 8"]
@@ -302,7 +302,7 @@ def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Pa
 
     for raises, kind in ((full, torch.OutOfMemoryError), (broken, RuntimeError)):
         with pytest.raises(kind):
-            within_memory(found, raises)
+            with_fitting_batch(found, raises)
 
 
 def test_mirror_colour_and_warnings(tmp_path: Path):

@@ -246,7 +246,7 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
     return found
 
 
-def within_memory(suggestion: Suggestion, measured: Callable[[Recipe], Pace]) -> tuple[Suggestion, Pace]:
+def with_fitting_batch(suggestion: Suggestion, measured: Callable[[Recipe], Pace]) -> tuple[Suggestion, Pace]:
     """The suggestion with the largest batch that fits, of its own and its halves, and its pace.
 
     Args:

@@ -114,9 +114,9 @@ def _propose(
         hours_of,
         smaller,
         warnings_about_machine,
+        with_fitting_batch,
         with_length,
         with_stage,
-        within_memory,
     )
     from hasama.tuning.survey import look_at
 
@@ -127,7 +127,7 @@ def _propose(
     suggestion = with_stage(_with_base(suggestion, pictures, device), pictures.report)
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
-    suggestion, pace = within_memory(suggestion, lambda recipe: measure(recipe, pictures, device))
+    suggestion, pace = with_fitting_batch(suggestion, lambda recipe: measure(recipe, pictures, device))
     suggestion = with_length(suggestion, pace, hours)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None

@@ -54,19 +54,17 @@ class StyleNorm(nn.Module):
 
     def forward(self, maps: Maps, mix: Mix) -> Maps:
         gain, shift = ((mix @ each)[:, :, None, None] for each in (self.gain, self.shift))
-        if torch.is_grad_enabled():
-            own = maps.mean((2, 3), keepdim=True), maps.var((2, 3), keepdim=True, correction=0)
-            mean, variance = self.fixed or own
-            self.last = None if self.training else own
-            return (maps - mean) * (gain * (variance + EPSILON).rsqrt()) + shift
-        # Without gradients in place, for half the memory, and with squares, of which torch's `var` makes forty times
-        # the work. What is seen does not depend on what is used: a still camera's statistics stand still to the bit.
+        alone = not torch.is_grad_enabled()  # then in place, for half the memory
+        # By squares, for torch's `var` makes forty times the work of it. What is seen does not depend on what is used:
+        # a still camera's statistics stand still to the bit.
         own = maps.mean((2, 3), keepdim=True)
-        maps = maps.sub_(own)
-        self.last = own, maps.square().mean((2, 3), keepdim=True)
-        mean, variance = self.fixed or self.last
+        maps = maps.sub_(own) if alone else maps - own
+        seen = own, maps.square().mean((2, 3), keepdim=True)
+        self.last = None if self.training else seen
+        mean, variance = self.fixed or seen
         scale = gain * (variance + EPSILON).rsqrt()
-        return maps.mul_(scale).add_(shift + (own - mean) * scale)
+        shift = shift + (own - mean) * scale
+        return maps.mul_(scale).add_(shift) if alone else maps * scale + shift
 
 
 class Layer(nn.Module):
