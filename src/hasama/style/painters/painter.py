@@ -55,7 +55,7 @@ class StyleNorm(nn.Module):
     def forward(self, maps: Maps, mix: Mix) -> Maps:
         gain, shift = ((mix @ each)[:, :, None, None] for each in (self.gain, self.shift))
         alone = not torch.is_grad_enabled()  # then in place, for half the memory
-        # By squares, for torch's `var` makes forty times the work of it. What is seen does not depend on what is used:
+        # By squares, of which torch's `var` makes forty times the work. What is seen does not depend on what is used:
         # a still camera's statistics stand still to the bit.
         own = maps.mean((2, 3), keepdim=True)
         maps = maps.sub_(own) if alone else maps - own
