@@ -255,16 +255,16 @@ def with_fitting_batch(suggestion: Suggestion, measured: Callable[[Recipe], Pace
     """
     batch = suggestion.recipe.batch
     while True:
-        smaller = suggestion.recipe.batch // 2
+        half = suggestion.recipe.batch // 2
         try:
             return suggestion, measured(suggestion.recipe)
         except Exception as error:
-            if short_of_memory(error) is None or smaller < SMALLEST:
+            if short_of_memory(error) is None or half < SMALLEST:
                 raise
         why = f"{batch} pictures at once do not fit into the memory."
         others = [reason for reason in suggestion.reasons if not reason.choice.startswith("batch ")]
         suggestion = suggestion._replace(
-            recipe=suggestion.recipe.but(batch=smaller), reasons=[*others, Reason(f"batch {smaller}", why)]
+            recipe=suggestion.recipe.but(batch=half), reasons=[*others, Reason(f"batch {half}", why)]
         )
 
 
