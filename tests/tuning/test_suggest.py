@@ -19,7 +19,7 @@ from hasama.pictures.sources.sources import open_source
 from hasama.presets import RECIPES, flags_of_difference
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
-from hasama.runs.pace import Pace, measure
+from hasama.runs.pace import Pace, fitting, measure
 from hasama.tuning.suggest import (
     FIRST_SHARE,
     choose_form,
@@ -27,7 +27,7 @@ from hasama.tuning.suggest import (
     hours_of,
     smaller,
     warnings_about_machine,
-    with_fitting_batch,
+    with_batch,
     with_length,
     with_stage,
 )
@@ -288,11 +288,14 @@ def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Pa
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return Pace(50.0, 10, None)
 
-    fitting, pace = with_fitting_batch(found, measured)
+    fits, pace = fitting(found.recipe, measured)
     assert tried == [32, 16, 8]
-    assert (fitting.recipe, pace.steps) == (here.recipe, 10)
-    assert [one.choice for one in fitting.reasons if "batch" in one.choice] == ["batch 8"]
-    assert "32 pictures at once do not fit" in fitting.reasons[-1].why
+    assert (fits, pace.steps) == (here.recipe, 10)
+    less = with_batch(found, fits.batch)
+    assert less.recipe == fits
+    assert [one.choice for one in less.reasons if "batch" in one.choice] == ["batch 8"]
+    assert "32 pictures at once do not fit" in less.reasons[-1].why
+    assert with_batch(found, 32) == found
 
     def full(recipe: Recipe) -> Pace:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -302,7 +305,7 @@ def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Pa
 
     for raises, kind in ((full, torch.OutOfMemoryError), (broken, RuntimeError)):
         with pytest.raises(kind):
-            with_fitting_batch(found, raises)
+            fitting(found.recipe, raises)
 
 
 def test_mirror_colour_and_warnings(tmp_path: Path):

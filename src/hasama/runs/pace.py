@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,9 @@ import torch.nn.functional as F
 
 from hasama.device import keep_memory, peak_bytes
 from hasama.distributed import agreed, check_divisible, team
+from hasama.errors import short_of_memory
 from hasama.generators.generator_file import TrainedGenerator
+from hasama.networks.layers import SMALLEST
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.recipe import Recipe
@@ -93,6 +95,23 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
         TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes), recipe.seed
     )  # as a run does
     return Pace(len(each) / sum(each), count, peak_memory(device))
+
+
+def fitting(recipe: Recipe, measured: Callable[[Recipe], Pace]) -> tuple[Recipe, Pace]:
+    """The recipe with the largest batch, of its own and its halves, for which the memory suffices, and its pace.
+
+    Args:
+        recipe: how to train.
+        measured: times some steps; if not even `SMALLEST` pictures fit, what it raises goes on to the caller.
+    """
+    while True:
+        half = recipe.batch // 2
+        try:
+            return recipe, measured(recipe)
+        except Exception as error:
+            if short_of_memory(error) is None or half < SMALLEST:
+                raise
+        recipe = recipe.but(batch=half)
 
 
 def _moments(recipe: Recipe) -> tuple[float, ...]:

@@ -4,10 +4,9 @@ The numbers are rules of thumb. Where they come from a paper, it is named; the o
 `hasama sweep` is how to do better.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from hasama.errors import HasamaError, short_of_memory
+from hasama.errors import HasamaError
 from hasama.networks.layers import SMALLEST
 from hasama.options import parse_size, size_text
 from hasama.pictures.dataset import Pictures
@@ -246,26 +245,14 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
     return found
 
 
-def with_fitting_batch(suggestion: Suggestion, measured: Callable[[Recipe], Pace]) -> tuple[Suggestion, Pace]:
-    """The suggestion with the largest batch that fits, of its own and its halves, and its pace.
-
-    Args:
-        suggestion: one.
-        measured: times some steps; if not even `SMALLEST` pictures fit, what it raises goes on to the caller.
-    """
-    batch = suggestion.recipe.batch
-    while True:
-        half = suggestion.recipe.batch // 2
-        try:
-            return suggestion, measured(suggestion.recipe)
-        except Exception as error:
-            if short_of_memory(error) is None or half < SMALLEST:
-                raise
-        why = f"{batch} pictures at once do not fit into the memory."
-        others = [reason for reason in suggestion.reasons if not reason.choice.startswith("batch ")]
-        suggestion = suggestion._replace(
-            recipe=suggestion.recipe.but(batch=half), reasons=[*others, Reason(f"batch {half}", why)]
-        )
+def with_batch(suggestion: Suggestion, batch: int) -> Suggestion:
+    """The suggestion with another batch, where its own does not fit into the memory."""
+    if batch == suggestion.recipe.batch:
+        return suggestion
+    why = f"{suggestion.recipe.batch} pictures at once do not fit into the memory."
+    others = [reason for reason in suggestion.reasons if not reason.choice.startswith("batch ")]
+    reasons = [*others, Reason(f"batch {batch}", why)]
+    return suggestion._replace(recipe=suggestion.recipe.but(batch=batch), reasons=reasons)
 
 
 def with_stage(suggestion: Suggestion, report: Report) -> Suggestion:

@@ -107,14 +107,14 @@ def _propose(
     """The whole suggestion, as JSON can hold it."""
     import torch
 
-    from hasama.runs.pace import measure
+    from hasama.runs.pace import fitting, measure
     from hasama.tuning.suggest import (
         choose_rest,
         enough,
         hours_of,
         smaller,
         warnings_about_machine,
-        with_fitting_batch,
+        with_batch,
         with_length,
         with_stage,
     )
@@ -127,7 +127,8 @@ def _propose(
     suggestion = with_stage(_with_base(suggestion, pictures, device), pictures.report)
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
-    suggestion, pace = with_fitting_batch(suggestion, lambda recipe: measure(recipe, pictures, device))
+    fits, pace = fitting(suggestion.recipe, lambda recipe: measure(recipe, pictures, device))
+    suggestion = with_batch(suggestion, fits.batch)
     suggestion = with_length(suggestion, pace, hours)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
