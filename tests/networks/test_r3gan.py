@@ -11,7 +11,16 @@ from safetensors.torch import load_file, save_file
 
 import hasama
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
-from hasama.networks.architectures.r3gan import R3GAN, Block, Doubled, Generator, Halved, Modulation, smooth
+from hasama.networks.architectures.r3gan import (
+    R3GAN,
+    Block,
+    Discriminator,
+    Doubled,
+    Generator,
+    Halved,
+    Modulation,
+    smooth,
+)
 from hasama.networks.registry import build
 
 
@@ -193,6 +202,8 @@ def test_a_discriminator_that_compares_begins_as_one_that_does_not(channels: int
     pictures = torch.randn(8, channels, 32, 16)
     given = (pictures,) if not classes else (pictures, torch.arange(8) % 3)
     assert torch.equal(comparing(*given), plain(*given))
+    assert isinstance(comparing, Discriminator)
+    assert comparing.compare is not None
     torch.nn.init.ones_(comparing.compare.weigh.weight)
     alike = pictures[:1].expand(8, -1, -1, -1)
     apart = [(comparing(some, *given[1:]) - plain(some, *given[1:])).mean() for some in (alike, pictures)]
