@@ -48,7 +48,7 @@ SHARE_OF_FREE = 0.7
 """Of the memory that is free, the part that is taken unasked."""
 
 BY_PLACE = 1_700_000_000
-"""Of windows, what `neighbour` takes unasked: with several times as much it is quicker by a fifth."""
+"""Of windows, what `neighbour` takes unasked: 1024x1024 pixels are then four windows of 23 % more pixels in all."""
 
 LARGEST_WINDOW = 1536
 """Windows beyond this side are no faster."""

@@ -58,6 +58,8 @@ class StyleNorm(nn.Module):
         # By squares, of which torch's `var` makes forty times the work. What is seen does not depend on what is used:
         # a still camera's statistics stand still to the bit.
         own = maps.mean((2, 3), keepdim=True)
+        if self.fixed:
+            own = own.detach()  # what is subtracted is added again: nothing depends on it
         maps = maps.sub_(own) if alone else maps - own
         seen = own, maps.square().mean((2, 3), keepdim=True)
         self.last = None if self.training else seen
