@@ -1,6 +1,7 @@
 """The studio without a browser: who is let in, what is shown of runs, what is begun, and what is refused."""
 
 import contextlib
+import html
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -549,6 +551,34 @@ def test_a_picture_is_painted_with_a_mask_and_then_larger(tmp_path: Path):
         assert Image.open(second.about["out"]).size == (96, 64)
         assert client.get("/paint", headers={"host": HOST}).text.count("/painting?job=") >= 2
         assert client.post("/paint/start", headers=OWN, data=data).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"mix": "2,x"}, "--mix takes a positive number for each of the 1 styles"),
+        ({"content": -40}, "c.png cannot be read: truncated"),
+        ({"styles": -40}, "s.png cannot be read: truncated"),
+        ({"mask0": b"nonsense"}, "mask0.png cannot be read: not a picture"),
+    ],
+)
+def test_a_painting_that_could_only_fail_is_not_begun(wrong: dict[str, Any], told: str, tmp_path: Path):
+    content, style = lay_out(tmp_path / "given")
+    app = make_studio(tmp_path / "root", [HOST], "let-me-in")
+    files = {"content": ("c.png", content.read_bytes()), "styles": ("s.png", style.read_bytes())}
+    data = {"recipe": "instant", "shown": ""}
+    for name, how in wrong.items():
+        if name == "mix":
+            data["mix"] = how
+        elif isinstance(how, bytes):
+            files[name] = (f"{name}.png", how)
+        else:
+            files[name] = (files[name][0], files[name][1][:how])
+    with TestClient(app, base_url=f"http://{HOST}", follow_redirects=False) as client:
+        answer = client.post("/paint/start", headers=OWN, data=data, files=files)
+    assert answer.status_code == 422
+    assert told in html.unescape(answer.text)
+    assert app.state.studio.jobs.all() == []
 
 
 def test_a_run_is_stopped_and_goes_on(tmp_path: Path):

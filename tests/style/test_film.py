@@ -246,11 +246,35 @@ def test_a_stopped_film_goes_on_where_it_stands(tmp_path: Path):
     assert not stopped.out.exists()
     kept = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.png")}
     rest = paint_film(stopped)
-    assert next(rest).picture == 2
+    first = next(rest)
+    assert (first.picture, first.frame.iteration) == (2, 3)  # the third picture's first two steps are not lost
     assert {path.name: path.stat().st_mtime_ns for path in frames.glob("*.png")} == kept
-    assert [step.picture for step in rest] == [2] * 2
+    assert list(rest) == []
     assert np.array_equal(decoded(stopped.out), decoded(whole.out))
     assert not frames.exists()
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 7])
+def test_wherever_it_is_stopped_it_is_the_same_film(steps: int, tmp_path: Path):
+    """Within a picture, and after a picture's last step, which is not known to be the last."""
+    clip = film_of(tmp_path / "clip.mp4", panning(2))
+    whole, stopped = job_for(clip, out="whole.mp4"), job_for(clip, out="stopped.mp4")
+    painted(whole)
+    seen: list[tuple[int, int]] = []
+    while not stopped.out.exists():
+        here = len(seen)
+        for step in paint_film(stopped, lambda: len(seen) - here == steps):  # noqa: B023 (it is asked at once)
+            seen.append((step.picture, step.frame.iteration))
+    assert seen == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2), (1, 3)]  # no step twice
+    assert np.array_equal(decoded(stopped.out), decoded(whole.out))
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense"])
+def test_a_damaged_picture_under_way_is_painted_from_its_beginning(damage: bytes, tmp_path: Path):
+    job = job_for(film_of(tmp_path / "clip.mp4", panning(2)))
+    list(paint_film(job, lambda: True))
+    (tmp_path / "out.mp4.frames" / "picture.part").write_bytes(damage)
+    assert next(paint_film(job)).frame.iteration == 1
 
 
 def test_another_painting_s_pictures_are_not_taken(tmp_path: Path):

@@ -22,6 +22,7 @@ from hasama.errors import HasamaError
 from hasama.style import memory
 from hasama.style.canvas.pictures import Picture
 from hasama.style.memory import (
+    bank_bytes,
     default_budget,
     fixed_bytes,
     free_bytes,
@@ -315,6 +316,46 @@ def test_neighbour_needs_more_and_gets_smaller_windows():
     budget = 2_500_000_000 + process_bytes()
     sides = [pick_window(1024, 1024, recipe, 4, "vgg19", budget) for recipe in (best, neighbour)]
     assert sides[1] < 0.8 * sides[0]
+
+
+def test_a_small_picture_has_few_places_to_be_compared_with():
+    neighbour = STYLE_RECIPES["neighbour"]
+    channels = 2 * 64 + 2 * 128 + 3 * 256 + 3 * 512  # of its layers
+    assert bank_bytes(32, 48, neighbour, 2) < 0.04 * bank_bytes(2000, 2000, neighbour, 2)
+    assert bank_bytes(2000, 2000, neighbour, 2) == channels * max(32_768 * 2, 16_384 * 4)
+    assert bank_bytes(2000, 2000, neighbour, 2, styles=3) == bank_bytes(2000, 2000, neighbour, 2)  # shared
+    assert bank_bytes(2000, 2000, neighbour, 2, 3, masked=True) == 3 * bank_bytes(2000, 2000, neighbour, 2)
+    small = bank_bytes(32, 32, neighbour, 4)
+    assert bank_bytes(32, 32, neighbour, 4, styles=2) == pytest.approx(2 * small, rel=0.01)
+    assert bank_bytes(32, 32, neighbour.but(rotations=False), 4) == pytest.approx(small / 4, rel=0.01)
+    assert bank_bytes(32, 32, neighbour.but(style_scale=0.5), 4) == pytest.approx(small / 4, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["best", "neighbour"])
+def test_what_is_told_to_fit_does(name: str):
+    """The size that was asked for is told, not that of an earlier scale; so much memory is enough, and so is the
+    size that is offered.
+    """
+    recipe = STYLE_RECIPES[name].but(size=1280, precision="fp32")
+    content = Picture(np.zeros((1280, 960, 3), np.uint8))
+
+    def refusal(recipe: StyleRecipe, budget: int) -> str:
+        try:
+            plan(content, [Style(content)], recipe, Machine("cpu", budget))
+        except HasamaError as error:
+            return str(error)
+        return ""
+
+    with steady():
+        told = re.search(r"Painting 960x1280 pixels .* needs about ([\d.]+ .B),", refusal(recipe, 300_000_000))
+        assert told is not None
+        assert not refusal(recipe, parse_memory(told[1]))
+        for budget in (900_000_000, 1_500_000_000):
+            less = refusal(recipe, budget)
+            offered = re.search(r"--size (\d+) would fit", less)
+            assert offered is not None or not less
+            if offered:
+                assert not refusal(recipe.but(size=int(offered[1])), budget)
 
 
 @given(st.integers(16, 6000), st.integers(16, 6000), bytes_per_number)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from hasama.style.painters import at_once
 from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
 from hasama.style.painters.painter import BORDER, REACH, Painter, mix_of
 from hasama.style.painters.painter_file import load_painter, save_painter
-from hasama.style.painters.painter_header import is_painter
+from hasama.style.painters.painter_header import is_painter, styles_of, teaching_of
 from hasama.style.painters.recipe import Padding, TeachRecipe
 from hasama.style.painters.scenes import Photos, Scenes
 from hasama.style.painters.teach_folder import TeachFolder
@@ -188,7 +189,8 @@ def test_a_file_keeps_the_painter(tmp_path: Path):
     painter, file = painter_of(), tmp_path / "p.safetensors"
     save_painter(painter, ["one", "zwei ü"], file)
     taught = load_painter(file)
-    assert taught.styles == ("one", "zwei ü")
+    assert list(taught.styles) == styles_of(file) == ["one", "zwei ü"]
+    assert teaching_of(file) is None
     photo, mix = soft_picture(40, 50), mix_of([1, 2])
     torch.testing.assert_close(taught.painter(photo, mix), painter(photo, mix), atol=0.02, rtol=0)  # half precision
     assert is_painter(file)
@@ -213,6 +215,7 @@ def test_other_and_damaged_files_are_no_painters(tmp_path: Path):
     broken.write_bytes(good.read_bytes()[:2000])
     for file in (other, broken, tmp_path / "nothing.safetensors"):
         assert not is_painter(file)
+        assert (styles_of(file), teaching_of(file)) == ([], None)
         with pytest.raises(HasamaError, match=r"painter"):
             load_painter(file)
     hostile = tmp_path / "hostile.safetensors"
@@ -403,7 +406,14 @@ def test_killed_it_goes_on(tmp_path: Path):
 
     process = start(*words)
     go_on_beyond(0, process)
-    process.send_signal(signal.SIGINT)  # saves
+    asked = hasama_here("stop", tmp_path / "p.safetensors")  # saves
+    assert asked.returncode == 0, asked.stderr
+    process.communicate()
+    assert process.returncode == 0
+    first = torch.load(folder / "state.pt", weights_only=True)["images_seen"]
+    process = start(*words)
+    go_on_beyond(first, process)
+    process.send_signal(signal.SIGINT)  # saves, too
     process.communicate()
     assert process.returncode == 130
     state = torch.load(folder / "state.pt", weights_only=True)
@@ -472,6 +482,108 @@ def test_folders_streams_colours_and_films(taught: Path, tmp_path: Path):
         assert made.size == (40, 30)
 
 
+def test_a_film_keeps_its_colours_as_a_photo_does(taught: Path, tmp_path: Path):
+    """Of a photo in grey only luminance is painted; of a film, too."""
+    grey = [style_scene(40, 30, number).convert("L").convert("RGB") for number in range(2)]
+    grey[0].save(tmp_path / "film.webp", save_all=True, append_images=grey[1:], duration=80, lossless=True)
+    colourful = {}
+    for name, flags in (("kept", ["--keep-colour", "luminance"]), ("changed", [])):
+        out = tmp_path / f"{name}.apng"
+        done = hasama_here("style", tmp_path / "film.webp", taught, "--out", out, *flags)
+        assert done.returncode == 0, done.stderr
+        made = pixels_of(out)[..., :3].astype(int)
+        colourful[name] = int((made.max(-1) - made.min(-1)).max())
+    assert colourful["kept"] <= 2 < 10 < colourful["changed"]
+
+
+# --- what is there already ------------------------------------------------------------------------
+
+
+def copied(taught: Path, folder: Path) -> Path:
+    """A finished teaching in another folder, from the same painting."""
+    lay_out(folder)
+    shutil.copytree(taught.with_suffix(".teaching"), folder / "p.teaching")
+    return Path(shutil.copy(taught, folder / "p.safetensors"))
+
+
+def test_what_lies_at_out_is_not_lost(taught: Path, tmp_path: Path):
+    painter = copied(taught, tmp_path)
+    before = painter.read_bytes()
+    shutil.rmtree(tmp_path / "p.teaching")
+    refused = teaching(tmp_path)
+    assert refused.returncode == 2
+    assert "p.safetensors is there already" in refused.stderr
+    assert "choose another --out" in " ".join(refused.stderr.split())
+    assert painter.read_bytes() == before
+    assert not (tmp_path / "p.teaching").exists()  # nothing was begun
+
+
+@pytest.mark.parametrize("other", ["picture", "painter"])
+def test_what_is_another_s_is_not_replaced_by_going_on(other: str, taught: Path, tmp_path: Path):
+    painter = copied(taught, tmp_path)
+    if other == "picture":
+        style_scene(40, 30).save(painter, "PNG")
+    else:
+        save_painter(painter_of(1), ["another"], painter, teaching="of another")
+    before = painter.read_bytes()
+    refused = teaching(tmp_path, kimg=0.03)
+    assert refused.returncode == 2
+    assert "is not what was taught in" in refused.stderr
+    assert painter.read_bytes() == before
+    assert torch.load(tmp_path / "p.teaching" / "state.pt", weights_only=True)["images_seen"] == 20
+
+
+def test_an_earlier_painter_of_the_same_teaching_is_replaced(taught: Path, tmp_path: Path):
+    """After a kill the file beside the folder is older than what the folder holds; and before, files said nothing."""
+    painter = copied(taught, tmp_path)
+    mark = teaching_of(painter)
+    assert mark is not None
+    save_painter(painter_of(1), ["s"], painter, teaching=mark)
+    done = teaching(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert painter.read_bytes() == taught.read_bytes()
+    for file in (painter, tmp_path / "p.teaching" / "painter.safetensors"):
+        save_painter(painter_of(1), ["s"], file)
+    done = teaching(tmp_path, kimg=0.03)
+    assert done.returncode == 0, done.stderr
+    assert teaching_of(painter) == mark  # however long
+
+
+def test_a_painter_that_is_gone_is_written_anew(taught: Path, tmp_path: Path):
+    painter = copied(taught, tmp_path)
+    painter.unlink()
+    (tmp_path / "p.teaching" / "painter.safetensors").unlink()
+    done = teaching(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert painter.read_bytes() == taught.read_bytes()
+
+
+def test_without_its_state_a_teaching_does_not_begin_anew(taught: Path, tmp_path: Path):
+    painter = copied(taught, tmp_path)
+    (tmp_path / "p.teaching" / "state.pt").unlink()
+    refused = teaching(tmp_path, kimg=0.03)
+    assert refused.returncode == 2
+    assert "state.pt, which going on needs, is gone" in refused.stderr
+    assert painter.read_bytes() == taught.read_bytes()
+    assert (tmp_path / "p.teaching" / "painter.safetensors").read_bytes() == taught.read_bytes()
+
+
+def test_of_an_animation_the_first_picture_is_taken_and_that_is_told(tmp_path: Path):
+    _, style = lay_out(tmp_path)
+    frames = [style_scene(40, 30, number) for number in range(2)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:], duration=80)
+    out = ("--out", tmp_path / "p.safetensors")
+    learnt = hasama_here("teach", tmp_path / "film.gif", style, *out, "--kimg", 0.01, *BRIEF, *LAYERS)
+    shown = hasama_here(
+        "invert", tmp_path / "film.gif", "--layers", "relu1_1", "--size", 32, "--iterations", 1,
+        "--out", tmp_path / "layers",
+    )  # fmt: skip
+    for done in (learnt, shown):
+        assert done.returncode == 0, done.stderr
+        told = " ".join(done.stdout.split())
+        assert told.count("film.gif holds 2 pictures (an animation): only the first is taken.") == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -500,6 +612,12 @@ def test_other_wrong_commands(taught: Path, tmp_path: Path):
         (("style", content, style, "--strength", 0.5), "--strength is for --recipe instant and for painters"),
         (("teach", tmp_path), "one or several paintings"),
         (("teach", style, "--out", "x.png"), "ends in .safetensors"),
+        (("teach", style, "--content-weight", 0, "--style-weight", 0), "there is nothing to learn"),
+        (("teach", style, "--learning-rate", 0), "With --learning-rate 0 nothing is learnt"),
+        (("teach", style, "--clip", 0), "With --clip 0 nothing is learnt"),
+        (("invert", content, "--iterations", 0), "--iterations must lie between 1 and 1000000; got 0"),
+        (("stop", content.with_name("none.safetensors")), "There is no run"),
+        (("stop", taught), "Nobody is teaching in"),
         (("teach", tmp_path / "none.png", "--out", tmp_path / "q.safetensors"), "no picture"),
     ):
         done = hasama_here(*words)

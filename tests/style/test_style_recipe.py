@@ -23,6 +23,7 @@ from hasama.style.recipe import (
     STYLE_RECIPES,
     StyleRecipe,
     parse_layers,
+    parse_mix,
     scale_sides,
     style_recipe_named,
 )
@@ -236,3 +237,49 @@ def test_the_recipe_is_quick_to_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "told"),
+    [
+        ("neighbour", {"content_loss": "self-similarity"}, "--content-loss means nothing with --content-weight 0"),
+        ("neighbour", {"content_layers": "relu3_1"}, "--content-layers means nothing with --content-weight 0"),
+        (
+            "best",
+            {"style_weight": 0.0, "style_layers": "relu1_1"},
+            "--style-layers means nothing with --style-weight 0",
+        ),
+        ("best", {"tv_weight": 0.0, "tv": "absolute"}, "--tv means nothing with --tv-weight 0"),
+        ("best", {"colours": "matched", "keep_colour": "luminance"}, "--colours means nothing with --keep-colour"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(base: str, changes: dict[str, Any], told: str):
+    with pytest.raises(HasamaError, match=told):
+        STYLE_RECIPES[base].but(**changes)
+
+
+def test_what_a_recipe_has_by_itself_is_not_held_against_it():
+    assert STYLE_RECIPES["neighbour"].but(keep_colour="luminance").colours == "matched"
+    assert STYLE_RECIPES["lesson"].but(style_weight=0.0, content_layers="relu3_1").style_loss == "gram"
+    changed = STYLE_RECIPES["neighbour"].but(content_weight=0.1, content_loss="self-similarity")
+    assert changed.content_weight == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "some", "shares"),
+    [("2,1", 2, False, [2, 1]), ("1,0", 2, True, [1, 0]), (" .5 ", 1, False, [0.5]), ("1e6", 1, True, [1e6])],
+)
+def test_a_mix_is_read(text: str, count: int, some: bool, shares: list[float]):
+    assert parse_mix(text, count, some) == shares
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "some"),
+    [
+        *(("1,0", 2, False), ("0,0", 2, True), ("2,x", 2, True), ("1", 2, True), ("1,2,3", 2, False)),
+        *(("nan,1", 2, True), ("inf", 1, True), ("-1,2", 2, True), ("1e7", 1, False), ("", 1, True)),
+    ],
+)
+def test_other_mixes_are_refused(text: str, count: int, some: bool):
+    with pytest.raises(HasamaError, match="--mix takes a"):
+        parse_mix(text, count, some)

@@ -135,16 +135,14 @@ def _opened(painter: Path, job: "Job", mix: str | None) -> tuple["Taught", "Mix"
     from hasama.device import keep_memory, pick_device
     from hasama.style.painters.painter import mix_of
     from hasama.style.painters.painter_file import load_painter
+    from hasama.style.recipe import parse_mix
 
     keep_memory(job.machine.memory is None)
     taught = load_painter(painter, pick_device(job.machine.device))
-    names = ", ".join(taught.styles)
     try:
-        weights = [1.0] * len(taught.styles) if mix is None else [float(part) for part in mix.split(",")]
-    except ValueError:
-        weights = []
-    if len(weights) != len(taught.styles) or min(weights) < 0 or not 0 < sum(weights) < 1e9:
-        raise HasamaError(f"--mix takes a number for each style of {painter}: {names}; got {mix!r}.")
+        weights = [1.0] * len(taught.styles) if mix is None else parse_mix(mix, len(taught.styles), some=True)
+    except HasamaError as error:
+        raise HasamaError(f"{error} {painter} holds {', '.join(taught.styles)}.") from error
     return taught, mix_of(weights, job.recipe.strength)
 
 
@@ -204,7 +202,9 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
 
     taught, prepared = _opened(painter, job, mix)
     began = time.monotonic()
-    for _ in watch_stages(paint_film_at_once(taught.painter, prepared, job.content, job.out, job.machine.memory)):
+    kept = job.recipe.keep_colour == "luminance"
+    film = paint_film_at_once(taught.painter, prepared, job.content, job.out, job.machine.memory, kept)
+    for _ in watch_stages(film):
         if asked():
             say("\nStopped; nothing was written.")
             return INTERRUPTED

@@ -8,13 +8,13 @@ from hasama.cli.arguments import check_out_folder
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 from hasama.options import flag
+from hasama.style.recipe import parse_mix
 
 if TYPE_CHECKING:
     from hasama.style.canvas.regions import RegionMap
     from hasama.style.jobs.job import Job, StyleSource
 
 NONE = "none"
-LARGEST_SHARE = 1e6
 
 
 def style_sources(
@@ -27,23 +27,12 @@ def style_sources(
     """
     from hasama.style.jobs.job import StyleSource
 
-    shares, parts = _shares(mix, len(styles)), _masks("--style-mask", style_mask, len(styles))
+    shares = [1.0] * len(styles) if mix is None else parse_mix(mix, len(styles))
+    parts = _masks("--style-mask", style_mask, len(styles))
     return tuple(
         StyleSource(path, share, part, *place)
         for path, share, part, place in zip(styles, shares, parts, _places(where, styles), strict=True)
     )
-
-
-def _shares(mix: str | None, count: int) -> list[float]:
-    if mix is None:
-        return [1.0] * count
-    try:
-        shares = [float(part) for part in mix.split(",")]
-    except ValueError:
-        shares = []
-    if len(shares) != count or not all(0 < share <= LARGEST_SHARE for share in shares):
-        raise HasamaError(f"--mix takes a positive number for each of the {count} styles, such as 2,1; got {mix!r}.")
-    return shares
 
 
 def _masks(flag: str, masks: list[str] | None, count: int) -> Sequence[Path | None]:

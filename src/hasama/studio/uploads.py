@@ -1,5 +1,6 @@
 """What a browser sends: pictures, archives of them, masks. They get names of our own, and are only ever read."""
 
+import asyncio
 import secrets
 import shutil
 import time
@@ -14,6 +15,7 @@ from starlette.types import Message
 from hasama.errors import HasamaError
 from hasama.files import cannot_write
 from hasama.names import LONGEST_NAME, fitting_name
+from hasama.pictures.opening import open_picture
 
 LARGEST = 4 * 2**30
 """Bytes of one request."""
@@ -93,3 +95,22 @@ async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) 
             shutil.rmtree(place, ignore_errors=True)  # the part of it that was written
             raise cannot_write(target, error) from error
     return made[0] if len(made) == 1 else place
+
+
+async def kept_pictures(files: Iterable[object], folder: Path, endings: tuple[str, ...] = PICTURES) -> list[Path]:
+    """The same of pictures, in the order in which they were sent; each of them can be read.
+
+    Raises:
+        HasamaError: see `kept`; or one is no picture, or broken. Then none of them is kept.
+    """
+    place = await kept(files, folder, endings)
+    if place is None:
+        return []
+    found = [place] if place.is_file() else sorted(place.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    for file in found:
+        try:
+            await asyncio.to_thread(open_picture, file)
+        except HasamaError as error:
+            shutil.rmtree(file.parent, ignore_errors=True)
+            raise HasamaError(f"{file.name} cannot be read: {error}.") from error
+    return found

@@ -1,8 +1,9 @@
 """How large a window may go through the network at once, so that a painting keeps to a budget of memory."""
 
+import math
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from hasama.errors import HasamaError
 from hasama.perception.vgg import stride_of
 from hasama.style.canvas.lbfgs import HISTORY
 from hasama.style.canvas.tiles import halo_of
-from hasama.style.methods.matching import AT_ONCE, MOST_ACTIVATIONS, MOST_COLUMNS, STRIDE
-from hasama.style.recipe import StyleRecipe
+from hasama.style.methods.matching import AT_ONCE, MOST_ACTIVATIONS, MOST_COLUMNS, ROWS_AT_ONCE, STRIDE
+from hasama.style.recipe import StyleRecipe, scale_sides
 from hasama.style.subject import used_layers, within
 
 COLOUR_BYTES = 12
@@ -74,21 +75,29 @@ def in_words(amount: float) -> str:
     return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
 
 
+def needs_in_words(amount: float) -> str:
+    """The same rounded up, so that whoever gives as much gives enough: the process is not always as large."""
+    unit = 1e8 if amount > 990e6 else 1e6
+    return in_words(math.ceil(1.01 * amount / unit) * unit)
+
+
 def pick_window(
     height: int, width: int, recipe: StyleRecipe, number_bytes: int, network: str, budget: int, kept: bool = False,
-    masked: bool = False,
+    styles: int = 1, masked: bool = False, scales: Sequence[tuple[int, int]] = (),
 ) -> int:  # fmt: skip
     """The side in pixels of the largest window with which painting keeps to the budget.
 
     Args:
-        height: of the largest scale, in pixels.
+        height: of this scale, in pixels.
         width: likewise.
         recipe: its optimizer and layers count.
         number_bytes: 2 for bfloat16 activations, 4 for float32.
         network: vgg16 or vgg19.
         budget: bytes for the whole process.
         kept: whether freed blocks are kept.
+        styles: how many there are.
         masked: whether styles go to places of their own.
+        scales: (height, width) of the scales before it, which must fit as well.
 
     Raises:
         HasamaError: not even the smallest window fits; the message holds an estimate and what would fit.
@@ -96,19 +105,19 @@ def pick_window(
     stride, halo = halo_of(used_layers(recipe), network, recipe.by_place)
     smallest, largest = 3 * halo, min(max(height, width), max(LARGEST_WINDOW, 3 * halo))
 
-    def needed(height: int, width: int, side: int) -> float:
+    def needed(height: int, width: int, side: int = smallest) -> float:
         window = window_bytes(height, width, side, number_bytes, recipe, masked)
-        return fixed_bytes(height, width, recipe, number_bytes) + (KEPT if kept else 1) * window
+        fixed = fixed_bytes(height, width, recipe, number_bytes, styles, masked)
+        return fixed + (KEPT if kept else 1) * window
 
-    least = min(smallest, largest)
-    for side in (*range(largest, smallest - 1, -stride), least):
-        if needed(height, width, side) <= budget:
-            return side
-    instead = _instead(height, width, recipe, budget, lambda high, wide: needed(high, wide, smallest))
-    kind = "at once" if recipe.at_once else f"with {recipe.optimizer_at(height, width)}"
+    neediest = max(((height, width), *scales), key=lambda size: needed(*size))  # of L-BFGS not always the last
+    if needed(*neediest) <= budget:
+        fitting = (side for side in range(largest, smallest, -stride) if needed(height, width, side) <= budget)
+        return next(fitting, min(smallest, largest))
+    kind = "at once" if recipe.at_once else f"with {recipe.optimizer_at(*neediest)}"
     raise HasamaError(
-        f"Painting {width}x{height} pixels {kind} needs about {in_words(needed(height, width, least))}, and "
-        f"{in_words(budget)} may be taken. {instead}"
+        f"Painting {width}x{height} pixels {kind} needs about {needs_in_words(needed(*neediest))}, and "
+        f"{in_words(budget)} may be taken. {_instead(height, width, recipe, budget, needed)}"
     )
 
 
@@ -116,13 +125,17 @@ def _instead(height: int, width: int, recipe: StyleRecipe, budget: int, needed: 
     """What to do about it."""
     longer = max(height, width)
     for share, side in product((SAFE, 1.0), range(longer, 63, -16)):
-        if needed(*within(height, width, side)) <= share * budget:
-            lighter = "" if recipe.optimizer_at(height, width) != "lbfgs" else ", use --optimizer adam"
+        sides = scale_sides(min(recipe.smallest, side), side, recipe.scale_step)
+        sizes = [within(height, width, one) for one in sides]
+        if max(needed(*size) for size in sizes) <= share * budget:
+            lighter = "" if recipe.optimizer_at(*sizes[-1]) != "lbfgs" else ", use --optimizer adam"
             return f"Give it more (--memory){lighter}, or paint smaller: --size {side} would fit."
     return "Give it more (--memory)."
 
 
-def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int) -> int:
+def fixed_bytes(
+    height: int, width: int, recipe: StyleRecipe, number_bytes: int, styles: int = 1, masked: bool = False
+) -> int:
     """What does not depend on the window: the process, the canvases, the wanted content."""
     pixels = height * width
     kind = recipe.optimizer_at(height, width)
@@ -130,14 +143,27 @@ def fixed_bytes(height: int, width: int, recipe: StyleRecipe, number_bytes: int)
     content = recipe.content if recipe.content_weight else {}
     kept = sum(CHANNELS[stride_of(layer)] * number_bytes / stride_of(layer) ** 2 for layer in content)
     style = COLOUR_BYTES * max(0.0, recipe.style_scale**2 - 1)
-    bank = bank_bytes(recipe, number_bytes) if recipe.by_place else 0
+    bank = bank_bytes(height, width, recipe, number_bytes, styles, masked) if recipe.by_place else 0
     return round(pixels * (copies * COLOUR_BYTES + kept + style)) + bank + process_bytes() + OVERHEAD
 
 
-def bank_bytes(recipe: StyleRecipe, number_bytes: int) -> int:
-    """The activations of the styles that places are compared with, and the similarities that are computed at once."""
-    channels = sum(CHANNELS[stride_of(layer)] for layer in recipe.style)
-    return channels * max(MOST_COLUMNS * number_bytes, MOST_ACTIVATIONS * 4) + 8 * AT_ONCE
+def bank_bytes(
+    height: int, width: int, recipe: StyleRecipe, number_bytes: int, styles: int = 1, masked: bool = False
+) -> int:
+    """The activations of the styles that places are compared with.
+
+    A style is as large as the canvas, and small ones have fewer places than are chosen at most; where styles go to
+    places of their own, so many are chosen of each.
+    """
+    pixels = styles * (4 if recipe.rotations else 1) * height * width * recipe.style_scale**2
+    choices = styles if masked else 1
+    columns = min(choices * MOST_COLUMNS, pixels / STRIDE**2)
+    whole = sum(CHANNELS[stride_of(layer)] for layer in recipe.style) * columns * number_bytes
+    apart = sum(
+        CHANNELS[stride_of(layer)] * min(choices * MOST_ACTIVATIONS, pixels / stride_of(layer) ** 2) * 4
+        for layer in recipe.style
+    )
+    return round(max(whole, apart))
 
 
 def window_bytes(
@@ -145,14 +171,16 @@ def window_bytes(
 ) -> int:
     """What a window of this side takes while it goes through the network and back.
 
-    With `neighbour` also its hypercolumns, those that are wanted, and their gradients, in float32.
+    With `neighbour` also its hypercolumns, those that are wanted, and their gradients, in float32; or, before that,
+    the similarities that are computed at once, where these take more.
     """
-    each = WINDOW_BYTES[number_bytes]
+    each, least = WINDOW_BYTES[number_bytes], 0
     if recipe is not None and recipe.at_once:
         each = AT_ONCE_BYTES[number_bytes] + masked * MIXED_BYTES[number_bytes]
     elif recipe is not None and recipe.by_place:
         each += COLUMN_COPIES * 4 * sum(CHANNELS[stride_of(layer)] for layer in recipe.style) // STRIDE**2
-    return min(height, side) * min(width, side) * each
+        least = 8 * min(AT_ONCE, ROWS_AT_ONCE * (height * width // STRIDE**2))
+    return max(least, min(height, side) * min(width, side) * each)
 
 
 def process_bytes() -> int:
@@ -177,12 +205,15 @@ def free_bytes() -> int | None:
     return max(0, min(found)) if found else None
 
 
-def unasked_budget(device: torch.device, height: int, width: int, recipe: StyleRecipe, number_bytes: int) -> int:
+def unasked_budget(
+    device: torch.device, height: int, width: int, recipe: StyleRecipe, number_bytes: int, styles: int = 1,
+    masked: bool = False,
+) -> int:  # fmt: skip
     """What may be taken where nobody says it, for a largest scale of that size; `neighbour` is modest."""
     budget = default_budget(device)
     if not recipe.by_place or device.type == "cuda":
         return budget
-    return min(budget, fixed_bytes(height, width, recipe, number_bytes) + BY_PLACE)
+    return min(budget, fixed_bytes(height, width, recipe, number_bytes, styles, masked) + BY_PLACE)
 
 
 def default_budget(device: torch.device) -> int:

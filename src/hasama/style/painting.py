@@ -84,8 +84,11 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     subject = Subject(content, styles, recipe, network, device, 0, start, hand=hand)
     check_masks(styles, *subject.sizes()[-1])
     number = 2 if network.precision == torch.bfloat16 else 4
-    budget = machine.memory or unasked_budget(device, *subject.sizes()[-1], recipe, number)
-    masked = any(style.where is not None for style in styles)
-    sides = {size: pick_window(*size, recipe, number, network.name, budget, kept, masked) for size in subject.sizes()}
+    shared = (len(styles), any(style.where is not None for style in styles))
+    sizes = subject.sizes()
+    budget = machine.memory or unasked_budget(device, *sizes[-1], recipe, number, *shared)
+    about = (recipe, number, network.name, budget, kept, *shared)
+    sides = {sizes[-1]: pick_window(*sizes[-1], *about, scales=sizes[:-1])}
+    sides |= {size: pick_window(*size, *about) for size in sizes[:-1]}
     limits = [side for size, side in sides.items() if side < max(size)]  # others went through in one piece
     return subject._replace(side=min(limits, default=max(sides.values())))

@@ -16,6 +16,8 @@ KeepColour = Literal["no", "luminance", "histogram"]
 LARGEST_SIDE = 32_768
 LARGEST_FOR_LBFGS = 2**20
 """Pixels up to which L-BFGS's memory, dozens of canvases, is hardly felt."""
+LARGEST_SHARE = 1e6
+"""Of a style in a mixture."""
 STARTS = ("content", "noise", "style", "instant")
 
 
@@ -189,7 +191,13 @@ class StyleRecipe(Layered):
         for name in changes:
             if name not in STYLE_DEFAULTS:
                 raise HasamaError(unknown_name(name, STYLE_DEFAULTS, "field of a style recipe"))
-        return dataclasses.replace(self, **changes)
+        made = dataclasses.replace(self, **changes)
+        for weight, idle in IDLE_WITHOUT.items():
+            if getattr(made, weight) == 0 and (named := next((name for name in idle if name in changes), None)):
+                raise HasamaError(f"{flag(named)} means nothing with {flag(weight)} 0: give it some, too.")
+        if "colours" in changes and made.colours != "painted" and made.keep_colour != "no":
+            raise HasamaError("--colours means nothing with --keep-colour, by which the colours are the content's.")
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
@@ -220,6 +228,29 @@ def parse_layers(text: str, where: str) -> dict[str, float]:
     return {layer: weight / whole for layer, weight in weights.items()}
 
 
+def parse_mix(text: str, count: int, some: bool = False) -> list[float]:
+    """'2,1' -> [2.0, 1.0]: how much each style counts.
+
+    Args:
+        text: numbers with commas between.
+        count: how many styles there are.
+        some: some of them may count nothing.
+
+    Raises:
+        HasamaError: it reads otherwise, or is of another number of styles.
+    """
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    least = 0 if some else math.ulp(0)
+    if len(shares) != count or not all(least <= share <= LARGEST_SHARE for share in shares) or not any(shares):
+        wanted = "number for each style" if some else f"positive number for each of the {count} styles"
+        example = ",".join(map(str, range(count, 0, -1)))
+        raise HasamaError(f"--mix takes a {wanted}, such as {example}; got {text!r}.")
+    return shares
+
+
 def scale_sides(smallest: int, largest: int, step: float = 1.4143) -> list[int]:
     """Longer sides from coarse to fine, evenly spaced, each larger by at most this factor.
 
@@ -242,17 +273,8 @@ STYLE_GROUPS: dict[str, tuple[str, ...]] = {
         *("tv", "colours", "pooling", "border"),
     ),
     "Optimizer": (
-        *(
-            "start_noise",
-            "first_iterations",
-            "optimizer",
-            "learning_rate",
-            "smallest",
-            "scale_step",
-            "plateau",
-            "average",
-            "precision",
-        ),
+        *("start_noise", "first_iterations", "optimizer", "learning_rate", "smallest", "scale_step", "plateau"),
+        *("average", "precision"),
     ),
     "Films": ("temporal_weight", "frame_iterations"),
 }
@@ -264,6 +286,13 @@ IDLE_AT_ONCE = (
     *("temporal_weight", "frame_iterations"),
 )
 """What means nothing without an optimizer."""
+
+IDLE_WITHOUT = {
+    "content_weight": ("content_loss", "content_layers"),
+    "style_weight": ("style_loss", "style_layers", "style_scale"),
+    "tv_weight": ("tv",),
+}
+"""What means nothing where a weight is 0."""
 
 STYLE_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(StyleRecipe)}
 

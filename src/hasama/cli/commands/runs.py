@@ -79,16 +79,24 @@ def _run_row(run: "Run") -> list[str]:
 
 
 def stop(run: Path, /) -> int:
-    """Ask the process that trains a run, wherever it was started, to save and stop.
+    """Ask the process that trains a run, or teaches a painter, wherever it was started, to save and stop.
 
     Parameters
     ----------
     run
-        The run's folder.
+        The run's folder; or a painter's folder, or its file beside it.
     """
     from hasama.cli.terminal import say
     from hasama.runs.folder import Run
+    from hasama.style.painters.teach_folder import teach_folder_of
 
+    teaching = teach_folder_of(run)
+    if teaching.exists():
+        if not teaching.is_held():
+            raise HasamaError(f"Nobody is teaching in {teaching.folder}.")
+        teaching.stop()
+        say(f"Asked {teaching.folder} to stop. To go on later, give the same command again.")
+        return 0
     place = Run(run)
     place.recipe()
     if not place.is_held():

@@ -86,11 +86,11 @@ def style(
     mix
         How much each style counts, such as 2,1.
     where
-        For each style a grey picture: where on the canvas it is painted (white) and where not; or none. Or, once,
-        a coloured map with a colour for each style, in the order in which the colours first appear, row by row from
-        the top; of one colour more, black stays as it is.
+        Once for each style, in their order: a grey picture, where on the canvas it is painted (white) and where not;
+        or none. Or, once in all, a coloured map with a colour for each style, in the order in which the colours first
+        appear, row by row from the top; of one colour more, black stays as it is.
     style_mask
-        For each style a grey picture: which part of it is learnt from; or none.
+        Once for each style, in their order: a grey picture, which part of it is learnt from; or none.
     preview
         Keep OUT-preview.png up to date.
     depth
@@ -103,7 +103,7 @@ def style(
         Print what was done as JSON; all else goes to standard error.
     memory
         What the whole process may take, such as 2GB; larger pictures then go through the network tile by tile,
-        to the same result. Default: most of what is free.
+        to the same picture but for single pixels. Default: most of what is free.
     weights
         The network's weights: a file of torchvision's VGG19 or VGG16. Default: the packaged VGG19.
     device

@@ -13,7 +13,7 @@ from hasama.cli.flags import asked_to_stop, default_of, flags_of, given, use_thr
 from hasama.errors import HasamaError
 from hasama.names import SPARE, check_name, fitting_name
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
-from hasama.style.painters.teach_folder import FILE_ENDING, FOLDER_ENDING
+from hasama.style.painters.teach_folder import FILE_ENDING
 from hasama.style.recipe import LARGEST_SIDE, StyleRecipe, parse_layers
 
 if TYPE_CHECKING:
@@ -68,11 +68,13 @@ def teach(
     from hasama.cli.terminal import say
     from hasama.distributed import is_first
     from hasama.files import replacing
-    from hasama.style.painters.teach_folder import TeachFolder
+    from hasama.style.painters.teach_folder import teach_folder_of
     from hasama.style.painters.teach_into import teach_into
     from hasama.style.painting import Machine
 
-    folder = TeachFolder(out.with_suffix(FOLDER_ENDING))
+    folder = teach_folder_of(out)
+    folder.check_place(out)
+    tell_only_first(paintings)
     with asked_to_stop() as asked:
         lessons = teach_into(folder, paintings, photos, recipe, Machine(device, None, weights), asked)
         last = deque(watch_teaching(lessons), maxlen=1)
@@ -104,6 +106,15 @@ def what_to_teach(named: Sequence[Path]) -> tuple[list[Path], Path | None]:
             "Name one or several paintings, and at most one folder or zip of photos:  hasama teach PAINTING PHOTOS"
         )
     return paintings, folders[0] if folders else None
+
+
+def tell_only_first(pictures: Sequence[Path]) -> None:
+    """Say of which files only the first picture is taken."""
+    from hasama.cli.terminal import say
+    from hasama.pictures.animation import only_first
+
+    for note in filter(None, map(only_first, pictures)):
+        say(note, "yellow")
 
 
 def usual_painter_place(paintings: Sequence[Path]) -> Path:
@@ -164,6 +175,8 @@ def invert(
     threads
         CPU threads.
     """
+    if not 1 <= iterations <= 1_000_000:
+        raise HasamaError(f"--iterations must lie between 1 and 1000000; got {iterations}.")
     recipe = StyleRecipe(
         size=size, start="noise", style_weight=0.0, content_weight=1.0, tv_weight=0.01, optimizer="lbfgs",
         smallest=LARGEST_SIDE, first_iterations=iterations, plateau=0.0, seed=seed,
@@ -183,6 +196,7 @@ def invert(
 
     machine = Machine(device, None if memory is None else parse_memory(memory), weights)
     content = read_picture(photo)  # once for all layers
+    tell_only_first([photo])
     jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine, ready=content) for name in names]
     code = paint_all(jobs)
     if code == 0:

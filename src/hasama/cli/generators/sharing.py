@@ -56,8 +56,8 @@ def export(
     strength
         Of paintings: 0 (the photo as it is) to 1, the default.
     size
-        Of paintings: longer side, in pixels, of the photos of 4:3 for which it paints just as `hasama style` does;
-        others get strokes of the same size. 64 to 512, the default.
+        Of paintings: longer side, in pixels, of the photos of 4:3 for which it paints as `hasama style` does, but for
+        single places where another patch is the nearest; others get strokes of the same size. 64 to 512, the default.
     patches
         Of paintings: how many of their patches it knows, 0 to 512, the default; most of the file and a third of the
         time are for these. 0: none, and so rather colours and textures than strokes.

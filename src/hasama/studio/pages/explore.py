@@ -1,6 +1,5 @@
 """The pages that explore a generator, and pictures shown by a fixed type whatever they are."""
 
-import asyncio
 from pathlib import Path
 
 from PIL import Image
@@ -14,7 +13,7 @@ from hasama.pictures.opening import open_picture
 from hasama.runs.folder import Run
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
-from hasama.studio.uploads import PICTURES, form_of, kept
+from hasama.studio.uploads import PICTURES, form_of, kept_pictures
 from hasama.studio.watching import changed, generator_named, inside, run_named
 
 LARGEST_PHOTO, STEPS_MOST = 200 * 2**20, 10_000
@@ -64,13 +63,10 @@ async def project(studio: Studio, request: Request) -> Response:
     generator = generator_named(run_named(studio.root, name), which)
     if not (steps.isascii() and steps.isdigit() and len(steps) < 9 and 0 < int(steps) <= STEPS_MOST):
         raise HasamaError(f"Steps are a number from 1 to {STEPS_MOST}.")
-    photo = await kept(form.getlist("photo")[:1], studio.uploads, PICTURES)
-    if photo is None:
+    photos = await kept_pictures(form.getlist("photo")[:1], studio.uploads)
+    if not photos:
         raise HasamaError("Choose a picture.")
-    try:
-        await asyncio.to_thread(open_picture, photo)
-    except HasamaError as error:
-        raise HasamaError(f"{photo.name} cannot be read: {error}.") from error
+    photo = photos[0]
     out = photo.parent / fitting_name(photo.stem, "-projected.png", SPARE)
     words = ["project", str(generator), str(photo), "--steps", steps, "--out", str(out)]
     job = studio.jobs.add(words, run=name, which=which, changed=changed(generator), out=str(out))

@@ -15,11 +15,18 @@ from hasama.studio.jobs import Job
 from hasama.studio.pages.explore import one_file
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
 from hasama.studio.pages.teach import known_networks, name_of, network_named, title_of
-from hasama.studio.uploads import PICTURES, form_of, kept
+from hasama.studio.uploads import PICTURES, form_of, kept, kept_pictures
 from hasama.studio.watching import all_runs, run_named
-from hasama.style.painters.painter_header import is_painter
+from hasama.style.painters.painter_header import is_painter, styles_of
 from hasama.style.painters.teach_folder import FILE_ENDING
-from hasama.style.recipe import IDLE_AT_ONCE, LARGEST_SIDE, STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
+from hasama.style.recipe import (
+    IDLE_AT_ONCE,
+    LARGEST_SIDE,
+    STYLE_GROUPS,
+    STYLE_RECIPES,
+    parse_mix,
+    style_recipe_named,
+)
 
 LARGEST_UPLOAD = 512 * 2**20
 STYLES_MOST = 6
@@ -83,6 +90,7 @@ async def start(studio: Studio, request: Request) -> Response:
     if recipe != TAUGHT:
         words += ["--recipe", recipe, "--preview", *await _masks(studio, form, len(styles))]
     if mix := str(form.get("mix", "")).strip():
+        parse_mix(mix, len(styles_of(styles[0]) if recipe == TAUGHT else styles), some=recipe == TAUGHT)
         words += ["--mix", mix]
     return back_to(f"/painting?job={_begun(studio, words, content, list(map(str, styles)), recipe).id}")
 
@@ -103,22 +111,21 @@ async def _network(studio: Studio, form: FormData) -> list[Path]:
 async def _content(studio: Studio, form: FormData) -> Path:
     if name := str(form.get("run", "")):
         return run_named(studio.root, name).folder
-    place = await kept(form.getlist("content"), studio.uploads, PICTURES)
-    if place is None and (job := studio.jobs.get(str(form.get("again", "")))):
-        place = Path(job.about["content"])
-    if place is None:
-        raise HasamaError("Choose a picture to paint.")
-    return place
+    sent = await kept_pictures(form.getlist("content")[:1], studio.uploads)
+    if sent:
+        return sent[0]
+    if job := studio.jobs.get(str(form.get("again", ""))):
+        return Path(job.about["content"])
+    raise HasamaError("Choose a picture to paint.")
 
 
 async def _styles(studio: Studio, form: FormData) -> list[Path]:
-    place = await kept(form.getlist("styles"), studio.uploads, PICTURES)
+    found = await kept_pictures(form.getlist("styles"), studio.uploads)
     job = studio.jobs.get(str(form.get("again", "")))
-    if place is None and job is not None and job.about["recipe"] != TAUGHT:
+    if not found and job is not None and job.about["recipe"] != TAUGHT:
         return [Path(style) for style in job.about["styles"]]
-    if place is None:
+    if not found:
         raise HasamaError("Choose a painting to take the style from.")
-    found = [place] if place.is_file() else sorted(place.iterdir(), key=lambda file: file.stat().st_mtime_ns)
     if len(found) > STYLES_MOST:
         raise HasamaError(f"At most {STYLES_MOST} styles at once.")
     return found
@@ -126,10 +133,12 @@ async def _styles(studio: Studio, form: FormData) -> list[Path]:
 
 async def _masks(studio: Studio, form: FormData, styles: int) -> list[str]:
     """What was drawn in the page: a mask for each style, or none at all."""
-    found = [await kept(form.getlist(f"mask{number}"), studio.uploads, (".png",)) for number in range(styles)]
+    found = [
+        await kept_pictures(form.getlist(f"mask{number}")[:1], studio.uploads, (".png",)) for number in range(styles)
+    ]
     if not any(found):
         return []
-    return [word for mask in found for word in ("--where", "none" if mask is None else str(mask))]
+    return [word for mask in found for word in ("--where", str(mask[0]) if mask else "none")]
 
 
 def _begun(studio: Studio, words: list[str], content: Path, styles: list[str], recipe: str) -> Job:

@@ -11,12 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from hasama.errors import HasamaError
 from hasama.options import flags_of
-from hasama.pictures.opening import open_picture
 from hasama.pictures.sources.sources import open_source
 from hasama.studio.forms import fields_of, filled_in
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
-from hasama.studio.uploads import PICTURES, form_of, kept
+from hasama.studio.uploads import PICTURES, form_of, kept, kept_pictures
 from hasama.studio.watching import curves_in, inside, last_lines, speed_of
 from hasama.style.painters.painter_header import is_painter
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
@@ -162,17 +161,11 @@ async def start(studio: Studio, request: Request) -> Response:
 
 async def _paintings(studio: Studio, form: FormData) -> list[Path]:
     """Those that were sent, each of which is a picture."""
-    place = await kept(form.getlist("paintings"), studio.uploads, PICTURES)
-    if place is None:
+    found = await kept_pictures(form.getlist("paintings"), studio.uploads)
+    if not found:
         raise HasamaError("Choose a painting to learn from.")
-    found = [place] if place.is_file() else sorted(place.iterdir(), key=lambda file: file.stat().st_mtime_ns)
     if len(found) > PAINTINGS_MOST:
         raise HasamaError(f"At most {PAINTINGS_MOST} paintings in one network.")
-    for file in found:
-        try:
-            await asyncio.to_thread(open_picture, file)
-        except HasamaError as error:
-            raise HasamaError(f"{file.name} cannot be read: {error}.") from error
     return found
 
 

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -16,16 +17,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, write_json
+from hasama.files import check_place, replacing, write_json
 from hasama.names import fitting_name
 from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
 from hasama.pictures.video import Timing, breaks_off, check_ending, save_film
+from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
+from hasama.style.finish import finished
 from hasama.style.instant import learn_for_all
 from hasama.style.jobs.job import Job, fingerprint, open_styles, reported_mark
 from hasama.style.jobs.motion import carried_along, steadied
@@ -34,6 +38,7 @@ from hasama.style.methods.objective import TemporalTarget
 from hasama.style.painting import plan
 from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
+from hasama.version import __version__
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 """Of the files that are films by their name. Animations are films by their content."""
@@ -41,8 +46,10 @@ ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 LEARNT_FROM = 6
 """Pictures of a film, from which `instant` learns how its features are moved."""
 
-NOTE = "painting.json"
-"""The file that says of which painting the pictures in a folder are."""
+NOTE, BEGUN = "painting.json", "picture.part"
+"""The file that says of which painting the pictures in a folder are, and where the one under way stands."""
+
+SAVE_SECONDS = 60.0
 
 
 class Film(NamedTuple):
@@ -124,7 +131,8 @@ class Painted(NamedTuple):
 def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Painted]:
     """Paint every picture of a film; those that an earlier, stopped attempt painted are kept.
 
-    They stand as single pictures in the folder `out.frames` until the film is written, with the film's sound.
+    They stand as single pictures in the folder `out.frames` until the film is written, with the film's sound; beside
+    them, every minute and where it is stopped, stands the picture under way.
 
     Raises:
         HasamaError: see `stylize`; the film cannot be read; or the place cannot be written to.
@@ -148,14 +156,17 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
         place = _place_of(folder, index)
         if not place.exists():
             last = _opened(_place_of(folder, index - 1)) if index else None
-            frame = None
-            for frame in repaint(_for_picture(subject, content, before, last)):
+            now, frame, saved = _for_picture(subject, content, before, last), None, time.monotonic()
+            begun = _begun(folder, index)
+            for frame in repaint(now, begun):
                 yield Painted(index, max(film.length, index + 1), frame._replace(notice=frame.notice or notice))
                 notice = ""
+                if stop() or time.monotonic() - saved > SAVE_SECONDS:
+                    _save(folder, index, frame)
+                    saved = time.monotonic()
                 if stop():
                     return
-            assert frame is not None
-            picture = frame.picture
+            picture = _picture_of(now, begun) if frame is None else frame.picture
             if job.recipe.at_once and before is not None and last is not None:
                 steady = steadied(np.asarray(picture), last, opaque(before), opaque(content))
                 picture = Image.fromarray(steady)
@@ -164,6 +175,28 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
     if subject is None:
         raise HasamaError(f"Cannot read the film {job.content}: there are no pictures in it.")
     _join(job, film, folder, index + 1, mark)
+
+
+def _save(folder: Path, index: int, frame: Frame) -> None:
+    """Where a picture stands, so that stopping or a kill costs none of it."""
+    with replacing(folder / BEGUN) as temporary:
+        torch.save({"hasama": __version__, "picture": index, "frame": frame.state_dict()}, temporary)
+
+
+def _begun(folder: Path, index: int) -> dict[str, Any] | None:
+    """Where an earlier attempt at a picture stands; None where there is none, or nothing that can be read."""
+    try:
+        state = torch.load(folder / BEGUN, map_location="cpu", weights_only=True)
+        return state["frame"] if (state["hasama"], state["picture"]) == (__version__, index) else None
+    except Exception:  # not there, cut short, or no such file: the picture is painted from its beginning
+        return None
+
+
+def _picture_of(subject: Subject, begun: dict[str, Any] | None) -> Image.Image:
+    """Of a picture that was saved after its last step."""
+    assert begun is not None
+    canvas = Canvas.from_state(begun["canvas"], subject.recipe, subject.device)
+    return finished(subject, canvas.shown(), False).shown()
 
 
 def _spread(film: Film) -> list[Picture]:
@@ -187,7 +220,7 @@ def _join(job: Job, film: Film, folder: Path, count: int, mark: str) -> None:
     elif breaks_off(job.content):
         report["notices"] = [f"{job.content} breaks off: {count} of about {film.length} pictures could be read."]
     write_json(job.report, report)
-    for place in [*places, folder / NOTE]:
+    for place in [*places, folder / NOTE, folder / BEGUN]:
         place.unlink(missing_ok=True)
     with suppress(OSError):  # something of the user's is in it
         folder.rmdir()
@@ -232,8 +265,8 @@ def _own_folder(folder: Path, mark: str) -> None:
     if not same and not note.exists() and folder.exists() and any(folder.iterdir()):
         raise HasamaError(f"{folder} is in the way: the painted pictures go there. Move it, or choose another --out.")
     if not same:
-        for old in folder.glob("[0-9]*.png"):
-            old.unlink()
+        for old in (*folder.glob("[0-9]*.png"), folder / BEGUN):
+            old.unlink(missing_ok=True)
         write_json(note, mark)
 
 

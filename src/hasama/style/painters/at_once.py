@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hasama.errors import HasamaError
 from hasama.shapes import Images
-from hasama.style.memory import SAFE, in_words, process_bytes
+from hasama.style.memory import SAFE, in_words, needs_in_words, process_bytes
 from hasama.style.painters.painter import BORDER, REACH, STRIDE, WIDTH, Mix, Painter, Statistics, bordered
 from hasama.style.subject import within
 
@@ -173,7 +173,8 @@ def side_within(painter: Painter, height: int, width: int, budget: int, fixed: i
     sizes = range(max(height, width) // STRIDE * STRIDE, SMALLEST - 1, -STRIDE)
     smaller = (size for size in sizes if needed(*within(height, width, size), SMALLEST) <= SAFE * budget)
     instead = next((f", or paint smaller: --size {size} would fit" for size in smaller), "")
+    least = needs_in_words(needed(height, width, SMALLEST))
     raise HasamaError(
-        f"Painting {width}x{height} pixels with a painter needs about {in_words(needed(height, width, SMALLEST))}, "
+        f"Painting {width}x{height} pixels with a painter needs about {least}, "
         f"and {in_words(budget)} may be taken. Give it more (--memory){instead}."
     )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.pictures.video import check_ending, save_film
+from hasama.style.canvas.colour import in_grey, with_luminance
 from hasama.style.canvas.pictures import from_pixels, to_canvas, to_output
 from hasama.style.jobs.film import opaque, open_film, read_one_by_one
 from hasama.style.jobs.motion import steadied
@@ -36,7 +37,7 @@ class Painted(NamedTuple):
 
 
 def paint_film_at_once(
-    painter: Painter, mix: Mix, film: Path, out: Path, budget: int | None = None
+    painter: Painter, mix: Mix, film: Path, out: Path, budget: int | None = None, keep_luminance: bool = False
 ) -> Iterator[Painted]:
     """Paint a film into another, with its sound and its times.
 
@@ -46,6 +47,7 @@ def paint_film_at_once(
         film: a film or an animation.
         out: .mp4, .gif, .webp or .apng. It is written when all is painted.
         budget: bytes for the whole process; None: any.
+        keep_luminance: paint in grey and put the film's colours back.
 
     Yields:
         A record after each picture.
@@ -61,7 +63,9 @@ def paint_film_at_once(
         count = 0
         for count, pixels in enumerate(opened.pictures(), 1):
             content = from_pixels(pixels)
-            made = following.paint(to_canvas(content, *content.size))
+            photo = to_canvas(content, *content.size)
+            made = following.paint(in_grey(photo) if keep_luminance else photo)
+            made = with_luminance(photo, made) if keep_luminance else made
             painted, shown = np.asarray(to_output(made, content, False).shown()), opaque(content)
             if before is not None:
                 painted = steadied(painted, before[1][..., :3], before[0], shown)

@@ -31,14 +31,21 @@ class Taught(NamedTuple):
     styles: tuple[str, ...]
 
 
-def save_painter(painter: Painter, styles: Sequence[str], path: Path) -> None:
+def save_painter(painter: Painter, styles: Sequence[str], path: Path, teaching: str | None = None) -> None:
     """Write it atomically.
+
+    Args:
+        painter: what is written.
+        styles: the names of its styles.
+        path: where.
+        teaching: the mark of the teaching that it comes from (`TeachFolder.mark`).
 
     Raises:
         HasamaError: it cannot be written.
     """
     about = {
-        "version": __version__, "styles": list(styles), "width": painter.width, "padding": painter.padding
+        "version": __version__, "styles": list(styles), "width": painter.width, "padding": painter.padding,
+        **({} if teaching is None else {"teaching": teaching}),
     }  # fmt: skip
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in painter.state_dict().items()}
     with replacing(path) as temporary:

@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hasama.options import check_fields, option
+from hasama.errors import HasamaError
+from hasama.options import check_fields, flag, option
 from hasama.style.recipe import Layered
 
 Padding = Literal["replicate", "zeros"]
@@ -43,6 +44,11 @@ class TeachRecipe(Layered):
     def __post_init__(self) -> None:
         check_fields(self)
         self.check_layers()
+        if self.content_weight == 0 and self.style_weight == 0:
+            raise HasamaError("With --content-weight 0 and --style-weight 0 there is nothing to learn.")
+        for name in ("learning_rate", "clip"):
+            if getattr(self, name) == 0:
+                raise HasamaError(f"With {flag(name)} 0 nothing is learnt.")
 
     @property
     def images(self) -> int:

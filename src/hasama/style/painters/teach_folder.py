@@ -11,6 +11,7 @@ stop                 whoever writes this file asks it to stop
 This module does not import torch, so that the studio can look at many folders at once.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
 from hasama.options import flags_of
+from hasama.style.painters.painter_header import teaching_of
 from hasama.style.painters.recipe import BEFORE_THEY_WERE, TEACH_DEFAULTS, TeachRecipe
 from hasama.version import __version__
 
@@ -92,6 +94,35 @@ class TeachFolder:
             HasamaError: there is nothing, or it is damaged.
         """
         return self._recipe_of(read_json(self.about, "description of a teaching"))
+
+    def mark(self) -> str | None:
+        """What makes this teaching this one, however long it goes on: a painter's file says from which it comes.
+
+        Raises:
+            HasamaError: what it is about is damaged.
+        """
+        if not self.exists():
+            return None
+        own = read_json(self.about, "description of a teaching")
+        recipe = {name: value for name, value in self._recipe_of(own).to_dict().items() if name not in FREE}
+        told = json.dumps([recipe, own.get("paintings"), own.get("photos")], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+    def check_place(self, out: Path) -> None:
+        """Before any work: is the place of the painter's file free, or is there what this teaching has put there?
+
+        Raises:
+            HasamaError: there is something else, which would be lost.
+        """
+        if not out.exists():
+            return
+        if not self.exists():
+            raise HasamaError(
+                f"{out} is there already, and {self.folder}, in which it would have been taught, is not: move it, or "
+                "choose another --out."
+            )
+        if teaching_of(out) != self.mark() and not same_bytes(out, self.painter):
+            raise HasamaError(f"{out} is not what was taught in {self.folder}: move it, or choose another --out.")
 
     def _recipe_of(self, own: Any) -> TeachRecipe:
         try:
@@ -180,6 +211,19 @@ class TeachFolder:
             self.stop_file.touch()
         except OSError as error:
             raise cannot_write(self.stop_file, error) from error
+
+
+def teach_folder_of(place: Path) -> TeachFolder:
+    """The folder in which a painter is taught, by its own name or by that of the painter's file beside it."""
+    return TeachFolder(place.with_suffix(FOLDER_ENDING) if place.suffix.lower() == FILE_ENDING else place)
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    """Whether both files hold the same; not where one of them cannot be read."""
+    try:
+        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
 
 
 def find_teach_folders(root: Path) -> list[TeachFolder]:

@@ -80,7 +80,7 @@ def teach_into(
     with folder.held() if is_first() else nullcontext():
         network = _network(recipe, machine, device)
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)
-        if is_first() and folder.state.exists():
+        if is_first() and _goes_on(folder):
             saved = _saved(folder)
             if team().world == 1:  # several have the threads that they were given
                 torch.set_num_threads(saved["threads"])
@@ -102,6 +102,20 @@ def _beside(school: School, crops: Crops, stop: Callable[[], bool]) -> Iterator[
         yield lesson
         if agreed(stop()):
             break
+
+
+def _goes_on(folder: TeachFolder) -> bool:
+    """Whether something was saved.
+
+    Raises:
+        HasamaError: a painter is there that cannot go on, and that a new beginning would replace.
+    """
+    if folder.painter.exists() and not folder.state.exists():
+        raise HasamaError(
+            f"{folder.state}, which going on needs, is gone; {folder.painter} is what was learnt. To teach anew, "
+            "choose another --out."
+        )
+    return folder.state.exists()
 
 
 def _saved(folder: TeachFolder) -> dict[str, Any]:
@@ -132,6 +146,8 @@ def _watched(
     saved, previewed, logged = time.monotonic(), -math.inf, -math.inf
     before = school.images_seen
     folder.cut_log(before)
+    if before and not folder.painter.exists():
+        save_painter(school.painter, names, folder.painter, folder.mark())
     sample = crops.crops(SHOWN, torch.Generator().manual_seed(school.recipe.seed % 2**63))
     kept = None
     try:
@@ -163,10 +179,10 @@ def _watched(
 
 
 def _save(folder: TeachFolder, school: School, names: list[str]) -> None:
-    save_painter(school.painter, names, folder.painter)
     state = {"images_seen": school.images_seen, "threads": torch.get_num_threads(), "school": school.state_dict()}
     with replacing(folder.state) as temporary:
         torch.save(state, temporary)
+    save_painter(school.painter, names, folder.painter, folder.mark())
     lines = folder.log()
     if len(lines) > 1:
         _plot(lines, folder.loss_plot)
