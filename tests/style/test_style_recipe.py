@@ -242,14 +242,9 @@ def test_the_recipe_is_quick_to_import():
 @pytest.mark.parametrize(
     ("base", "changes", "told"),
     [
-        ("neighbour", {"content_loss": "self-similarity"}, "--content-loss means nothing with --content-weight 0"),
-        ("neighbour", {"content_layers": "relu3_1"}, "--content-layers means nothing with --content-weight 0"),
-        (
-            "best",
-            {"style_weight": 0.0, "style_layers": "relu1_1"},
-            "--style-layers means nothing with --style-weight 0",
-        ),
-        ("best", {"tv_weight": 0.0, "tv": "absolute"}, "--tv means nothing with --tv-weight 0"),
+        ("neighbour", {"content_loss": "self-similarity"}, "--content-loss .* this recipe's --content-weight 0"),
+        ("neighbour", {"content_layers": "relu3_1"}, "--content-layers .* this recipe's --content-weight 0"),
+        ("neighbour", {"tv": "absolute"}, "--tv means nothing with this recipe's --tv-weight 0"),
         ("best", {"colours": "matched", "keep_colour": "luminance"}, "--colours means nothing with --keep-colour"),
     ],
 )
@@ -263,6 +258,7 @@ def test_what_a_recipe_has_by_itself_is_not_held_against_it():
     assert STYLE_RECIPES["lesson"].but(style_weight=0.0, content_layers="relu3_1").style_loss == "gram"
     changed = STYLE_RECIPES["neighbour"].but(content_weight=0.1, content_loss="self-similarity")
     assert changed.content_weight == 0.1
+    assert STYLE_RECIPES["best"].but(content_weight=0.0, content_layers="relu3_1").content_weight == 0  # asked for
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,9 @@ class StyleRecipe(Layered):
                 raise HasamaError(unknown_name(name, STYLE_DEFAULTS, "field of a style recipe"))
         made = dataclasses.replace(self, **changes)
         for weight, idle in IDLE_WITHOUT.items():
-            if getattr(made, weight) == 0 and (named := next((name for name in idle if name in changes), None)):
-                raise HasamaError(f"{flag(named)} means nothing with {flag(weight)} 0: give it some, too.")
+            named = next((name for name in idle if name in changes), None)
+            if named and weight not in changes and getattr(made, weight) == 0:
+                raise HasamaError(f"{flag(named)} means nothing with this recipe's {flag(weight)} 0: give one, too.")
         if "colours" in changes and made.colours != "painted" and made.keep_colour != "no":
             raise HasamaError("--colours means nothing with --keep-colour, by which the colours are the content's.")
         return made
