@@ -1,5 +1,7 @@
 """Trials of gamma differ in nothing else, and only a clearly better one replaces the usual."""
 
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,14 @@ import torch
 import hasama
 from advice import advise
 from command import hasama as command
+from hasama.cli.commands.suggest import suggest
 from hasama.errors import HasamaError
 from hasama.health.quality import Quality
 from hasama.perception.extractors import Extractor
-from hasama.tuning.gammas import best_gamma, check_gammas, try_gammas
+from hasama.pictures.dataset import Pictures
+from hasama.recipe import Recipe
+from hasama.runs.pace import Pace
+from hasama.tuning.gammas import GammaTrial, best_gamma, check_gammas, try_gammas
 
 RECIPE = hasama.RECIPES["r3gan"].but(size="16", width=2, latent_size=4, batch=8, precision="fp32")
 
@@ -69,6 +75,28 @@ def test_the_command_tells_what_it_tried(source: Path, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "by gamma 0.5: " in done.stdout
     assert "--gamma" in done.stdout.split("Begin with:")[1] or "not clearly better" in done.stdout
+
+
+def test_the_trials_take_batches_that_fit(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    tried: list[Recipe] = []
+
+    def measure(recipe: Recipe, *_, **__) -> Pace:
+        if recipe.batch > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return Pace(50.0, 10, None)
+
+    def trials(recipe: Recipe, pictures: Pictures, gammas: Sequence[float], *_) -> Iterator[GammaTrial]:
+        tried.append(recipe)
+        return (GammaTrial(gamma, "", 1, 1, look(gamma)) for gamma in gammas)
+
+    monkeypatch.setattr("hasama.runs.pace.measure", measure)
+    monkeypatch.setattr("hasama.tuning.gammas.try_gammas", trials)
+    assert suggest(str(source), gammas="0.5,50", json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [recipe.batch for recipe in tried] == [told["recipe"]["batch"]] == [4]
+    assert told["recipe"]["gamma"] == 0.5
 
 
 @pytest.mark.parametrize("gammas", ["", "1", "1,1", "1,x", "1,-2", "1,nan"])

@@ -108,6 +108,7 @@ def _propose(
     import torch
 
     from hasama.runs.pace import fitting, measure
+    from hasama.tuning.gammas import check_gammas
     from hasama.tuning.suggest import (
         choose_rest,
         enough,
@@ -121,14 +122,16 @@ def _propose(
     from hasama.tuning.survey import look_at
 
     looks, device = look_at(pictures), torch.device(machine.device)
-    suggestion = choose_rest(form, pictures, looks, machine)
+    plain = choose_rest(form, pictures, looks, machine)
     if trials[0]:
-        suggestion = _with_gamma(suggestion, pictures, device, *trials)
-    suggestion = with_stage(_with_base(suggestion, pictures, device), pictures.report)
-    if suggestion.recipe.enlarge > 1:
-        suggestion = _with_floor(suggestion, pictures, device, trials[2])
+        check_gammas(trials[0], plain.recipe)
+    suggestion = with_stage(_with_base(plain, pictures, device), pictures.report)
     fits, pace = fitting(suggestion.recipe, lambda recipe: measure(recipe, pictures, device))
     suggestion = with_batch(suggestion, fits.batch)
+    if trials[0]:  # from nothing, by batches that fit
+        suggestion = _with_gamma(suggestion, plain.recipe.but(batch=fits.batch), pictures, device, *trials)
+    if suggestion.recipe.enlarge > 1:
+        suggestion = _with_floor(suggestion, pictures, device, trials[2])
     suggestion = with_length(suggestion, pace, hours)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
@@ -163,6 +166,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _with_gamma(
     suggestion: "Suggestion",
+    tried: Recipe,
     pictures: "Pictures",
     device: "torch.device",
     gammas: tuple[float, ...],
@@ -174,10 +178,10 @@ def _with_gamma(
     from hasama.tuning.gammas import best_gamma, try_gammas
     from hasama.tuning.suggest import Reason
 
-    records = try_gammas(suggestion.recipe, pictures, gammas, kimg, device)
+    records = try_gammas(tried, pictures, gammas, kimg, device)
     watched = records if quiet else watch_stages(records)
     found = {one.gamma: one.quality for one in watched if one.quality is not None}
-    gamma, why = best_gamma(found, suggestion.recipe.penalty_weight)
+    gamma, why = best_gamma(found, tried.penalty_weight)
     recipe = suggestion.recipe.but(gamma=gamma)
     return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(f"gamma {gamma:g}", why)])
 
