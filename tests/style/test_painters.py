@@ -134,6 +134,7 @@ def test_statistics_of_a_large_picture_are_about_its_own():
     photo = torch.nn.functional.interpolate(soft_picture(24, 32), scale_factor=16, mode="bicubic").clamp(-1, 1)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(at_once, "SIDE", 256)
+        patched.setattr(at_once, "LOOK", 256)
         whole, cut = painter(photo, mix), painted(painter, photo, mix, side=256)
     assert 0 < (whole - cut).abs().mean() < 0.4 * (whole - whole.mean()).abs().mean()
 
@@ -153,6 +154,7 @@ def test_a_films_statistics_follow_slowly():
 
 def test_a_painting_is_the_same_with_little_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(at_once, "SIDE", 128)
+    monkeypatch.setattr(at_once, "LOOK", 96)
     painter, mix, photo = painter_of(), mix_of([1, 2]), soft_picture(300, 400)
     much, little = (painted(painter, photo, mix, side=side) for side in (128, 64))
     torch.testing.assert_close(little, much, atol=1e-4, rtol=0)

@@ -138,6 +138,8 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
     options = {"icc_profile": profile} if profile else {}
     if file_format == "JPEG":
         options |= {"quality": 95}
+    if file_format == "PNG":
+        options |= {"compress_level": 4}  # of paintings as small as by 6, the usual, in half the time
     with replacing(path) as temporary:
         try:
             picture.save(temporary, format=file_format, **options)

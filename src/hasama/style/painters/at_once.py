@@ -18,9 +18,11 @@ from hasama.style.memory import SAFE, in_words, needs_in_words, process_bytes
 from hasama.style.painters.painter import BORDER, REACH, STRIDE, WIDTH, Mix, Painter, Statistics, bordered
 from hasama.style.subject import within
 
-SIDE = 768
-"""Pixels of the longer side up to which a picture goes through the network in one piece; statistics of larger ones
-are taken at this size, however small the tiles are, so that a painting does not depend on the memory."""
+SIDE = 1024
+"""Pixels of the longer side up to which a picture goes through in one piece, with statistics of its own."""
+LOOK = 768
+"""The same at which statistics of larger ones are taken, however small the tiles are, so that a painting does not
+depend on the memory."""
 SMALLEST = 64
 """Of a tile's sides, without what it sees of its surroundings."""
 FOLLOWING = 0.9
@@ -94,11 +96,11 @@ def paint_at_once(
 
 @torch.no_grad()
 def statistics_of(painter: Painter, photo: Images, mix: Mix) -> list[Statistics]:
-    """What the normalisations see of a picture that is made smaller to at most `SIDE`."""
+    """What the normalisations see of a picture; of one that is larger than `SIDE`, made smaller to `LOOK`."""
     device = next(painter.parameters()).device
     height, width = photo.shape[2:]
     if max(height, width) > SIDE:
-        photo = F.interpolate(photo, within(height, width, SIDE), mode="bilinear", antialias=True)
+        photo = F.interpolate(photo, within(height, width, LOOK), mode="bilinear", antialias=True)
     painter.inside(bordered(photo).to(device), mix.to(device))
     return painter.statistics()
 
@@ -162,7 +164,8 @@ def side_within(painter: Painter, height: int, width: int, budget: int, fixed: i
     """
 
     def needed(height: int, width: int, side: int) -> int:
-        high, wide = within(height, width, min(SIDE, max(height, width)))  # what statistics are taken from
+        longer = max(height, width)
+        high, wide = within(height, width, longer if longer <= SIDE else LOOK)  # what statistics are taken from
         seen = max(high * wide, min(height, side + 2 * REACH) * min(width, side + 2 * REACH))
         return fixed + height * width * CANVAS_BYTES + seen * WINDOW_BYTES * painter.width // WIDTH
 

@@ -66,7 +66,7 @@ class School:
         device: where.
     """
 
-    def __init__(self, styles: list[Images], network: VGG, recipe: TeachRecipe, device: torch.device) -> None:
+    def __init__(self, styles: list[Tensor], network: VGG, recipe: TeachRecipe, device: torch.device) -> None:
         self.recipe, self.network, self.device = recipe, network, device
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
