@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
 
-from hasama.device import lay_out
 from hasama.pictures.tensors import to_images, to_pixels
 from hasama.style.painters.at_once import Following
 from hasama.style.painters.painter import mix_of
@@ -42,19 +40,13 @@ class Live:
         """
         with self.lock:
             key = file, file.stat().st_mtime_ns if file.exists() else 0  # it changes while it is taught
-            taught = _kept(self.networks, key, NETWORKS_KEPT, lambda: _loaded(file))
+            # On the CPU, which every machine has.
+            taught = _kept(self.networks, key, NETWORKS_KEPT, lambda: load_painter(file))
             mix = mix_of([1.0] * len(taught.styles), strength)
             following = _kept(
                 self.cameras, (camera, key, strength), CAMERAS_KEPT, lambda: Following(taught.painter, mix)
             )
             return Image.fromarray(to_pixels(following.paint(to_images(np.array(picture)[None])))[0])
-
-
-def _loaded(file: Path) -> Taught:
-    """On the CPU, which every machine has, in the layout that is quickest there (by a fifth, measured)."""
-    taught = load_painter(file)
-    lay_out(taught.painter, torch.device("cpu"))
-    return taught
 
 
 def _kept(known: OrderedDict[object, Kept], key: object, most: int, make: Callable[[], Kept]) -> Kept:
