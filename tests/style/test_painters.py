@@ -125,8 +125,10 @@ def test_tiles_are_the_whole(height: int, width: int):
 
 def test_a_picture_in_one_piece_has_its_own_statistics():
     painter, mix, photo = painter_of(), mix_of([1, 2]), soft_picture(70, 90)
-    assert torch.equal(painted(painter, photo, mix), painter(photo, mix))
+    whole = painter(photo, mix)
+    assert torch.equal(painted(painter, photo, mix), whole)
     assert all(norm.fixed is None for norm in painter.norms())
+    torch.testing.assert_close(painted(painter, photo, mix, side=64), whole, atol=1e-4, rtol=0)  # in tiles, too
 
 
 def test_statistics_of_a_large_picture_are_about_its_own():
