@@ -45,6 +45,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Give a file or folder that is in the way a name beside it that nothing has, for it may be somebody's work.
+
+    Returns:
+        The new name: NAME.old, or NAME-2.old and so on.
+    """
+    number, kept = 1, path.with_name(fitting_name(path.name, ".old"))
+    while kept.exists():
+        number += 1
+        kept = path.with_name(fitting_name(path.name, f"-{number}.old"))
+    path.replace(kept)
+    return kept
+
+
 def check_place(path: Path) -> None:
     """Before any work: can `path` be written?
 

@@ -75,6 +75,14 @@ def name_too_long(path: str | Path, part: str = "") -> HasamaError:
     return HasamaError(f"Cannot write {path}: the name is too long{length}. Choose a shorter one.")
 
 
+def at_home(path: str | Path) -> Path:
+    """With ~ as the user's home; a home that nobody has will not be found."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def tensors_beside(picture: Path) -> Path:
     """The file of tensors that goes with a picture, as a projection's or the directions'."""
     return picture.with_name(fitting_name(picture.stem, ".safetensors"))

@@ -2,8 +2,10 @@
 
 import io
 import json
+import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,15 @@ def test_json_says_what_was_done_and_nothing_else(tmp_path: Path):
     assert {"losses", "distances", "curve"} <= set(told)
     assert "strength" in at_once["recipe"]
     assert not {"iterations", "content_weight", "style_loss"} & set(at_once["recipe"])
+    words = ["style", content, style, "--out", tmp_path / "o.png", "--json", *brief(first_iterations=100_000)]
+    stopped = start(*words, "--preview", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not (tmp_path / "o-preview.png").exists():
+        assert stopped.poll() is None
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGINT)
+    said, _ = stopped.communicate()
+    assert stopped.returncode == 130
+    assert json.loads(said) == []  # what stands there is an older painting
     refused = hasama_here("style", content, style, "--out", "-", "--json", *brief())
     assert refused.returncode == 2
     assert "not both" in refused.stderr

@@ -560,6 +560,7 @@ def test_a_picture_is_painted_with_a_mask_and_then_larger(tmp_path: Path):
         ({"content": -40}, "c.png cannot be read: truncated"),
         ({"styles": -40}, "s.png cannot be read: truncated"),
         ({"mask0": b"nonsense"}, "mask0.png cannot be read: not a picture"),
+        ({"size": "0.5"}, "--size takes"),
     ],
 )
 def test_a_painting_that_could_only_fail_is_not_begun(wrong: dict[str, Any], told: str, tmp_path: Path):
@@ -568,8 +569,8 @@ def test_a_painting_that_could_only_fail_is_not_begun(wrong: dict[str, Any], tol
     files = {"content": ("c.png", content.read_bytes()), "styles": ("s.png", style.read_bytes())}
     data = {"recipe": "instant", "shown": ""}
     for name, how in wrong.items():
-        if name == "mix":
-            data["mix"] = how
+        if isinstance(how, str):
+            data |= {name: how, "shown": name}
         elif isinstance(how, bytes):
             files[name] = (f"{name}.png", how)
         else:
@@ -579,6 +580,7 @@ def test_a_painting_that_could_only_fail_is_not_begun(wrong: dict[str, Any], tol
     assert answer.status_code == 422
     assert told in html.unescape(answer.text)
     assert app.state.studio.jobs.all() == []
+    assert not list(app.state.studio.uploads.rglob("*"))  # nothing is left of what was sent
 
 
 def test_a_run_is_stopped_and_goes_on(tmp_path: Path):

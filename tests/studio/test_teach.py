@@ -272,6 +272,14 @@ def test_what_was_begun_in_a_terminal_goes_on_here(root: Path, client: TestClien
     assert len(folder.log()) == before
 
 
+def zipped(photo: bytes) -> bytes:
+    """A zip with one photo in it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a.jpg", photo)
+    return made.getvalue()
+
+
 def test_what_cannot_be_learnt_from_is_told(client: TestClient, tmp_path: Path):
     good = ("paintings", ("good.png", jpeg(40, 40, "PNG")))
     empty = io.BytesIO()
@@ -288,6 +296,10 @@ def test_what_cannot_be_learnt_from_is_told(client: TestClient, tmp_path: Path):
         ([good], {"source": str(tmp_path / "notes.txt")}, "There is no folder or zip"),
         ([good, ("photos", ("p.zip", empty.getvalue()))], {}, "There are no photos in p.zip"),
         ([good, ("photos", ("p.zip", b"nonsense"))], {}, "not a zip"),
+        ([good, ("photos", ("p.zip", zipped(jpeg())[:-30]))], {}, "p.zip is not a zip file, or is damaged"),
+        ([good, ("photos", ("p.zip", zipped(jpeg()[:3000])))], {}, "No photo in p.zip can be read: a.jpg: truncated"),
+        ([good, ("photos", ("p.jpg", jpeg()[:3000]))], {}, "No photo in what was sent can be read: p.jpg: truncated"),
+        ([good, ("photos", ("p.zip", zipped(jpeg()))), ("photos", ("q.jpg", jpeg()))], {}, "one zip of photos, or"),
         ([good], {"kimg": "much"}, "takes a number"),
         ([good], {"kimg": "-1"}, "must be between"),
         ([good], {"style_layers": "nonsense"}, "nonsense"),
@@ -295,6 +307,7 @@ def test_what_cannot_be_learnt_from_is_told(client: TestClient, tmp_path: Path):
         before = len(client.app.state.studio.jobs.all())  # type: ignore[attr-defined]
         assert words in told(begin(client, *files, **data)), (words, data)
         assert len(client.app.state.studio.jobs.all()) == before  # type: ignore[attr-defined]
+        assert not list(client.app.state.studio.uploads.rglob("good.png"))  # type: ignore[attr-defined]
 
 
 def test_only_networks_are_taken_as_networks(client: TestClient, root: Path):
@@ -307,6 +320,10 @@ def test_only_networks_are_taken_as_networks(client: TestClient, root: Path):
     assert "Choose a taught network" in told(client.post("/paint/start", headers=OWN, data=form, files=[content]))
     bad = form | {"network": "../x"}
     assert "no taught network" in told(client.post("/paint/start", headers=OWN, data=bad, files=[content]))
+    colours = form | {"network": "taught/stripes", "keep_colour": "histogram"}
+    assert "by --keep-colour luminance" in told(
+        client.post("/paint/start", headers=OWN, data=colours, files=[content])
+    )
     strong = form | {"network": "taught/stripes", "strength": "7"}
     assert "--strength must be" in told(client.post("/paint/start", headers=OWN, data=strong, files=[content]))
 

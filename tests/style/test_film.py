@@ -270,6 +270,17 @@ def test_wherever_it_is_stopped_it_is_the_same_film(steps: int, tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense"])
+def test_a_damaged_painted_picture_is_painted_anew(damage: bytes, tmp_path: Path):
+    job = job_for(film_of(tmp_path / "clip.mp4", panning(3)))
+    for step in paint_film(job):
+        if step.picture == 2:
+            break
+    (tmp_path / "out.mp4.frames" / "000001.png").write_bytes(damage)
+    assert dict.fromkeys(step.picture for step in paint_film(job)) == {1: None, 2: None}
+    assert len(decoded(job.out)) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense"])
 def test_a_damaged_picture_under_way_is_painted_from_its_beginning(damage: bytes, tmp_path: Path):
     job = job_for(film_of(tmp_path / "clip.mp4", panning(2)))
     list(paint_film(job, lambda: True))
@@ -285,8 +296,12 @@ def test_another_painting_s_pictures_are_not_taken(tmp_path: Path):
     save_picture(Image.new("RGB", (32, 24), "red"), folder / "000000.png")
     assert next(paint_film(job)).picture == 1  # it counts as painted
     other = job._replace(recipe=dataclasses.replace(QUICK, seed=1))
-    assert next(paint_film(other)).picture == 0
+    first = next(paint_film(other))
+    assert first.picture == 0
     assert not (folder / "000000.png").exists()
+    kept = tmp_path / "out.mp4.frames.old"  # it may be hours of work
+    assert first.frame.notice == f"Another painting was under way here; it is kept as {kept}."
+    assert (kept / "000000.png").exists()
 
 
 def test_another_film_with_the_same_first_picture_is_another_painting(tmp_path: Path):

@@ -175,6 +175,9 @@ def test_less_memory_makes_smaller_tiles_and_is_refused_where_those_do_not_fit()
     assert side_within(painter, size * 3 // 4, size, 900_000_000, taken)
     with pytest.raises(HasamaError, match=r"Give it more \(--memory\)\.$"):
         side_within(painter, *large, 400_000_000, taken)
+    assert side_within(painter_of(width=4), 600, 800, taken + 80_000_000, taken) == at_once.SIDE
+    with pytest.raises(HasamaError, match="may be taken"):  # a thin one is not for nothing
+        side_within(painter_of(width=4), 600, 800, taken + 40_000_000, taken)
     with pytest.raises(HasamaError, match="may be taken"):  # a wider painter needs more
         side_within(painter_of(width=96), *large, 1_400_000_000, taken)
 
@@ -572,6 +575,37 @@ def test_without_its_state_a_teaching_does_not_begin_anew(taught: Path, tmp_path
     assert (tmp_path / "p.teaching" / "painter.safetensors").read_bytes() == taught.read_bytes()
 
 
+def test_nor_where_its_painter_is_gone_from_the_folder_too(taught: Path, tmp_path: Path):
+    painter = copied(taught, tmp_path)
+    for name in ("state.pt", "painter.safetensors"):
+        (tmp_path / "p.teaching" / name).unlink()
+    refused = teaching(tmp_path, kimg=0.03)
+    assert refused.returncode == 2
+    assert "is what was learnt" in refused.stderr
+    assert painter.read_bytes() == taught.read_bytes()
+
+
+def test_a_command_that_was_refused_does_not_stand_in_the_way_of_its_correction(tmp_path: Path):
+    _, style = lay_out(tmp_path)
+    wrong = hasama_here("teach", style, "--out", tmp_path / "p.safetensors", *BRIEF, "--style-layers", "relu9_9")
+    assert wrong.returncode == 2
+    assert "relu9_9" in wrong.stderr
+    assert not (tmp_path / "p.teaching").exists()
+    unknown = teaching(tmp_path, "--weights", "~nobody-of-that-name/vgg.pth")
+    assert unknown.returncode == 2
+    assert "Traceback" not in unknown.stderr
+    folder = TeachFolder(tmp_path / "p.teaching")  # killed before anything was saved
+    folder.begin(TeachRecipe(seed=5), {"paintings": [], "photos": None}, {})
+    assert teaching(tmp_path).returncode == 0
+
+
+def test_a_smaller_length_is_told_not_to_count(taught: Path, tmp_path: Path):
+    copied(taught, tmp_path)
+    done = teaching(tmp_path, kimg=0.01)
+    assert done.returncode == 0, done.stderr
+    assert "It goes on to 0.02 kimg, as was asked for before." in done.stdout
+
+
 def test_of_an_animation_the_first_picture_is_taken_and_that_is_told(tmp_path: Path):
     _, style = lay_out(tmp_path)
     frames = [style_scene(40, 30, number) for number in range(2)]
@@ -622,6 +656,9 @@ def test_other_wrong_commands(taught: Path, tmp_path: Path):
         (("invert", content, "--iterations", 0), "--iterations must lie between 1 and 1000000; got 0"),
         (("stop", content.with_name("none.safetensors")), "There is no run"),
         (("stop", taught), "Nobody is teaching in"),
+        (("invert", content, "--layers", "relu1_1:2,relu2_1"), "--layers takes names alone"),
+        (("style", content, taught, "--mix", "0"), "a number for each style, not all 0"),
+        (("style", content, style, "--start", "~nobody-of-that-name/p.png"), "~nobody-of-that-name/p.png"),
         (("teach", tmp_path / "none.png", "--out", tmp_path / "q.safetensors"), "no picture"),
     ):
         done = hasama_here(*words)

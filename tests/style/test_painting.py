@@ -247,6 +247,12 @@ def test_another_painting_begins_anew(what: str, tmp_path: Path):
     kept = job.part.with_name(f"{job.part.name}.old")  # nobody loses a painting by a changed flag
     assert kept.exists()
     assert str(kept) in first.notice
+    third = paint_file(job._replace(recipe=dataclasses.replace(job.recipe, seed=11)), lambda: True)
+    list(paint_file(job, lambda: True))
+    before = kept.read_bytes()
+    notice = next(third).notice
+    assert kept.read_bytes() == before  # nor by two
+    assert notice.endswith(f"{job.part.name}-2.old.")
 
 
 class Trap:

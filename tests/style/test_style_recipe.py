@@ -245,6 +245,8 @@ def test_the_recipe_is_quick_to_import():
         ("neighbour", {"content_loss": "self-similarity"}, "--content-loss .* this recipe's --content-weight 0"),
         ("neighbour", {"content_layers": "relu3_1"}, "--content-layers .* this recipe's --content-weight 0"),
         ("neighbour", {"tv": "absolute"}, "--tv means nothing with this recipe's --tv-weight 0"),
+        ("lesson", {"iterations": 500}, "There is but one scale, as long as --first-iterations"),
+        ("best", {"iterations": 30, "size": 100}, "There is but one scale"),
         ("best", {"colours": "matched", "keep_colour": "luminance"}, "--colours means nothing with --keep-colour"),
     ],
 )
@@ -258,6 +260,8 @@ def test_what_a_recipe_has_by_itself_is_not_held_against_it():
     assert STYLE_RECIPES["lesson"].but(style_weight=0.0, content_layers="relu3_1").style_loss == "gram"
     changed = STYLE_RECIPES["neighbour"].but(content_weight=0.1, content_loss="self-similarity")
     assert changed.content_weight == 0.1
+    assert STYLE_RECIPES["best"].but(iterations=30, size=0).iterations == 30  # a large content has several scales
+    assert STYLE_RECIPES["lesson"].but(iterations=30, first_iterations=9).iterations == 30
     assert STYLE_RECIPES["best"].but(content_weight=0.0, content_layers="relu3_1").content_weight == 0  # asked for
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
-from hasama.names import SPARE, check_name, fitting_name, near_name
+from hasama.names import SPARE, at_home, check_name, fitting_name, near_name
 from hasama.presets import recipe_named, usual_rates
 from hasama.recipe import Recipe
 
@@ -97,7 +97,7 @@ def beside(run: Path, name: str) -> Path:
 def name_of(source: str) -> str:
     """What to call the things made from a source."""
     try:
-        path = Path(source).expanduser().resolve()
+        path = at_home(source).resolve()
         path = path.parent if path.name == "shards.json" else path  # whose folder has the better name
         return path.stem.removesuffix(".tar") or "pictures"
     except (OSError, RuntimeError):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hasama.style.painters.painter import Mix
     from hasama.style.painters.painter_file import Taught
 
+GREY_BYTES = 24
+"""For each pixel of a painting that keeps its photo's colours: the photo in grey, and what puts the colours back."""
+
 NAMED = 3
 """Pictures of other processes that are named at the end; the rest are counted."""
 
@@ -175,11 +178,8 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     height, width = within(*content.size, size or max(content.size))
     photo = to_canvas(content, height, width)
     kept = job.recipe.keep_colour == "luminance"
-    side = (
-        side_within(taught.painter, height, width, job.machine.memory, process_bytes())
-        if job.machine.memory
-        else SIDE
-    )
+    taken = process_bytes() + kept * GREY_BYTES * height * width
+    side = side_within(taught.painter, height, width, job.machine.memory, taken) if job.machine.memory else SIDE
     tiles = watch_stages(paint_at_once(taught.painter, in_grey(photo) if kept else photo, mix, side))
     painted = next(tile.picture for tile in tiles if tile.picture is not None)
     painted = with_luminance(photo, painted) if kept else painted

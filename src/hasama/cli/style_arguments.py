@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from hasama.cli.arguments import check_out_folder
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
-from hasama.options import flag
 from hasama.style.recipe import parse_mix
 
 if TYPE_CHECKING:
@@ -83,6 +82,7 @@ def painter_among(
         HasamaError: it does not stand alone, or is given what it cannot do.
     """
     from hasama.style.painters.painter_header import is_painter
+    from hasama.style.painters.recipe import check_painting_fields
 
     found = [path for path in styles if path.suffix.lower() == ".safetensors"]
     if not found:
@@ -93,14 +93,8 @@ def painter_among(
         raise HasamaError(f"{found[0]} is not a painter that hasama teach made.")
     if not found[0].exists():
         raise HasamaError(f"There is no painter at {found[0]}.")
-    others = [name for name in changes if name not in ("size", "keep_colour", "strength")]
-    if others or where or style_mask:
-        named = flag(others[0]) if others else "--where" if where else "--style-mask"
-        raise HasamaError(
-            f"{named} does not apply to a painter, which takes --size, --keep-colour, --strength, --mix."
-        )
-    if changes.get("keep_colour") == "histogram":
-        raise HasamaError("A painter keeps colours by --keep-colour luminance.")
+    masks = {name: given for name, given in (("where", where), ("style_mask", style_mask)) if given}
+    check_painting_fields(changes | masks)
     return found[0]
 
 

@@ -21,6 +21,7 @@ from hasama.files import read_json, write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate, labels_for
 from hasama.metrics.intervals import NEAR, RESAMPLES, Figure, figures_of, stream
+from hasama.names import at_home
 from hasama.perception.extractors import Extractor, check_features, download_weights, extractor_named
 from hasama.pictures.dataset import Pictures
 from hasama.runs.folder import Run
@@ -63,7 +64,7 @@ def evaluate(
     check_count(count, seed)
     check_features(features)
     place = pick_device(device)
-    subject = Subject.of(Path(run).expanduser(), place)
+    subject = Subject.of(at_home(run), place)
     pictures = yield from subject.pictures(source)
     order = stream(0).permutation(pictures.at_hand)[:MOST_REALS]
     if len(order) < FEWEST:

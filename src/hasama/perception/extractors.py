@@ -21,6 +21,7 @@ from hasama.device import pick_precision
 from hasama.errors import HasamaError
 from hasama.files import sha256_of
 from hasama.metrics.distances import Features
+from hasama.names import at_home
 from hasama.options import unknown_name
 from hasama.perception import efficientnet
 from hasama.perception.inception import SIDE, WIDTH, inception_of
@@ -134,7 +135,7 @@ def check_features(features: str) -> None:
 
 def _file_of(features: str) -> Path:
     try:
-        return Path(features).expanduser()
+        return at_home(features)
     except RuntimeError as error:  # no such user
         raise HasamaError(f"There are no network weights at {features}: {error}") from error
 

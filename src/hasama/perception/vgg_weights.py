@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hasama.errors import HasamaError
+from hasama.names import at_home
 from hasama.perception.vgg import BLOCKS, Weights, places_of
 
 PACKAGED = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
@@ -42,7 +43,7 @@ def load_weights(path: str | Path | None = None) -> Weights:
     """
     if path is None:
         return _packaged()
-    path = Path(path).expanduser()
+    path = at_home(path)
     return _torchvision(read_state(path), path)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hasama.files import read_json
+from hasama.names import at_home
 from hasama.runs.folder import Run
 
 BASES = Path(__file__).parents[1] / "weights" / "bases"
@@ -21,7 +22,7 @@ def base_names() -> list[str]:
 
 def place_named(place: str | Path) -> Path:
     """A run folder or a file as it was given; or, if there is none of that name, the base of that name."""
-    given = Path(place).expanduser()
+    given = at_home(place)
     if str(place) in base_names() and not (given.is_file() or Run(given).exists()):
         return BASES / str(place)
     return given

@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE, new_names
 from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
-from hasama.names import fitting_name
+from hasama.names import at_home, fitting_name
 from hasama.recipe import Recipe
 from hasama.runs.lines import append_line, cut_lines, read_lines
 from hasama.version import __version__
@@ -59,7 +59,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = at_home(folder)
         self.checkpoint = self.folder / "game.pt"
         self.generator = self.folder / "generator.safetensors"
         self.best = self.folder / "best.safetensors"
@@ -328,7 +328,7 @@ def find_runs(folder: str | Path) -> list[Run]:
     Raises:
         HasamaError: there is no such folder.
     """
-    folder = Path(folder).expanduser()
+    folder = at_home(folder)
     if not folder.is_dir():
         raise HasamaError(f"There is no folder {folder} to look for runs in.")
     found = []

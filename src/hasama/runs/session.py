@@ -15,6 +15,7 @@ from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
+from hasama.names import at_home
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
 from hasama.perception.efficientnet import weights_file
@@ -330,7 +331,7 @@ def _check_half_size(recipe: Recipe) -> None:
 def _absolute(source: str) -> str:
     """A path that still means the same when the run is resumed from elsewhere."""
     try:
-        path = Path(source).expanduser()
+        path = at_home(source)
         return str(path.resolve()) if source and (path.exists() or is_pattern(source)) else source
     except (OSError, RuntimeError):  # a name too long, `~nobody`: `open_source` has the words for it
         return source

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import cannot_write
+from hasama.names import at_home
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "jinja2": "jinja2", "multipart": "python-multipart"}
@@ -45,7 +46,7 @@ def serve(
             f"On {host} others could use the studio: it needs a password, in the variable HASAMA_STUDIO_PASSWORD."
         )
     try:
-        (root.expanduser() / ".studio").mkdir(parents=True, exist_ok=True)
+        (at_home(root) / ".studio").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(root, error) from error
 

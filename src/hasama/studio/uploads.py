@@ -4,7 +4,9 @@ import asyncio
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from starlette.datastructures import FormData, UploadFile
@@ -23,6 +25,24 @@ MOST_FILES = 20_000
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".npz")
 PIECE = 2**20
+
+
+_SENT: ContextVar[list[Path] | None] = ContextVar("_SENT", default=None)
+
+
+@contextmanager
+def gone_if_refused() -> Iterator[None]:
+    """What is sent while the block runs is removed again where the block refuses it."""
+    sent: list[Path] = []
+    before = _SENT.set(sent)
+    try:
+        yield
+    except HasamaError:
+        for place in sent:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+    finally:
+        _SENT.reset(before)
 
 
 def bounded(request: Request, largest: int) -> Request:
@@ -74,6 +94,8 @@ async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) 
     if not sent:
         return None
     place = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+    if (noted := _SENT.get()) is not None:
+        noted.append(place)
     made: list[Path] = []
     for file in sent:
         name = Path(str(file.filename).replace("\\", "/")).name.replace("\0", "")
@@ -101,7 +123,7 @@ async def kept_pictures(files: Iterable[object], folder: Path, endings: tuple[st
     """The same of pictures, in the order in which they were sent; each of them can be read.
 
     Raises:
-        HasamaError: see `kept`; or one is no picture, or broken. Then none of them is kept.
+        HasamaError: see `kept`; or one is no picture, or broken.
     """
     place = await kept(files, folder, endings)
     if place is None:
@@ -111,6 +133,5 @@ async def kept_pictures(files: Iterable[object], folder: Path, endings: tuple[st
         try:
             await asyncio.to_thread(open_picture, file)
         except HasamaError as error:
-            shutil.rmtree(file.parent, ignore_errors=True)
             raise HasamaError(f"{file.name} cannot be read: {error}.") from error
     return found

@@ -144,7 +144,6 @@ class StyleRecipe(Layered):
         for name in ("rotations", "canvas_share"):
             if not self.by_place and getattr(self, name) != STYLE_DEFAULTS[name]:
                 raise HasamaError(f"{flag(name)} means nothing without --style-loss neighbour.")
-
         self._check_at_once()
 
     def _check_at_once(self) -> None:
@@ -196,6 +195,8 @@ class StyleRecipe(Layered):
             named = next((name for name in idle if name in changes), None)
             if named and weight not in changes and getattr(made, weight) == 0:
                 raise HasamaError(f"{flag(named)} means nothing with this recipe's {flag(weight)} 0: give one, too.")
+        if "iterations" in changes and "first_iterations" not in changes and 0 < made.size <= made.smallest:
+            raise HasamaError("There is but one scale, as long as --first-iterations; --iterations is the others'.")
         if "colours" in changes and made.colours != "painted" and made.keep_colour != "no":
             raise HasamaError("--colours means nothing with --keep-colour, by which the colours are the content's.")
         return made
@@ -246,7 +247,7 @@ def parse_mix(text: str, count: int, some: bool = False) -> list[float]:
         shares = []
     least = 0 if some else math.ulp(0)
     if len(shares) != count or not all(least <= share <= LARGEST_SHARE for share in shares) or not any(shares):
-        wanted = "number for each style" if some else f"positive number for each of the {count} styles"
+        wanted = "number for each style, not all 0" if some else f"positive number for each of the {count} styles"
         example = ",".join(map(str, range(count, 0, -1)))
         raise HasamaError(f"--mix takes a {wanted}, such as {example}; got {text!r}.")
     return shares

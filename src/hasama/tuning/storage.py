@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hasama.claims import age_of
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import cannot_write
-from hasama.names import fitting_name
+from hasama.names import at_home, fitting_name
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -50,8 +50,8 @@ def url_of(storage: str) -> str:
     if "://" in storage:
         return storage
     if storage.endswith(JOURNAL_ENDING):
-        return f"{JOURNAL}{Path(storage).expanduser().absolute()}"
-    url = URL.create("sqlite", database=str(Path(storage).expanduser().absolute()))
+        return f"{JOURNAL}{at_home(storage).absolute()}"
+    url = URL.create("sqlite", database=str(at_home(storage).absolute()))
     return url.render_as_string().replace("{", "{{").replace("}", "}}")  # Optuna formats it
 
 

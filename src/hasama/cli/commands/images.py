@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hasama.cli.arguments import name_of, tell_room
-from hasama.names import SPARE, check_name, fitting_name
+from hasama.names import SPARE, at_home, check_name, fitting_name
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -109,6 +109,6 @@ def _write_shards(pictures: "Pictures", folder: Path, megabytes: float) -> None:
 
 def _preview_place(source: str) -> Path:
     """Here; or beside the source where here is inside of it, or the preview would be one of its pictures."""
-    name, folder = fitting_name(name_of(source), "-preview.png", SPARE), Path(source).expanduser().resolve()
+    name, folder = fitting_name(name_of(source), "-preview.png", SPARE), at_home(source).resolve()
     inside = folder.is_dir() and Path.cwd().is_relative_to(folder)
     return folder.parent / name if inside else Path(name)

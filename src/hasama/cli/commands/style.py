@@ -1,6 +1,8 @@
 """hasama style: pictures, folders of pictures, films and a GAN's samples painted in the style of others."""
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,6 +115,7 @@ def style(
     changes
         What differs from the recipe.
     """
+    began = time.time_ns()
     wanted, base = given(changes), style_recipe_named(recipe)
     to_output = STREAM in (out, content if out is None else None)
     if json and to_output:
@@ -148,7 +151,7 @@ def style(
         if sheet:
             save_sheet(jobs, job.out / "sheet.png", taught is not None)
     if json:
-        _print_reports([job] if paints_film(job) else jobs)
+        _print_reports([job] if paints_film(job) else jobs, began, code)
     return code
 
 
@@ -195,14 +198,28 @@ def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
             say(f"{place}: {len(tiles)} paintings")
 
 
-def _print_reports(jobs: list["Job"]) -> None:
-    """What was done, as JSON: the report of each painting that is there, with its place."""
+def _print_reports(jobs: list["Job"], began: int, code: int) -> None:
+    """What was done, as JSON: the report of each painting that is there, with its place.
+
+    Args:
+        jobs: all of them.
+        began: when the command did, in nanoseconds.
+        code: its exit code. If it is not 0, some may stand there from before, and say nothing of this command.
+    """
     from json import dumps
 
     from hasama.cli.terminal import say
     from hasama.files import read_json
+    from hasama.style.jobs.job import is_done
 
-    there = [job for job in jobs if job.report.exists()]
+    def told(job: "Job") -> bool:
+        if code == 0 or job.report.stat().st_mtime_ns >= began:
+            return True
+        with suppress(HasamaError):
+            return is_done(job)
+        return False
+
+    there = [job for job in jobs if job.report.exists() and told(job)]
     say(dumps([{"out": str(job.out), **read_json(job.report, "report")} for job in there], indent=2))
 
 

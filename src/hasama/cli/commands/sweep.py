@@ -10,7 +10,7 @@ from hasama.cli.arguments import free_run_place, name_of, read_pictures
 from hasama.cli.commands.train import AnyChanges, TrainingFlags
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, given, telling_what_is_saved, use_threads
 from hasama.errors import HasamaError
-from hasama.names import SPARE, fitting_name
+from hasama.names import SPARE, at_home, fitting_name
 from hasama.presets import DEFAULT, asked_recipe, recipe_named, train_command
 from hasama.recipe import Recipe
 from hasama.tuning.search_space import Space, search_space
@@ -77,7 +77,7 @@ def sweep(
     if not (1 <= trials <= 100_000 and 20 <= fakes <= 100_000 and 2 <= patience <= 86_400):
         raise HasamaError("--trials takes 1 to 100000, --fakes 20 to 100000, --patience 2 to 86400 seconds.")
     final, trial, space = planned(recipe, given(changes), search)
-    folder = (out or usual_sweep_place(source, recipe)).expanduser()
+    folder = at_home(out or usual_sweep_place(source, recipe))
 
     from hasama.tuning.storage import load_optuna, url_of
 

@@ -74,6 +74,8 @@ def teach(
 
     folder = teach_folder_of(out)
     folder.check_place(out)
+    if recipe.kimg < (longer := folder.recipe().kimg if folder.exists() else 0) and "kimg" in given(changes):
+        say(f"It goes on to {longer:g} kimg, as was asked for before.", "yellow")
     tell_only_first(paintings)
     with asked_to_stop() as asked:
         lessons = teach_into(folder, paintings, photos, recipe, Machine(device, None, weights), asked)
@@ -177,6 +179,8 @@ def invert(
     """
     if not 1 <= iterations <= 1_000_000:
         raise HasamaError(f"--iterations must lie between 1 and 1000000; got {iterations}.")
+    if ":" in layers:
+        raise HasamaError(f"--layers takes names alone, for each layer has a picture of its own; got {layers!r}.")
     recipe = StyleRecipe(
         size=size, start="noise", style_weight=0.0, content_weight=1.0, tv_weight=0.01, optimizer="lbfgs",
         smallest=LARGEST_SIDE, first_iterations=iterations, plateau=0.0, seed=seed,

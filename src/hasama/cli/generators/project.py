@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hasama.cli.arguments import open_generator, picture_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
-from hasama.names import SPARE, check_name, fitting_name, tensors_beside
+from hasama.names import SPARE, at_home, check_name, fitting_name, tensors_beside
 
 if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
@@ -181,7 +181,7 @@ def enlarge(
     from hasama.networks.enlarger import shipped
     from hasama.style.jobs.batch import names_for, pictures_in
 
-    picture = picture.expanduser()
+    picture = at_home(picture)
     place = pick_device(device)
     if not picture.is_dir():
         target = out or picture.with_name(f"{picture.stem}-x{times}.png")

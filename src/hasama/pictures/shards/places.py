@@ -9,6 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from hasama.errors import HasamaError
+from hasama.names import at_home
 from hasama.pictures.shards.index import NAME, is_address
 
 ENDING = ".tar"
@@ -50,7 +51,7 @@ def shard_place(name: str) -> Place | None:
     """
     if is_address(name):
         return _on_server(name)
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.is_dir():
         return _in_folder(path)
     if path.name == NAME and path.is_file():

@@ -19,6 +19,7 @@ import numpy as np
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
+from hasama.names import at_home
 
 TIMEOUT_SECONDS = 20
 INSTEAD = "train on a folder of pictures, on `digits`, or"
@@ -41,7 +42,7 @@ class Download(NamedTuple):
 def cache_folder() -> Path:
     """Where downloads and decoded pictures are kept: $HASAMA_CACHE, or the user's cache folder."""
     if os.environ.get("HASAMA_CACHE"):
-        return Path(os.environ["HASAMA_CACHE"]).expanduser()
+        return at_home(os.environ["HASAMA_CACHE"])
     import platformdirs  # start-up time
 
     return platformdirs.user_cache_path("hasama")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hasama.errors import HasamaError
-from hasama.names import near_name
+from hasama.names import at_home, near_name
 from hasama.pictures.formats import HEAD, ZIPS, recognise
 from hasama.pictures.shards.index import is_address
 from hasama.pictures.shards.places import place_of_one, shard_place
@@ -31,7 +31,7 @@ def open_source(name: str) -> Source:
         HasamaError: there is nothing of that name, or it holds nothing.
     """
     try:
-        path = Path(name).expanduser()
+        path = at_home(name)
         shards = shard_place(name) if name else None
         exists = bool(name) and path.exists()
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from hasama.names import at_home
+
 SHORTEST = 3
 """Letters of a name that is looked for anywhere in a text; shorter ones are found in paths alone."""
 NOBODY = ("root", "user", "admin", "localhost", "runner", "ubuntu", "debian", "none")
@@ -83,7 +85,7 @@ class Private:
 
 def forms_of(path: str | Path, instead: str) -> dict[str, str]:
     """A path as people may write it, as it is without links, and its last part; each with what takes its place."""
-    given = Path(path).expanduser()
+    given = at_home(path)
     forms = {str(path): instead, str(given): instead, str(given.absolute()): instead}
     with suppress(OSError, RuntimeError):
         forms[str(given.resolve())] = instead

@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from hasama.errors import HasamaError
+from hasama.names import at_home
 from hasama.studio.jobs import Jobs
+from hasama.studio.uploads import gone_if_refused
 from hasama.studio.words import Words, languages, wanted
 from hasama.version import __version__
 
@@ -37,7 +39,7 @@ class Studio:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().resolve()
+        self.root = at_home(root).resolve()
         self.own = self.root / ".studio"
         self.uploads, self.paintings = self.own / "uploads", self.root / "paintings"
         self.taught = self.root / "taught"
@@ -109,7 +111,8 @@ def answering(studio: Studio, endpoint: Endpoint) -> Callable[[Request], Awaitab
     async def answer(request: Request) -> Response:
         try:
             if inspect.iscoroutinefunction(endpoint):
-                return await endpoint(studio, request)
+                with gone_if_refused():
+                    return await endpoint(studio, request)
             made = await asyncio.to_thread(endpoint, studio, request)
             assert isinstance(made, Response)
             return made

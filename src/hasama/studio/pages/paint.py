@@ -18,6 +18,7 @@ from hasama.studio.pages.teach import known_networks, name_of, network_named, ti
 from hasama.studio.uploads import PICTURES, form_of, kept, kept_pictures
 from hasama.studio.watching import all_runs, run_named
 from hasama.style.painters.painter_header import is_painter, styles_of
+from hasama.style.painters.recipe import PAINTING_FIELDS, check_painting_fields
 from hasama.style.painters.teach_folder import FILE_ENDING
 from hasama.style.recipe import (
     IDLE_AT_ONCE,
@@ -35,7 +36,6 @@ BY_PLACE = ("rotations", "canvas_share")
 """Fields that mean nothing for other recipes than neighbour."""
 TAUGHT = "taught"
 """A way of painting beside the recipes: a taught network paints, and has its styles in itself."""
-TAUGHT_FIELDS = ("strength", "keep_colour", "size")
 
 
 def choose(studio: Studio, request: Request) -> Response:
@@ -80,12 +80,14 @@ async def start(studio: Studio, request: Request) -> Response:
     given = {str(key): value for key, value in form.items()}
     if recipe == TAUGHT:
         base = style_recipe_named("instant")
-        given = {name: value for name in TAUGHT_FIELDS if (value := given.get(name))}
+        given = {name: value for name in PAINTING_FIELDS if (value := given.get(name))}
         changes = {name: getattr(base, name) for name in given} | filled_in({**given, "shown": ",".join(given)}, base)
     else:
         base = style_recipe_named(recipe)
         changes = filled_in(given, base)
     base.but(**changes)  # what is wrong is told now
+    if recipe == TAUGHT:
+        check_painting_fields(changes)
     words = ["style", str(content), *map(str, styles), *flags_of(changes)]
     if recipe != TAUGHT:
         words += ["--recipe", recipe, "--preview", *await _masks(studio, form, len(styles))]

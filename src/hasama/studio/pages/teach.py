@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hasama.errors import HasamaError
+from hasama.names import at_home
 from hasama.options import flags_of
+from hasama.pictures.opening import why
 from hasama.pictures.sources.sources import open_source
 from hasama.studio.forms import fields_of, filled_in
 from hasama.studio.jobs import Job
@@ -173,18 +175,44 @@ async def _photos(studio: Studio, form: FormData) -> Path | None:
     """A folder or zip of photos, of this machine or sent; None: scenes are made up."""
     source = str(form.get("source", "")).strip()
     if source:
-        place = Path(source).expanduser()
+        place = at_home(source)
         if not place.is_dir() and not (place.suffix.lower() == ".zip" and place.is_file()):
             raise HasamaError(f"There is no folder or zip {source} on this machine.")
     else:
-        sent = await kept(form.getlist("photos"), studio.uploads, (*PICTURES, ".zip"))
+        files = form.getlist("photos")
+        named = [str(getattr(file, "filename", "")).lower() for file in files]
+        if len(named) > 1 and any(name.endswith(".zip") for name in named):
+            raise HasamaError("Send one zip of photos, or the photos themselves.")
+        sent = await kept(files, studio.uploads, (*PICTURES, ".zip"))
         if sent is None:
             return None
         place = sent.parent if sent.suffix.lower() in PICTURES else sent  # a photo alone would be a painting
-    names = [Path(entry.name) for entry in (await asyncio.to_thread(open_source, str(place))).entries]
-    if not any(name.suffix.lower() in PICTURES for name in names):
-        raise HasamaError(f"There are no photos in {source or place.name}.")
+    named = source or (place.name if place.suffix == ".zip" else "what was sent")
+    await asyncio.to_thread(_check_photos, place, named)
     return place
+
+
+def _check_photos(place: Path, named: str) -> None:
+    """Is there a photo in it that can be read?
+
+    Raises:
+        HasamaError: there is none.
+    """
+    try:
+        entries = [one for one in open_source(str(place)).entries if Path(one.name).suffix.lower() in PICTURES]
+    except HasamaError as error:
+        raise HasamaError(str(error).replace(str(place), named)) from error
+    if not entries:
+        raise HasamaError(f"There are no photos in {named}.")
+    wrong = ""
+    for entry in entries:
+        try:
+            entry.open()
+        except Exception as error:  # archives that are broken raise nearly everything, too
+            wrong = f"{entry.name}: {why(error)}"
+        else:
+            return
+    raise HasamaError(f"No photo in {named} can be read: {wrong}.")
 
 
 # --- watch ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from hasama.errors import HasamaError
 from hasama.fields import GROUPS
-from hasama.names import SPARE, fitting_name
+from hasama.names import SPARE, at_home, fitting_name
 from hasama.pictures.sources.sources import BUILT_IN
 from hasama.presets import RECIPES, asked_recipe, flags_of_difference
 from hasama.recipe import Recipe
@@ -38,7 +38,7 @@ async def look(studio: Studio, request: Request) -> Response:
         if place is None:
             raise HasamaError("Choose pictures: drop some, or name a folder of this machine.")
         source = str(place)
-    elif source not in BUILT_IN and not Path(source).expanduser().exists():
+    elif source not in BUILT_IN and not at_home(source).exists():
         raise HasamaError(f"There is no {source} on this machine.")
     hours = str(form.get("hours", "1")).strip() or "1"
     try:

@@ -13,8 +13,8 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
-from hasama.names import near_name
-from hasama.pictures.images import picture_format, save_picture
+from hasama.names import at_home, near_name
+from hasama.pictures.images import has_alpha, picture_format, save_picture
 from hasama.pictures.opening import check_size, eight_bits, open_picture, upright, why
 from hasama.shapes import Images, Weighting
 
@@ -60,7 +60,7 @@ def read_picture(path: str | Path) -> Picture:
     Raises:
         HasamaError: it is missing, not a picture, broken or gigantic; or has 16 bits without the extra `deep`.
     """
-    path = _at_home(path)
+    path = at_home(path)
     try:
         with path.open("rb") as file, Image.open(file) as opened:
             check_size(*opened.size)
@@ -88,14 +88,6 @@ def reason(error: Exception) -> str:
     return "broken" if told.startswith("broken (") else told
 
 
-def _at_home(path: str | Path) -> Path:
-    """With ~ as the user's home; a home that nobody has will not be found."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
 def from_pixels(pixels: np.ndarray) -> Picture:
     """uint8 [H, W, 1, 3 or 4] as a picture."""
     alpha = pixels[..., 3] if pixels.shape[-1] == 4 else None
@@ -103,12 +95,13 @@ def from_pixels(pixels: np.ndarray) -> Picture:
 
 
 def _from_pillow(picture: Image.Image, profile: bytes | None) -> Picture:
-    flat = eight_bits(picture)
+    ready = picture.mode == "RGB" and not has_alpha(picture)  # then no copy, of which a large photo has no room
+    flat = picture if ready else eight_bits(picture)
     alpha = np.asarray(flat.getchannel("A")) if flat.mode == "RGBA" else None
     if profile and not _is_rgb(profile):
         source = picture.convert("L") if picture.mode in ("1", "LA") else picture
         flat, profile = eight_bits(_to_srgb(source, profile)), None
-    return Picture(np.asarray(flat.convert("RGB")), alpha, profile)
+    return Picture(np.asarray(flat if flat.mode == "RGB" else flat.convert("RGB")), alpha, profile)
 
 
 def _bits(opened: Image.Image, path: Path) -> int:
@@ -255,7 +248,7 @@ def read_mask(path: str | Path) -> Weighting:
         HasamaError: see `hasama.pictures.opening.open_picture`.
     """
     try:
-        picture = open_picture(_at_home(path))
+        picture = open_picture(at_home(path))
     except HasamaError as error:
         raise HasamaError(f"Cannot read the mask {path}: {reason(error)}.") from error
     grey = np.asarray(picture.convert("L"), np.float32) / 255

@@ -31,7 +31,7 @@ from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
 from hasama.style.finish import finished
 from hasama.style.instant import learn_for_all
-from hasama.style.jobs.job import Job, fingerprint, open_styles, reported_mark
+from hasama.style.jobs.job import Job, another_was_here, fingerprint, open_styles, reported_mark
 from hasama.style.jobs.motion import carried_along, steadied
 from hasama.style.masks import little_covered
 from hasama.style.methods.objective import TemporalTarget
@@ -149,12 +149,11 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
         content = from_pixels(pixels)
         if subject is None:
             subject = plan(content, styles, job.recipe, job.machine)
-            _own_folder(folder, mark)
-            notice = little_covered(styles)
+            notice = " ".join(filter(None, (_own_folder(folder, mark), little_covered(styles))))
             if job.recipe.at_once:
                 subject = subject._replace(maps=learn_for_all(subject, _spread(film)))
         place = _place_of(folder, index)
-        if not place.exists():
+        if not _is_whole(place):
             last = _opened(_place_of(folder, index - 1)) if index else None
             now, frame, saved = _for_picture(subject, content, before, last), None, time.monotonic()
             begun = _begun(folder, index)
@@ -235,6 +234,15 @@ def _place_of(folder: Path, index: int) -> Path:
     return folder / f"{index:06}.png"
 
 
+def _is_whole(place: Path) -> bool:
+    """Whether a picture was painted before, and can be read."""
+    try:
+        _opened(place)
+    except OSError:  # of broken pictures, too
+        return False
+    return True
+
+
 def read_one_by_one(places: Sequence[Path]) -> Iterator[Image.Image]:
     """One after another, so that few files are open at a time."""
     for place in places:
@@ -255,8 +263,12 @@ def film_is_done(job: Job) -> bool:
     return mark is not None and job.content.is_file() and mark == film_fingerprint(job)
 
 
-def _own_folder(folder: Path, mark: str) -> None:
-    """Make the folder of single pictures, or empty it if it is another painting's."""
+def _own_folder(folder: Path, mark: str) -> str:
+    """Make the folder of single pictures; another painting's is set aside.
+
+    Returns:
+        What to tell of that.
+    """
     note = folder / NOTE
     try:
         same = json.loads(note.read_text(encoding="utf-8")) == mark
@@ -264,10 +276,11 @@ def _own_folder(folder: Path, mark: str) -> None:
         same = False
     if not same and not note.exists() and folder.exists() and any(folder.iterdir()):
         raise HasamaError(f"{folder} is in the way: the painted pictures go there. Move it, or choose another --out.")
+    begun = not same and any((*folder.glob("[0-9]*.png"), *folder.glob(BEGUN)))
+    told = another_was_here(folder) if begun else ""
     if not same:
-        for old in (*folder.glob("[0-9]*.png"), folder / BEGUN):
-            old.unlink(missing_ok=True)
         write_json(note, mark)
+    return told
 
 
 def opaque(picture: Picture) -> np.ndarray:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.names import fitting_name
+from hasama.files import set_aside
+from hasama.names import at_home, fitting_name
 from hasama.shapes import Weighting
 from hasama.style.canvas.pictures import Picture, read_picture
 from hasama.style.canvas.regions import RegionMap
@@ -81,6 +82,15 @@ def _where(path: Path, region: int | None, maps: dict[Path, RegionMap]) -> Weigh
     return read_grey_mask(path) if region is None else maps[path].mask(region)
 
 
+def another_was_here(place: Path) -> str:
+    """Set aside what another painting has left where this one's work is to stand.
+
+    Returns:
+        What to tell of it.
+    """
+    return f"Another painting was under way here; it is kept as {set_aside(place)}."
+
+
 def fingerprint(job: Job, content: Picture) -> str:
     """What makes a painting this painting: every picture's bytes, the recipe and the network."""
     code = hashlib.sha256()
@@ -101,7 +111,7 @@ def fingerprint(job: Job, content: Picture) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
+        return at_home(path).read_bytes()
     except OSError as error:
         raise HasamaError(f"Cannot read {path}: {error.strerror or error}.") from error
 

@@ -9,12 +9,11 @@ import torch
 
 from hasama.device import peak_bytes
 from hasama.files import check_place, replacing, write_json
-from hasama.names import fitting_name
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.pictures import read_picture, write_picture
 from hasama.style.finish import finished
-from hasama.style.jobs.job import Job, StyleSource, fingerprint, is_done, open_styles
+from hasama.style.jobs.job import Job, StyleSource, another_was_here, fingerprint, is_done, open_styles
 from hasama.style.masks import little_covered
 from hasama.style.painting import plan
 from hasama.style.recipe import IDLE_AT_ONCE
@@ -102,9 +101,7 @@ class _Keeper:
         if state is None:
             return None
         if (state["mark"], state["hasama"]) != (self.mark, __version__):
-            kept = self.job.part.with_name(fitting_name(self.job.part.name, ".old"))
-            self.job.part.replace(kept)
-            self.notices.append(f"Another painting was under way here; it is kept as {kept}.")
+            self.notices.append(another_was_here(self.job.part))
             return None
         self.seconds, self.peak, self.steps = state["seconds"], state["peak"], state["steps"]
         self.curve, self.notices, self.last = state["curve"], state["notices"], state["last"]

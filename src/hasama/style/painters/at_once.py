@@ -29,6 +29,8 @@ FOLLOWING = 0.9
 """Of a film's statistics, how much stays from picture to picture."""
 WINDOW_BYTES = 450
 """For each pixel that goes through the network at once (measured)."""
+THIN = 5
+"""Channels as wide as which is all that does not depend on a painter's width (measured)."""
 CANVAS_BYTES = 48
 """For each pixel of a picture: the bordered copy, the painting, and what its writing takes (measured)."""
 
@@ -167,7 +169,8 @@ def side_within(painter: Painter, height: int, width: int, budget: int, fixed: i
         longer = max(height, width)
         high, wide = within(height, width, longer if longer <= SIDE else LOOK)  # what statistics are taken from
         seen = max(high * wide, min(height, side + 2 * REACH) * min(width, side + 2 * REACH))
-        return fixed + height * width * CANVAS_BYTES + seen * WINDOW_BYTES * painter.width // WIDTH
+        share = (painter.width + THIN) / (WIDTH + THIN)
+        return round(fixed + height * width * CANVAS_BYTES + seen * WINDOW_BYTES * share)
 
     sides = range(SIDE, SMALLEST - 1, -STRIDE)
     fitting = next((side for side in sides if needed(height, width, side) <= budget), None)

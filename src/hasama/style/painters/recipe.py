@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,7 +75,27 @@ TEACH_GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """All fields by what they are about, those that people need first at the top."""
 
+PAINTING_FIELDS = ("strength", "keep_colour", "size")
+"""Of `StyleRecipe`, what means something for a painter."""
+
 BEFORE_THEY_WERE: dict[str, Any] = {"style_loss": "gram", "padding": "zeros"}
 """What was done before there were these fields."""
 
 TEACH_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TeachRecipe)}
+
+
+def check_painting_fields(changes: Mapping[str, Any]) -> None:
+    """Before any work: can a painter do what is asked of it?
+
+    Args:
+        changes: fields of `StyleRecipe` and other flags of `hasama style`.
+
+    Raises:
+        HasamaError: it cannot.
+    """
+    if other := next((name for name in changes if name not in PAINTING_FIELDS), None):
+        raise HasamaError(
+            f"{flag(other)} does not apply to a painter, which takes --size, --keep-colour, --strength, --mix."
+        )
+    if changes.get("keep_colour") == "histogram":
+        raise HasamaError("A painter keeps colours by --keep-colour luminance.")

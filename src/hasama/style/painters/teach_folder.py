@@ -73,11 +73,12 @@ class TeachFolder:
             before = self._recipe_of(own)
             same = all(own.get(key, "") == value for key, value in sources.items())
             others = [name for name in TEACH_DEFAULTS if getattr(before, name) != getattr(recipe, name)]
-            if not same or [name for name in others if name not in FREE]:
+            another = not same or any(name not in FREE for name in others)
+            if another and (self.state.exists() or self.painter.exists() or self.is_held()):
                 raise HasamaError(
                     f"{self.folder} was begun with other paintings, photos or settings: choose another --out."
                 )
-            recipe = recipe if recipe.kimg > before.kimg else before
+            recipe = recipe if another or recipe.kimg > before.kimg else before
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise HasamaError(f"{self.folder} holds other files: choose another --out.")
         try:
@@ -108,6 +109,22 @@ class TeachFolder:
         told = json.dumps([recipe, own.get("paintings"), own.get("photos")], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:32]
 
+    def goes_on(self, painter: Path) -> bool:
+        """Whether something was saved.
+
+        Args:
+            painter: a file that a new beginning would replace.
+
+        Raises:
+            HasamaError: nothing was, but the painter is there.
+        """
+        if painter.exists() and not self.state.exists():
+            raise HasamaError(
+                f"{self.state}, which going on needs, is gone; {painter} is what was learnt. To teach anew, choose "
+                "another --out."
+            )
+        return self.state.exists()
+
     def check_place(self, out: Path) -> None:
         """Before any work: is the place of the painter's file free, or is there what this teaching has put there?
 
@@ -121,6 +138,7 @@ class TeachFolder:
                 f"{out} is there already, and {self.folder}, in which it would have been taught, is not: move it, or "
                 "choose another --out."
             )
+        self.goes_on(out)
         if teaching_of(out) != self.mark() and not same_bytes(out, self.painter):
             raise HasamaError(f"{out} is not what was taught in {self.folder}: move it, or choose another --out.")
 

@@ -15,6 +15,7 @@ from hasama.device import keep_memory, pick_device
 from hasama.distributed import agreed, begin_alike, check_divisible, is_first, team, told_by_first
 from hasama.errors import HasamaError
 from hasama.files import replacing
+from hasama.names import at_home
 from hasama.networks.calling import evaluating
 from hasama.perception.vgg import VGG
 from hasama.perception.vgg_weights import load_weights
@@ -72,15 +73,15 @@ def teach_into(
         "photos": None if photos is None else str(photos.resolve()),
     }
     weights = None if machine.weights is None else str(machine.weights.resolve())
-    places = {"paintings": [str(path.expanduser().resolve()) for path in paintings], "weights": weights}
+    places = {"paintings": [str(at_home(path).resolve()) for path in paintings], "weights": weights}
     check_divisible(recipe.batch)
+    network = _network(recipe, machine, device)
     if is_first():
         recipe = folder.begin(recipe, sources, places)
     recipe = TeachRecipe(**told_by_first(recipe.to_dict))
     with folder.held() if is_first() else nullcontext():
-        network = _network(recipe, machine, device)
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)
-        if is_first() and _goes_on(folder):
+        if is_first() and folder.goes_on(folder.painter):
             saved = _saved(folder)
             if team().world == 1:  # several have the threads that they were given
                 torch.set_num_threads(saved["threads"])
@@ -102,20 +103,6 @@ def _beside(school: School, crops: Crops, stop: Callable[[], bool]) -> Iterator[
         yield lesson
         if agreed(stop()):
             break
-
-
-def _goes_on(folder: TeachFolder) -> bool:
-    """Whether something was saved.
-
-    Raises:
-        HasamaError: a painter is there that cannot go on, and that a new beginning would replace.
-    """
-    if folder.painter.exists() and not folder.state.exists():
-        raise HasamaError(
-            f"{folder.state}, which going on needs, is gone; {folder.painter} is what was learnt. To teach anew, "
-            "choose another --out."
-        )
-    return folder.state.exists()
 
 
 def _saved(folder: TeachFolder) -> dict[str, Any]:
@@ -227,4 +214,4 @@ def _at_size(picture: Picture, shorter: int) -> Images:
 
 def _mark(path: Path) -> list[str]:
     """A painting's name and the sum of its bytes."""
-    return [path.name, hashlib.sha256(path.expanduser().read_bytes()).hexdigest()[:32]]
+    return [path.name, hashlib.sha256(at_home(path).read_bytes()).hexdigest()[:32]]
