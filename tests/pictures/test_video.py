@@ -1,5 +1,7 @@
 """Films: every frame is there, for as long as it should be, in every format; odd sizes and bad endings too."""
 
+import errno
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from hasama.errors import HasamaError
-from hasama.pictures.video import save_film
+from hasama.pictures.video import AHEAD, film_in_the_making, save_film
 
 
 def frames(count: int = 7, size: tuple[int, int] = (33, 21), mode: str = "RGB") -> list[Image.Image]:
@@ -65,3 +67,57 @@ def test_a_film_that_breaks_leaves_the_old_one(tmp_path: Path):
 def test_bad_ending(tmp_path: Path):
     with pytest.raises(HasamaError, match=r"\.mp4, \.gif, \.webp"):
         save_film(frames(), tmp_path / "a.avi")
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+def test_a_film_is_the_same_that_is_written_while_it_is_made(ending: str, tmp_path: Path):
+    if ending == ".mp4":
+        pytest.importorskip("imageio_ffmpeg")
+    shots = frames(3 * AHEAD)
+    save_film(iter(shots), tmp_path / f"a{ending}", fps=24)
+    with film_in_the_making(tmp_path / f"b{ending}", fps=24) as take:
+        for shot in shots:
+            take(shot)
+        assert not (tmp_path / f"b{ending}").exists()
+    assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+@pytest.mark.parametrize("count", [0, 3, 3 * AHEAD])
+def test_of_frames_that_break_off_there_is_no_film(count: int, ending: str, tmp_path: Path):
+    if ending == ".mp4":
+        pytest.importorskip("imageio_ffmpeg")
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(b"old")
+
+    def broken() -> None:
+        with film_in_the_making(path) as take:
+            for shot in frames(count):
+                take(shot)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken()
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert not [one for one in threading.enumerate() if "ThreadPoolExecutor" in one.name]
+
+
+def test_what_goes_wrong_with_the_writing_is_told_at_the_next_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hasama.pictures.video._mp4", full)
+    monkeypatch.setattr("hasama.pictures.video.check_ending", lambda _: None)
+    taken = []
+
+    def made() -> None:
+        with film_in_the_making(tmp_path / "a.mp4") as take:
+            for shot in frames(5 * AHEAD):
+                take(shot)
+                taken.append(shot)
+
+    with pytest.raises(HasamaError, match="No space left"):
+        made()
+    assert len(taken) <= AHEAD
+    assert not list(tmp_path.iterdir())

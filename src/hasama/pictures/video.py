@@ -4,10 +4,13 @@ import errno
 import math
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +21,9 @@ from hasama.files import replacing
 from hasama.pictures.images import as_channels
 
 ENDINGS = (".mp4", ".gif", ".webp", ".apng")
+
+AHEAD = 8
+"""Frames that wait to be encoded at most."""
 
 FINEST = 10
 """Milliseconds that a frame of an MP4 stands at least, where frames stand for different times."""
@@ -88,6 +94,57 @@ def save_film(
             _mp4(_repeated(frames, repeats) if repeats else frames, temporary, fps, sound)
         else:
             _pillow(list(frames), temporary, fps, timing)
+
+
+@contextmanager
+def film_in_the_making(
+    path: str | Path, fps: float = 30, sound: Path | None = None, timing: Timing | None = None
+) -> Iterator[Callable[[Image.Image], None]]:
+    """Write a film while its frames are made, in a thread: the block is given what takes the next frame.
+
+    The film is there when the block has ended; if the block raises, it is what it was before.
+
+    Args:
+        path: see `save_film`, as for the rest.
+        fps: frames per second.
+        sound: a film whose sound goes with it.
+        timing: how long each frame stands.
+
+    Raises:
+        HasamaError: see `save_film`; also where a frame is given after something went wrong.
+    """
+    frames: Queue[Image.Image | None] = Queue(AHEAD)
+    lost = False
+
+    def given() -> Iterator[Image.Image]:
+        while (frame := frames.get()) is not None:
+            yield frame
+        if lost:
+            raise _LostError
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(save_film, given(), path, fps, sound, timing)
+
+        def send(frame: Image.Image | None) -> None:
+            while not writing.done():
+                with suppress(Full):
+                    return frames.put(frame, timeout=0.2)
+            return writing.result()  # says what went wrong
+
+        try:
+            yield send
+        except BaseException:
+            lost = True
+            with suppress(HasamaError, _LostError):
+                send(None)
+                writing.result()
+            raise
+        send(None)
+        writing.result()
+
+
+class _LostError(Exception):
+    """There will be no more frames, and no film."""
 
 
 def _repeated(frames: Iterable[Image.Image], repeats: list[int]) -> Iterator[Image.Image]:

@@ -6,17 +6,16 @@ painting is held to the last one where the film's motion carries that along.
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
-from hasama.pictures.video import check_ending, save_film
+from hasama.pictures.video import check_ending, film_in_the_making
 from hasama.style.canvas.colour import in_grey, with_luminance
 from hasama.style.canvas.pictures import from_pixels, to_canvas, to_output
-from hasama.style.jobs.film import opaque, open_film, read_one_by_one
+from hasama.style.jobs.film import opaque, open_film
 from hasama.style.jobs.motion import steadied
 from hasama.style.painters.at_once import Following
 from hasama.style.painters.painter import Mix, Painter
@@ -57,7 +56,7 @@ def paint_film_at_once(
     """
     check_ending(out)
     opened = open_film(film)
-    with TemporaryDirectory(prefix="hasama-") as place:
+    with film_in_the_making(out, opened.fps, film, opened.timing) as take:
         following = Following(painter, mix, budget)
         before: tuple[np.ndarray, np.ndarray] | None = None
         count = 0
@@ -70,8 +69,7 @@ def paint_film_at_once(
             if before is not None:
                 painted = steadied(painted, before[1][..., :3], before[0], shown)
             before = shown, painted
-            Image.fromarray(painted).save(Path(place) / f"{count:06}.png", compress_level=1)
+            take(Image.fromarray(painted))
             yield Painted("painting", count, max(opened.length, count))
         if not count:
             raise HasamaError(f"Cannot read the film {film}: there are no pictures in it.")
-        save_film(read_one_by_one(sorted(Path(place).iterdir())), out, opened.fps, sound=film, timing=opened.timing)
