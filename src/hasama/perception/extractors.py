@@ -110,7 +110,7 @@ def extractor_named(features: str, device: torch.device | str = "cpu") -> Extrac
     """
     check_features(features)
     device = torch.device(device)
-    return EXTRACTORS[features](device) if features in EXTRACTORS else inception(device, _file_of(features))
+    return EXTRACTORS[features](device) if features in EXTRACTORS else inception(device, at_home(features))
 
 
 def check_features(features: str) -> None:
@@ -123,7 +123,7 @@ def check_features(features: str) -> None:
         efficientnet.weights_file()
     if features in EXTRACTORS:
         return
-    if _file_of(features).is_file():
+    if at_home(features).is_file():
         return
     if Path(features).suffix in (".pth", ".pt", ".safetensors") or len(Path(features).parts) > 1:
         raise HasamaError(f"There are no network weights at {features}.")
@@ -131,13 +131,6 @@ def check_features(features: str) -> None:
         f"{unknown_name(features, EXTRACTORS, 'network for features')} A local file of InceptionV3's weights will "
         "do, too."
     )
-
-
-def _file_of(features: str) -> Path:
-    try:
-        return at_home(features)
-    except RuntimeError as error:  # no such user
-        raise HasamaError(f"There are no network weights at {features}: {error}") from error
 
 
 # --- VGG19 ----------------------------------------------------------------------------------------

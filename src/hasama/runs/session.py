@@ -333,5 +333,5 @@ def _absolute(source: str) -> str:
     try:
         path = at_home(source)
         return str(path.resolve()) if source and (path.exists() or is_pattern(source)) else source
-    except (OSError, RuntimeError):  # a name too long, `~nobody`: `open_source` has the words for it
+    except (OSError, RuntimeError):  # a name too long, a loop of links: `open_source` has the words for it
         return source

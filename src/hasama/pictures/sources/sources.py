@@ -34,9 +34,8 @@ def open_source(name: str) -> Source:
         path = at_home(name)
         shards = shard_place(name) if name else None
         exists = bool(name) and path.exists()
-    except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user
-        reason = getattr(error, "strerror", None) or error
-        raise HasamaError(f"Cannot look for pictures at {name}: {reason}.") from error
+    except OSError as error:  # no permission, too long a name
+        raise HasamaError(f"Cannot look for pictures at {name}: {error.strerror or error}.") from error
     if shards is not None:
         source = shard_source(shards)
     elif exists:

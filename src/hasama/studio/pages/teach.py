@@ -180,8 +180,8 @@ async def _photos(studio: Studio, form: FormData) -> Path | None:
             raise HasamaError(f"There is no folder or zip {source} on this machine.")
     else:
         files = form.getlist("photos")
-        named = [str(getattr(file, "filename", "")).lower() for file in files]
-        if len(named) > 1 and any(name.endswith(".zip") for name in named):
+        names = [str(getattr(file, "filename", "")).lower() for file in files]
+        if len(names) > 1 and any(name.endswith(".zip") for name in names):
             raise HasamaError("Send one zip of photos, or the photos themselves.")
         sent = await kept(files, studio.uploads, (*PICTURES, ".zip"))
         if sent is None:

@@ -11,11 +11,12 @@ stop                 whoever writes this file asks it to stop
 This module does not import torch, so that the studio can look at many folders at once.
 """
 
+import filecmp
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,10 @@ class TeachFolder:
                 "choose another --out."
             )
         self.goes_on(out)
-        if teaching_of(out) != self.mark() and not same_bytes(out, self.painter):
+        with suppress(OSError):  # one of them cannot be read
+            if filecmp.cmp(out, self.painter, shallow=False):
+                return
+        if teaching_of(out) != self.mark():
             raise HasamaError(f"{out} is not what was taught in {self.folder}: move it, or choose another --out.")
 
     def _recipe_of(self, own: Any) -> TeachRecipe:
@@ -234,14 +238,6 @@ class TeachFolder:
 def teach_folder_of(place: Path) -> TeachFolder:
     """The folder in which a painter is taught, by its own name or by that of the painter's file beside it."""
     return TeachFolder(place.with_suffix(FOLDER_ENDING) if place.suffix.lower() == FILE_ENDING else place)
-
-
-def same_bytes(one: Path, other: Path) -> bool:
-    """Whether both files hold the same; not where one of them cannot be read."""
-    try:
-        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
-    except OSError:
-        return False
 
 
 def find_teach_folders(root: Path) -> list[TeachFolder]:
