@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -188,10 +188,10 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
         **more,
     )
     try:
-        writer.send(None)
-        for frame in _chain(first, arrays):
-            writer.send(np.ascontiguousarray(frame))
-        writer.close()
+        with closing(writer):  # also where no more frames come: ffmpeg must have ended before its file is removed
+            writer.send(None)
+            for frame in _chain(first, arrays):
+                writer.send(np.ascontiguousarray(frame))
     except OSError as error:
         if error.errno is None:  # ffmpeg ended, and its words stand in the message
             raise OSError(errno.EIO, f"the film could not be encoded, {_free(path)}") from error
