@@ -2,12 +2,12 @@
 
 import argparse
 
+from hasama.generators.choosing import EXTRACTOR, look_of, save_look
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import open_cached
 from hasama.runs.bases import BASES
 from hasama.runs.folder import Run
 from hasama.runs.transfer import make_base
-from hasama.tuning.kinship import EXTRACTOR, look_of, save_look
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

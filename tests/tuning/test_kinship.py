@@ -10,6 +10,7 @@ from PIL import Image
 
 import hasama as package
 from command import hasama
+from hasama.generators.choosing import EXTRACTOR, look_of, save_look
 from hasama.perception.extractors import Extractor, extract_features, extractor_named
 from hasama.pictures.dataset import Pictures
 from hasama.presets import DEFAULT, RECIPES
@@ -17,7 +18,7 @@ from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.folder import Run
 from hasama.runs.transfer import make_base
-from hasama.tuning.kinship import AKIN, EXTRACTOR, apart, look_of, nearest_base, save_look
+from hasama.tuning.kinship import AKIN, apart, nearest_base
 
 SMALL = RECIPES[DEFAULT].but(size="32")
 

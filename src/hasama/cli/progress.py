@@ -18,6 +18,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from hasama.evaluation.coverage import CoverageProgress
     from hasama.evaluation.subject import EvaluationProgress
+    from hasama.generators.choosing import Choice
     from hasama.generators.enlarging import Tile
     from hasama.generators.projection import ProjectionStep
     from hasama.pictures.decoding import Scan
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, console, duration, errors, say
 
 Stage = TypeVar(
-    "Stage", bound="Scan | Writing | EvaluationProgress | GammaTrial | Tile | Floor | PaintedTile | PaintedPicture"
+    "Stage",
+    bound="Scan | Writing | EvaluationProgress | Choice | GammaTrial | Tile | Floor | PaintedTile | PaintedPicture",
 )
 
 

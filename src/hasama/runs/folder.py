@@ -12,6 +12,7 @@ autopilot/             with --autopilot: the log, and perhaps the checkpoint, of
 game.pt                everything to resume
 generator.safetensors  the EMA generator: what people share
 best.safetensors       the EMA generator as it was when its quality was best, which its header tells
+look.safetensors       what its pictures look like to a frozen network, since `sample --best-of` first asked
 inherited.json         with --init-from: which weights were taken over, and which began afresh
 small/                 with --small-kimg: the run of the stage of half the size
 enlarger.safetensors   with --enlarge: what enlarges the small pictures, fine-tuned on the run's

@@ -207,8 +207,9 @@ def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.d
 
 def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.device") -> "Suggestion":
     """The suggestion that begins with a base, if there is one of similar pictures."""
+    from hasama.generators.choosing import EXTRACTOR
     from hasama.perception.extractors import extractor_named
-    from hasama.tuning.kinship import EXTRACTOR, nearest_base
+    from hasama.tuning.kinship import nearest_base
     from hasama.tuning.suggest import Reason
 
     kin = nearest_base(pictures, suggestion.recipe, extractor_named(EXTRACTOR, device))

@@ -1,11 +1,14 @@
 """hasama sample, interpolate: pictures and films from a trained generator."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hasama.cli.arguments import beside, check_truncation, numbers_of, open_generator
 from hasama.errors import HasamaError
 from hasama.names import check_name
+
+BEST_OF_MOST = 100
 
 
 def sample(
@@ -19,6 +22,8 @@ def sample(
     columns: int | None = None,
     seeds: str | None = None,
     truncation: float = 1.0,
+    best_of: int = 1,
+    source: str | None = None,
     device: str = "auto",
 ) -> int:
     """Make pictures with a trained generator.
@@ -43,15 +48,21 @@ def sample(
         --label each seed has a class of its own.
     truncation
         Less than 1: more typical pictures, but less various. 0 to 2.
+    best_of
+        Of each so many pictures keep the one that looks most like real ones to a frozen network: 1 to 100.
+    source
+        Real pictures for --best-of: a folder, a zip, an .npz, or a built-in name. Default: those of the run.
     device
         auto, cpu, cuda, ...
     """
     if not 1 <= count <= 1_000_000 or (columns is not None and columns < 1) or seed < 0:
         raise HasamaError("--count takes 1 to 1000000, --columns at least 1, --seed at least 0.")
     check_truncation(truncation)
+    _check_choice(best_of, source, seeds)
     numbers = None if seeds is None else numbers_of(seeds, "--seeds")
     called = f"{seed}" if seeds is None else _short(seeds)
     called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
+    called += "" if best_of == 1 else f"-best-of-{best_of}"
     out = out or beside(run, f"samples-{called}.png")
     check_name(out)
     if out.suffix:
@@ -60,36 +71,56 @@ def sample(
         picture_format(out)
     generator = open_generator(run, device)
 
-    from hasama.generators.sampling import draw_latents, labels_for, labels_of_seeds, latents_of_seeds
+    from itertools import chain
 
-    if numbers is None:
-        latents, labels = draw_latents(seed, count, generator.latent_size), labels_for(generator, count, label)
-        names = [f"seed{seed}-{number:06d}" for number in range(count)]
-    else:
+    from hasama.cli.progress import watch_stages
+    from hasama.evaluation.looks import choose_like
+    from hasama.generators.choosing import Choice
+    from hasama.generators.sampling import draw_latents, generate, labels_for, labels_of_seeds, latents_of_seeds
+
+    if numbers is not None:
         latents, labels = latents_of_seeds(numbers, generator.latent_size), labels_of_seeds(generator, numbers, label)
         names = [f"seed{number:04d}" for number in numbers]
-    _save_samples(generator, latents, labels, truncation, names, columns, out)
+    else:
+        latents = draw_latents(seed, count * best_of, generator.latent_size)
+        labels = labels_for(generator, count, label)
+        labels = labels if labels is None else labels.repeat_interleave(best_of)
+        names = [f"seed{seed}-{number:06d}" for number in range(count * best_of)]
+    if best_of == 1:
+        made = zip(names, chain.from_iterable(generate(generator, latents, labels, truncation)), strict=True)
+    else:
+        records = watch_stages(choose_like(run, generator, latents, labels, best_of, source, truncation))
+        made = ((names[record.number], record.picture) for record in records if isinstance(record, Choice))
+    _save_samples(made, columns, out)
     return 0
 
 
-def _save_samples(
-    generator: Any, latents: Any, labels: Any, truncation: float, names: list[str], columns: int | None, out: Path
-) -> None:
-    """A grid, or a folder with a file for each name."""
-    from itertools import chain
+def _check_choice(best_of: int, source: str | None, seeds: str | None) -> None:
+    if not 1 <= best_of <= BEST_OF_MOST:
+        raise HasamaError(f"--best-of takes 1 to {BEST_OF_MOST}, not {best_of}.")
+    if best_of > 1 and seeds is not None:
+        raise HasamaError("--seeds names the pictures, so that there is nothing to choose: leave out --best-of.")
+    if best_of == 1 and source is not None:
+        raise HasamaError("--source is for --best-of: it says which real pictures to choose by.")
+
+
+def _save_samples(made: Iterable[tuple[str, Any]], columns: int | None, out: Path) -> None:
+    """A grid of named pictures [H, W, C], or a folder with a file for each."""
+    import numpy as np
 
     from hasama.cli.terminal import say
-    from hasama.generators.sampling import generate, generate_all
     from hasama.pictures.images import grid, save_picture, to_picture
 
     if out.suffix:
-        save_picture(grid(generate_all(generator, latents, labels, truncation), columns), out)
-        say(f"{len(latents)} pictures in {out}")
+        pictures = np.stack([one for _, one in made])
+        save_picture(grid(pictures, columns), out)
+        say(f"{len(pictures)} pictures in {out}")
         return
-    generated = chain.from_iterable(generate(generator, latents, labels, truncation))
-    for name, one in zip(names, generated, strict=True):
+    names = []
+    for name, one in made:
         save_picture(to_picture(one), out / f"{name}.png")
-    say(f"{len(latents)} pictures in the folder {out}")
+        names.append(name)
+    say(f"{len(names)} pictures in the folder {out}")
 
 
 def _short(numbers: str) -> str:
