@@ -152,6 +152,11 @@ def test_sliders_over_a_generator(studio, page):
     page.keyboard.press("ArrowRight")
     until(page, f"document.querySelector('#picture').src !== {first!r}")
     assert page.input_value("input[name=across]") == "0.050"
+    second = page.get_attribute("#picture", "src")
+    page.click("text=A good one")
+    until(page, "document.querySelector('input[name=seed]').value !== '7'", 60)
+    until(page, f"document.querySelector('#picture').src !== {second!r}")
+    assert page.input_value("input[name=across]") == "0.000"
     shot(page, "explore")
 
 

@@ -21,10 +21,12 @@ pytest.importorskip("python_multipart")
 from starlette.testclient import TestClient  # noqa: E402
 
 from easel import hasama_here, pixels_of  # noqa: E402
+from hasama.generators.choosing import EXTRACTOR, FILE, load_look  # noqa: E402
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator  # noqa: E402
 from hasama.generators.projection_file import load_projection  # noqa: E402
 from hasama.generators.sampling import (  # noqa: E402
     crossed,
+    generate_all,
     generate_from_w,
     latents_of_seeds,
     mean_w,
@@ -35,6 +37,7 @@ from hasama.generators.sampling import (  # noqa: E402
 from hasama.health.quality import Quality, keep_if_best  # noqa: E402
 from hasama.networks.pair import is_styled  # noqa: E402
 from hasama.networks.registry import build  # noqa: E402
+from hasama.perception.extractors import extract_features, extractor_named  # noqa: E402
 from hasama.recipe import Recipe  # noqa: E402
 from hasama.runs.folder import Run  # noqa: E402
 from hasama.studio.app import make_studio  # noqa: E402
@@ -74,6 +77,31 @@ def shown(client: TestClient, **query: object) -> np.ndarray:
     answer = client.get("/generated.png", params={name: str(value) for name, value in words.items()})
     assert answer.status_code == 200, answer.text
     return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+
+# --- a good one -----------------------------------------------------------------------------------
+
+
+def test_of_eight_seeds_the_likeliest(trained: Path, client: TestClient, tmp_path: Path):
+    """What `sample --best-of` would choose among these pictures; what has no pictures any more says so."""
+    answer = client.get("/api/likeliest", params={"run": "dcgan", "seed": "5", "truncation": "0.8"})
+    assert answer.status_code == 200, answer.text
+    run = Run(trained / "dcgan")
+    generator, look = load_generator(run.generator), load_look(run.folder, run.images()["digest"])
+    assert look is not None
+    made = generate_all(generator, latents_of_seeds(range(5, 13), 8), None, 0.8)
+    likeness = look.likeness(torch.cat(list(extract_features(extractor_named(EXTRACTOR), made))))
+    assert answer.json() == {"seed": 5 + int(likeness.argmax())}
+    moved = shutil.copytree(run.folder, trained / "moved")
+    try:
+        (moved / FILE).unlink()
+        images = json.loads((moved / "images.json").read_text())
+        (moved / "images.json").write_text(json.dumps(images | {"name": str(tmp_path / "gone"), "key": "gone"}))
+        answer = client.get("/api/likeliest", params={"run": "moved"})
+        assert answer.status_code == 422
+        assert "gone" in answer.json()["error"]
+    finally:
+        shutil.rmtree(moved)
 
 
 # --- mixing ---------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ PAGES = {
     "/job": train.job_page,
     "/explore": explore.explore,
     "/generated.png": explore.generated,
+    "/api/likeliest": explore.likeliest,
     "/walk.mp4": explore.walk,
     "/projection": explore.projection,
     "/projected.png": explore.projected_picture,

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from hasama.errors import HasamaError
+from hasama.evaluation.looks import choose_like
+from hasama.generators.choosing import Choice
 from hasama.generators.directions import Directions, find_directions
 from hasama.generators.generator_file import TrainedGenerator, load_generator
 from hasama.generators.projection_file import load_projection
@@ -37,6 +39,8 @@ from hasama.studio.watching import changed, generator_named
 KEPT = 2
 """Generators that are kept in memory."""
 DIRECTIONS = 6
+AMONG = 8
+"""Seeds among which the one is looked for whose picture is the likeliest."""
 LARGEST_SEED = 2**31 - 1
 ENLARGED_TO = 256
 """Pixels: a smaller picture is shown larger."""
@@ -155,6 +159,20 @@ class Explorer:
                 start, label = load_projection(loaded.generator, projected)
                 wish = wish._replace(label=wish.label or label)
             return _png(loaded.pixels(loaded.w_of(wish, start), wish)[0], as_it_is)
+
+    def likeliest(self, run: Run, query: Any) -> int:
+        """Of the seeds from a query's on the one whose picture looks most like real ones (`choose_like`).
+
+        Raises:
+            HasamaError: see `about` and `Wish.of`; or the run's pictures are gone.
+        """
+        wish = Wish.of(query)
+        with self.lock:
+            loaded = self._loaded(_wanted(run, query))
+            latents = latents_of_seeds(range(wish.seed, wish.seed + AMONG), loaded.generator.latent_size)
+            labels = loaded.labels(wish, AMONG)
+            records = choose_like(run.folder, loaded.generator, latents, labels, AMONG, truncation=wish.truncation)
+            return wish.seed + next(one.number for one in records if isinstance(one, Choice))
 
     def walk(self, run: Run, query: Any, stops: int = 4) -> bytes:
         """An MP4 that goes through some seeds and back to the first.

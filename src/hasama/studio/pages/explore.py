@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name, tensors_beside
@@ -41,6 +41,12 @@ def generated(studio: Studio, request: Request) -> Response:
     query = ({} if job is None else {"which": job.about["which"]}) | dict(request.query_params)
     made = studio.explorer.picture(run, query, None if job is None else _tensors(job), keep)
     return Response(made, media_type="image/png")
+
+
+def likeliest(studio: Studio, request: Request) -> Response:
+    """The seed of a picture that looks real, of some from the given one on."""
+    run = run_named(studio.root, request.query_params.get("run", ""))
+    return JSONResponse({"seed": studio.explorer.likeliest(run, request.query_params)})
 
 
 def walk(studio: Studio, request: Request) -> Response:

@@ -58,9 +58,26 @@ pad.addEventListener("keydown", (event) => {
 });
 form.addEventListener("input", show);
 form.addEventListener("submit", (event) => { event.preventDefault(); show(); });
+const anySeed = () => String(Math.floor(Math.random() * 2147483640));
 document.querySelector("#other").addEventListener("click", () => {
-  field("seed").value = String(Math.floor(Math.random() * 2147483640));
+  field("seed").value = anySeed();
   place(0, 0);
+});
+document.querySelector("#likely")?.addEventListener("click", async (event) => {
+  const asked = new URLSearchParams(query());
+  asked.set("seed", anySeed());
+  event.target.disabled = true;
+  try {
+    const answer = await fetch(`/api/likeliest?${asked}`);
+    const found = await answer.json();
+    if (!answer.ok) throw new Error(found.error);
+    field("seed").value = String(found.seed);
+    place(0, 0);
+  } catch (error) {
+    told.textContent = String(error.message);
+  } finally {
+    event.target.disabled = false;
+  }
 });
 document.querySelector("#level")?.addEventListener("click", () => {
   for (const one of form.querySelectorAll(".along")) one.value = "0";
