@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from command import TINY, hasama, refused
+from hasama.evaluation.nearest import Nearest, nearest_to
 from hasama.generators.choosing import AXES, FILE, Look, choose, load_look, look_of, save_look
 from hasama.generators.generator_file import TrainedGenerator, load_generator
 from hasama.generators.sampling import draw_latents, generate_all, labels_for
@@ -199,3 +200,53 @@ def test_a_look_is_of_the_pictures_of_the_source(pictures: Path):
     known = open_pictures(str(pictures), RECIPES["dcgan"].but(size="16"))
     features = colours(torch.from_numpy(known.take(np.arange(len(known)))).permute(0, 3, 1, 2) / 127.5 - 1)
     assert torch.allclose(look_of(known, EYES).mean, features.mean(0), atol=1e-4)
+
+
+# --- beside real pictures -------------------------------------------------------------------------
+
+
+def test_the_nearest_real_pictures_are_found(run: Path, tmp_path: Path, pictures: Path):
+    """Real pictures are nearest to themselves; the table has a row for each picture; copies are told."""
+    known = open_pictures(str(pictures), RECIPES["dcgan"].but(size="16"))
+    made = known.take(np.array([5, 2, 9]))
+    *_, found = nearest_to(made, run, 3)
+    assert isinstance(found, Nearest)
+    assert found.pictures.shape == (3, 3, 16, 16, 3)
+    assert np.array_equal(found.pictures[:, 0], made)
+    assert found.near == pytest.approx(0, abs=0.01)
+    *_, found = nearest_to(made, run, 10**6, str(pictures))
+    assert isinstance(found, Nearest)
+    assert found.pictures.shape[1] == len(known)
+    done = hasama("sample", run, "--count", "3", "--nearest", "4", "--out", tmp_path / "table.png")
+    assert done.returncode == 0, done.stderr
+    assert "times as far" in done.stdout
+    assert Image.open(tmp_path / "table.png").size == (5 * 66 + 2, 3 * 66 + 2)
+    alone = hasama("sample", run, "--count", "3", "--columns", "1", "--out", tmp_path / "alone.png")
+    assert alone.returncode == 0
+    table, first = (np.asarray(Image.open(tmp_path / f"{name}.png"), int) for name in ("table", "alone"))
+    assert np.abs(table[:, : first.shape[1]] - first).max() <= 1
+
+
+def test_one_real_picture_is_everybodys_nearest(run: Path, tmp_path: Path):
+    Image.new("RGB", (16, 16), (200, 10, 10)).save(tmp_path / "one.png")
+    *_, found = nearest_to(np.zeros((2, 16, 16, 3), np.uint8), run, 3, str(tmp_path))
+    assert isinstance(found, Nearest)
+    assert found.pictures.shape == (2, 1, 16, 16, 3)
+    assert found.near is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--nearest", "17"], "--nearest takes 0 to 16, not 17"),
+        (["--nearest", "2", "--columns", "3"], "leave out --columns"),
+        (["--nearest", "2", "--out", "folder"], "name a picture"),
+    ],
+)
+def test_what_is_no_table_is_refused(flags: list[str], told: str, run: Path):
+    refused(hasama("sample", run, *flags), told)
+
+
+def test_of_a_base_alone_the_pictures_are_asked_for(tmp_path: Path):
+    """Its pictures do not come with it."""
+    refused(hasama("sample", "portraits", "--count", "2", "--nearest", "2", cwd=tmp_path), "--source")

@@ -17,6 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from hasama.evaluation.coverage import CoverageProgress
+    from hasama.evaluation.nearest import Nearest
     from hasama.evaluation.subject import EvaluationProgress
     from hasama.generators.choosing import Choice
     from hasama.generators.enlarging import Tile
@@ -35,7 +36,8 @@ from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, console, duration
 
 Stage = TypeVar(
     "Stage",
-    bound="Scan | Writing | EvaluationProgress | Choice | GammaTrial | Tile | Floor | PaintedTile | PaintedPicture",
+    bound="Scan | Writing | EvaluationProgress | Choice | Nearest | GammaTrial | Tile | Floor | PaintedTile "
+    "| PaintedPicture",
 )
 
 

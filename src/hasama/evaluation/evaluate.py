@@ -74,7 +74,7 @@ def evaluate(
     yield from downloading(download_weights(features))
     extractor = extractor_named(features, place)
     count = count or max(FEWEST, min(USUAL, len(order)))
-    reals = yield from _real_features(extractor, pictures, order)
+    reals = yield from real_features(extractor, pictures, order)
     fakes = yield from _fake_features(
         extractor, subject, seed, _labels(subject.generator, pictures, order, count), count
     )
@@ -142,8 +142,17 @@ def _labels(generator: TrainedGenerator, pictures: Pictures, order: np.ndarray, 
 # --- features -------------------------------------------------------------------------------------
 
 
-def _real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) -> Working:
-    """Features of the real pictures in a random order that is always the same: the first are a sample of all."""
+def real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) -> Working:
+    """Features of the real pictures in a random order that is always the same: the first are a sample of all.
+
+    Args:
+        extractor: the network.
+        pictures: real ones.
+        order: the numbers of those that count.
+
+    Raises:
+        HasamaError: see `cached_features`.
+    """
     report = pictures.report
     form = (report.digest, report.resolution, report.channels, report.crops, len(order))
 

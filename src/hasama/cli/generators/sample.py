@@ -8,7 +8,7 @@ from hasama.cli.arguments import beside, check_truncation, numbers_of, open_gene
 from hasama.errors import HasamaError
 from hasama.names import check_name
 
-BEST_OF_MOST = 100
+BEST_OF_MOST, NEAREST_MOST = 100, 16
 
 
 def sample(
@@ -23,6 +23,7 @@ def sample(
     seeds: str | None = None,
     truncation: float = 1.0,
     best_of: int = 1,
+    nearest: int = 0,
     source: str | None = None,
     device: str = "auto",
 ) -> int:
@@ -50,21 +51,27 @@ def sample(
         Less than 1: more typical pictures, but less various. 0 to 2.
     best_of
         Of each so many pictures keep the one that looks most like real ones to a frozen network: 1 to 100.
+    nearest
+        Beside each picture so many of the real ones, those that are most like it to a frozen network: does the
+        generator copy? Up to 16. Default: none.
     source
-        Real pictures for --best-of: a folder, a zip, an .npz, or a built-in name. Default: those of the run.
+        Real pictures for --best-of and --nearest: a folder, a zip, an .npz, or a built-in name. Default: those of the
+        run.
     device
         auto, cpu, cuda, ...
     """
     if not 1 <= count <= 1_000_000 or (columns is not None and columns < 1) or seed < 0:
         raise HasamaError("--count takes 1 to 1000000, --columns at least 1, --seed at least 0.")
     check_truncation(truncation)
-    _check_choice(best_of, source, seeds)
+    _check_choice(best_of, nearest, source, seeds)
     numbers = None if seeds is None else numbers_of(seeds, "--seeds")
     called = f"{seed}" if seeds is None else _short(seeds)
     called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
-    called += "" if best_of == 1 else f"-best-of-{best_of}"
+    called += ("" if best_of == 1 else f"-best-of-{best_of}") + ("-nearest" if nearest else "")
     out = out or beside(run, f"samples-{called}.png")
     check_name(out)
+    if nearest and (columns is not None or not out.suffix):
+        raise HasamaError("--nearest makes a table with a row for each picture: leave out --columns, name a picture.")
     if out.suffix:
         from hasama.pictures.images import picture_format
 
@@ -91,17 +98,47 @@ def sample(
     else:
         records = watch_stages(choose_like(run, generator, latents, labels, best_of, source, truncation))
         made = ((names[record.number], record.picture) for record in records if isinstance(record, Choice))
-    _save_samples(made, columns, out)
+    if nearest:
+        _save_table(made, run, nearest, source, device, out)
+    else:
+        _save_samples(made, columns, out)
     return 0
 
 
-def _check_choice(best_of: int, source: str | None, seeds: str | None) -> None:
+def _check_choice(best_of: int, nearest: int, source: str | None, seeds: str | None) -> None:
     if not 1 <= best_of <= BEST_OF_MOST:
         raise HasamaError(f"--best-of takes 1 to {BEST_OF_MOST}, not {best_of}.")
+    if not 0 <= nearest <= NEAREST_MOST:
+        raise HasamaError(f"--nearest takes 0 to {NEAREST_MOST}, not {nearest}.")
     if best_of > 1 and seeds is not None:
         raise HasamaError("--seeds names the pictures, so that there is nothing to choose: leave out --best-of.")
-    if best_of == 1 and source is not None:
-        raise HasamaError("--source is for --best-of: it says which real pictures to choose by.")
+    if best_of == 1 and not nearest and source is not None:
+        raise HasamaError("--source is for --best-of and --nearest: it says what the real pictures are.")
+
+
+def _save_table(
+    made: Iterable[tuple[str, Any]], run: Path, nearest: int, source: str | None, device: str, out: Path
+) -> None:
+    """Each of the named pictures [H, W, C] beside real ones."""
+    import numpy as np
+
+    from hasama.cli.progress import watch_stages
+    from hasama.cli.terminal import say
+    from hasama.device import pick_device
+    from hasama.evaluation.nearest import Nearest, nearest_to
+    from hasama.pictures.images import grid, save_picture
+
+    pictures = np.stack([one for _, one in made])
+    records = watch_stages(nearest_to(pictures, run, nearest, source, pick_device(device)))
+    (found,) = (record for record in records if isinstance(record, Nearest))
+    table = np.concatenate([pictures[:, None], found.pictures], 1)
+    save_picture(grid(table.reshape(-1, *table.shape[2:]), table.shape[1]), out)
+    say(f"{len(pictures)} pictures in {out}, at the left; beside each the real ones that are most like it.")
+    if found.near is not None:
+        say(
+            f"The nearest real picture is {found.near:.2f} times as far as a real one's nearest other (median): "
+            "about 1 or more is new, far below 1 is copied."
+        )
 
 
 def _save_samples(made: Iterable[tuple[str, Any]], columns: int | None, out: Path) -> None:
