@@ -1,10 +1,13 @@
 """What the recipe's fields mean beside each other: which need another, their groups, and what they were called."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hasama.errors import HasamaError
 from hasama.options import flag
+
+KIMG_LEAST = 0.001
+"""The shortest training: one picture."""
 
 MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "gamma": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
@@ -12,6 +15,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "penalty_every": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "penalty_sigma": ("penalty", ("r1", "r2", "r1+r2")),
     "generator_norm": ("architecture", ("dense",)),
+    "discriminator_norm": ("architecture", ("dcgan",)),
     "discriminator_layers": ("architecture", ("dense",)),
     "discriminator_dropout": ("architecture", ("dcgan", "dense")),
     "mapping_layers": ("architecture", ("stylegan",)),
@@ -36,6 +40,15 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that only do something together with a value of another: silence would be a lie."""
 
+MEANS_NOTHING_AT_ZERO: dict[str, str] = {
+    "instance_noise_kimg": "instance_noise",
+    "ema_rampup": "ema_kimg",
+    "gamma_final": "gamma",
+    "penalty_every": "gamma",
+    "penalty_sigma": "gamma",
+    "quality_features": "quality_kimg",
+}
+"""Fields that do nothing where another is 0."""
 
 GANS_ONLY = (
     *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
@@ -95,7 +108,7 @@ def new_names(fields: Any) -> Any:
 
 def idle_fields(fields: Mapping[str, Any]) -> set[str]:
     """The fields that do nothing beside the others."""
-    idle = {name for name, (needed, values) in MEANS_NOTHING_WITHOUT.items() if fields[needed] not in values}
+    idle = {name for name in (*MEANS_NOTHING_WITHOUT, *MEANS_NOTHING_AT_ZERO) if needs(name, fields)}
     if ada_rises(fields):
         idle |= {"ada_target", "ada_kimg"}
     elif fields["objective"] != "relativistic":
@@ -154,24 +167,30 @@ def _check_records(fields: Mapping[str, Any]) -> None:
         )
 
 
-def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse what contradicts itself, and what does nothing beside the other fields.
+def _check_schedules(fields: Mapping[str, Any]) -> None:
+    """Whether what is to rise rises, and what is to last lasts.
 
     Raises:
-        HasamaError: two fields that cannot go together, or one that differs from its default and would be ignored.
+        HasamaError: beta2 would fall, or the stage of half the size has no length.
     """
-    _check_parts(fields)
-    _check_records(fields)
-    given = [name for name, value in fields.items() if value != defaults[name]]
-    if fields["architecture"] == "vae":
-        for name in GANS_ONLY:
-            if name in given:
-                raise HasamaError(
-                    f"A vae has neither a discriminator nor classes: {flag(name)} does not apply to it."
-                )
-    for name, (needed, values) in MEANS_NOTHING_WITHOUT.items():
-        if name in given and fields[needed] not in values:
-            raise HasamaError(f"{flag(name)} means nothing without {flag(needed)} {values[0]}.")
+    initial, last = fields["beta2_initial"], min(fields["generator_betas"][1], fields["discriminator_betas"][1])
+    if initial is not None and initial > last:
+        raise HasamaError(
+            f"--beta2-initial {initial:g} is more than the {last:g} of the betas, to which it is to rise."
+        )
+    if 0 < fields["small_kimg"] < KIMG_LEAST:
+        raise HasamaError(f"--small-kimg must be 0 or at least {KIMG_LEAST:g}; got {fields['small_kimg']:g}.")
+
+
+def _check_idle(fields: Mapping[str, Any], given: Collection[str]) -> None:
+    """Whether all that was given does something.
+
+    Raises:
+        HasamaError: something does not.
+    """
+    for name in given:
+        if needed := needs(name, fields):
+            raise HasamaError(f"{flag(name)} means nothing without {needed}.")
     for name in ("ada_target", "ada_kimg"):
         if name in given and ada_rises(fields):
             raise HasamaError(
@@ -180,6 +199,25 @@ def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
             )
     if "ada_final" in given and not ada_rises(fields) and fields["ada_final"] is not None:
         raise HasamaError("--ada-final means nothing without --objective relativistic: else --ada-target steers ada.")
+
+
+def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse what contradicts itself, and what does nothing beside the other fields.
+
+    Raises:
+        HasamaError: two fields that cannot go together, or one that differs from its default and would be ignored.
+    """
+    _check_parts(fields)
+    _check_records(fields)
+    _check_schedules(fields)
+    given = [name for name, value in fields.items() if value != defaults[name]]
+    if fields["architecture"] == "vae":
+        for name in GANS_ONLY:
+            if name in given:
+                raise HasamaError(
+                    f"A vae has neither a discriminator nor classes: {flag(name)} does not apply to it."
+                )
+    _check_idle(fields, given)
     if "schedule_kimg" in given and not follows_schedule(fields):
         raise HasamaError(
             "--schedule-kimg means nothing without --lr-final or --gamma-final below 1, --beta2-initial, or "
@@ -206,8 +244,17 @@ def ada_rises(fields: Mapping[str, Any]) -> bool:
 
 def counts(name: str, recipe: Any) -> bool:
     """Whether a field does anything beside the recipe's others."""
-    needed, values = MEANS_NOTHING_WITHOUT.get(name, ("architecture", (recipe.architecture,)))
-    return getattr(recipe, needed) in values
+    return not needs(name, vars(recipe))
+
+
+def needs(name: str, fields: Mapping[str, Any]) -> str:
+    """Without what a field does nothing beside these; '' if it does something."""
+    needed, values = MEANS_NOTHING_WITHOUT.get(name, ("batch", (fields["batch"],)))
+    if fields[needed] not in values:
+        *others, last = map(str, values)
+        return f"{flag(needed)} {', '.join(others)} or {last}" if others else f"{flag(needed)} {last}"
+    zero = MEANS_NOTHING_AT_ZERO.get(name)
+    return f"{flag(zero)} above 0" if zero and fields[zero] == 0 else ""
 
 
 def first_gamma(penalty: str, pixels: int, batch: int) -> float:

@@ -102,6 +102,24 @@ def size_text(height: int, width: int) -> str:
     return f"{width}x{height}" if width != height else f"{width}"
 
 
+class ImpossibleSizeError(HasamaError):
+    """Pictures of a size that an architecture cannot make.
+
+    Args:
+        what: what it can make.
+        near: the (height, width) of what is nearest to the size that was asked for.
+    """
+
+    def __init__(self, what: str, near: tuple[int, int]) -> None:
+        super().__init__(f"{what}: try --size {near[1]}x{near[0]}.")
+        self.what, self.near = what, near
+
+    def of_smaller_ones(self, times: int, why: str) -> "ImpossibleSizeError":
+        """The same where the pictures are so many times smaller than `--size` says, and why they are."""
+        height, width = self.near
+        return ImpossibleSizeError(f"{self.what} ({why})", (height * times, width * times))
+
+
 def smaller_size(text: str, times: int) -> tuple[int, int]:
     """The (height, width) of `parse_size`, so many times smaller: 1, 2, 4 or 8.
 

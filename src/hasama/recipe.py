@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hasama.errors import HasamaError
-from hasama.fields import check_together, first_gamma, first_vision_gamma, idle_fields, new_names
+from hasama.fields import KIMG_LEAST, check_together, first_gamma, first_vision_gamma, idle_fields, new_names
 from hasama.options import check_fields, flag, option, parse_size, smaller_size, unknown_name
 
 Architecture = Literal["dcgan", "dense", "vae", "progressive", "msg", "stylegan", "r3gan", "fast"]
@@ -190,7 +190,7 @@ class Recipe:
     accumulate: int = option(
         1, "Take each batch in so many parts, one after the other: a large batch in small memory.", 1, 4096
     )
-    kimg: float = option(1000.0, "Length in thousands of pictures shown.", 0.001)
+    kimg: float = option(1000.0, "Length in thousands of pictures shown.", KIMG_LEAST, 1e9)
     seed: int = option(0, "Seed of everything random.", 0, 2**63 - 1)
     precision: Literal["auto", "bf16", "fp32"] = option(
         "auto", "Arithmetic inside the networks; auto takes bf16 where the machine gains by it."

@@ -1,20 +1,25 @@
 """What the command says and leaves: real processes, good input and bad."""
 
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.numpy import save_file
 
 from command import FORM, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code, run_hasama, start
+from hasama.cli import training_progress
 from hasama.cli.training_progress import watch_training
 from hasama.cli.words import _understood
 from hasama.errors import short_of_memory
@@ -161,10 +166,47 @@ def test_runs_lists_all_and_survives_damage(trained: Path, tmp_path: Path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "recipe.json").write_text("{")
+    spoilt = shutil.copytree(trained, tmp_path / "spoilt")
+    (spoilt / "game.pt").write_bytes(b"spoilt")
     done = hasama("runs", tmp_path, COLUMNS="200")
     assert done.returncode == 0
-    assert "damaged" in done.stdout
+    table, *faults = [" ".join(text.split()) for text in re.split(r"\n(?=\S+/(?:broken|spoilt): )", done.stdout)]
+    assert table.count(" damaged") == 2
+    assert sorted(Path(fault.split(":")[0]).name for fault in faults) == ["broken", "spoilt"]
+    assert any("checkpoint is damaged" in fault for fault in faults)
     assert "no runs" in hasama("runs", tmp_path / "good" / "samples").stdout
+
+
+def test_what_cannot_go_on_is_not_said_to_go_on(trained: Path, tmp_path: Path):
+    """And the generator of who has deleted the large file is not replaced by a new game's."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    before = (run / "generator.safetensors").read_bytes()
+    (run / "game.pt").write_bytes(b"spoilt")
+    done = hasama("resume", run, "--kimg", 1)
+    refused(done, "is damaged")
+    assert "Going on" not in done.stdout
+    (run / "game.pt").unlink()
+    refused(hasama("resume", run, "--kimg", 1), "no longer its checkpoint game.pt", "another --out")
+    assert (run / "generator.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("kimg", ["0.2", "200"])
+def test_at_80_columns_the_bar_is_one_line(kimg: str, tmp_path: Path):
+    """With the time left, the speed, the players' losses and the quality."""
+    recipe = RECIPES["vision-aided"].but(kimg=float(kimg))
+    figures = {f"loss_{name}": 12.345 for name in ("discriminator", "heads", "generator", "vision")}
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, height=24)
+    half = recipe.images // 2
+    records = [SimpleNamespace(images_seen=seen, shown=8, figures=lambda: figures) for seen in (half, half + 8)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_progress, "console", console)
+        patch.setattr(training_progress, "REFRESH_SECONDS", -1.0)
+        patch.setattr(training_progress, "_LastLook", lambda _: lambda: "  KID 123")
+        list(watch_training(iter(records), recipe, 0, Run(tmp_path)))  # type: ignore[arg-type]
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).strip().splitlines()
+    assert all("D 12.35 G 12.35  KID 123" in line for line in last[-1:]), last
+    assert all("kimg" in line and "/s" in line and "left" in line for line in last), last
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -447,3 +447,8 @@ def test_who_helped_to_train_is_said_to_flatter(source: Path, tmp_path: Path, ca
         (True, False),
         (False, True),
     ]
+
+
+def test_a_base_has_no_pictures():
+    with pytest.raises(HasamaError, match=r"The base portraits comes without its pictures \(KaoKore.*--source"):
+        list(evaluate("portraits"))

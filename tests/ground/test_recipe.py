@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 
 from hasama import recipe as module
 from hasama.errors import HasamaError
-from hasama.fields import GANS_ONLY, MEANS_NOTHING_WITHOUT, comparable, idle_fields
+from hasama.fields import (
+    GANS_ONLY,
+    KIMG_LEAST,
+    MEANS_NOTHING_WITHOUT,
+    comparable,
+    idle_fields,
+)
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.options import LARGEST_SIDE, flag, parse_size
 from hasama.presets import PRESETS, RECIPES, recipe_named
@@ -74,6 +80,14 @@ def values(field: dataclasses.Field) -> st.SearchStrategy:
     return numbers if hint is float else st.none() | numbers
 
 
+def rising(fields: dict[str, Any]) -> None:
+    """Let beta2 rise, and the stage of half the size have a length."""
+    if fields["beta2_initial"] is not None:
+        lasts = [fields[f"{player}_betas"][1] for player in ("generator", "discriminator")]
+        fields["beta2_initial"] = min(fields["beta2_initial"], *lasts)
+    fields["small_kimg"] = fields["small_kimg"] and max(fields["small_kimg"], KIMG_LEAST)
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     """Any recipe that contradicts itself nowhere."""
@@ -88,6 +102,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
             fields[name] = DEFAULTS[name]
     for name in idle_fields(fields):
         fields[name] = DEFAULTS[name]
+    rising(fields)
     fields["accumulate"] = math.gcd(fields["accumulate"], fields["batch"])
     if fields["accumulate"] == fields["batch"] or fields["balance"] == "skip-strong":
         fields["accumulate"] = 1
@@ -182,7 +197,10 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
     needed, allowed = MEANS_NOTHING_WITHOUT.get(name, ("kimg", (1.0,)))
     beside = {"schedule_kimg": {"lr_final": 0.5}, "ada_final": {"objective": "relativistic"}}
     beside["accumulate"] = {"batch": 65536}
-    company = {needed: allowed[0], "discriminator_norm": "none"} | beside.get(name, {})
+    beside["beta2_initial"] = {f"{player}_betas": (0.0, most) for player in ("generator", "discriminator")}
+    beside["instance_noise_kimg"] = {"instance_noise": 0.1}
+    norm = {"discriminator_norm": "none"} if needed != "architecture" or "dcgan" in allowed else {}
+    company = {needed: allowed[0]} | norm | beside.get(name, {})
     for value in (least, most):
         if value != float("inf"):
             assert getattr(PLAIN(**company | {name: kind(value)}), name) == value
@@ -205,6 +223,34 @@ def test_numbers_out_of_range_are_refused_and_the_bounds_accepted(name: str):
 def test_a_number_that_would_do_nothing_is_refused(name: str, value: float | str, without: str):
     with pytest.raises(HasamaError, match=rf"^{flag(name)} means nothing without {without} "):
         PLAIN(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"instance_noise_kimg": 1.0}, "--instance-noise-kimg means nothing without --instance-noise above 0."),
+        ({"ema_kimg": 0.0, "ema_rampup": 0.5}, "--ema-rampup means nothing without --ema-kimg above 0."),
+        ({"architecture": "r3gan", "discriminator_norm": "none"}, "means nothing without --architecture dcgan."),
+        ({"penalty": "r1+r2", "gamma": 0.0, "gamma_final": 0.1}, "means nothing without --gamma above 0."),
+        ({"penalty": "r1", "gamma": 0.0, "penalty_every": 4}, "means nothing without --gamma above 0."),
+        ({"quality_features": "vgg19", "quality_kimg": 0.0}, "means nothing without --quality-kimg above 0."),
+        ({"gamma": 1.0}, "--gamma means nothing without --penalty r1, r2, r1.r2 or wgan-gp."),
+        ({"architecture": "r3gan", "discriminator_dropout": 0.5}, "without --architecture dcgan or dense."),
+        ({"beta2_initial": 0.9995}, "--beta2-initial 0.9995 is more than the 0.999 of the betas"),
+        ({"architecture": "r3gan", "small_kimg": 1e-4}, "--small-kimg must be 0 or at least 0.001; got 0.0001"),
+    ],
+)
+def test_what_would_do_nothing_or_the_contrary_is_refused(fields: dict[str, Any], told: str):
+    if fields.get("penalty"):
+        fields = fields | {"discriminator_norm": "none"}
+    with pytest.raises(HasamaError, match=told):
+        PLAIN(**fields)
+
+
+def test_what_does_nothing_in_an_older_recipe_is_forgotten():
+    """It was accepted once, and the run goes on as it did."""
+    old = DEFAULTS | {"architecture": "r3gan", "discriminator_norm": "none", "instance_noise_kimg": 1.0}
+    assert Recipe.from_dict(old) == Recipe(architecture="r3gan")
 
 
 def test_what_steers_ada_depends_on_the_objective():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import hasama
 from command import TINY, start
@@ -233,3 +234,12 @@ def test_the_command_takes_the_best_one_and_says_so(tmp_path: Path, source: Path
     assert "Taking the best generator of this run, KID 1 " in told
     assert str(run / "generator.safetensors") in told
     assert of_best == sampled(run / "best.safetensors")[1] != of_last
+
+
+def test_of_one_picture_there_is_no_quality(tmp_path: Path):
+    """And the training goes on without."""
+    (tmp_path / "one").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "one" / "a.png")
+    done = command("train", tmp_path / "one", "dcgan", *TRAIN, "--kimg", "1.1", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert not looks(tmp_path / "run")

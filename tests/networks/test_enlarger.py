@@ -8,7 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from command import hasama, refused
 from hasama.errors import HasamaError
 from hasama.generators.enlarging import enlarge_in_tiles
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
@@ -242,3 +244,30 @@ def test_the_small_game_is_the_game_of_small_pictures():
 def test_what_cannot_be_enlarged_is_refused(changes: dict[str, Any], told: str):
     with pytest.raises(HasamaError, match=told):
         RECIPES["r3gan"].but(**changes)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_no_picture_is_replaced_by_its_enlarged_self(tmp_path: Path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (6, 5), (9, 99, 200)).save(folder / name)
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    file = folder / "a.png"
+    for words in ([folder, "--out", folder], [file, "--out", file], [file, "--out", folder]):
+        refused(hasama("enlarge", *words, "--times", "2"), "a.png is one of the pictures to enlarge", "another --out")
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_what_is_lost_by_enlarging_is_told(tmp_path: Path):
+    frames = [Image.new("RGB", (6, 5), (shade, 0, 0)) for shade in (0, 200)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    done = hasama("enlarge", tmp_path / "film.gif", "--times", "2")
+    assert done.returncode == 0, done.stderr
+    assert "holds 2 pictures (an animation): only the first is taken" in done.stdout
+    Image.new("RGBA", (6, 5), (9, 99, 200, 50)).save(tmp_path / "clear.png")
+    done = hasama("enlarge", tmp_path / "clear.png", "--times", "2", "--out", tmp_path / "clear.jpg")
+    assert done.returncode == 0, done.stderr
+    assert "JPEG holds no transparency" in done.stdout

@@ -154,6 +154,17 @@ def test_a_name_with_a_comma_is_understood_alone():
     assert tidy("b, a ,,a") == "a,b"
 
 
+@pytest.mark.parametrize("names", ["goldfish,tench, Tinca tinca", "Tinca tinca,goldfish , tench"])
+def test_and_beside_others(names: str):
+    source = of_labels("tench, Tinca tinca", "goldfish", "tench, golden, fat", None)
+    assert set(classes_called(source, names).classes) == {"tench, Tinca tinca", "goldfish"}
+    assert set(classes_called(source, tidy(names)).classes) == {"tench, Tinca tinca", "goldfish"}
+    several = of_labels("a", "b", "a,b")
+    assert classes_called(several, "a,b").classes == ("a,b",)
+    assert classes_called(of_labels("a", "b", "c", "a,b"), "a,b,c").classes == ("a", "b", "c")
+    assert classes_called(source, "goldfish,tench").unknown == ("tench",)
+
+
 def test_words_for_numbers():
     source = of_labels("0", "10", "9", "2", aliases={"cat": "2", "ankle boot": "9", "ship": "7"})
     assert [entry.label for entry in only_classes(source, "cat, ankle boot,0").entries] == ["0", "9", "2"]

@@ -109,13 +109,41 @@ def test_killed_at_any_time_it_goes_on_to_the_same_end(
     assert (out / "samples" / last).read_bytes() == (run / "samples" / last).read_bytes()
 
 
-def test_stopped_while_tuning_nothing_is_lost(pictures: Path, tmp_path: Path, whole: tuple[Path, list, dict]):
+@pytest.mark.parametrize("last", [1, 2, 3, 4, 6])
+def test_stopped_while_tuning_nothing_is_lost(
+    last: int, pictures: Path, tmp_path: Path, whole: tuple[Path, list, dict]
+):
+    """Between two looks, or where one is due."""
     out = tmp_path / "run"
     for number, _ in enumerate(train(str(pictures), RECIPE, out), 1):
-        if number == 3:
-            break  # as Ctrl-C does: between two looks
-    assert len([record for record in resume(out) if isinstance(record, Tuning)]) == 3 + 4
-    assert (out / "generator.safetensors").read_bytes() == (whole[0] / "generator.safetensors").read_bytes()
+        if number == last:
+            break  # as Ctrl-C does
+    assert len([record for record in resume(out) if isinstance(record, Tuning)]) == 6 - last + 4
+    for name in ("generator.safetensors", "enlarger.safetensors"):
+        assert (out / name).read_bytes() == (whole[0] / name).read_bytes()
+
+
+@pytest.mark.parametrize("look_steps", [2, 100])
+def test_what_makes_it_worse_is_not_kept(
+    look_steps: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What ships is looked at, too, and so is the last step, however few there are."""
+    monkeypatch.setattr(enlarging, "RATE", 10.0)
+    monkeypatch.setattr(enlarging, "LOOK_STEPS", look_steps)
+    run = Run(tmp_path / "run")
+    steps = train(str(pictures), RECIPE, run.folder)
+    next(step for step in steps if not isinstance(step, Tuning))
+    shipped, kept = (load_enlarger(file).state_dict() for file in (WEIGHTS, run.enlarger))
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in shipped.items())
+
+
+def test_the_steps_after_the_last_look_count(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(enlarging, "LOOK_STEPS", 100)
+    looks = []
+    monkeypatch.setattr(enlarging._Stage, "look", lambda stage: looks.append(stage.steps))
+    steps = train(str(pictures), RECIPE, tmp_path / "run")
+    next(step for step in steps if not isinstance(step, Tuning))
+    assert looks == [0, 6]
 
 
 def test_a_longer_run_finishes_the_enlarger_again(whole: tuple[Path, list[Record], dict[str, Path]], tmp_path: Path):
@@ -134,7 +162,7 @@ def test_damaged_files_are_told(whole: tuple[Path, list[Record], dict[str, Path]
         list(resume(out))
     Run(out).enlarging.unlink()
     Run(out).enlarger.write_bytes(b"nothing")
-    with pytest.raises(HasamaError, match=r"enlarger.safetensors is not a readable enlarger"):
+    with pytest.raises(HasamaError, match=r"enlarger.safetensors is not a readable enlarger.*Delete it, and"):
         list(resume(out))
 
 

@@ -21,7 +21,7 @@ from hasama.presets import GENTLE, RECIPES, asked_recipe, flags_of_difference, h
 from hasama.runs.folder import Run
 from hasama.runs.reports.bug_report import bug_report
 from hasama.runs.reports.diagnosis import as_text, diagnose
-from hasama.runs.session import Earlier, resume, train
+from hasama.runs.session import Earlier, check_buildable, resume, train
 from hasama.runs.tensorboard import to_tensorboard
 from hasama.runs.transfer import inherit
 from hasama.studio.watching import curves_of, state_of
@@ -165,10 +165,10 @@ def test_while_small_the_bar_has_a_rate_and_a_time_and_findings(
     records = list(watch_run(with_a_finding(), RECIPE, 0, run))
     assert [record.images_seen for record in records] == [*range(8, 49, 8), *range(8, 41, 8)]
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert any(line.startswith("0.0/0.048 kimg (step 4)") and "left" in line for line in lines)
+    assert any(line.startswith("0.032/0.048 kimg (step 4)") and "left" in line for line in lines)
     assert any(line.startswith("[serious] nan at 0.024 kimg: It is broken.") for line in lines)
     assert "Now 32x48 pixels." in lines
-    assert any(line.startswith("0.0/0.04 kimg (step 4)") and "left" in line for line in lines)
+    assert any(line.startswith("0.032/0.04 kimg (step 4)") and "left" in line for line in lines)
 
 
 def test_a_run_without_a_generator_names_that_of_half_the_size(
@@ -224,6 +224,29 @@ def test_pictures_that_changed_before_the_stage_began_are_refused(pictures: Path
     Image.effect_noise((50, 50), 90).save(own / "new.png")
     with pytest.raises(HasamaError, match="have changed, or moved"):
         list(resume(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "near"),
+    [
+        (["--size", "8", "--small-kimg", "0.01"], "--size 16x16."),
+        (["--size", "8", "--enlarge", "8"], "--size 64x64."),
+        (["--size", "32", "--enlarge", "8"], "--size 64x64."),
+        (["--size", "96x64", "--enlarge", "8", "--small-kimg", "0.01"], "--size 128x128."),
+    ],
+)
+def test_the_size_that_is_offered_can_be_made(flags: list[str], near: str, pictures: Path, tmp_path: Path):
+    """It is --size, not that of the small pictures."""
+    command = ["train", pictures, "r3gan", "--kimg", "0.016", "--out", tmp_path / "run"]
+    done = hasama(*command, *flags)
+    refused(done, f"try {near}")
+    check_buildable(
+        RECIPE.but(
+            size=near.split()[1].rstrip("."),
+            enlarge=int(flags[3]) if "--enlarge" in flags else 1,
+            small_kimg=0.01 if "--small-kimg" in flags else 0.0,
+        )
+    )
 
 
 def test_a_base_must_fit_half_the_size(pictures: Path, tmp_path: Path):

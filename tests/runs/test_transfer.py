@@ -154,6 +154,28 @@ def test_the_command_begins_with_another_runs_weights(pictures: Path, tmp_path: 
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["r3gan", "--size", "64", "--width", "8"], ["--init-from portraits: none of its weights", "--width"]),
+        (["dcgan", "--size", "64"], ["trains r3gan, not dcgan", "r3gan --init-from portraits"]),
+        (
+            ["r3gan", "--size", "32"],
+            ["--init-from portraits: that run makes 64, and this one would make 32: w"],
+        ),
+        (["--size", "64", "--enlarge", "2"], ["would make 32 (the small pictures of --enlarge)"]),
+    ],
+)
+def test_what_a_base_cannot_begin_leaves_no_folder(
+    flags: list[str], words: list[str], pictures: Path, tmp_path: Path
+):
+    """And the base is called by its name."""
+    out = tmp_path / "run"
+    done = hasama("train", pictures, *flags, "--init-from", "portraits", "--kimg", "0.016", "--out", out)
+    refused(done, *words)
+    assert not out.exists()
+
+
 def test_heads_begin_with_the_other_runs_heads_if_it_has_some(tmp_path: Path):
     run = trained(tmp_path, "r3gan", vision_aid="efficientnet")
     recipe = recipe_of("r3gan", "16", seed=5, vision_aid="efficientnet")

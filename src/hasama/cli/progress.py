@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from rich.progress import (
     BarColumn,
@@ -17,28 +17,37 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from hasama.evaluation.coverage import CoverageProgress
-    from hasama.evaluation.nearest import Nearest
-    from hasama.evaluation.subject import EvaluationProgress
-    from hasama.generators.choosing import Choice
-    from hasama.generators.enlarging import Tile
     from hasama.generators.projection import ProjectionStep
     from hasama.pictures.decoding import Scan
     from hasama.pictures.shards.writing import Writing
     from hasama.pictures.sources.download import DownloadProgress
     from hasama.style.jobs.film import Painted
-    from hasama.style.painters.at_once import Tile as PaintedTile
-    from hasama.style.painters.film_at_once import Painted as PaintedPicture
     from hasama.style.painters.teaching import Lesson
     from hasama.style.transfer import Frame
-    from hasama.tuning.floor import Floor
-    from hasama.tuning.gammas import GammaTrial
 from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, console, duration, errors, say
 
-Stage = TypeVar(
-    "Stage",
-    bound="Scan | Writing | EvaluationProgress | Choice | Nearest | GammaTrial | Tile | Floor | PaintedTile "
-    "| PaintedPicture",
-)
+
+@runtime_checkable
+class Staged(Protocol):
+    """A record of work in stages."""
+
+    @property
+    def stage(self) -> str:
+        """What is being done."""
+        ...
+
+    @property
+    def done(self) -> int:
+        """How many of them."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """Of how many."""
+        ...
+
+
+Stage = TypeVar("Stage", bound=Staged)
 
 
 def watch_scan(scans: "Iterable[Scan] | Iterable[Writing]") -> None:

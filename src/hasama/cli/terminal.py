@@ -61,3 +61,9 @@ def told_of_graphs() -> Iterator[None]:
         warnings.simplefilter("always", CannotRecordWarning)
         warnings.showwarning = lambda message, *_: say(str(message), "yellow")
         yield
+
+
+def of_players(losses: dict[str, float]) -> dict[str, float]:
+    """The two players' losses alone, as D and G; all of them where there are no such players."""
+    names = {"D": "discriminator", "G": "generator"}
+    return {short: losses[name] for short, name in names.items() if name in losses} or losses

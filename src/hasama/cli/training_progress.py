@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, say
+from hasama.cli.terminal import LINE_SECONDS, REFRESH_SECONDS, WIDE, console, duration, of_players, say
 from hasama.errors import HasamaError, short_of_memory
 
 if TYPE_CHECKING:
@@ -122,17 +122,17 @@ class _Rate(ProgressColumn):
     """Images per second over the last half minute."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} images/s" if task.speed else "- images/s")
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "- images/s", no_wrap=True)
 
 
 def _bar(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:
     total, narrow, quality = recipe.images, console.width < WIDE, _LastLook(run)
 
     def told(images: int) -> str:
-        return f"{images / 1000:.1f}/{recipe.kimg:g} kimg" if narrow else _seen(images, recipe)
+        return _kimg(images, recipe) if narrow else _seen(images, recipe)
 
     columns = (
-        BarColumn(10 if narrow else 30), TextColumn("{task.percentage:.0f} % {task.fields[seen]}"), _Rate(),
+        BarColumn(4 if narrow else 30), TextColumn("{task.percentage:.0f} % {task.fields[seen]}"), _Rate(),
         TimeRemainingColumn(compact=True), TextColumn("left {task.fields[losses]}"),
     )  # fmt: skip
     with Progress(*columns, console=console, speed_estimate_period=30) as progress:
@@ -177,14 +177,21 @@ def _aside(record: "Record") -> str:
 
 def _seen(images: int, recipe: "Recipe") -> str:
     """Both units of length: kimg and steps."""
-    return f"{images / 1000:.1f}/{recipe.kimg:g} kimg (step {images // recipe.batch:,})"
+    return f"{_kimg(images, recipe)} (step {images // recipe.batch:,})"
+
+
+def _kimg(images: int, recipe: "Recipe") -> str:
+    """How much of the length; of a short one in single images."""
+    return f"{images / 1000:.{1 if recipe.kimg >= 10 else 3}f}/{recipe.kimg:g} kimg"
 
 
 def _losses(record: "Record", narrow: bool = False) -> str:
-    """Every loss with its name, or where there is little room with its name's first letter: D and G."""
+    """Every loss with its name; where there is little room, the players' alone, as the field's papers call them."""
     figures = record.figures()
     losses = {name.removeprefix("loss_"): v for name, v in figures.items() if name.startswith("loss_")}
-    return "  ".join(f"{name[0].upper() if narrow else name} {value:.3f}" for name, value in losses.items())
+    if not narrow:
+        return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+    return " ".join(f"{name} {value:.2f}" for name, value in of_players(losses).items())
 
 
 class _LastLook:

@@ -17,7 +17,7 @@ from hasama.pictures.sources.chosen import classes_called
 from hasama.pictures.sources.download import DownloadProgress
 from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Colour
-from hasama.runs.bases import place_named
+from hasama.runs.bases import is_base, place_named
 from hasama.runs.folder import Run
 from hasama.runs.standing import is_streamed
 
@@ -79,6 +79,11 @@ class Subject(NamedTuple):
                 f"{self.file} is a generator alone: say by --source which real pictures to compare with."
             )
         images = self.run.images()
+        if is_base(self.run.folder):
+            raise HasamaError(
+                f"The base {self.run.folder.name} comes without its pictures ({images['name']}): say by --source "
+                "which real pictures to compare with."
+            )
         known = open_cached(images["key"])
         if known is not None and known.report.digest == images["digest"]:
             return known

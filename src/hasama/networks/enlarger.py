@@ -227,4 +227,4 @@ def load_part(network: nn.Module, path: Path, part: str) -> None:
         tensors = {name: t.float() for name, t in load_file(path).items() if name.startswith(named)}
         network.load_state_dict({name.removeprefix(named): tensor for name, tensor in tensors.items()})
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise HasamaError(f"{path} is not a readable enlarger: {str(error).partition(chr(10))[0]}") from error
+        raise HasamaError(f"{path} is not a readable enlarger: {str(error).partition(chr(10))[0]}.") from error

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from hasama.distributed import gathered, mixes_with_others, ours, summed, whole
 from hasama.errors import HasamaError
+from hasama.options import ImpossibleSizeError
 from hasama.shapes import Images, Labels, Latents
 from hasama.shares import drawn
 
@@ -255,10 +256,9 @@ def halvings(resolution: tuple[int, int]) -> tuple[int, tuple[int, int]]:
     """
     height, width = resolution
     if min(height, width) < 2 * SMALLEST:
-        large_enough = "x".join(str(max(2 * SMALLEST, side)) for side in (width, height))
-        raise HasamaError(
-            f"dcgan and vae make pictures of at least {2 * SMALLEST} pixels a side, not {width}x{height}: "
-            f"try --size {large_enough}."
+        raise ImpossibleSizeError(
+            f"dcgan and vae make pictures of at least {2 * SMALLEST} pixels a side, not {width}x{height}",
+            (max(2 * SMALLEST, height), max(2 * SMALLEST, width)),
         )
     steps = (min(height, width) // SMALLEST).bit_length() - 1
     return steps, (-(-height // 2**steps), -(-width // 2**steps))
@@ -304,23 +304,22 @@ def doublings(resolution: tuple[int, int], architecture: str) -> tuple[int, tupl
     height, width = resolution
     steps = (min(height, width) // SMALLEST).bit_length() - 1
     if steps < 1 or height % 2**steps or width % 2**steps:
-        near = _nearest_doubling(height, width)
-        raise HasamaError(
+        raise ImpossibleSizeError(
             f"{architecture} makes pictures whose sides are a few pixels (4 to 7 the shorter one) doubled several "
-            f"times, not {width}x{height}: try --size {near}."
+            f"times, not {width}x{height}",
+            _nearest_doubling(height, width),
         )
     return steps, (height >> steps, width >> steps)
 
 
-def _nearest_doubling(height: int, width: int) -> str:
-    """WIDTHxHEIGHT of the picture nearest to this one that doublings can reach."""
+def _nearest_doubling(height: int, width: int) -> tuple[int, int]:
+    """The (height, width) of the picture nearest to this one that doublings can reach."""
     reached = []
     for steps in range(1, 11):
         sides = [max(SMALLEST, round(side / 2**steps)) for side in (height, width)]
         if min(sides) < 2 * SMALLEST:
-            reached.append(tuple(side << steps for side in sides))
-    tall, wide = min(reached, key=lambda size: abs(size[0] - height) + abs(size[1] - width))
-    return f"{wide}x{tall}"
+            reached.append((sides[0] << steps, sides[1] << steps))
+    return min(reached, key=lambda size: abs(size[0] - height) + abs(size[1] - width))
 
 
 def channels_at(width: int, level: int) -> int:

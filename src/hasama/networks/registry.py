@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import torch
 
-from hasama.errors import HasamaError
 from hasama.networks.architectures.dcgan import DCGAN
 from hasama.networks.architectures.dense import Dense
 from hasama.networks.architectures.fast import Fast
@@ -16,6 +15,7 @@ from hasama.networks.architectures.vae import VAE
 from hasama.networks.enlarger import with_enlarger
 from hasama.networks.layers import normalise_spectrally
 from hasama.networks.pair import Config, Pair
+from hasama.options import ImpossibleSizeError
 from hasama.recipe import Recipe
 
 ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
@@ -58,9 +58,8 @@ def _built(build_pair: Callable[..., Pair], recipe: Recipe, channels: int, class
     """The pair for the pictures that the networks are trained on."""
     try:
         return build_pair(recipe.game_resolution, channels, classes)
-    except HasamaError as error:
+    except ImpossibleSizeError as error:
         if recipe.enlarge == 1:
             raise
-        raise HasamaError(
-            f"{error} (These are the small pictures of --enlarge {recipe.enlarge}: --size is so many times as large.)"
-        ) from error
+        small = f"these are the small pictures of --enlarge {recipe.enlarge}"
+        raise error.of_smaller_ones(recipe.enlarge, small) from error

@@ -80,10 +80,19 @@ def finish(run: Run, recipe: Recipe, training: Pictures, game: Game, stop: Calla
 
 
 def put_in(run: Run, game: Game) -> None:
-    """The run's enlarger into the game's generators."""
+    """The run's enlarger into the game's generators.
+
+    Raises:
+        HasamaError: it is damaged.
+    """
     for network in (game.pair.generator, game.ema):
         if isinstance(network, Enlarged):
-            load_part(network.enlarger, run.enlarger, "enlarger")
+            try:
+                load_part(network.enlarger, run.enlarger, "enlarger")
+            except HasamaError as error:
+                raise HasamaError(
+                    f"{error} Delete it, and the fine-tuning of the enlarger begins anew; the game is not touched."
+                ) from error
 
 
 def put_in_best(run: Run) -> None:
@@ -133,21 +142,23 @@ class _Stage:
         length = min(STEPS[self.stage], max(STEPS_LEAST, self.recipe.images // self.recipe.batch // 8))
         drawn = (self.draw(number) for number in itertools.count(self.steps))
         steps = learn_to_enlarge(self.teaching, drawn, lambda: self.steps / length, self.steps)
+        if self.steps == 0:
+            self.look()  # at what ships, which may be better than what comes
         try:
-            for step in steps:
+            while self.stale < PATIENCE and (step := next(steps, None)) is not None:
                 self.steps += 1
-                yield Tuning(self.game.images_seen, 0, self.stage, self.steps / length, step)
-                if self.steps % LOOK_STEPS == 0:
+                if self.steps % LOOK_STEPS == 0:  # before anybody can break off: a step and its look belong together
                     self.look()
                     self.save()
-                if self.stale >= PATIENCE:
-                    break
+                yield Tuning(self.game.images_seen, 0, self.stage, self.steps / length, step)
                 if stop() or self.run.stop_asked():
                     self.save()
                     return
         except GeneratorExit:
             self.save()
             raise
+        if self.steps % LOOK_STEPS:
+            self.look()
         about = {"stage": self.stage, "steps": self.steps, "images_seen": self.game.images_seen}
         save_tensors(self.run.enlarger, self.best or self.teaching.weights(), about)
         self.run.enlarging.unlink(missing_ok=True)

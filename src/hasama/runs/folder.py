@@ -165,11 +165,11 @@ class Run:
         written = read_json(self._recipe_file, "recipe")
         try:
             return Recipe.from_dict(BEFORE_THEY_WERE | new_names(written["recipe"]))
-        except (KeyError, TypeError, AttributeError, HasamaError) as error:
-            version = written.get("version", "unknown") if isinstance(written, dict) else "unknown"
-            raise HasamaError(
-                f"Cannot use {self._recipe_file}, written by Hasama {version} (this is {__version__}): {error}"
-            ) from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise HasamaError(f"The recipe {self._recipe_file} is damaged: it holds no recipe.") from error
+        except HasamaError as error:
+            told = f"written by Hasama {written.get('version', 'unknown')} (this is {__version__})"
+            raise HasamaError(f"Cannot use {self._recipe_file}, {told}: {error}") from error
 
     def save_recipe(self, recipe: Recipe) -> None:
         """Write the recipe, as when a run is made longer."""
@@ -284,13 +284,13 @@ class Run:
 
     def images_seen(self) -> int:
         """Where a session would begin: the checkpoint's count; 0 without one, or if it cannot be read."""
-        return int(self._peek().get("game", {}).get("images_seen", 0))
+        return int(self.peek().get("game", {}).get("images_seen", 0))
 
     def threads(self) -> int | None:
         """The CPU threads that made the checkpoint; None without one."""
-        return self._peek().get("threads")
+        return self.peek().get("threads")
 
-    def _peek(self) -> dict[str, Any]:
+    def peek(self) -> dict[str, Any]:
         """The checkpoint, without reading its tensors; empty if it cannot be read, which `load_game` explains."""
         import torch  # start-up time: `hasama runs` needs no torch
 

@@ -18,6 +18,7 @@ from hasama.health.signals import Probe
 from hasama.names import at_home
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
+from hasama.options import ImpossibleSizeError
 from hasama.perception.efficientnet import weights_file
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
@@ -33,7 +34,7 @@ from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.reports.last_error import recorded
-from hasama.runs.standing import FREE, check_goes_with, read_again, reconciled, source_now
+from hasama.runs.standing import FREE, check_checkpoint, check_goes_with, read_again, reconciled, source_now
 from hasama.runs.transfer import check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
@@ -118,6 +119,7 @@ class Opening(NamedTuple):
     def resumed(cls, run: Run, recipe: Recipe | None = None, source: str | None = None) -> "Opening":
         """A run that exists. Its own pictures are used even where the source has changed since."""
         recipe = recipe or run.recipe()
+        check_checkpoint(run)
         images = run.images()
         pictures = open_cached(images["key"])
         if pictures is None or pictures.report.digest != images["digest"]:
@@ -291,8 +293,8 @@ def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
 
 
 def _looks(recipe: Recipe, training: Pictures, device: torch.device) -> Looks | None:
-    """How the quality is looked at; None where it is not."""
-    if not is_looked_at(recipe):
+    """How the quality is looked at; None where it is not: of one picture there is no KID."""
+    if not is_looked_at(recipe) or training.at_hand < 2:
         return None
     extractor = extractor_named(recipe.quality_extractor, device)
     every = quality_interval(recipe, training.report.channels, len(training.classes), extractor)
@@ -318,14 +320,15 @@ def check_buildable(recipe: Recipe) -> None:
 
 def _check_half_size(recipe: Recipe) -> None:
     """Refuse a stage of half the size that cannot be built, or cannot begin with the weights of --init-from."""
+    half, begins = half_size(recipe), f"--small-kimg begins with half of --size {recipe.size}"
     try:
-        build(half_size(recipe))
+        build(half)
         if is_first():
-            check_init_from(half_size(recipe))
+            check_init_from(half)
+    except ImpossibleSizeError as error:
+        raise error.of_smaller_ones(2 * recipe.enlarge, begins) from error
     except HasamaError as error:
-        raise HasamaError(
-            f"--small-kimg begins with half of --size {recipe.size}, which is impossible: {error}"
-        ) from error
+        raise HasamaError(f"{begins}, which is impossible: {error}") from error
 
 
 def _absolute(source: str) -> str:

@@ -69,6 +69,19 @@ def source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
     return now
 
 
+def check_checkpoint(run: Run) -> None:
+    """Before going on with a run.
+
+    Raises:
+        HasamaError: its checkpoint is gone, and the generator would be replaced by a new one.
+    """
+    if run.generator.exists() and not run.checkpoint.exists():
+        raise HasamaError(
+            f"{run.folder} has a trained generator, but no longer its checkpoint {run.checkpoint.name}: to go on "
+            "would be to begin from nothing and to replace that generator. Start a new run with another --out."
+        )
+
+
 def read_again(run: Run, source: str, recipe: Recipe) -> Reading:
     """The run's pictures from their source, for the cache has them no longer."""
     try:

@@ -21,6 +21,9 @@ from hasama.generators.generator_file import header_of, load_generator, save_ten
 from hasama.networks.architectures import r3gan
 from hasama.networks.enlarger import Enlarged
 from hasama.networks.old_names import with_new_names
+from hasama.networks.outline import outline
+from hasama.networks.registry import build
+from hasama.options import size_text
 from hasama.recipe import Recipe
 from hasama.runs.bases import base_names, place_named
 from hasama.runs.folder import Run
@@ -45,28 +48,39 @@ def check_init_from(recipe: Recipe) -> None:
     """Before any work: is there a run to begin with, and does it fit?
 
     Raises:
-        HasamaError: `init_from` is no run with a checkpoint, is of another architecture, or of larger pictures.
+        HasamaError: `init_from` is no run with a checkpoint, is of another architecture, or of larger pictures, or
+            none of its weights would be taken over.
     """
     if not recipe.init_from:
         return
-    run = Run(place_named(recipe.init_from))
+    named, run = f"--init-from {recipe.init_from}", Run(place_named(recipe.init_from))
     if not run.exists():
         bases = f"The bases that come with Hasama: {', '.join(base_names())}."
-        raise HasamaError(f"--init-from {run.folder}: there is no run (no recipe.json). {bases}")
+        raise HasamaError(f"{named}: there is no run (no recipe.json). {bases}")
     other = run.recipe()
     if not run.checkpoint.exists():
-        raise HasamaError(f"--init-from {run.folder}: that run has no checkpoint (game.pt) yet.")
+        raise HasamaError(f"{named}: that run has no checkpoint (game.pt) yet.")
     if other.architecture != recipe.architecture:
         raise HasamaError(
-            f"--init-from {run.folder}: that run trains {other.architecture}, not {recipe.architecture}; "
-            "weights can only be taken over within an architecture. Try  "
-            f"hasama train ... {other.architecture} --init-from {run.folder}"
+            f"{named}: that run trains {other.architecture}, not {recipe.architecture}; weights can only be taken "
+            f"over within an architecture. Try  hasama train ... {other.architecture} {named}"
         )
     if any(ours < theirs for ours, theirs in zip(recipe.game_resolution, other.game_resolution, strict=True)):
+        sizes = [size_text(*one.game_resolution) for one in (other, recipe)]
+        small = " (the small pictures of --enlarge)" if recipe.enlarge > 1 else ""
         raise HasamaError(
-            f"--init-from {run.folder}: that run makes {other.size}, and this one would make {recipe.size}: weights "
-            "can only be taken over for pictures of the same or a larger size."
+            f"{named}: that run makes {sizes[0]}, and this one would make {sizes[1]}{small}: weights can only be "
+            "taken over for pictures of the same or a larger size."
         )
+    state = {
+        name: {key: t.to("meta") for key, t in part.items() if isinstance(t, Tensor)}
+        for name, part in _saved(run).items()
+        if isinstance(part, dict)
+    }
+    with outline():
+        pair = build(recipe)
+    networks = {"generator": _small(pair.generator), "discriminator": pair.discriminator}
+    _take_over(networks, state, pair.latent_size, recipe.init_from)
 
 
 def inherit(game: Game, folder: str | Path) -> Inheritance:
@@ -84,6 +98,13 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
         networks["ema"] = _small(game.ema)
     if game.aid is not None and isinstance(state.get("heads"), dict):
         networks["heads"] = game.aid.heads
+    return _take_over(networks, state, game.pair.latent_size, folder)
+
+
+def _take_over(
+    networks: dict[str, nn.Module], state: dict[str, Any], latent_size: int, folder: str | Path
+) -> Inheritance:
+    """Put a checkpoint's weights into networks, wherever name and shape agree."""
     taken, fresh = [], []
     for which, network in networks.items():
         ours = _by_name(network.state_dict())
@@ -98,7 +119,7 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
                 if name in inputs:
                     other = _within(other, tensor, inputs[name])
                 else:
-                    other = _with_classes(other, tensor, game.pair.latent_size)
+                    other = _with_classes(other, tensor, latent_size)
             if (
                 other is not None
                 and other.shape == tensor.shape

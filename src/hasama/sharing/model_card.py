@@ -109,6 +109,10 @@ def _facts(trained: Trained) -> str:
         height, width = recipe.resolution
         facts.append(("architecture", f"{recipe.architecture}, width {recipe.width}"))
         facts.append(("resolution", f"{width} pixels wide, {height} high"))
+        if recipe.enlarge > 1:
+            small = "x".join(str(side) for side in reversed(recipe.game_resolution))
+            told = f"{recipe.enlarge} times, from {small}, by a network of Hasama's (see its NOTICE.md)"
+            facts.append(("enlarged", told))
     facts.append(("channels", COLOURS[generator.channels]))
     facts.append(("latent size", generator.latent_size))
     named = ", ".join(map(_words, generator.classes[:NAMED_CLASSES]))

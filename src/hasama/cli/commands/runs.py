@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from hasama.runs.folder import Run
 
 
-PLAYERS = {"discriminator": "D", "generator": "G"}
-"""What takes too much room in a table, as the field's papers call it."""
 BETTER = {"fid": "low", "kid": "low", "precision": "high", "recall": "high", "density": "near 1", "coverage": "high"}
 
 
@@ -48,27 +46,36 @@ def _run_table(runs: list["Run"]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from hasama.cli.terminal import console
+    from hasama.cli.terminal import console, say
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "networks", "pictures", "size", "kimg", "done", "losses", "state"):
         table.add_column(heading, justify="right" if heading in ("kimg", "done") else "left", overflow="fold")
+    faults = []
     for run in runs:
-        table.add_row(*map(Text, _run_row(run)))
+        try:
+            row = _run_row(run)
+        except HasamaError as error:
+            row = [str(run.folder), *6 * "-", "damaged"]
+            faults.append(f"{run.folder}: {str(error).splitlines()[0]}")
+        table.add_row(*map(Text, row))
     console.print(table)
+    for fault in faults:
+        say(fault, "yellow")
 
 
 def _run_row(run: "Run") -> list[str]:
-    try:
-        stage = run.stage()
-        recipe, source = stage.recipe(), Path(stage.images()["name"]).name
-    except HasamaError as error:
-        return [str(run.folder), "-", "-", "-", "-", "-", "-", f"damaged: {str(error).splitlines()[0]}"]
+    from hasama.cli.terminal import of_players
+
+    stage = run.stage()
+    recipe, source = stage.recipe(), Path(stage.images()["name"]).name
+    if stage.checkpoint.exists() and not stage.peek():
+        raise HasamaError("The checkpoint is damaged: hasama resume says more.")
     log, held, small = stage.log(), run.is_held(), stage is not run
     images = (log[-1]["images_seen"] if log else 0) if held else stage.images_seen()  # what would be resumed
     last = log[-1] if log else {}
     named = {name.removeprefix("loss_"): value for name, value in last.items() if name.startswith("loss_")}
-    losses = [f"{PLAYERS.get(name, name)} {value:.2f}" for name, value in named.items()]
+    losses = [f"{name} {value:.2f}" for name, value in of_players(named).items()]
     state = "training" if held else "finished" if images >= recipe.images and not small else "stopped"
     state += ", at half the size first" if small else ""
     serious = [finding["name"] for finding in stage.findings() if finding.get("severity") == "serious"]

@@ -139,7 +139,8 @@ def _propose(
         less, quicker = halved, measure(halved, pictures, device, seconds=1.0)
         if hours_of(less, quicker) <= hours or smaller(less) is None:
             taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours).recipe
-            instead = _cost(source, suggestion.preset, taken, quicker)
+            if hours_of(taken, quicker) < hours_of(suggestion.recipe, pace):
+                instead = _cost(source, suggestion.preset, taken, quicker)
     if pace.hours(enough(suggestion.preset)) > hours:
         warnings.append(f"{hours:g} h are too few for {suggestion.recipe.size} pixels on this machine.")
     return {
@@ -198,11 +199,13 @@ def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.d
     floor = next((one.kid for one in (records if quiet else watch_stages(records)) if one.kid is not None), None)
     if floor is None:
         return suggestion
+    kid, low, high = (max(0.0, figure) for figure in floor)
     why = (
-        f"KID of real pictures made {recipe.enlarge} times smaller and enlarged again (95 %: {floor[1]:.3g} to "
-        f"{floor[2]:.3g}, {recipe.quality_extractor}): no training gets below."
+        f"KID of real pictures made {recipe.enlarge} times smaller and enlarged again (95 %: {low:.3g} to "
+        f"{high:.3g}, {recipe.quality_extractor}): "
+        + ("no training gets below." if low else "of so few pictures it cannot be told from nothing.")
     )
-    return suggestion._replace(reasons=[*suggestion.reasons, Reason(f"floor {max(0.0, floor[0]):.3g}", why)])
+    return suggestion._replace(reasons=[*suggestion.reasons, Reason(f"floor {kid:.3g}", why)])
 
 
 def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.device") -> "Suggestion":

@@ -28,7 +28,7 @@ from hasama.cli.flags import (
 )
 from hasama.cli.quiet import is_loud
 from hasama.errors import HasamaError
-from hasama.fields import GANS_ONLY, GROUPS, MEANS_NOTHING_WITHOUT, counts, follows_schedule
+from hasama.fields import GANS_ONLY, GROUPS, follows_schedule, needs
 from hasama.options import flag
 from hasama.presets import DEFAULT, RECIPES, asked_recipe
 from hasama.recipe import Recipe
@@ -44,9 +44,8 @@ def _shown_default(field: str, recipe: Recipe) -> str:
     """What the help says of a field: its default, or beside which others it does something."""
     if recipe.architecture == "vae" and field in GANS_ONLY:
         return "not for a vae"
-    if not counts(field, recipe):
-        needed, values = MEANS_NOTHING_WITHOUT[field]
-        return f"only with {flag(needed)} {' or '.join(values)}"
+    if needed := needs(field, vars(recipe)):
+        return f"only with {needed}"
     if field == "schedule_kimg" and not follows_schedule(vars(recipe)):
         return "only with --lr-final or --gamma-final below 1, or --beta2-initial"
     return f"default: {recipe.penalty_weight:g}" if field == "gamma" else default_of(field, recipe)
@@ -242,7 +241,7 @@ def _train(
     if notice := opening.notice():
         say(notice, "yellow")
     start = run.images_seen()
-    say(_told(opening, start))
+    _tell(opening, start)
     if not start:
         report = opening.pictures().report
         for warning in report.warnings():
@@ -258,6 +257,14 @@ def _train(
             pass
         code = stopping.exit_code(requeue) if stopping() else 0
     return _farewell(run, recipe, code)
+
+
+def _tell(opening: Any, start: int) -> None:
+    """Say what is about to happen; where the checkpoint is damaged the session says so."""
+    from hasama.cli.terminal import say
+
+    if opening.run.peek() or not opening.run.checkpoint.exists():
+        say(_told(opening, start))
 
 
 def _told(opening: Any, start: int) -> str:

@@ -36,7 +36,7 @@ def mix(
     Parameters
     ----------
     run
-        A run's folder, or a generator.safetensors.
+        A run's folder, a generator.safetensors, or a base.
     rows
         Seeds of the pictures in the first column, such as 1-4 or 1,5,9.
     columns
@@ -159,7 +159,7 @@ def directions(
     Parameters
     ----------
     run
-        A run's folder, or a generator.safetensors.
+        A run's folder, a generator.safetensors, or a base.
     count
         How many directions.
     samples

@@ -37,7 +37,7 @@ def project(
     Parameters
     ----------
     run
-        A run's folder, or a generator.safetensors.
+        A run's folder, a generator.safetensors, or a base.
     photo
         The picture.
     steps
@@ -142,7 +142,7 @@ def _keep(
     told = ", ".join(f"{name} {value:.4g} (at first {first.losses[name]:.4g})" for name, value in best.losses.items())
     say(f"{out}: the picture, its projection{f' as {label}' if label else ''}, and their difference")
     say(f"  step {best.step} of {best.steps}: {told}; {psnr:.1f} dB")
-    say(f"  w in {space}: {file}")
+    say(f"  {'the latent z' if space == 'z' else f'the w in {space}'}: {file}")
 
 
 # --- enlarging ------------------------------------------------------------------------------------
@@ -159,7 +159,8 @@ def enlarge(
 ) -> int:
     """Enlarge a picture, or every picture of a folder: samples, small photographs, paintings.
 
-    Transparency, 16 bits and the colour profile are kept. The network ships with the package.
+    Transparency, 16 bits and the colour profile are kept, where the format can hold them. The network ships with the
+    package.
 
     Parameters
     ----------
@@ -187,6 +188,7 @@ def enlarge(
         target = out or picture.with_name(f"{picture.stem}-x{times}.png")
         if not target.suffix:
             target = target / f"{picture.stem}.png"
+        _check_apart([picture], [target])
         _enlarge_file(shipped().to(place), picture, int(times), target)
         return 0
     folder = out or picture.with_name(f"{picture.name}-x{times}")
@@ -194,15 +196,25 @@ def enlarge(
         raise HasamaError(f"{picture} is a folder: --out takes a folder, too, such as {folder.with_suffix('')}.")
     files = pictures_in(picture, folder)
     names = names_for([file.relative_to(picture) for file in files])
+    targets = [folder / f"{name}.png" for name in names]
+    _check_apart(files, targets)
     enlarger = shipped().to(place)
     failed = 0
-    for file, name in zip(files, names, strict=True):
+    for file, target in zip(files, targets, strict=True):
         try:
-            _enlarge_file(enlarger, file, int(times), folder / f"{name}.png")
+            _enlarge_file(enlarger, file, int(times), target)
         except HasamaError as error:
             complain(str(error))
             failed += 1
     return told_of_failures(len(files), failed, "enlarged")
+
+
+def _check_apart(files: list[Path], targets: list[Path]) -> None:
+    """Before any work: no picture is replaced by a larger one of itself, or of another."""
+    taken = {file.resolve() for file in files}
+    for target in targets:
+        if target.resolve() in taken:
+            raise HasamaError(f"{target} is one of the pictures to enlarge: choose another --out.")
 
 
 def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
@@ -210,6 +222,7 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     from hasama.cli.progress import watch_stages
     from hasama.cli.terminal import say
     from hasama.generators.enlarging import enlarge_in_tiles
+    from hasama.pictures.animation import only_first
     from hasama.pictures.images import picture_format
     from hasama.pictures.opening import LARGEST_PICTURE
     from hasama.style.canvas.pictures import DEEP_FORMATS, from_values, read_picture, to_values, write_picture
@@ -224,3 +237,7 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     large = next(tile.picture for tile in tiles if tile.picture is not None)
     write_picture(from_values(large, read.profile, read.is_deep and format in DEEP_FORMATS), out)
     say(f"{out}  {width}x{height}")
+    if note := only_first(file):
+        say(note, "yellow")
+    if read.alpha is not None and format == "JPEG":
+        say(f"JPEG holds no transparency: {out.name} lies on white. PNG keeps it.", "yellow")

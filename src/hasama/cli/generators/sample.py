@@ -32,7 +32,7 @@ def sample(
     Parameters
     ----------
     run
-        A run's folder, or a generator.safetensors.
+        A run's folder, a generator.safetensors, or a base.
     count
         How many.
     seed
@@ -185,7 +185,7 @@ def interpolate(
     Parameters
     ----------
     run
-        A run's folder, or a generator.safetensors.
+        A run's folder, a generator.safetensors, or a base.
     out
         A film: .mp4 (needs the extra `video`), .gif or .webp. Default: interpolation.mp4 (or .gif) in the run's
         folder.

@@ -178,7 +178,7 @@ def push(
     Parameters
     ----------
     run
-        A run's folder, or a generator.safetensors.
+        A run's folder, a generator.safetensors, or a base.
     repository
         Where to: user/name. It is made if there is none.
     private

@@ -3,7 +3,7 @@
 import difflib
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
 from hasama.errors import HasamaError
@@ -29,14 +29,25 @@ def classes_called(source: Source, names: str) -> Called:
 
     Args:
         source: whose entries have their classes as labels.
-        names: as `--only` takes them. A class whose name has a comma is understood where it is alone.
+        names: as `--only` takes them. A class may have commas in its name.
     """
     known = {tidy(label): label for label in _counts(source)}
     known |= {tidy(name): label for name, label in source.aliases.items() if label in known.values()}
-    parts = [tidy(names)] if tidy(names) in known else tidy(names).split(",") if tidy(names) else []
-    words = [word for part in parts for word in (part.split() if _are_names(part, known) else [part])]
+    words = [word for part in _parts(names, known) for word in (part.split() if _are_names(part, known) else [part])]
     classes = dict.fromkeys(known[word] for word in words if word in known)
     return Called(tuple(classes), tuple(word for word in words if word not in known))
+
+
+def _parts(names: str, known: dict[str, str]) -> Iterator[str]:
+    """What stands between the commas, each once; of a class that has commas in its name, all of that."""
+    pieces = [tidy(names)] if tidy(names) in known else tidy(names).split(",") if tidy(names) else []
+    taken: set[str] = set()
+    for name in sorted((name for name in known if "," in name), key=len, reverse=True):
+        parts = set(name.split(","))
+        if parts <= set(pieces) and any(part not in known for part in parts - taken):
+            taken |= parts
+            yield name
+    yield from (piece for piece in pieces if piece not in taken)
 
 
 def _are_names(part: str, known: dict[str, str]) -> bool:

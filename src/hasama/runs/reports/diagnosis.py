@@ -60,7 +60,8 @@ class Diagnosis:
         now = [one.finding for one in self.seen if one.holds]
         if not self.history.looks:
             few = "has logged too little" if not self.history.log else "was not looked at yet (--health-kimg)"
-            return f"Nothing can be said about this run: it {few}."
+            said = f"Little can be said about this run, but watch it: {', '.join(one.title for one in now)}; it"
+            return f"{said if now else 'Nothing can be said about this run: it'} {few}."
         if serious := [finding.title for finding in now if finding.severity == "serious"]:
             return f"This training is not healthy: {', '.join(serious)}."
         if warnings := [finding.title for finding in now if finding.severity == "warning"]:
