@@ -94,11 +94,14 @@ def faces(work: Path, out: Path) -> None:
     """Samples, directions, and small faces beside enlarged ones."""
     from PIL import Image
 
-    hasama("sample", FACES, "--count", "40", "--columns", "10", "--seed", SEED, "--out", work / "faces-40.png")
+    forty = ("sample", FACES, "--count", "40", "--columns", "10", "--seed", SEED)
+    hasama(*forty, "--out", work / "faces-40.png")
+    hasama(*forty, "--best-of", "8", "--out", work / "best-40.png")
     as_jpeg(work / "faces-40.png", out / "faces.jpg")
+    as_jpeg(work / "best-40.png", out / "best-faces.jpg")
     hasama("directions", FACES, "--count", "3", "--samples", "1", "--out", work / "directions.png")
     as_jpeg(work / "directions.png", out / "directions.jpg")
-    hasama("sample", FACES, "--seeds", "21-24", "--truncation", "0.8", "--out", work / "four")
+    hasama("sample", FACES, "--count", "4", "--best-of", "25", "--seed", SEED, "--out", work / "four")
     hasama("enlarge", work / "four", "--times", "4", "--out", work / "four-x4")
     small, large = (sorted((work / name).glob("*.png"))[:4] for name in ("four", "four-x4"))
     for file in small:

@@ -172,6 +172,20 @@ def test_the_chosen_are_among_those_of_the_seed(run: Path, tmp_path: Path):
         shutil.move(run.parent / "gone", run.parent / "pictures")
 
 
+def test_a_film_stops_at_the_chosen(run: Path, tmp_path: Path):
+    """Of one stop, and as many frames as there are at least, it is a still picture: the one that `sample` chooses."""
+    flags = ["--seed", "3", "--count", "1", "--best-of", "5"]
+    film = hasama("interpolate", run, *flags, "--stops", "1", "--seconds", "0.1", "--out", tmp_path / "film.webp")
+    assert film.returncode == 0, film.stderr
+    assert hasama("sample", run, *flags, "--out", tmp_path / "one").returncode == 0
+    (one,) = (tmp_path / "one").iterdir()
+    assert one.name != "seed3-000000.png"  # else nothing would be told apart
+    chosen = np.asarray(Image.open(one), int)
+    shown = np.asarray(Image.open(tmp_path / "film.webp").convert("RGB"), int)[2:-2, 2:-2][::8, ::8]
+    assert np.abs(shown - chosen).mean() < 12  # WebP is not exact
+    refused(hasama("interpolate", run, "--source", "digits"), "for --best-of")
+
+
 def test_a_base_brings_its_look(tmp_path: Path):
     done = hasama("sample", "portraits", "--count", "2", "--best-of", "4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -220,17 +220,22 @@ def labels_of_seeds(generator: TrainedGenerator, seeds: Sequence[int], name: str
 def interpolate(seed: int, stops: int, frames: int, size: int) -> Latents:
     """Latents [frames, size] that go through `stops` random latents and back to the first.
 
-    Spherical interpolation, for nearly all latents lie near a sphere: White 2016, section 2.1.
-
     Args:
         seed: of the random latents.
         stops: how many of them.
         frames: latents in all.
         size: length of each latent, the generator's `latent_size`.
     """
-    points = draw_latents(seed, stops, size)
+    return interpolate_through(draw_latents(seed, stops, size), frames)
+
+
+def interpolate_through(points: Latents, frames: int) -> Float[Tensor, "frames z"]:
+    """As many latents as frames, that go through these and back to the first.
+
+    Spherical interpolation, for nearly all latents lie near a sphere: White 2016, section 2.1.
+    """
+    stops, rows = len(points), []
     places = torch.arange(frames, dtype=torch.float32) * (stops / frames)
-    rows = []
     for place in places.tolist():
         here = int(place) % stops
         rows.append(slerp(points[here], points[(here + 1) % stops], place - int(place)))

@@ -1,12 +1,15 @@
 """hasama sample, interpolate: pictures and films from a trained generator."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hasama.cli.arguments import beside, check_truncation, numbers_of, open_generator
 from hasama.errors import HasamaError
 from hasama.names import check_name
+
+if TYPE_CHECKING:
+    from hasama.generators.choosing import Choice
 
 BEST_OF_MOST, NEAREST_MOST = 100, 16
 
@@ -80,9 +83,6 @@ def sample(
 
     from itertools import chain
 
-    from hasama.cli.progress import watch_stages
-    from hasama.evaluation.looks import choose_like
-    from hasama.generators.choosing import Choice
     from hasama.generators.sampling import draw_latents, generate, labels_for, labels_of_seeds, latents_of_seeds
 
     if numbers is not None:
@@ -96,8 +96,8 @@ def sample(
     if best_of == 1:
         made = zip(names, chain.from_iterable(generate(generator, latents, labels, truncation)), strict=True)
     else:
-        records = watch_stages(choose_like(run, generator, latents, labels, best_of, source, truncation))
-        made = ((names[record.number], record.picture) for record in records if isinstance(record, Choice))
+        choices = _choices(run, source, generator, latents, labels, best_of, truncation)
+        made = ((names[one.number], one.picture) for one in choices)
     if nearest:
         _save_table(made, run, nearest, source, device, out)
     else:
@@ -114,6 +114,18 @@ def _check_choice(best_of: int, nearest: int, source: str | None, seeds: str | N
         raise HasamaError("--seeds names the pictures, so that there is nothing to choose: leave out --best-of.")
     if best_of == 1 and not nearest and source is not None:
         raise HasamaError("--source is for --best-of and --nearest: it says what the real pictures are.")
+
+
+def _choices(
+    run: Path, source: str | None, generator: Any, latents: Any, labels: Any, best_of: int, truncation: float
+) -> Iterator["Choice"]:
+    """What is chosen, with a bar."""
+    from hasama.cli.progress import watch_stages
+    from hasama.evaluation.looks import choose_like
+    from hasama.generators.choosing import Choice
+
+    records = watch_stages(choose_like(run, generator, latents, labels, best_of, source, truncation))
+    return (record for record in records if isinstance(record, Choice))
 
 
 def _save_table(
@@ -178,6 +190,8 @@ def interpolate(
     fps: int = 24,
     label: str | None = None,
     truncation: float = 1.0,
+    best_of: int = 1,
+    source: str | None = None,
     device: str = "auto",
 ) -> int:
     """A film that interpolates between random latents.
@@ -203,6 +217,10 @@ def interpolate(
         Only this class.
     truncation
         Less than 1: more typical pictures, but less various. 0 to 2.
+    best_of
+        As a stop take of each so many latents the one whose picture looks most like real ones: 1 to 100.
+    source
+        Real pictures for --best-of. Default: those of the run.
     device
         auto, cpu, cuda, ...
     """
@@ -213,6 +231,7 @@ def interpolate(
             "--count takes 1 to 400, --stops 1 to 1000, --seconds up to 3600, --fps 1 to 120, --seed at least 0."
         )
     check_truncation(truncation)
+    _check_choice(best_of, 0, source, None)
     out = out or beside(run, "interpolation.mp4" if find_spec("imageio_ffmpeg") else "interpolation.gif")
 
     from hasama.cli.terminal import say
@@ -224,12 +243,17 @@ def interpolate(
 
     import torch
 
-    from hasama.generators.sampling import generate_all, interpolate, labels_for
+    from hasama.generators.sampling import draw_latents, generate_all, interpolate_through, labels_for
     from hasama.pictures.images import grid
 
-    frames = max(2, round(seconds * fps))
-    paths = torch.stack([interpolate(seed + n, stops, frames, generator.latent_size) for n in range(count)], 1)
-    labels = labels_for(generator, count, label)
+    frames, labels = max(2, round(seconds * fps)), labels_for(generator, count, label)
+    latents = torch.cat([draw_latents(seed + n, stops * best_of, generator.latent_size) for n in range(count)])
+    if best_of > 1:
+        of_each = None if labels is None else labels.repeat_interleave(stops * best_of)
+        latents = latents[
+            [one.number for one in _choices(run, source, generator, latents, of_each, best_of, truncation)]
+        ]
+    paths = torch.stack([interpolate_through(points, frames) for points in latents.split(stops)], 1)
 
     # paths: [frames, count, Z]
     film = (grid(generate_all(generator, latents, labels, truncation), smallest=128) for latents in paths)
