@@ -218,7 +218,7 @@ def labels_of_seeds(generator: TrainedGenerator, seeds: Sequence[int], name: str
 
 
 def interpolate(seed: int, stops: int, frames: int, size: int) -> Latents:
-    """Latents [frames, size] that go through `stops` random latents and back to the first.
+    """Latents [frames, size] that go through `stops` random latents and back to the first: White 2016, section 2.1.
 
     Args:
         seed: of the random latents.
