@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from hasama.errors import HasamaError
+from hasama.evaluation.evaluate import real_features
 from hasama.evaluation.subject import EvaluationProgress, Subject
-from hasama.generators.choosing import EXTRACTOR, Choice, Look, choose, load_look, look_of, save_look
+from hasama.generators.choosing import EXTRACTOR, Choice, Look, choose, load_look, looked_at, save_look
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import device_of
 from hasama.perception.extractors import Extractor, extractor_named
@@ -61,7 +62,7 @@ def look_for(
     if run is not None and (known := load_look(run.folder, run.images()["digest"])) is not None:
         return known
     pictures = yield from subject.pictures(source)
-    look = look_of(pictures, extractor)
+    look = Look.of((yield from real_features(extractor, pictures, looked_at(pictures))))
     if run is not None:
         with suppress(HasamaError):
             save_look(look, run.folder, run.images()["digest"])

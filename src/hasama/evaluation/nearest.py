@@ -10,12 +10,12 @@ from numpy import ndarray
 
 from hasama.evaluation.evaluate import MOST_REALS, real_features
 from hasama.evaluation.subject import EvaluationProgress, Subject
+from hasama.generators.choosing import EXTRACTOR
 from hasama.metrics.distances import Features
 from hasama.metrics.intervals import stream
 from hasama.perception.extractors import extract_features, extractor_named
 from hasama.shapes import Pixels
 
-SEEN_BY = "efficientnet"
 APART_FROM = 1000
 """Real pictures whose nearest other one is sought."""
 
@@ -59,7 +59,7 @@ def nearest_to(
     """
     pictures = yield from Subject.of(place, torch.device("cpu")).pictures(source)
     order = stream(0).permutation(pictures.at_hand)[:MOST_REALS]
-    extractor = extractor_named(SEEN_BY, device)
+    extractor = extractor_named(EXTRACTOR, device)
     reals = yield from real_features(extractor, pictures, order)
     distances = torch.cdist(torch.cat(list(extract_features(extractor, made))), reals)
     near, which = distances.topk(min(count, len(reals)), largest=False)

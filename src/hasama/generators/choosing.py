@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -74,10 +74,14 @@ class Look(NamedTuple):
         return -distance / 2
 
 
+def looked_at(pictures: Pictures) -> Int[ndarray, " n"]:
+    """The numbers of the pictures that say what all look like: some of them at random."""
+    return stream(0).permutation(pictures.at_hand)[:SEEN]
+
+
 def look_of(pictures: Pictures, extractor: Extractor) -> Look:
-    """What pictures look like, from a random choice of them."""
-    some = stream(0).permutation(pictures.at_hand)[:SEEN]
-    return Look.of(torch.cat(list(extract_features(extractor, pictures.take_in_parts(some)))).float().cpu())
+    """What pictures look like."""
+    return Look.of(torch.cat(list(extract_features(extractor, pictures.take_in_parts(looked_at(pictures))))))
 
 
 def save_look(look: Look, folder: Path, digest: str = "") -> None:
