@@ -27,6 +27,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "pixel_noise": ("architecture", ("r3gan",)),
     "self_modulation": ("architecture", ("r3gan",)),
     "minibatch_std": ("architecture", ("r3gan",)),
+    "clip_output": ("architecture", ("r3gan",)),
     "grow_kimg": ("architecture", ("progressive",)),
     "small_kimg": ("architecture", ("r3gan",)),
     "reconstruction": ("architecture", ("fast",)),
@@ -63,8 +64,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
         *("architecture", "width", "generator_width", "latent_size", "discriminator_norm", "spectral_norm"),
-        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "minibatch_std"),
-        *("grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "clip_output"),
+        *("minibatch_std", "grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
         *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
@@ -96,7 +97,7 @@ RENAMED: dict[str, str] = {
 
 BEFORE_THEY_WERE: dict[str, Any] = {
     "held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0, "pixel_noise": False, "ada_final": None,
-    "vision_gamma": 1.0,
+    "vision_gamma": 1.0, "clip_output": False,
 }  # fmt: skip
 """What held in the runs of older versions, which did not know these fields or had another default for them."""
 

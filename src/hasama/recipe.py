@@ -94,6 +94,7 @@ class Recipe:
     self_modulation: bool = option(
         False, "r3gan: the latent scales the channels of the generator's maps of all sizes: more various pictures."
     )
+    clip_output: bool = option(False, "r3gan: pictures end at black, white, clear and opaque, as saved ones do.")
     minibatch_std: bool = option(False, "r3gan: the discriminator sees how much each feature differs in a batch.")
     grow_kimg: float = option(
         35.0, "progressive: kimg that each size of pictures is trained for, the first half of it fading in.", 0

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -19,9 +20,11 @@ from hasama.networks.architectures.r3gan import (
     Generator,
     Halved,
     Modulation,
+    clipped,
     smooth,
 )
 from hasama.networks.registry import build
+from hasama.pictures.tensors import to_pixels
 
 
 def test_a_point_is_spread_by_one_two_one():
@@ -223,6 +226,37 @@ def test_the_file_keeps_its_modulations(tmp_path: Path):
     assert loaded.recipe is not None
     assert loaded.recipe.self_modulation
     assert (loaded.generate(latents) == whole.generate(latents)).all()
+
+
+# --- clipping -------------------------------------------------------------------------------------
+
+
+def test_what_is_beyond_black_and_white_counts_a_twentieth():
+    picture = torch.tensor([-3.0, -1.0, -0.2, 0.9, 1.0, 2.0]).view(1, 1, 2, 3).requires_grad_()
+    shown = clipped(picture)
+    assert shown.flatten().tolist() == pytest.approx([-1.1, -1, -0.2, 0.9, 1, 1.05])
+    (slope,) = torch.autograd.grad(shown.sum(), picture)
+    assert slope.flatten()[[0, 2, 3, 5]].tolist() == pytest.approx([0.05, 1, 1, 0.05])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_clipped_pictures_are_saved_as_the_others_and_the_file_says_so(channels: int, tmp_path: Path):
+    """The same weights, the same pixels: only what learns from them differs."""
+    recipe = hasama.RECIPES["r3gan"].but(size="16x24", width=2, latent_size=4)
+    plain, clips = (build(recipe.but(clip_output=on), channels).generator for on in (False, True))
+    clips.load_state_dict(plain.state_dict())
+    for network in (plain, clips):
+        assert isinstance(network, Generator)
+        network.to_rgb.weight.data *= 3  # far beyond
+    latents = torch.randn(5, 4)
+    with torch.no_grad():
+        one, other = plain(latents), clips(latents)
+    assert one.abs().max() > 2
+    assert other.abs().max() < 1 + 0.05 * one.abs().max()
+    assert np.array_equal(to_pixels(one), to_pixels(other))
+    save_generator(TrainedGenerator(clips, recipe.but(clip_output=True), 4, channels), tmp_path / "g.safetensors")
+    loaded = load_generator(tmp_path / "g.safetensors")
+    assert torch.equal(loaded.network(latents), other)
 
 
 # --- noise ----------------------------------------------------------------------------------------

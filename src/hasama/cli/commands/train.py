@@ -241,7 +241,7 @@ def _train(
     if notice := opening.notice():
         say(notice, "yellow")
     start = run.images_seen()
-    _tell(opening, start)
+    say(_told(opening, start))
     if not start:
         report = opening.pictures().report
         for warning in report.warnings():
@@ -259,17 +259,11 @@ def _train(
     return _farewell(run, recipe, code)
 
 
-def _tell(opening: Any, start: int) -> None:
-    """Say what is about to happen; where the checkpoint is damaged the session says so."""
-    from hasama.cli.terminal import say
-
-    if opening.run.peek() or not opening.run.checkpoint.exists():
-        say(_told(opening, start))
-
-
 def _told(opening: Any, start: int) -> str:
     """What is about to happen."""
     run, recipe = opening.run, opening.recipe
+    if run.checkpoint.exists() and not run.peek():  # the session says what is wrong with it
+        return f"Opening {run.folder}."
     if start >= recipe.images:
         return f"{run.folder} already has its {recipe.kimg:g} kimg."
     logged = run.log()[-1]["images_seen"] if run.log() else 0

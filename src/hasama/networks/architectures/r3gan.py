@@ -42,6 +42,9 @@ from hasama.shares import drawn
 Smaller = Float[Tensor, "n c h/2 w/2"]
 Larger = Float[Tensor, "n c 2*h 2*w"]
 
+BEYOND = 0.05
+"""How much counts, with `clip_output`, of what is blacker than black and whiter than white."""
+
 
 @dataclass(frozen=True)
 class R3GAN:
@@ -57,6 +60,7 @@ class R3GAN:
         generator_width: the generator's own width; None: the same.
         self_modulation: whether the latent scales the channels of all of the generator's maps.
         minibatch_std: whether the discriminator sees how much the pictures of a batch differ.
+        clip_output: whether what lies beyond black and white hardly counts.
     """
 
     width: int = 32
@@ -68,6 +72,7 @@ class R3GAN:
     generator_width: int | None = None
     self_modulation: bool = False
     minibatch_std: bool = False
+    clip_output: bool = False
 
     def build(self, resolution: tuple[int, int], channels: int, classes: int = 0) -> Pair:
         """(height, width) that are a few pixels doubled several times."""
@@ -79,7 +84,7 @@ class R3GAN:
             return Stages(widths, self.blocks, self.group_width)
 
         making = stages(self.generator_width or self.width)
-        extras = filtered, self.pixel_noise, self.self_modulation
+        extras = filtered, self.pixel_noise, self.self_modulation, self.clip_output
         return Pair(
             Generator(smallest, channels, classes, making, self.latent_size, *extras),
             Discriminator(smallest, channels, classes, stages(self.width), filtered, self.minibatch_std),
@@ -206,6 +211,16 @@ class Modulation(nn.Module):
         return maps * (1 + self.scale(latents))[:, :, None, None]
 
 
+def clipped(picture: Images) -> Images:
+    """What lies beyond [-1, 1] counts a twentieth there, so that it still has a gradient.
+
+    Saved pictures are cut there, and most of an icon is: transparent, or opaque, or white. To hit -1 everywhere a
+    generator must have no noise at all; to lie somewhere below is easy.
+    """
+    inside = picture.clamp(-1, 1)
+    return inside + BEYOND * (picture - inside)
+
+
 class Generator(nn.Module):
     """A learnt smallest picture, weighted by the latent, then blocks and doublings."""
 
@@ -219,9 +234,10 @@ class Generator(nn.Module):
         filtered: bool = False,
         pixel_noise: bool = False,
         self_modulation: bool = False,
+        clip_output: bool = False,
     ) -> None:
         super().__init__()
-        widths = stages.widths
+        widths, self.clip_output = stages.widths, clip_output
         self.conditioned = Conditioned(latent_size, classes)
         self.weigh = scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
@@ -252,7 +268,8 @@ class Generator(nn.Module):
         if self.last_modulation is not None:
             maps = self.last_modulation(maps, features)
         picture = self.to_rgb(maps)
-        return picture if self.noise is None else picture + self.noise(maps)
+        picture = picture if self.noise is None else picture + self.noise(maps)
+        return clipped(picture) if self.clip_output else picture
 
 
 class Discriminator(nn.Module):
