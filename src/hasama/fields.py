@@ -15,7 +15,6 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "penalty_every": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "penalty_sigma": ("penalty", ("r1", "r2", "r1+r2")),
     "generator_norm": ("architecture", ("dense",)),
-    "discriminator_norm": ("architecture", ("dcgan",)),
     "discriminator_layers": ("architecture", ("dense",)),
     "discriminator_dropout": ("architecture", ("dcgan", "dense")),
     "mapping_layers": ("architecture", ("stylegan",)),

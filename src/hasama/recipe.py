@@ -191,7 +191,7 @@ class Recipe:
     accumulate: int = option(
         1, "Take each batch in so many parts, one after the other: a large batch in small memory.", 1, 4096
     )
-    kimg: float = option(1000.0, "Length in thousands of pictures shown.", KIMG_LEAST, 1e9)
+    kimg: float = option(1000.0, "Length in thousands of pictures shown.", KIMG_LEAST)
     seed: int = option(0, "Seed of everything random.", 0, 2**63 - 1)
     precision: Literal["auto", "bf16", "fp32"] = option(
         "auto", "Arithmetic inside the networks; auto takes bf16 where the machine gains by it."
