@@ -1,6 +1,7 @@
 """Arguments that several commands share: seeds, a truncation, a generator, a place for a picture, a length."""
 
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,23 @@ def open_generator(run: Path, device: str) -> Any:
         if told:
             say(f"Taking the best generator of this run, {told}. For the last one give {folder.generator}.")
     return load_generator(run, pick_device(device))
+
+
+def check_apart(pictures: Iterable[Path], targets: Iterable[Path], doing: str) -> None:
+    """Before any work: no picture is replaced by what is made of it, or of another.
+
+    Args:
+        pictures: what is read.
+        targets: what is to be written.
+        doing: what the pictures are for, such as 'enlarge'.
+
+    Raises:
+        HasamaError: one of them is both.
+    """
+    taken = {picture.resolve() for picture in pictures}
+    for target in targets:
+        if target.resolve() in taken:
+            raise HasamaError(f"{target} is one of the pictures to {doing}: choose another --out.")
 
 
 def beside(run: Path, name: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_out_folder
+from hasama.cli.arguments import check_apart, check_out_folder
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 from hasama.style.recipe import parse_mix
@@ -158,10 +158,7 @@ def _check_output(job: "Job") -> None:
     check_name(job.out)
     sources = [job.content, *(path for style in job.styles for path in (style.picture, style.mask, style.where))]
     sources += [] if job.recipe.start in STARTS else [Path(job.recipe.start)]
-    taken = {path.resolve() for path in sources if path}
-    for place in (job.out, job.preview_file) if job.preview else (job.out,):
-        if place.resolve() in taken:
-            raise HasamaError(f"{place} is one of the pictures to paint from: choose another --out.")
+    check_apart(filter(None, sources), (job.out, job.preview_file) if job.preview else (job.out,), "paint from")
     if not job.out.suffix:
         check_out_folder(job.out)
     folders = job.content.is_dir() and not is_run(job.content)

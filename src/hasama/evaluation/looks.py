@@ -13,6 +13,8 @@ from hasama.generators.choosing import EXTRACTOR, Choice, Look, choose, load_loo
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import device_of
 from hasama.perception.extractors import Extractor, extractor_named
+from hasama.runs.bases import place_named
+from hasama.runs.folder import Run
 from hasama.shapes import Labels, Latents
 
 
@@ -57,13 +59,14 @@ def look_for(
     Raises:
         HasamaError: see `choose_like`.
     """
-    subject = Subject.of(place, torch.device("cpu"))
-    run = subject.run if source is None else None
-    if run is not None and (known := load_look(run.folder, run.images()["digest"])) is not None:
+    folder = place_named(place)
+    kept = source is None and folder.is_dir()
+    digest = Run(folder).images()["digest"] if kept else ""
+    if kept and (known := load_look(folder, digest)) is not None:
         return known
-    pictures = yield from subject.pictures(source)
+    pictures = yield from Subject.of(place, torch.device("cpu")).pictures(source)
     look = Look.of((yield from real_features(extractor, pictures, looked_at(pictures))))
-    if run is not None:
+    if kept:
         with suppress(HasamaError):
-            save_look(look, run.folder, run.images()["digest"])
+            save_look(look, folder, digest)
     return look

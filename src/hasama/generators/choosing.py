@@ -116,17 +116,14 @@ class Choice(NamedTuple):
         total: how many will be.
         number: which one of all that could have been chosen.
         picture: as `generate` makes them.
+        stage: what is done, as of all records of progress.
     """
 
     done: int
     total: int
     number: int
     picture: UInt8[ndarray, "h w c"]
-
-    @property
-    def stage(self) -> str:
-        """What is being done."""
-        return "choosing"
+    stage: str = "choosing"
 
 
 def choose(

@@ -74,7 +74,7 @@ def check_init_from(recipe: Recipe) -> None:
         )
     state = {
         name: {key: t.to("meta") for key, t in part.items() if isinstance(t, Tensor)}
-        for name, part in _saved(run).items()
+        for name, part in _networks_in(run.peek().get("game") or run.saved_game(), run).items()
         if isinstance(part, dict)
     }
     with outline():
@@ -89,7 +89,8 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     Raises:
         HasamaError: its checkpoint is damaged, or nothing fits.
     """
-    state = _saved(Run(place_named(folder)))
+    run = Run(place_named(folder))
+    state = _networks_in(run.saved_game(), run)
     networks: dict[str, nn.Module] = {
         "generator": _small(game.pair.generator),
         "discriminator": game.bare_discriminator,
@@ -181,9 +182,8 @@ def _state_of(which: str, state: dict[str, Any]) -> dict[str, Any]:
     return state.get(which) or (which == "ema" and state.get("average")) or state["generator"]  # version 0.1.0
 
 
-def _saved(run: Run) -> dict[str, Any]:
-    """The checkpoint's game, if there are networks in it."""
-    state = run.saved_game()
+def _networks_in(state: Any, run: Run) -> dict[str, Any]:
+    """A checkpoint's game, if there are networks in it."""
     if isinstance(state, dict) and all(
         isinstance(state.get(which), dict) for which in ("generator", "discriminator")
     ):

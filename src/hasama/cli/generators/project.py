@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import open_generator, picture_place
+from hasama.cli.arguments import check_apart, open_generator, picture_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, at_home, check_name, fitting_name, tensors_beside
@@ -188,7 +188,7 @@ def enlarge(
         target = out or picture.with_name(f"{picture.stem}-x{times}.png")
         if not target.suffix:
             target = target / f"{picture.stem}.png"
-        _check_apart([picture], [target])
+        check_apart([picture], [target], "enlarge")
         _enlarge_file(shipped().to(place), picture, int(times), target)
         return 0
     folder = out or picture.with_name(f"{picture.name}-x{times}")
@@ -197,7 +197,7 @@ def enlarge(
     files = pictures_in(picture, folder)
     names = names_for([file.relative_to(picture) for file in files])
     targets = [folder / f"{name}.png" for name in names]
-    _check_apart(files, targets)
+    check_apart(files, targets, "enlarge")
     enlarger = shipped().to(place)
     failed = 0
     for file, target in zip(files, targets, strict=True):
@@ -207,14 +207,6 @@ def enlarge(
             complain(str(error))
             failed += 1
     return told_of_failures(len(files), failed, "enlarged")
-
-
-def _check_apart(files: list[Path], targets: list[Path]) -> None:
-    """Before any work: no picture is replaced by a larger one of itself, or of another."""
-    taken = {file.resolve() for file in files}
-    for target in targets:
-        if target.resolve() in taken:
-            raise HasamaError(f"{target} is one of the pictures to enlarge: choose another --out.")
 
 
 def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
