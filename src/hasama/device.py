@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,6 +63,40 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
     """What products are computed in: bfloat16 or float32, by a recipe's word (auto, fp32, bf16) or by the device."""
     bf16 = precision == "bf16" or (precision == "auto" and gains_by_bf16(device))
     return torch.bfloat16 if bf16 else torch.float32
+
+
+@contextmanager
+def exact_kernels(device: torch.device, wanted: bool = True) -> Iterator[None]:
+    """On an NVIDIA card only operations that come to the same bits each time, which many of its fastest do not.
+
+    Those add numbers in the order in which its cores happen to be done. Elsewhere nothing has to change.
+
+    Args:
+        device: what computes inside.
+        wanted: False does nothing.
+
+    Raises:
+        HasamaError: an operation has no such form there.
+    """
+    if not wanted or device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses cuBLAS's products
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False  # nothing is read that was not written
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        first = str(error).partition(". ")[0]
+        raise HasamaError(f"--exact: {first}. Train without --exact, or on a processor.") from error
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = filled
 
 
 @contextmanager

@@ -79,7 +79,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Balance": ("balance", "skip_above", "critic_steps"),
     "Augmentation": ("jitter", "ada_target", "ada_kimg", "ada_final", "instance_noise", "instance_noise_kimg"),
     "Length, arithmetic, records": (
-        *("precision", "accumulate", "sample_kimg", "checkpoint_minutes"),
+        *("precision", "exact", "accumulate", "sample_kimg", "checkpoint_minutes"),
         *("health_kimg", "quality_kimg", "quality_features"),
     ),
 }
@@ -167,6 +167,19 @@ def _check_records(fields: Mapping[str, Any]) -> None:
         )
 
 
+def _check_smoothing(fields: Mapping[str, Any]) -> None:
+    """Whether reals have a target that can be smoothed.
+
+    Raises:
+        HasamaError: they have none.
+    """
+    if fields["label_smoothing"] and fields["objective"] not in ("minimax", "non-saturating", "least-squares"):
+        raise HasamaError(
+            "--label-smoothing needs an objective with a target for reals (minimax, non-saturating, least-squares); "
+            f"{fields['objective']} has none."
+        )
+
+
 def _check_schedules(fields: Mapping[str, Any]) -> None:
     """Whether what is to rise rises, and what is to last lasts.
 
@@ -210,6 +223,7 @@ def check_together(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
     _check_parts(fields)
     _check_records(fields)
     _check_schedules(fields)
+    _check_smoothing(fields)
     given = [name for name, value in fields.items() if value != defaults[name]]
     if fields["architecture"] == "vae":
         for name in GANS_ONLY:

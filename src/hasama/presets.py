@@ -157,7 +157,7 @@ POINT_RECIPES: dict[str, Recipe] = {
 # pictures, so that rare kinds are missed (docs/experiments/stacked-mnist.md).
 STACK_RECIPES: dict[str, Recipe] = {
     "stacked-mnist": RECIPES["r3gan"].but(
-        width=32, group_width=1, batch=32, gamma=10.0, ema_kimg=20.0, minibatch_std=True,
+        width=32, group_width=1, batch=32, gamma=10.0, ema_kimg=20.0, minibatch_std=True, clip_output=True,
         generator_lr=5e-4, discriminator_lr=5e-4, lr_final=0.1,
     ),
 }  # fmt: skip

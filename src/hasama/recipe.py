@@ -196,6 +196,11 @@ class Recipe:
     precision: Literal["auto", "bf16", "fp32"] = option(
         "auto", "Arithmetic inside the networks; auto takes bf16 where the machine gains by it."
     )
+    exact: bool = option(
+        False,
+        "On a graphics card take only operations that come to the same bits each time, so that a resumed run is the "
+        "unbroken one; slower. A processor's always do.",
+    )
     # --- record keeping
     sample_kimg: float | None = option(None, "A sample grid every so many kimg. Default: 25 in all.", 0.001)
     checkpoint_minutes: float = option(2.0, "Minutes between two checkpoints.", 0)
@@ -227,11 +232,6 @@ class Recipe:
         for name in ("generator_betas", "discriminator_betas"):
             if not all(0 <= beta < 1 for beta in getattr(self, name)):
                 raise HasamaError(f"{flag(name)} takes two numbers from 0 up to, not including, 1.")
-        if self.label_smoothing and self.objective not in ("minimax", "non-saturating", "least-squares"):
-            raise HasamaError(
-                f"--label-smoothing needs an objective with a target for reals (minimax, non-saturating, "
-                f"least-squares); {self.objective} has none."
-            )
         check_together(vars(self), DEFAULTS)
 
     def _check_only(self) -> None:

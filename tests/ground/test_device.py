@@ -1,5 +1,6 @@
 """Device, arithmetic and memory layout."""
 
+import os
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from hasama import device as device_module
 from hasama.device import (
+    exact_kernels,
     gains_by_bf16,
     keep_memory,
     lay_out,
@@ -59,6 +61,30 @@ def test_precision_decides_the_arithmetic():
     with pick_arithmetic("fp32", CPU)():
         assert (product @ product).dtype == torch.float32
     assert not torch.is_autocast_enabled("cpu")  # left behind by none
+
+
+def test_exact_kernels_are_a_matter_of_a_card(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    memory: Any = torch.utils.deterministic
+    card = torch.device("cuda")
+    for device, wanted in ((CPU, True), (card, False)):
+        with exact_kernels(device, wanted):
+            assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with exact_kernels(card):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not memory.fill_uninitialized_memory
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    with pytest.raises(ZeroDivisionError), exact_kernels(card):
+        _ = 1 / 0
+    told = "histc_cuda does not have a deterministic implementation, but you set 'torch.use_...'. You can turn it off"
+    refused = pytest.raises(HasamaError, match=r"--exact: histc_cuda does not have .* Train without --exact")
+    with refused, exact_kernels(card):
+        raise RuntimeError(told)
+    with pytest.raises(RuntimeError, match="out of memory"), exact_kernels(card):
+        raise RuntimeError("CUDA out of memory")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert memory.fill_uninitialized_memory
 
 
 @pytest.mark.parametrize("hardware", [True, False])

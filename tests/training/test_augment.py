@@ -13,7 +13,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from hasama.training.augmentation.ada import Moves, Tones, Transforms, draw_transforms, mixture, placement, transform
 from hasama.training.augmentation.augment import AUGMENTS, Augment, Augmented, augmented
 from hasama.training.augmentation.diffaugment import Changes, change, draw_changes
-from hasama.training.augmentation.resample import REFLECTION, ZEROS, Sampled, Shifted, moved
+from hasama.training.augmentation.resample import REFLECTION, ZEROS, Sampled, Shifted, moved, spread
 from hasama.training.rules.penalties import squared_gradient
 
 NAMES = ("diffaugment", "ada")
@@ -109,6 +109,19 @@ def test_sampling_and_its_gradient_are_those_of_torch(beyond: int):
     assert torch.equal(ours, theirs)  # pyright: ignore[reportArgumentType]
     (g,), (wanted,) = (torch.autograd.grad((x * weights).sum(), images) for x in (ours, theirs))  # pyright: ignore[reportOptionalOperand]
     torch.testing.assert_close(g, wanted)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.sampled_from([ZEROS, REFLECTION]), st.floats(0.1, 9), st.integers(0, 99)
+)
+def test_the_exact_transpose_of_sampling_is_torchs(height: int, width: int, beyond: int, reach: float, seed: int):
+    values = pictures(2, 3, height, width, seed=seed, dtype=DOUBLE)
+    grid = reach * pictures(2, height, width, 2, seed=seed + 1, dtype=DOUBLE)
+    wanted = Sampled.apply(values, grid, beyond, True)
+    torch.testing.assert_close(spread(values, grid, beyond), wanted)
+    edges = torch.tensor([-1.0, 1.0]).double().expand(2, height, width, 2)  # where places meet the edges
+    torch.testing.assert_close(spread(values, edges, beyond), Sampled.apply(values, edges, beyond, True))
 
 
 def test_shifting_is_differentiable_twice_and_brings_zeros():

