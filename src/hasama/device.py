@@ -33,6 +33,7 @@ def pick_device(name: str = "auto") -> torch.device:
         torch.zeros(1, device=device).item()  # `meta` can hold numbers, but has none
     except (RuntimeError, AssertionError, ImportError) as error:
         first = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+        first = "torch knows no such device" if "Expected one of" in first else first
         raise HasamaError(f"The device {name!r} cannot be used here: {first}. Try --device cpu.") from error
     return device
 

@@ -478,3 +478,17 @@ def test_rate_and_time_left_after_the_autopilot_went_back(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= len(seen) - 1
     assert not any("-" in line for line in lines)
+
+
+def test_resume_says_that_a_run_keeps_its_recipe(trained: Path):
+    refused(hasama("resume", trained, "--beta2-initial=0.9"), "A run keeps its recipe, and so --beta2-initial")
+    other = hasama("resume", trained, "--banana", "0.9")
+    assert other.returncode == 2
+    assert "keeps its recipe" not in other.stderr
+
+
+def test_train_says_that_the_enlarger_learns_first(pictures: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    words = "dcgan", "--size", 16, "--enlarge", 2, "--width", 2, "--batch", 4, "--kimg", 0.008, "--out", run
+    done = hasama("train", pictures, *words, HASAMA_CACHE=str(tmp_path))
+    assert "First an enlarger is fine-tuned; the game is played at a size of 8." in done.stdout

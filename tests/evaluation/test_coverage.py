@@ -612,3 +612,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
         run("ring", "--out", tmp_path / "file")
     with pytest.raises(HasamaError, match="Cannot write"):
         run("ring", "--out", tmp_path / "file" / "inside")
+    Run(tmp_path / "mine").save_recipe(RECIPES["dcgan"])
+    with pytest.raises(HasamaError, match="is the folder of a training"):
+        run("ring", "--out", tmp_path / "mine")
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["recipe.json"]

@@ -190,7 +190,7 @@ def test_a_truncated_file_is_refused(saved: Path, share: float):
 def test_what_is_not_there_is_not_found(tmp_path: Path):
     with pytest.raises(HasamaError, match="There is no generator at"):
         load_generator(tmp_path / "nothing")
-    with pytest.raises(HasamaError, match="not a readable safetensors file"):
+    with pytest.raises(HasamaError, match=r"not a readable safetensors file: give its generator\.safetensors"):
         load_generator(tmp_path)
 
 
@@ -279,3 +279,7 @@ def test_a_header_that_claims_a_huge_network_takes_no_memory(saved: Path, archit
 def memory_in_use() -> int:
     """Bytes, those of torch included."""
     return pytest.importorskip("psutil").Process().memory_info().rss
+
+
+def test_no_latents_can_be_drawn():
+    assert draw_latents(0, 0, 4).shape == (0, 4)

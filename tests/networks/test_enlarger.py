@@ -98,6 +98,27 @@ def test_tiles_are_the_whole(times: int, channels: int):
         torch.testing.assert_close(made, enlarge(enlarger, small, times), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("alpha", [26, 64, 128, 191, 230])
+@pytest.mark.parametrize("times", [2, 8])
+def test_soft_alpha_stays_as_soft(times: int, alpha: int):
+    small = torch.full((1, 4, 24, 24), 0.3)
+    small[:, 3] = alpha / 127.5 - 1
+    with torch.no_grad():
+        levels = (enlarge(shipped(), small, times)[:, 3] + 1) * 127.5
+    torch.testing.assert_close(levels, torch.full_like(levels, alpha), atol=0.01, rtol=0)
+
+
+def test_a_faint_shadow_is_kept_and_what_is_clear_around_it_stays_clear():
+    small = torch.full((1, 4, 48, 48), -1.0)
+    distance = (torch.arange(48) - 23.5).square()
+    small[0, 3] += 0.4 * torch.exp(-(distance + distance[:, None]) / 100)  # 51 levels in the middle
+    small[small < -1 + 1 / 255] = -1
+    with torch.no_grad():
+        large = enlarge(shipped(), small, 2)
+    assert large[0, 3, 40:56, 40:56].mean() == pytest.approx(float(small[0, 3, 20:28, 20:28].mean()), abs=0.01)
+    assert large[0, 3, :2].max() < -1 + 1 / 255
+
+
 def test_many_pictures_are_those_made_one_by_one():
     enlarger, small = busy(), torch.rand(5, 3, 160, 128) * 2 - 1  # more than are doubled at once
     with torch.no_grad():
@@ -271,3 +292,9 @@ def test_what_is_lost_by_enlarging_is_told(tmp_path: Path):
     done = hasama("enlarge", tmp_path / "clear.png", "--times", "2", "--out", tmp_path / "clear.jpg")
     assert done.returncode == 0, done.stderr
     assert "JPEG holds no transparency" in done.stdout
+    assert "in place of what was there" not in done.stdout
+    Image.fromarray(np.full((5, 6), 300, np.uint16)).save(tmp_path / "deep.png")
+    done = hasama("enlarge", tmp_path / "deep.png", "--times", "2", "--out", tmp_path / "clear.jpg")
+    assert done.returncode == 0, done.stderr
+    assert "clear.jpg  12x10, in place of what was there" in done.stdout
+    assert "JPEG holds 8 bits a colour" in done.stdout

@@ -17,6 +17,8 @@ from hasama.recipe import Recipe
 OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
 STREAM = "(a standard stream)"
 """What `-` is called between here and `hasama.cli.streams`."""
+OF_RESUME = {"--kimg", "--accumulate"}
+"""The fields of a recipe that `hasama resume` takes."""
 SWITCHES = ("--help", "-h", "--tensorboard", "--json")
 FLAG = re.compile(r"--[a-z][a-z0-9-]*")
 
@@ -31,6 +33,18 @@ def unquoted(words: Sequence[str]) -> str | None:
         if os.path.exists(name) and not os.path.exists(apart[0]):  # noqa: PTH110 (words as they were typed)
             return f"A name with spaces needs quotes: {shlex.quote(name)}"
     return None
+
+
+def of_a_new_run(words: Sequence[str]) -> str | None:
+    """What to say where `resume` is given a field of the recipe, which a run keeps."""
+    fields = {flag(one.name) for one in dataclasses.fields(Recipe)}
+    asked = [name for name in (word.partition("=")[0] for word in words[1:]) if name in fields - OF_RESUME]
+    if words[:1] != ["resume"] or not asked:
+        return None
+    return (
+        f"A run keeps its recipe, and so {asked[0]}: for another begin a new run by  hasama train SOURCE RECIPE "
+        f"{asked[0]} ... --init-from RUN  (or without --init-from, from nothing)."
+    )
 
 
 def understood(words: Sequence[str]) -> list[str]:

@@ -138,6 +138,10 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
     except FileNotFoundError:
         raise HasamaError(f"There is no generator at {path}.{near_name(path)}") from None
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
+        if path.is_dir():
+            raise HasamaError(
+                f"{path} is a folder, not a readable safetensors file: give its generator.safetensors."
+            ) from None
         told = f" ({error.strerror.lower()})" if isinstance(error, OSError) and error.strerror else ""
         raise HasamaError(
             f"{path} is not a readable safetensors file{told}: give a run's folder or a generator.safetensors."

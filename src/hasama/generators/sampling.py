@@ -44,7 +44,7 @@ def draw_latents(seed: int, count: int, size: int, first: int = 0) -> Latents:
         np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, index)))).standard_normal(size, np.float32)
         for index in range(first, first + count)
     ]
-    return torch.from_numpy(np.stack(rows))
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, size)
 
 
 def latents_of_seeds(seeds: Sequence[int], size: int) -> Latents:

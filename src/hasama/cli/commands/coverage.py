@@ -203,13 +203,17 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     """The folder, ready to be written to, and the seeds that are done in it.
 
     Raises:
-        HasamaError: nothing can be written there, it holds figures of other settings, or they are damaged.
+        HasamaError: nothing can be written there; it is a training's, or holds figures of other settings, or damaged
+            ones.
     """
     from hasama.files import check_place, read_json, write_json
     from hasama.metrics.modes import Coverage
+    from hasama.runs.folder import Run
 
     check_out_folder(out)
     check_place(out / FIGURES)
+    if Run(out).exists():
+        raise HasamaError(f"{out} is the folder of a training: choose another --out.")
     settings = asked._asdict() | {"recipe": recipe.but(seed=0).to_dict()}
     del settings["json"]
     file = out / SETTINGS

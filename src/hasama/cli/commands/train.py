@@ -29,7 +29,7 @@ from hasama.cli.flags import (
 from hasama.cli.quiet import is_loud
 from hasama.errors import HasamaError
 from hasama.fields import GANS_ONLY, GROUPS, follows_schedule, needs
-from hasama.options import flag
+from hasama.options import flag, size_text
 from hasama.presets import DEFAULT, RECIPES, asked_recipe
 from hasama.recipe import Recipe
 
@@ -279,17 +279,18 @@ def _told(opening: Any, start: int) -> str:
     like = (
         f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
     )
-    first = f"\n{_half_first(run.small(), recipe)}" if recipe.small_kimg else ""
-    return f"{report}\n{told} Ctrl-C saves and stops.{like}{first}"
+    return f"{report}\n{told} Ctrl-C saves and stops.{like}{_stages(run.small(), recipe)}"
 
 
-def _half_first(small: Any, recipe: Recipe) -> str:
-    """What the stage of half the size is, and where it stands if it has begun."""
-    stands = f" It stands at {early / 1000:g}." if (early := small.images_seen()) else ""
-    return (
-        f"First {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}; then full size, at "
-        f"gentle learning rates.{stands}"
+def _stages(small: Any, recipe: Recipe) -> str:
+    """What comes before the game: the enlarger's lessons; a stage of half the size, and where it stands."""
+    size = size_text(*recipe.game_resolution)
+    lessons = (
+        f"\nFirst an enlarger is fine-tuned; the game is played at a size of {size}." if recipe.enlarge > 1 else ""
     )
+    stands = f" It stands at {early / 1000:g}." if (early := small.images_seen()) else ""
+    half = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}; then full size, at"
+    return lessons + (f"{half} gentle learning rates.{stands}" if recipe.small_kimg else "")
 
 
 def _shared_out() -> str:

@@ -225,11 +225,14 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     height, width = (side * times for side in read.size)
     if width * height > LARGEST_PICTURE:
         raise HasamaError(f"{file} would become gigantic ({width}x{height} pixels): enlarge it by fewer --times.")
+    replaced = ", in place of what was there" if out.exists() else ""
     tiles = watch_stages(enlarge_in_tiles(enlarger, to_values(read), times))
     large = next(tile.picture for tile in tiles if tile.picture is not None)
     write_picture(from_values(large, read.profile, read.is_deep and format in DEEP_FORMATS), out)
-    say(f"{out}  {width}x{height}")
+    say(f"{out}  {width}x{height}{replaced}")
     if note := only_first(file):
         say(note, "yellow")
     if read.alpha is not None and format == "JPEG":
         say(f"JPEG holds no transparency: {out.name} lies on white. PNG keeps it.", "yellow")
+    if read.is_deep and format not in DEEP_FORMATS:
+        say(f"{format} holds 8 bits a colour: of the picture's 16 the rest is lost. PNG keeps them.", "yellow")

@@ -121,9 +121,14 @@ def _unknown(name: str, source: Source) -> str:
 def _listed(source: Source) -> str:
     words = {label: f"{label} = {name}" for name, label in source.aliases.items()}
     counts = _counts(source)
-    told = [f"{words.get(label, label)} ({counts[label]})" for label in sorted(counts, key=by_number)]
+    told = [f"{words.get(label, _quoted(label))} ({counts[label]})" for label in sorted(counts, key=by_number)]
     more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
     return f"There are: {', '.join(told[:LISTED])}{more}."
+
+
+def _quoted(label: str) -> str:
+    """A name with a comma in it, so that one sees where it ends."""
+    return repr(label) if "," in label else label
 
 
 def by_number(name: str) -> tuple[bool, int, str]:
