@@ -77,7 +77,8 @@ class Enlarger(nn.Module):
         inner = self.inner(self.down(y))
         y = self.after(y + F.pixel_shuffle(self.up(inner), 2))
         y = F.pixel_shuffle(self.last(F.silu(y)), 2) + F.interpolate(x, scale_factor=2, mode="bicubic")
-        return with_channels(_with_soft_alpha(y, x)[:, :, : 2 * height, : 2 * width].clamp(-1, 1), images.shape[1])
+        y = _with_soft_alpha(y, x) if images.shape[1] == 4 else y
+        return with_channels(y[:, :, : 2 * height, : 2 * width].clamp(-1, 1), images.shape[1])
 
 
 def _with_soft_alpha(large: Tensor, small: Rgba) -> Tensor:
