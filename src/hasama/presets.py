@@ -153,8 +153,8 @@ POINT_RECIPES: dict[str, Recipe] = {
 """Recipes for points in the plane by name."""
 
 # Stacked digits: `hasama coverage stacked-mnist`. Wider than r3gan for pictures, in larger batches and with a larger
-# gamma: with 1.25 the discriminator lives on what single pixels betray, with 50 it sees too little; and it compares
-# pictures, so that rare kinds are missed (docs/experiments/stacked-mnist.md).
+# gamma: with 1.25 the discriminator lives on what single pixels betray, with 50 it sees too little; it compares
+# pictures, so that rare kinds are missed; and black may be even, by clip_output (docs/experiments/stacked-mnist.md).
 STACK_RECIPES: dict[str, Recipe] = {
     "stacked-mnist": RECIPES["r3gan"].but(
         width=32, group_width=1, batch=32, gamma=10.0, ema_kimg=20.0, minibatch_std=True, clip_output=True,
