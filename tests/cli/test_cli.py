@@ -491,4 +491,4 @@ def test_train_says_that_the_enlarger_learns_first(pictures: Path, tmp_path: Pat
     run = tmp_path / "run"
     words = "dcgan", "--size", 16, "--enlarge", 2, "--width", 2, "--batch", 4, "--kimg", 0.008, "--out", run
     done = hasama("train", pictures, *words, HASAMA_CACHE=str(tmp_path))
-    assert "First an enlarger is fine-tuned; the game is played at a size of 8." in done.stdout
+    assert "First an enlarger learns; the game is played at a size of 8." in done.stdout

@@ -285,9 +285,7 @@ def _told(opening: Any, start: int) -> str:
 def _stages(small: Any, recipe: Recipe) -> str:
     """What comes before the game: the enlarger's lessons; a stage of half the size, and where it stands."""
     size = size_text(*recipe.game_resolution)
-    lessons = (
-        f"\nFirst an enlarger is fine-tuned; the game is played at a size of {size}." if recipe.enlarge > 1 else ""
-    )
+    lessons = f"\nFirst an enlarger learns; the game is played at a size of {size}." if recipe.enlarge > 1 else ""
     stands = f" It stands at {early / 1000:g}." if (early := small.images_seen()) else ""
     half = f"\nFirst {recipe.small_kimg:g} kimg of pictures of half the size, into {small.folder}; then full size, at"
     return lessons + (f"{half} gentle learning rates.{stands}" if recipe.small_kimg else "")
