@@ -2,7 +2,6 @@
 
 import itertools
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +75,6 @@ class Inexact(TorchDispatchMode):
         if name in ("put_", "histc", "bincount", "kthvalue", "median", "cumsum", "scatter_reduce", "resize_"):
             self.found.add(name)
         return func(*args, **(kwargs or {}))
-
-
-@pytest.fixture
-def exactly() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("augment", ["none", "ada", "diffaugment"])

@@ -17,6 +17,8 @@ from hasama.recipe import Recipe
 OLD_FLAGS = {flag(old): flag(new) for old, new in RENAMED.items()}
 STREAM = "(a standard stream)"
 """What `-` is called between here and `hasama.cli.streams`."""
+FIELDS = {flag(field.name): field.type for field in dataclasses.fields(Recipe)}
+"""The flags of a recipe's fields, and what they take."""
 OF_RESUME = {"--kimg", "--accumulate"}
 """The fields of a recipe that `hasama resume` takes."""
 SWITCHES = ("--help", "-h", "--tensorboard", "--json")
@@ -37,13 +39,13 @@ def unquoted(words: Sequence[str]) -> str | None:
 
 def of_a_new_run(words: Sequence[str]) -> str | None:
     """What to say where `resume` is given a field of the recipe, which a run keeps."""
-    fields = {flag(one.name) for one in dataclasses.fields(Recipe)}
-    asked = [name for name in (word.partition("=")[0] for word in words[1:]) if name in fields - OF_RESUME]
-    if words[:1] != ["resume"] or not asked:
+    if words[:1] != ["resume"]:
         return None
-    return (
-        f"A run keeps its recipe, and so {asked[0]}: for another begin a new run by  hasama train SOURCE RECIPE "
-        f"{asked[0]} ... --init-from RUN  (or without --init-from, from nothing)."
+    names = (word.partition("=")[0] for word in words)
+    asked = next((name for name in names if name in FIELDS and name not in OF_RESUME), None)
+    return asked and (
+        f"A run keeps its recipe, and so {asked}: for another begin a new run by  hasama train SOURCE RECIPE "
+        f"{asked} ... --init-from RUN  (or without --init-from, from nothing)."
     )
 
 
@@ -119,11 +121,10 @@ def asked_recipe(words: Sequence[str]) -> str | None:
 
 def _positional(words: Sequence[str]) -> Iterator[str]:
     """The words that are neither a flag nor a flag's value."""
-    kinds = {flag(field.name): field.type for field in dataclasses.fields(Recipe)}
     values = 0
     for word in words:
         if word.startswith("-"):
-            kind = kinds.get(word, bool if word in SWITCHES or word.startswith("--no-") else str)
+            kind = FIELDS.get(word, bool if word in SWITCHES or word.startswith("--no-") else str)
             values = 0 if "=" in word or kind is bool else 2 if typing.get_origin(kind) is tuple else 1
         elif values:
             values -= 1
