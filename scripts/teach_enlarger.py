@@ -2,10 +2,11 @@
 
     python scripts/teach_enlarger.py FOLDER --minutes 240 --state enlarger.pt --out enlarger.safetensors
 
-FOLDER holds large pictures (any depth of sub-folders). The weights that ship were taught on the pictures of Debian's
-packages gnome-backgrounds, mate-backgrounds, plasma-workspace-wallpapers and ukui-wallpapers, each taken at several
-sizes, and on shapes and letters that this script draws. Minutes are of the processor's time; it is killed and begun
-again at will: what is in --state goes on.
+FOLDER holds large pictures (any depth of sub-folders); PNGs that are transparent somewhere are taken as drawings. The
+weights that ship were taught on the pictures of Debian's packages gnome-backgrounds, mate-backgrounds,
+plasma-workspace-wallpapers and ukui-wallpapers, each taken at several sizes, on the drawings of openclipart-png, and
+on shapes and letters that this script draws. Minutes are of the processor's time; it is killed and begun again at
+will: what is in --state goes on.
 """
 
 import itertools
@@ -15,10 +16,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from long_teaching import Teaching, asked
-from photographs import cut, pool_of
+from photographs import Pool, cut, drawings_of, pool_of
 from PIL import Image, ImageDraw, ImageFont
 
-from hasama.networks.enlarger import Enlarger
+from hasama.networks.enlarger import Enlarger, load_part
 from hasama.pictures.tensors import to_images
 from hasama.training.enlarging import Enlarging, Patches, Pieces, learn_to_enlarge
 
@@ -26,8 +27,8 @@ CROPS = {2: (96, 8), 4: (128, 5), 8: (192, 2)}
 """{factor: (side of a crop, crops in a batch)}"""
 FACTORS = (2, 2, 4, 2, 2, 8)
 RATE, HONEST = 5e-4, 0.25
-DRAWN = 0.15
-"""The share of batches that are drawn, with transparency."""
+DRAWN, CLIPPED = 0.1, 0.25
+"""The shares of batches that are drawn here, and that are cut from drawings, both with transparency."""
 
 
 def drawing(side: int, draw: random.Random) -> np.ndarray:
@@ -59,26 +60,32 @@ def drawing(side: int, draw: random.Random) -> np.ndarray:
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 
 
-def crops(pool: list[list[np.ndarray]], first: int) -> Iterator[Pieces]:
+def crops(pool: Pool, drawings: Pool, first: int) -> Iterator[Pieces]:
     """Batches without end; the k-th depends on k alone, and so does the randomness of its step."""
     for number in itertools.count(first):
         draw = random.Random(number)
         torch.manual_seed(number)
         factor = FACTORS[number % len(FACTORS)]
         side, count = CROPS[factor]
-        drawn = draw.random() < DRAWN
-        batch = [drawing(side, draw) if drawn else cut(pool, side, draw) for _ in range(count)]
+        lot = draw.random()
+        taken = drawings if drawings and lot > 1 - CLIPPED else pool
+        batch = [drawing(side, draw) if lot < DRAWN else cut(taken, side, draw) for _ in range(count)]
         yield Pieces(to_images(np.stack(batch)), factor)
 
 
 def main() -> None:
-    given = asked(__doc__)
-    game = Enlarging.of(Enlarger(), Patches(), RATE, HONEST)
+    given = asked(__doc__, goes_on=True)
+    enlarger, patches = Enlarger(), Patches()
+    if given.begin_with:
+        load_part(enlarger, given.begin_with, "enlarger")
+        load_part(patches, given.begin_with, "patches")
+    game = Enlarging.of(enlarger, patches, RATE, 0.0 if given.begin_with else HONEST)
     teaching = Teaching(given, game.parts(), game.weights)
-    pool = pool_of(given.folder)
-    print(f"{len(pool)} pictures, {sum(p.numel() for p in game.enlarger.parameters())} weights", flush=True)
+    pool, drawings = pool_of(given.folder), drawings_of(given.folder)
+    weights = sum(p.numel() for p in game.enlarger.parameters())
+    print(f"{len(pool)} pictures, {len(drawings)} drawings, {weights} weights", flush=True)
     teaching.begin()
-    for step in learn_to_enlarge(game, crops(pool, teaching.steps), teaching.done, teaching.steps):
+    for step in learn_to_enlarge(game, crops(pool, drawings, teaching.steps), teaching.done, teaching.steps):
         teaching.step([float(figure) for figure in step])
     teaching.keep()
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,18 @@ def sha256_of(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise HasamaError(f"Cannot read {file}: {error.strerror or error}.") from error
+
+
+def whole(archive: Path) -> Path:
+    """The same path, once every file in this zip is what its checksum says: torch reads without comparing.
+
+    Raises:
+        ValueError: one is not, or it is no zip.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        if bad := opened.testzip():
+            raise ValueError(f"{bad} has another checksum")
+    return archive
 
 
 def is_locked(lock: Path) -> bool:

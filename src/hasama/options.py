@@ -145,6 +145,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         least, most = field.metadata["least"], field.metadata["most"]
         if not (least <= value <= most and abs(value) <= sys.float_info.max):  # false for NaN, too
             bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+            bounds += "" if math.isfinite(value) else ", and finite"
             raise HasamaError(f"{flag(field.name)} must be {bounds}; got {value}.")
 
 
@@ -170,5 +171,5 @@ def _in_words(hint: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return _in_words(options[0])
     if origin is tuple:
-        return "two numbers"
+        return "two numbers (in Python a tuple)"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[hint]

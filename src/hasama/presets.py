@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hasama.errors import HasamaError
 from hasama.fields import GANS_ONLY, counts, idle_fields, new_names
 from hasama.options import flags_of, preset_named, size_text
 from hasama.recipe import DEFAULTS, Recipe
@@ -170,7 +171,22 @@ def recipe_named(name: str, beside: Mapping[str, Recipe] | None = None) -> Recip
     Raises:
         HasamaError: there is none of that name; the message offers the nearest.
     """
+    if beside is None and name in {**POINT_RECIPES, **STACK_RECIPES}:
+        raise HasamaError(f"The recipe {name} is for data whose modes are known:  hasama coverage {name}")
     return preset_named(name, {**(beside or {}), **RECIPES}, "recipe")
+
+
+def as_recipe(recipe: Recipe | str) -> Recipe:
+    """A recipe as it is, or the preset of that name.
+
+    Raises:
+        HasamaError: there is no preset of that name, or it is neither.
+    """
+    if isinstance(recipe, str):
+        return recipe_named(recipe)
+    if not isinstance(recipe, Recipe):
+        raise HasamaError(f'A recipe is a Recipe or the name of a preset, such as "dcgan"; got {recipe!r}.')
+    return recipe
 
 
 def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:

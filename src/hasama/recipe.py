@@ -40,7 +40,7 @@ class Recipe:
         8,
     )
     fit: Fit = option("crop", "How a picture of another shape is made to fit.")
-    colour: Colour = option("auto", "Colour channels; auto takes the fewest that lose nothing.")
+    colour: Colour = option("auto", "Colour channels; auto: rgba if most files have alpha, grey if all are grey.")
     mirror: bool = option(False, "Also show each picture mirrored, half of the time.")
     labels: bool = option(False, "Learn the classes: the sub-folders' names, or an .npz file's labels.")
     only: str = option("", "Train on these classes only, with or without --labels: their names, with commas between.")

@@ -9,9 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hasama
 from hasama.cli.arguments import tell_rates
 from hasama.errors import HasamaError
-from hasama.presets import RECIPES, asked_recipe, flags_of_difference, train_command
+from hasama.presets import (
+    POINT_RECIPES,
+    RECIPES,
+    STACK_RECIPES,
+    as_recipe,
+    asked_recipe,
+    flags_of_difference,
+    recipe_named,
+    train_command,
+)
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 
@@ -127,3 +137,19 @@ def test_train_tells_of_smaller_rates_where_a_new_run_has_them(tmp_path: Path, c
     ):
         tell_rates(run, "r3gan", asked_recipe("r3gan", asked))
         assert (told in capsys.readouterr().out) if told else not capsys.readouterr().out
+
+
+def test_in_python_a_presets_name_is_its_recipe(tmp_path: Path):
+    short = as_recipe(RECIPES["dcgan"].but(size="16", width=4, kimg=0.2))
+    assert as_recipe("dcgan") is RECIPES["dcgan"]
+    assert short.width == 4
+    with pytest.raises(HasamaError, match="Did you mean dcgan"):
+        next(hasama.train("digits", "dcgna", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["hundred", "stacked-mnist"])
+def test_recipes_for_known_modes_are_told_apart(name: str):
+    with pytest.raises(HasamaError, match=f"hasama coverage {name}"):
+        recipe_named(name)
+    assert recipe_named(name, {**POINT_RECIPES, **STACK_RECIPES}).objective == "relativistic"

@@ -108,6 +108,18 @@ def test_soft_alpha_stays_as_soft(times: int, alpha: int):
     torch.testing.assert_close(levels, torch.full_like(levels, alpha), atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("times", [2, 4, 8])
+def test_one_colour_stays_that_colour(times: int):
+    """What ships added up to 13 levels at 8 times to the grounds of drawings."""
+    torch.manual_seed(0)
+    left, right = (torch.rand(6, 3, 1, 1).mul(2).sub(1).expand(-1, -1, 16, 12) for _ in range(2))
+    with torch.no_grad():
+        large = enlarge(shipped(), torch.cat([left, right], 3), times)
+    for side, colour in ((large[..., : 8 * times], left), (large[..., -8 * times :], right)):
+        torch.testing.assert_close(side, colour[..., :1, :1].expand_as(side), atol=1e-5, rtol=0)
+    assert not torch.equal(large, torch.cat([left, right], 3).repeat_interleave(times, 2).repeat_interleave(times, 3))
+
+
 def test_a_faint_shadow_is_kept_and_what_is_clear_around_it_stays_clear():
     small = torch.full((1, 4, 48, 48), -1.0)
     distance = (torch.arange(48) - 23.5).square()

@@ -166,6 +166,15 @@ def test_auto_takes_the_fewest_channels_that_serve(tmp_path, modes, channels):
     assert open_pictures(str(save(tmp_path, **made)), SMALL).report.channels == channels
 
 
+@pytest.mark.parametrize(("modes", "told"), [("RGBA RGB RGB", "1 of 3"), ("RGB RGB", ""), ("RGBA RGBA L", "")])
+def test_transparency_that_is_lost_unasked_is_told(tmp_path: Path, modes: str, told: str):
+    made = {f"p{n}": plain(90 + n).convert(mode) for n, mode in enumerate(modes.split())}
+    folder = str(save(tmp_path, **made))
+    assert ("--colour rgba keeps it" in open_pictures(folder, SMALL).report.note) == bool(told)
+    assert open_pictures(folder, SMALL).report.note.startswith(told)
+    assert not open_pictures(folder, SMALL.but(colour="rgb")).report.note
+
+
 def test_broken_files_have_no_say_in_the_colour(tmp_path):
     save(tmp_path, a=plain(1), b=plain(2))
     for number in range(5):

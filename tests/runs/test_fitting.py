@@ -80,6 +80,37 @@ def test_a_loss_that_is_no_number_never_reaches_the_checkpoint(bad: float, tmp_p
     torch.load(run.checkpoint, weights_only=True)
 
 
+def test_a_first_breakdown_speaks_of_no_checkpoint(tmp_path: Path):
+    run = new_run(tmp_path / "run")
+    with pytest.raises(HasamaError, match=r"Nothing was saved yet") as told:
+        list(fitted(run, new_game(), iter([float("nan")] * 400)))
+    assert "untouched" not in str(told.value)
+
+
+def test_one_wrong_bit_in_a_checkpoint_is_found(tmp_path: Path):
+    """Torch itself reads on: it compares no checksums."""
+    run, game = new_run(tmp_path / "run"), new_game()
+    list(fitted(run, game, (0.5 for _ in range(400))))
+    written = bytearray(run.checkpoint.read_bytes())
+    run.load_game(game)
+    tensor = next(iter(game.state_dict()["discriminator"].values())).numpy().tobytes()[:16]
+    written[written.index(tensor)] ^= 1
+    run.checkpoint.write_bytes(written)
+    with pytest.raises(HasamaError, match="is damaged and cannot be read"):
+        run.load_game(game)
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path):
+    run, game = new_run(tmp_path / "run"), new_game()
+    list(fitted(run, game, (0.5 for _ in range(80))))
+    left = [run.samples / ".000000080.png.abc.png", run.folder / ".game.pt.abc"]
+    for file in left:
+        file.write_bytes(b"half")
+    with run.held():
+        assert not any(file.exists() for file in left)
+    assert run.sample_file(0).exists()
+
+
 def test_breaking_off_saves(tmp_path: Path):
     run, game = new_run(tmp_path / "run"), new_game()
     for record in fitted(run, game, (0.5 for _ in range(400))):

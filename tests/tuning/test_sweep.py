@@ -337,6 +337,27 @@ def test_stopping_saves_and_the_same_sweep_goes_on(plan: Sweep, small: Pictures)
     assert judged == [8, 16, 32, 64]  # nothing is judged twice
 
 
+def test_a_sweep_that_is_broken_off_is_the_same_sweep(plan: Sweep, small: Pictures):
+    """As often as it may be: the same folders, and the same values in them."""
+
+    def score(generator: Any) -> float:
+        return float(next(iter(generator.network.parameters())).abs().mean())
+
+    def swept(plan: Sweep, breaks: int) -> list[tuple[int, dict[str, Any], dict[int, float]]]:
+        for _ in range(breaks):
+            begun = sweep(plan, small, score, "cpu")
+            next(event for event in begun if event.kind == "scored")
+            begun.close()  # pyright: ignore[reportAttributeAccessIssue]
+        found = ended(list(sweep(plan, small, score, "cpu")))
+        return [(one.number, one.parameters, one.figures) for one in found]
+
+    other = plan._replace(out=plan.out.with_name("other"))
+    other = other._replace(storage=url_of(str(other.out / "sweep.db")))
+    whole = swept(plan, 0)
+    assert [number for number, *_ in whole] == [0, 1, 2]
+    assert swept(other, 4) == whole
+
+
 def test_the_sweep_keeps_its_terms(plan: Sweep, small: Pictures):
     list(sweep(plan._replace(trials=1), small, lambda generator: 1.0, "cpu"))
     again = list(sweep(plan._replace(trials=1), small, lambda generator: 1.0, "cpu"))

@@ -130,7 +130,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
     """
     from hasama.files import check_place
     from hasama.pictures.images import picture_format
-    from hasama.runs.bases import place_named
+    from hasama.runs.bases import base_names, place_named
 
     out = out or beside(run, name)
     check_name(out)
@@ -139,7 +139,8 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
         return out
     picture_format(out)
     if not place_named(run).exists():
-        raise HasamaError(f"There is no generator at {run}.{near_name(run)}")
+        told = f"{near_name(run)} There are bases, too: {', '.join(base_names())}."
+        raise HasamaError(f"There is no generator at {run}.{told}")
     check_place(out)
     return out
 

@@ -73,7 +73,14 @@ class TrainedGenerator:
 
         Returns:
             uint8 [n, H, W, C].
+
+        Raises:
+            HasamaError: the latents have another shape, or there are labels but no classes.
         """
+        if latents.ndim != 2 or latents.shape[1] != self.latent_size:
+            raise HasamaError(f"Latents are [n, {self.latent_size}] here; got {list(latents.shape)}.")
+        if labels is not None and not self.classes:
+            raise HasamaError("This generator knows no classes: leave the labels out.")
         with self.at_rest():
             return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
 
@@ -144,7 +151,8 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
             ) from None
         told = f" ({error.strerror.lower()})" if isinstance(error, OSError) and error.strerror else ""
         raise HasamaError(
-            f"{path} is not a readable safetensors file{told}: give a run's folder or a generator.safetensors."
+            f"{path} is not a readable safetensors file{told}: give a run's folder or a "
+            "generator.safetensors. (That of a run is written anew by hasama resume RUN.)"
         ) from error
     about, recipe = _read_header(header, path)
     try:

@@ -79,7 +79,7 @@ def decode(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]
     found = yield from _look_at_all(source, form, report)
     kept = [entry for entry, look in zip(source.entries, found, strict=True) if look is not None]
     looks = [look for look in found if look is not None]
-    report.channels = _channels(form.colour, [look.colour for look in looks])
+    _choose_channels(form.colour, looks, report)
     ranges = _ranges(looks, report)
 
     decode = _or_reason(lambda entry: _decode(entry, form, report.channels, source.crops, ranges))
@@ -126,7 +126,8 @@ def survey(source: Source, form: Form, key: str, folder: Path) -> Iterator[Scan]
     members, looks = yield from _usable(source, form, report)
     if not len(members.shards):
         raise HasamaError(f"No picture in {source.description} can be used:\n{report.text()}")
-    report.used, report.channels = len(members.shards), _channels(form.colour, [look.colour for look in looks])
+    report.used = len(members.shards)
+    _choose_channels(form.colour, looks, report)
     _ranges(looks, report)
     members, report.classes = members.numbered(shards.classes, _by_number) if form.labels else (members.bare(), {})
     report.digest = members.digest(json.dumps([digest_of(shards), form[:-1], source.only, report.channels]))
@@ -221,13 +222,19 @@ def _look(entry: Entry, form: Form) -> Look:
     return Look(colour, entry.extremes() if depth_of(picture) else None)
 
 
-def _channels(colour: Colour, looks: list[str]) -> int:
+def _choose_channels(colour: Colour, looks: list[Look], report: Report) -> None:
     """How many channels the networks will see. auto: RGBA if most pictures have alpha, grey if all are grey."""
     if colour != "auto":
-        return {"grey": 1, "rgb": 3, "rgba": 4}[colour]
-    if 2 * looks.count("alpha") > len(looks):
-        return 4
-    return 1 if looks.count("grey") == len(looks) else 3
+        report.channels = {"grey": 1, "rgb": 3, "rgba": 4}[colour]
+        return
+    count = collections.Counter(look.colour for look in looks)
+    if 2 * count["alpha"] > len(looks):
+        report.channels = 4
+        return
+    report.channels = 1 if count["grey"] == len(looks) else 3
+    if count["alpha"]:
+        told = f"{count['alpha']} of {len(looks)} can be transparent, and lie on white here: --colour rgba keeps it."
+        report.note = f"{report.note} {told}".strip()
 
 
 def _decode(entry: Entry, form: Form, channels: int, crops: bool, ranges: Ranges) -> np.ndarray:

@@ -19,7 +19,7 @@ from hasama.errors import HasamaError
 from hasama.files import replacing
 from hasama.generators.generator_file import TrainedGenerator, header_of, load_generator, save_generator, save_tensors
 from hasama.networks.calling import call, evaluating
-from hasama.networks.enlarger import WEIGHTS, Enlarged, enlarge, load_enlarger, load_part, smaller, with_four_channels
+from hasama.networks.enlarger import WEIGHTS, Enlarged, load_enlarger, load_part, smaller, with_four_channels
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.images import save_picture
 from hasama.pictures.tensors import to_images
@@ -131,7 +131,9 @@ class _Stage:
         start = run.enlarger if stage == "finish" else WEIGHTS
         patches = Patches()
         load_part(patches, start, "patches")
-        self.teaching = Enlarging.of(load_enlarger(start), patches, RATE, device=self.device)
+        self.teaching = Enlarging.of(
+            load_enlarger(start), patches, RATE, device=self.device, precision=recipe.precision
+        )
         self.steps, self.stale, self.least = 0, 0, float("inf")
         self.best: dict[str, Tensor] | None = None
         self.held = self.pieces(held, -1, HELD) if stage == "fine-tuning" else None
@@ -208,7 +210,7 @@ class _Stage:
         grey = torch.zeros(len(images), 3, 1, 1, device=self.device)
         state = torch.get_rng_state()
         torch.manual_seed(0)  # by how much `perceptual` moves them
-        large = enlarge(self.teaching.enlarger, smaller(images, factor), factor)
+        large = self.teaching.enlarge(smaller(images, factor), factor)
         difference, perceived = faithful(self.teaching.sees, large, images, grey)
         torch.set_rng_state(state)
         cost = float(difference + PERCEIVED * perceived)

@@ -229,10 +229,13 @@ class _Keeper:
         bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
         if bad:
             self.broke_down(step, bad[0])
+            safe = self.run.checkpoint.exists()
+            kept = f"The last good checkpoint in {self.run.folder} is untouched. " if safe else ""
+            other = "" if self.recipe.architecture == "vae" else ", or with the recipe `stable`"
             raise HasamaError(
-                f"Training broke down at {step.images_seen / 1000:g} kimg: {bad[0]} became {figures[bad[0]]}. "
-                f"The last good checkpoint in {self.run.folder} is untouched. Start a new run with lower learning "
-                "rates (--generator-lr, --discriminator-lr), with --precision fp32, or with the recipe `stable`."
+                f"Training broke down at {step.images_seen / 1000:g} kimg: {bad[0]} became {figures[bad[0]]}. {kept}"
+                "Start a new run with lower learning rates (--generator-lr, --discriminator-lr) or --precision fp32"
+                f"{other}."
             )
         return figures
 

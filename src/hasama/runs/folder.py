@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE, new_names
-from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
+from hasama.files import cannot_write, is_locked, read_json, replacing, whole, write_json
 from hasama.names import at_home, fitting_name
 from hasama.recipe import Recipe
 from hasama.runs.lines import append_line, cut_lines, read_lines
@@ -129,7 +129,7 @@ class Run:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         try:
-            for unfinished in self.folder.glob(".*.*"):  # temporary files of a process that was killed
+            for unfinished in self.folder.rglob(".*.*"):  # temporary files of a process that was killed
                 unfinished.unlink(missing_ok=True)
             yield
         finally:
@@ -147,11 +147,11 @@ class Run:
         Raises:
             HasamaError: there is no run here, it is damaged, or it has saved no generator yet.
         """
-        recipe = self.recipe()
+        when = f"every {self.recipe().checkpoint_minutes:g} minutes and at the end"
         if not self.generator.exists():
-            when = f"every {recipe.checkpoint_minutes:g} minutes and at the end"
             half = f" {small} is one of half the size." if (small := self.small().generator).exists() else ""
-            raise HasamaError(f"{self.folder} has no generator yet: it is saved {when}.{half}")
+            resume = f" hasama resume {shlex.quote(str(self.folder))} writes it." if self.checkpoint.exists() else ""
+            raise HasamaError(f"{self.folder} has no generator yet: it is saved {when}.{half}{resume}")
         return self.generator
 
     def recipe(self) -> Recipe:
@@ -275,7 +275,7 @@ class Run:
         import torch  # start-up time: `hasama runs` needs no torch
 
         try:
-            return torch.load(self.checkpoint, map_location="cpu", weights_only=True)["game"]
+            return torch.load(whole(self.checkpoint), map_location="cpu", weights_only=True)["game"]
         except Exception as error:  # a damaged zip or pickle raises nearly everything
             raise HasamaError(
                 f"The checkpoint {self.checkpoint} is damaged and cannot be read. The generator in "

@@ -26,7 +26,7 @@ from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
 from hasama.pictures.shards.places import is_pattern
 from hasama.pictures.sources.chosen import tidy
-from hasama.presets import gentle_rates, half_size
+from hasama.presets import as_recipe, gentle_rates, half_size
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, interventions, piloted
 from hasama.runs.bases import is_base
@@ -41,13 +41,13 @@ from hasama.training.setup import freeze_first, loop_for, new_game
 
 
 def train(
-    source: str, recipe: Recipe, out: str | Path, device: str = "auto", stop: Callable[[], bool] = never
+    source: str, recipe: Recipe | str, out: str | Path, device: str = "auto", stop: Callable[[], bool] = never
 ) -> Iterator[Record]:
     """Train on pictures into a run folder, or go on where the run in that folder stands.
 
     Args:
         source: a folder, zip, tar, .npz, picture, or built-in name.
-        recipe: how to train.
+        recipe: how to train, or the name of a preset.
         out: the run folder.
         device: 'auto', 'cpu', 'cuda', ...
         stop: asked after every step; True saves and ends.
@@ -58,7 +58,7 @@ def train(
     Raises:
         HasamaError: whatever the user can put right.
     """
-    opening = Opening.of(source, recipe, Run(out))
+    opening = Opening.of(source, as_recipe(recipe), Run(out))
     deque(opening.scan(), maxlen=0)
     yield from opening.session(device, stop)
 

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hasama.device import lay_out
+from hasama.device import Arithmetic, lay_out, pick_arithmetic
 from hasama.networks.calling import frozen
 from hasama.networks.enlarger import Enlarger, enlarge, smaller, with_four_channels
 from hasama.optimizers import Adam
 from hasama.perception.efficientnet import EfficientNet, load_convolutions
-from hasama.shapes import Images, Rgba, Scalar
+from hasama.shapes import Images, Resized, Rgba, Scalar
 
 STRIDES = (4, 8)
 PERCEIVED, DECEIVED, CONSISTENT = 0.15, 0.05, 1.0
@@ -50,6 +50,7 @@ class Enlarging(NamedTuple):
     Attributes:
         rate: the enlarger's learning rate; the patches' is half of it.
         honest: the share of the training before the patches count; 0 for patches that have been taught before.
+        arithmetic: what enlarger and patches run under, such as bfloat16 autocast; the costs are computed in float32.
     """
 
     enlarger: Enlarger
@@ -58,6 +59,7 @@ class Enlarging(NamedTuple):
     sees: EfficientNet
     rate: float
     honest: float
+    arithmetic: Arithmetic
 
     @classmethod
     def of(
@@ -67,12 +69,24 @@ class Enlarging(NamedTuple):
         rate: float,
         honest: float = 0.0,
         device: torch.device | str = "cpu",
+        precision: str = "auto",
     ) -> "Enlarging":
         """To teach an enlarger, new or not."""
         for network in (enlarger, patches):
             lay_out(network.requires_grad_(True), torch.device(device))
         adams = (Adam(enlarger.parameters(), rate, (0.9, 0.99)), Adam(patches.parameters(), rate / 2, (0.0, 0.99)))
-        return cls(enlarger, patches, adams, EfficientNet(load_convolutions()).to(device), rate, honest)
+        sees = EfficientNet(load_convolutions()).to(device)
+        return cls(enlarger, patches, adams, sees, rate, honest, pick_arithmetic(precision, torch.device(device)))
+
+    def enlarge(self, small: Rgba, factor: int) -> Resized:
+        """RGBA [N, 4, H, W] -> [N, 4, factor H, factor W] in float32."""
+        with self.arithmetic():
+            return enlarge(self.enlarger, small, factor).float()
+
+    def judge(self, images: Images) -> Tensor:
+        """The logits of the patches [N, 1, H / 4, W / 4] in float32."""
+        with self.arithmetic():
+            return self.patches(images).float()
 
     def parts(self) -> dict[str, Any]:
         """Everything that has a state."""
@@ -132,23 +146,24 @@ def learn_to_enlarge(
 def _step(game: Enlarging, pieces: Pieces, deceives: bool) -> EnlargingStep:
     images, factor = with_four_channels(pieces.images), pieces.factor
     small = smaller(images, factor)
-    large = enlarge(game.enlarger, spoilt(small), factor)
+    large = game.enlarge(spoilt(small, images, factor), factor)
     shade = torch.rand(len(images), 3, 1, 1, device=images.device) * 2 - 1
     real, made = over(images, shade), over(large, shade)
     difference, perceived = faithful(game.sees, large, images, shade)
     consistent = _inconsistency(large, small, factor)
     if pieces.fakes is not None:
         fakes = with_four_channels(pieces.fakes)
-        enlarged = enlarge(game.enlarger, fakes, factor)
+        enlarged = game.enlarge(fakes, factor)
         consistent = (consistent + _inconsistency(enlarged, fakes, factor)) / 2
         made = over(enlarged, torch.rand(len(fakes), 3, 1, 1, device=images.device) * 2 - 1)
     loss = difference + PERCEIVED * perceived + CONSISTENT * consistent
     deceived = torch.zeros((), device=images.device)
     if deceives:
+        real, made = _moved(real, made)
         with frozen(game.patches):
-            deceived = F.softplus(game.patches(real).mean() - game.patches(made)).mean()
+            deceived = F.softplus(game.judge(real).mean() - game.judge(made)).mean()
             _descend(game.optimizers[0], loss + DECEIVED * deceived)
-        there, here = game.patches(real), game.patches(made.detach())
+        there, here = game.judge(real), game.judge(made.detach())
         _descend(game.optimizers[1], F.softplus(here - there.mean()).mean() + F.softplus(here.mean() - there).mean())
     else:
         _descend(game.optimizers[0], loss)
@@ -184,15 +199,22 @@ def _descend(optimizer: Adam, loss: Scalar) -> None:
 def perceptual(network: EfficientNet, fake: Images, real: Images) -> Scalar:
     """How differently a frozen network sees two pictures (Johnson et al. 2016, eq. 2, by absolute differences).
 
-    Both are moved alike by up to three pixels first: the network strides, and pictures that stood still would get a
-    pattern of its strides.
+    They are moved first.
     """
-    y, x = torch.randint(0, 4, (2,)).tolist()
-    fake, real = fake[:, :, y:, x:], real[:, :, y:, x:]
+    fake, real = _moved(fake, real)
     with torch.no_grad():
         wanted = network.maps(real, STRIDES)
     found = network.maps(fake, STRIDES)
     return torch.stack([(found[s] - wanted[s]).abs().mean() / wanted[s].std() for s in STRIDES]).sum()
+
+
+def _moved(one: Images, other: Images) -> tuple[Resized, Resized]:
+    """Two pictures moved alike, by up to three pixels each way.
+
+    What looks at them next strides by four, and pictures that stood still would get a pattern of its strides.
+    """
+    y, x = torch.randint(0, 4, (2,)).tolist()
+    return one[:, :, y:, x:], other[:, :, y:, x:]
 
 
 def over(images: Rgba, shade: Tensor) -> Tensor:
@@ -201,20 +223,36 @@ def over(images: Rgba, shade: Tensor) -> Tensor:
     return images[:, :3] * alpha + shade * (1 - alpha)
 
 
-def spoilt(images: Rgba) -> Rgba:
-    """As fakes are: half of the pictures stay clean; others get noise, are blurred, or get a grain of two pixels."""
-    count, device = len(images), images.device
-    kind = torch.randint(0, 6, (count, 1, 1, 1), device=device)
+def spoilt(small: Rgba, images: Resized, factor: int) -> Rgba:
+    """As fakes are: half of the pictures stay clean; others get noise, blur, a grain of two pixels or stairs.
+
+    Args:
+        small: [N, 4, H, W].
+        images: what they were made of [N, 4, factor H, factor W]: single pixels of these make stairs of edges.
+        factor: 2, 4 or 8.
+    """
+    count, device = len(small), small.device
+    kind = torch.randint(0, 8, (count, 1, 1, 1), device=device)
     strength = torch.rand(count, 1, 1, 1, device=device)
-    colours = images[:, :3]
+    colours = small[:, :3]
     noisy = colours + 0.1 * strength * torch.randn_like(colours)
     kernel = torch.tensor([1.0, 2.0, 1.0], device=device) / 4
     kernel = (kernel[:, None] * kernel).expand(3, 1, 3, 3)
     blurred = torch.lerp(
         colours, F.conv2d(F.pad(colours, (1, 1, 1, 1), mode="replicate"), kernel, groups=3), strength
     )
-    height, width = images.shape[2:]
-    parity = (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 * 2.0 - 1
-    grainy = colours + 0.12 * strength * parity * torch.rand(count, 3, 1, 1, device=device)
-    colours = torch.where(kind == 0, noisy, torch.where(kind == 1, blurred, torch.where(kind == 2, grainy, colours)))
-    return torch.cat([colours.clamp(-1, 1), images[:, 3:]], 1)
+    tints = torch.rand(count, 3, 1, 1, device=device)
+    grainy = colours + 0.12 * strength * tints * _grain(small)
+    y, x = torch.randint(0, factor, (2,)).tolist()
+    stairs = torch.lerp(colours, images[:, :3, y::factor, x::factor], strength)
+    for number, found in enumerate((noisy, blurred, grainy, stairs)):
+        colours = torch.where(kind == number, found, colours)
+    return torch.cat([colours.clamp(-1, 1), small[:, 3:]], 1)
+
+
+def _grain(small: Rgba) -> Tensor:
+    """[N, 1, H, W] of 1 and -1, which take turns along rows, along columns or along both."""
+    along = torch.randint(1, 4, (len(small), 1, 1, 1), device=small.device)  # bit 0: down; bit 1: across
+    y = torch.arange(small.shape[2], device=small.device)[:, None] * (along & 1)
+    x = torch.arange(small.shape[3], device=small.device) * (along >> 1)
+    return (y + x) % 2 * 2.0 - 1

@@ -1,5 +1,6 @@
 """The game: two networks, their optimizers, the rules. A checkpoint holds its state and nothing else."""
 
+import textwrap
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -174,7 +175,11 @@ class Game:
                     part.load_state_dict(with_new_names(saved, part.state_dict()))
             self.images_seen, self.steps = state["images_seen"], state["steps"]
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise HasamaError(f"This checkpoint does not fit the recipe's networks: {error}") from error
+            told = textwrap.shorten(str(error), 120, placeholder=" ...")
+            raise HasamaError(
+                f"This checkpoint does not fit the recipe's networks ({told}): if recipe.json was changed, "
+                "put it back."
+            ) from error
 
     @property
     def bare_discriminator(self) -> nn.Module:

@@ -141,13 +141,21 @@ def take(memory: Memory) -> "Trial | None":
             return None
         trial = memory.study.ask()
         beat(memory.study, trial)
-        # By the trial's number, so that no two processes draw the same
-        seed = int(np.random.SeedSequence((memory.seed, trial.number)).generate_state(1)[0])
+        if "folder" not in trial.user_attrs:
+            trial.set_user_attr("folder", _next_folder(memory, trial))
+        # By the folder's number: no two processes draw the same, and a sweep that was broken off draws what it would
+        seed = int(np.random.SeedSequence((memory.seed, folder_number(trial))).generate_state(1)[0])
         startup = _startup(memory.trials)
         memory.study.sampler = optuna.samplers.TPESampler(n_startup_trials=startup, constant_liar=True, seed=seed)
         for name, space in memory.space.items():
             draw(trial, name, space)
         return trial
+
+
+def _next_folder(memory: Memory, trial: "Trial") -> int:
+    """The number of a new trial's folder: Optuna's own also count those that were taken up again."""
+    others = (other for other in memory.study.get_trials(deepcopy=False) if other.number != trial.number)
+    return 1 + max(map(folder_number, others), default=-1)
 
 
 def _startup(trials: int) -> int:
@@ -176,7 +184,7 @@ def finished(memory: Memory) -> bool:
 
 
 def folder_number(trial: "Trial | FrozenTrial") -> int:
-    """The number of the trial's run folder: the trial's own, or that of the one it takes up."""
+    """The number of the trial's run folder: its place among those that were begun, or that of the one it takes up."""
     return trial.user_attrs.get("folder", trial.number)
 
 

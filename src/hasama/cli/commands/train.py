@@ -327,10 +327,11 @@ def _farewell(run: Any, recipe: Recipe, code: int) -> int:
             stands = f"{run.small().images_seen() / 1000:g} of {recipe.small_kimg:g} kimg of half the size"
         say(f"\nSaved at {stands}. To go on:\n  {run.how_to_go_on()}")
         return code
+    plot = f"  loss plot    {run.loss_plot}\n" if run.loss_plot.exists() else ""  # of two lines in the log at least
     say(
         f"\nDone: {seen / 1000:g} kimg.\n"
         f"  sample grid  {run.sample_file(seen)}\n"
-        f"  loss plot    {run.loss_plot}\n"
+        f"{plot}"
         f"  model        {run.generator}\n"
         f"{_best(run)}"
         f"More pictures:  hasama sample {shlex.quote(str(run.folder))}\n"

@@ -44,7 +44,7 @@ def open_source(name: str) -> Source:
         source = BUILT_IN[name]()
     else:
         raise HasamaError(
-            f"There are no pictures at {name}: no such folder, zip, tar, .npz, shards or picture, "
+            f"There are no pictures at {name or repr(name)}: no such folder, zip, tar, .npz, shards or picture, "
             f"and it is none of the built-in names ({', '.join(BUILT_IN)}).{near_name(path)}"
         )
     if not source.entries:

@@ -32,7 +32,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
     """
     history, run, command = diagnosis.history, diagnosis.run.stage(), diagnosis.command
     plot = health_plot(history.log, [(s.finding.title, s.begun, s.last) for s in diagnosis.seen])
-    grids = sorted(run.samples.glob("*.png"))
+    grids = sorted(run.samples.glob("[0-9]*.png"))
     latest = history.looks[-1] if history.looks else {}
     rows = "".join(
         f"<tr><td>{name}</td><td>{latest[name]:.3g}</td><td>{html.escape(meaning)}</td></tr>"
