@@ -444,6 +444,9 @@ def test_a_trial_that_kills_everybody_is_given_up(plan: Sweep):
         failed = memory.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         take_up_again(memory.study, failed, died=True)
         assert count(memory)["WAITING"] == (death < DEATHS_MOST - 1)
+    (found,) = outcomes(memory)
+    assert (found.state, found.number) == ("pruned", 0)
+    assert found.reason.startswith(f"{DEATHS_MOST} processes ended in the middle of it")
 
 
 def test_a_run_that_another_process_still_holds_is_waited_for(plan: Sweep, small: Pictures):

@@ -191,18 +191,21 @@ def folder_number(trial: "Trial | FrozenTrial") -> int:
 def take_up_again(study: "Study", trial: "FrozenTrial", died: bool) -> None:
     """Leave a trial that ended early to whoever comes next: same parameters, same figures, same folder.
 
+    One that has ended `DEATHS_MOST` processes is pruned.
     (Optuna's own callback for this counts a Ctrl-C as a death.)
     """
+    optuna = load_optuna()
+    state, told = optuna.trial.TrialState.WAITING, {}
     deaths = trial.user_attrs.get("deaths", 0) + died
     if deaths >= DEATHS_MOST:
-        return
-    optuna = load_optuna()
+        state = optuna.trial.TrialState.PRUNED
+        told = {"reason": f"{deaths} processes ended in the middle of it: perhaps the memory was not enough"}
     study.add_trial(
         optuna.trial.create_trial(
-            state=optuna.trial.TrialState.WAITING,
+            state=state,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={**trial.user_attrs, "folder": folder_number(trial), "deaths": deaths},
+            user_attrs={**trial.user_attrs, "folder": folder_number(trial), "deaths": deaths, **told},
             system_attrs=trial.system_attrs,
             intermediate_values=trial.intermediate_values,
         )
