@@ -63,6 +63,21 @@ def check_hours(hours: float, least: float) -> None:
         raise HasamaError(f"--hours takes {least:g} to 10000; got {hours:g}.")
 
 
+def generator_place(run: Path) -> Path:
+    """Where the generator is that is called so: a run folder, a file or a base.
+
+    Raises:
+        HasamaError: nothing is called so.
+    """
+    from hasama.runs.bases import base_names, place_named
+
+    place = place_named(run)
+    if not place.exists():
+        there = f"Bases, which are always there: {', '.join(base_names())}."
+        raise HasamaError(f"There is no generator at {run}.{near_name(run)} {there}")
+    return place
+
+
 def open_generator(run: Path, device: str) -> Any:
     """The generator of a run folder, a file or a base; of a run the best one, if it is clearly better than the last.
 
@@ -72,11 +87,10 @@ def open_generator(run: Path, device: str) -> Any:
     from hasama.cli.terminal import say
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
-    from hasama.runs.bases import place_named
     from hasama.runs.folder import Run
     from hasama.runs.standing import chosen_generator
 
-    run = place_named(run)
+    run = generator_place(run)
     if run.is_dir():
         folder = Run(run)
         run, told = chosen_generator(folder)
@@ -130,7 +144,6 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
     """
     from hasama.files import check_place
     from hasama.pictures.images import picture_format
-    from hasama.runs.bases import base_names, place_named
 
     out = out or beside(run, name)
     check_name(out)
@@ -138,9 +151,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
         check_out_folder(out)
         return out
     picture_format(out)
-    if not place_named(run).exists():
-        told = f"{near_name(run)} There are bases, too: {', '.join(base_names())}."
-        raise HasamaError(f"There is no generator at {run}.{told}")
+    generator_place(run)
     check_place(out)
     return out
 
