@@ -40,6 +40,7 @@ from hasama.networks.registry import build  # noqa: E402
 from hasama.perception.extractors import extract_features, extractor_named  # noqa: E402
 from hasama.recipe import Recipe  # noqa: E402
 from hasama.runs.folder import Run  # noqa: E402
+from hasama.studio import exploring  # noqa: E402
 from hasama.studio.app import make_studio  # noqa: E402
 from hasama.studio.jobs import Jobs  # noqa: E402
 from odd_files import scene  # noqa: E402
@@ -105,6 +106,42 @@ def test_of_eight_seeds_the_likeliest(trained: Path, client: TestClient, tmp_pat
 
 
 # --- mixing ---------------------------------------------------------------------------------------
+
+
+def test_a_picture_to_print_is_the_one_that_is_shown_enlarged(client: TestClient, trained: Path):
+    wish = {"run": "dcgan", "seed": 3, "which": "last"}
+
+    def picture(**more: Any) -> Image.Image:
+        answer = client.get("/generated.png", headers={"host": HOST}, params={**wish, **more})
+        assert answer.status_code == 200, answer.text
+        return Image.open(io.BytesIO(answer.content))
+
+    own, large = picture(keep=1), picture(large=1)
+    assert (own.size, large.size, large.mode) == ((16, 16), (128, 128), own.mode)
+    again = np.asarray(large.resize((16, 16), Image.Resampling.BOX), np.int16)
+    assert np.abs(again - np.asarray(own, np.int16)).mean() < 8
+    assert 'id="large" download' in client.get("/explore?run=dcgan", headers={"host": HOST}).text
+
+
+@pytest.mark.parametrize(("side", "made"), [(128, 1024), (200, 800), (512, 1024), (600, 600)])
+def test_a_picture_to_print_ends_at_its_limit(side: int, made: int, monkeypatch: pytest.MonkeyPatch):
+    """Each doubling is plain here, for the time's sake."""
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    monkeypatch.setattr(exploring, "shipped", Plain)
+    generator = TrainedGenerator(torch.nn.Identity(), None, 4, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side // 2, 3), np.uint8)
+    large = exploring._Loaded(generator).large(pixels)
+    times = made // side
+    assert large.shape == (1, made, made // 2, 3)
+    assert (large == pixels.repeat(times, 1).repeat(times, 2)).all()
 
 
 def test_styles_are_mixed_as_everywhere(client: TestClient, trained: Path):

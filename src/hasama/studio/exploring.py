@@ -16,6 +16,7 @@ from hasama.errors import HasamaError
 from hasama.evaluation.looks import choose_like
 from hasama.generators.choosing import Choice
 from hasama.generators.directions import Directions, find_directions
+from hasama.generators.enlarging import enlarge_in_tiles
 from hasama.generators.generator_file import TrainedGenerator, load_generator
 from hasama.generators.projection_file import load_projection
 from hasama.generators.sampling import (
@@ -29,8 +30,10 @@ from hasama.generators.sampling import (
     to_w,
     truncate,
 )
+from hasama.networks.enlarger import Enlarged, shipped
 from hasama.networks.pair import is_styled
 from hasama.pictures.images import as_channels, png_of, to_picture
+from hasama.pictures.tensors import to_images, to_pixels
 from hasama.pictures.video import save_film
 from hasama.runs.folder import Run
 from hasama.runs.standing import chosen_generator
@@ -44,6 +47,8 @@ AMONG = 8
 LARGEST_SEED = 2**31 - 1
 ENLARGED_TO = 256
 """Pixels: a smaller picture is shown larger."""
+LARGE = 1024
+"""Pixels up to which the longer side grows where a picture is to be printed."""
 SMALL = 48
 """Pixels up to which each is shown as a square."""
 FRAMES, FPS = 90, 30
@@ -140,14 +145,18 @@ class Explorer:
                 "label": load_projection(loaded.generator, projected).label if projected else None,
             }
 
-    def picture(self, run: Run, query: Any, projected: Path | None = None, as_it_is: bool = False) -> bytes:
-        """A PNG of what a query wishes (`Wish.of`): as large as the generator makes it, or large enough to be seen.
+    def picture(
+        self, run: Run, query: Any, projected: Path | None = None, as_it_is: bool = False, large: bool = False
+    ) -> bytes:
+        """A PNG of what a query wishes (`Wish.of`): as large as it is made, or large enough to be seen, or
+        to be printed.
 
         Args:
             run: whose generator.
             query: the wish.
             projected: a file of `hasama project` with the w to begin at, in place of the seed's.
             as_it_is: not enlarged.
+            large: enlarged by a network, until the longer side would have more than `LARGE` pixels.
 
         Raises:
             HasamaError: see `about` and `Wish.of`; or the projection is another generator's.
@@ -158,7 +167,8 @@ class Explorer:
             if projected is not None:
                 start, label = load_projection(loaded.generator, projected)
                 wish = wish._replace(label=wish.label or label)
-            return _png(loaded.pixels(loaded.w_of(wish, start), wish)[0], as_it_is)
+            pixels = loaded.pixels(loaded.w_of(wish, start), wish)
+            return png_of(to_picture(loaded.large(pixels)[0])) if large else _png(pixels[0], as_it_is)
 
     def likeliest(self, run: Run, query: Any) -> int:
         """Of the seeds from a query's on the one whose picture looks most like real ones (`choose_like`).
@@ -263,6 +273,17 @@ class _Loaded:
     def pixels(self, w: Tensor, wish: Wish) -> Any:
         """uint8 [n, H, W, C]"""
         return np.concatenate(list(generate_from_w(self.generator, w, self.labels(wish, len(w)))))
+
+    def large(self, pixels: Any) -> Any:
+        """uint8 [1, H, W, C] -> the same 2, 4 or 8 times as large, or as it is: see `Explorer.picture`."""
+        times = next((times for times in (8, 4, 2) if times * max(pixels.shape[1:3]) <= LARGE), 1)
+        if times == 1:
+            return pixels
+        network = self.generator.network
+        enlarger = network.enlarger if isinstance(network, Enlarged) else shipped()
+        *_, last = enlarge_in_tiles(enlarger, to_images(pixels), times)
+        assert last.picture is not None
+        return to_pixels(last.picture)
 
     def labels(self, wish: Wish, count: int) -> Any:
         """Of one class, if there are any."""

@@ -37,9 +37,9 @@ def explore(studio: Studio, request: Request) -> Response:
 def generated(studio: Studio, request: Request) -> Response:
     """One of its pictures."""
     run = run_named(studio.root, request.query_params.get("run", ""))
-    job, keep = _begun_at(studio, request, run), "keep" in request.query_params
+    job, keep, large = _begun_at(studio, request, run), *(one in request.query_params for one in ("keep", "large"))
     query = ({} if job is None else {"which": job.about["which"]}) | dict(request.query_params)
-    made = studio.explorer.picture(run, query, None if job is None else _tensors(job), keep)
+    made = studio.explorer.picture(run, query, None if job is None else _tensors(job), keep, large)
     return Response(made, media_type="image/png")
 
 

@@ -34,6 +34,7 @@ const show = lastWish(async () => {
     told.textContent = String(error.message);
   }
   document.querySelector("#keep").href = `/generated.png?keep=1&${asked}`;
+  document.querySelector("#large").href = `/generated.png?large=1&${asked}`;
   document.querySelector("#walk").href = `/walk.mp4?${asked}`;
 });
 const place = (across, down) => {
