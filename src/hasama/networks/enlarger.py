@@ -88,7 +88,7 @@ def _unlike(small: Rgba) -> Tensor:
 
     What ships adds a few levels of texture to plain paper and to the grounds of drawings, at each doubling again.
     """
-    around = F.pad(small, (1, 1, 1, 1), mode="replicate")
+    around = F.pad(small.detach(), (1, 1, 1, 1), mode="replicate")
     spread = (F.max_pool2d(around, 3, 1) + F.max_pool2d(-around, 3, 1)).amax(1, keepdim=True)
     return F.interpolate((spread / FLAT).clamp(0, 1), scale_factor=2, mode="bilinear")
 
