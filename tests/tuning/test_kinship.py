@@ -10,7 +10,7 @@ from PIL import Image
 
 import hasama as package
 from command import hasama
-from hasama.generators.choosing import EXTRACTOR, look_of, save_look
+from hasama.generators.choosing import EXTRACTOR, Look, load_look, look_of, save_look
 from hasama.perception.extractors import Extractor, extract_features, extractor_named
 from hasama.pictures.dataset import Pictures
 from hasama.presets import DEFAULT, RECIPES
@@ -18,6 +18,7 @@ from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.folder import Run
 from hasama.runs.transfer import make_base
+from hasama.tuning import kinship
 from hasama.tuning.kinship import AKIN, apart, nearest_base
 
 SMALL = RECIPES[DEFAULT].but(size="32")
@@ -95,6 +96,43 @@ def test_a_recipe_that_could_not_begin_there_gets_none(base: Path, place: Path, 
     pictures = opened(place / "discs", recipe)
     assert nearest_base(pictures, SMALL, extractor) is not None or "colour" in changes or "size" in changes
     assert nearest_base(pictures, recipe, extractor) is None
+
+
+def test_of_two_bases_of_the_same_pictures_the_larger_that_fits(
+    base: Path, place: Path, extractor, monkeypatch, tmp_path: Path
+):
+    """And who begins there gets a generator as wide as the base's."""
+    import shutil
+
+    from easel import hasama_here
+
+    shutil.copytree(base.parent, tmp_path / "bases")
+    flags = ["--size", "64", "--generator-width", "20", "--kimg", "0.008", "--batch", "8", "--quality-kimg", "0"]
+    done = hasama("train", place / "discs", *flags, "--precision", "fp32", "--out", tmp_path / "large")
+    assert done.returncode == 0, done.stderr
+    about = {"pictures": "discs", "authors": "the tests", "licence": "CC0"}
+    make_base(Run(tmp_path / "large"), tmp_path / "bases" / "large", about)
+    save_look(look_of(opened(place / "discs", SMALL.but(size="64")), extractor), tmp_path / "bases" / "large")
+    monkeypatch.setattr(bases, "BASES", tmp_path / "bases")
+    known = {name: load_look(bases.BASES / name) for name in bases.base_names()}
+
+    def apart_by_name(_: Look, other: Look) -> float:
+        (name,) = (name for name, look in known.items() if look and look.mean.equal(other.mean))
+        return {"large": 0.05, "discs": 0.04}[name]
+
+    monkeypatch.setattr(kinship, "apart", apart_by_name)
+    for size, name, width in (("32", "discs", 16), ("64", "large", 20), ("128", "large", 20)):
+        recipe = SMALL.but(size=size)
+        kin = nearest_base(opened(place / "discs", recipe), recipe, extractor)
+        assert kin is not None
+        assert (kin.name, kin.generator_width) == (name, width)
+    monkeypatch.chdir(tmp_path)
+    done = hasama_here("suggest", place / "discs", "--size", "64", "--json", "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {"init-from large", "generator-width 20"} <= {one["choice"] for one in told["reasons"]}
+    assert "--init-from large" in told["command"]
+    assert "--generator-width 20" in told["command"]
 
 
 def test_a_damaged_look_is_no_base(base: Path, place: Path, extractor, monkeypatch, tmp_path: Path):

@@ -14,13 +14,22 @@ from hasama.runs.transfer import check_init_from
 AKIN = 0.1
 """At most so far apart. Classes of the same collection were 0.04 to 0.05 apart, portraits and emoji 0.20, emoji and
 wallpapers 0.15, portraits and digits 0.54."""
+ALIKE = 0.02
+"""Bases that differ by less are of the same pictures; then the one of larger pictures is nearer to a large game."""
 
 
 class Kin(NamedTuple):
-    """The base whose pictures are the most similar, and how far apart they are, from 0 on."""
+    """The base whose pictures are the most similar.
+
+    Attributes:
+        name: the base's.
+        apart: how far apart the pictures are, from 0 on.
+        generator_width: of its generator.
+    """
 
     name: str
     apart: float
+    generator_width: int
 
 
 def apart(one: Look, other: Look) -> float:
@@ -29,14 +38,22 @@ def apart(one: Look, other: Look) -> float:
 
 
 def nearest_base(pictures: Pictures, recipe: Recipe, extractor: Extractor) -> Kin | None:
-    """The most similar base with which this recipe can begin, if one is similar enough."""
+    """The most similar base with which this recipe can begin, if one is similar enough.
+
+    Its generator may be wider than the recipe's, which is then to be as wide.
+    """
     looks = {name: look for name in bases.base_names() if (look := load_look(bases.BASES / name))}
     looks = {name: look for name, look in looks.items() if _fits(name, recipe, pictures)}
     if not looks:
         return None
     own = look_of(pictures, extractor)
-    name, distance = min(((name, apart(own, look)) for name, look in looks.items()), key=lambda pair: pair[1])
-    return Kin(name, distance) if distance <= AKIN else None
+    distances = {name: apart(own, look) for name, look in looks.items()}
+    farthest = min(AKIN, min(distances.values()) + ALIKE)
+    recipes = {name: Run(bases.BASES / name).recipe() for name in distances if distances[name] <= farthest}
+    if not recipes:
+        return None
+    name = max(recipes, key=lambda name: (recipes[name].game_resolution, -distances[name]))
+    return Kin(name, distances[name], recipes[name].width_of_generator)
 
 
 def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:
@@ -49,5 +66,4 @@ def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:
     except HasamaError:
         return False
     same = all(getattr(own, field) == getattr(recipe, field) for field in alike)
-    same = same and own.width_of_generator <= recipe.width_of_generator
     return same and base["channels"] == pictures.report.channels

@@ -222,7 +222,11 @@ def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.de
         f"your pictures look like those of this base (apart by {kin.apart:.2g}; 0: the same), which it knows already."
     )
     recipe = suggestion.recipe.but(init_from=kin.name, **gentle_rates(suggestion.recipe))
-    return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(f"init-from {kin.name}", why)])
+    reasons = [*suggestion.reasons, Reason(f"init-from {kin.name}", why)]
+    if kin.generator_width > recipe.width_of_generator:
+        recipe = recipe.but(generator_width=kin.generator_width)
+        reasons.append(Reason(f"generator-width {kin.generator_width}", "as wide as that of the base."))
+    return suggestion._replace(recipe=recipe, reasons=reasons)
 
 
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
