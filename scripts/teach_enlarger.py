@@ -26,7 +26,8 @@ from hasama.training.enlarging import Enlarging, Patches, Pieces, learn_to_enlar
 CROPS = {2: (96, 8), 4: (128, 5), 8: (192, 2)}
 """{factor: (side of a crop, crops in a batch)}"""
 FACTORS = (2, 2, 4, 2, 2, 8)
-RATE, HONEST = 5e-4, 0.25
+RATE, GENTLE, HONEST = 5e-4, 2e-4, 0.25
+"""Rates from nothing and of what goes on; the share of the training before the patches count."""
 DRAWN, CLIPPED = 0.1, 0.25
 """The shares of batches that are drawn here, and that are cut from drawings, both with transparency."""
 
@@ -79,7 +80,7 @@ def main() -> None:
     if given.begin_with:
         load_part(enlarger, given.begin_with, "enlarger")
         load_part(patches, given.begin_with, "patches")
-    game = Enlarging.of(enlarger, patches, RATE, 0.0 if given.begin_with else HONEST)
+    game = Enlarging.of(enlarger, patches, *((GENTLE, 0.0) if given.begin_with else (RATE, HONEST)))
     teaching = Teaching(given, game.parts(), game.weights)
     pool, drawings = pool_of(given.folder), drawings_of(given.folder)
     weights = sum(p.numel() for p in game.enlarger.parameters())

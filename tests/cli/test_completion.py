@@ -62,8 +62,8 @@ def test_sources_bases_and_runs_are_completed(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "runs/mine/recipe.json").touch()
     monkeypatch.chdir(tmp_path)
     assert candidates(app, ["train", "di"]) == ([("digits", "")], True)
-    assert found("sample", "") == ["digits", "emoji", "portraits", "runs/mine"]
-    assert found("train", "photos", "--init-from", "") == ["digits", "emoji", "portraits", "runs/mine"]
+    assert found("sample", "") == ["digits", "emoji", "portraits", "portraits-128", "runs/mine"]
+    assert found("train", "photos", "--init-from", "") == ["digits", "emoji", "portraits", "portraits-128", "runs/mine"]
     assert found("resume", "") == ["runs/mine"]  # a base cannot be resumed
 
 

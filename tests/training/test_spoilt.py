@@ -1,11 +1,11 @@
-"""What small pictures are spoilt with before the enlarger sees them."""
+"""What small pictures are spoilt with before the enlarger sees them, and what enlarged ones may not have."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from hasama.networks.enlarger import Enlarger, smaller
-from hasama.training.enlarging import Enlarging, Patches, Pieces, learn_to_enlarge, spoilt
+from hasama.training.enlarging import Enlarging, Patches, Pieces, lattice, learn_to_enlarge, spoilt
 
 
 def pictures(count: int) -> tuple[Tensor, Tensor]:
@@ -46,6 +46,19 @@ def test_stairs_are_single_pixels_of_the_real_picture():
         rest = (found - share[:, None, None, None] * way).abs().amax((1, 2, 3))
         towards += int(((rest < 1e-5) & (share > 0.01)).sum())
     assert 10 < towards < 40  # one eighth of 200
+
+
+def test_a_lattice_costs_and_a_grain_without_order_hardly_does():
+    real = torch.rand(2, 3, 64, 96)
+    y, x = torch.arange(64)[:, None] % 2, torch.arange(96) % 2
+    for turns in (y + 0 * x, x + 0 * y, (y + x) % 2):
+        grain = 0.05 * (1 - 2 * turns.float())
+        assert float(lattice(real + grain, real)) == pytest.approx(0.05, rel=1e-4)
+    assert float(lattice(real, real)) == 0
+    brighter = torch.linspace(-0.3, 0.3, 96).expand(2, 3, 64, 96)
+    assert float(lattice(real + brighter, real)) < 0.01
+    disorder = 0.05 * torch.randn(2, 3, 64, 96)
+    assert float(lattice(real + disorder, real)) < 0.02  # of three signs
 
 
 @pytest.mark.parametrize("factor", [2, 4])
