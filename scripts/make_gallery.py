@@ -2,7 +2,7 @@
 
     python scripts/make_gallery.py [--out docs/pictures/gallery] [--work build/gallery] [--size 224]
 
-Faces come from the base `portraits`. The photograph that is painted is Grace Hopper's (United States Navy, public
+Faces come from the bases `portraits` and `portraits-128`. The photograph that is painted is Grace Hopper's (United States Navy, public
 domain), which matplotlib brings; the styles are a sheet of the base's faces and a made-up scene. The digits are
 trained (three minutes). What is in --work is kept, so that the sheets can be laid out again at once.
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FACES, SEED = "portraits", "5"
+FACES, LARGE, SEED = "portraits", "portraits-128", "5"
 RECIPES = ("instant", "neighbour", "best")
 GAP, QUALITY = 6, 85
 PHOTO = (60, 20, 460, 420)
@@ -101,13 +101,13 @@ def faces(work: Path, out: Path) -> None:
     as_jpeg(work / "best-40.png", out / "best-faces.jpg")
     hasama("directions", FACES, "--count", "3", "--samples", "1", "--out", work / "directions.png")
     as_jpeg(work / "directions.png", out / "directions.jpg")
-    hasama("sample", FACES, "--count", "4", "--best-of", "25", "--seed", SEED, "--out", work / "four")
+    hasama("sample", LARGE, "--count", "4", "--best-of", "25", "--seed", SEED, "--out", work / "four")
     hasama("enlarge", work / "four", "--times", "4", "--out", work / "four-x4")
     small, large = (sorted((work / name).glob("*.png"))[:4] for name in ("four", "four-x4"))
     for file in small:
         with Image.open(file) as opened:
-            opened.convert("RGB").resize((256, 256), Image.Resampling.NEAREST).save(work / f"plain-{file.name}")
-    laid_out([[work / f"plain-{file.name}" for file in small], large], 176, out / "enlarged.jpg")
+            opened.convert("RGB").resize((512, 512), Image.Resampling.NEAREST).save(work / f"plain-{file.name}")
+    laid_out([[work / f"plain-{file.name}" for file in small], large], 256, out / "enlarged.jpg")
 
 
 def paintings(size: int, work: Path, out: Path) -> None:

@@ -23,7 +23,7 @@ from hasama.perception.efficientnet import EfficientNet, load_convolutions
 from hasama.shapes import Images, Resized, Rgba, Scalar
 
 STRIDES = (4, 8)
-PERCEIVED, DECEIVED, CONSISTENT, REGULAR = 0.15, 0.05, 1.0, 3.0
+PERCEIVED, DECEIVED, CONSISTENT, REGULAR = 0.15, 0.01, 1.0, 3.0
 """Weights of the costs beside the absolute difference, which has 1."""
 CLIP = 0.5
 
