@@ -145,7 +145,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         least, most = field.metadata["least"], field.metadata["most"]
         if not (least <= value <= most and abs(value) <= sys.float_info.max):  # false for NaN, too
             bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
-            bounds += "" if math.isfinite(value) else ", and finite"
+            bounds += "" if abs(value) <= sys.float_info.max else ", and finite"
             raise HasamaError(f"{flag(field.name)} must be {bounds}; got {value}.")
 
 

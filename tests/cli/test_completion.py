@@ -63,7 +63,13 @@ def test_sources_bases_and_runs_are_completed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert candidates(app, ["train", "di"]) == ([("digits", "")], True)
     assert found("sample", "") == ["digits", "emoji", "portraits", "portraits-128", "runs/mine"]
-    assert found("train", "photos", "--init-from", "") == ["digits", "emoji", "portraits", "portraits-128", "runs/mine"]
+    assert found("train", "photos", "--init-from", "") == [
+        "digits",
+        "emoji",
+        "portraits",
+        "portraits-128",
+        "runs/mine",
+    ]
     assert found("resume", "") == ["runs/mine"]  # a base cannot be resumed
 
 

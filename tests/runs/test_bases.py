@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from command import TINY, hasama, refused
 from hasama.generators.generator_file import load_generator
@@ -14,7 +16,7 @@ from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.bases import BASES, about_base, base_names, is_base, place_named
 from hasama.runs.folder import Run
-from hasama.runs.transfer import inherit, make_base
+from hasama.runs.transfer import as_wide, inherit, make_base
 from hasama.training.setup import new_game
 
 ABOUT = {"pictures": "random shapes", "authors": "nobody", "licence": "CC0"}
@@ -23,9 +25,6 @@ ABOUT = {"pictures": "random shapes", "authors": "nobody", "licence": "CC0"}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     """A run of random pictures, whose path must not be told."""
-    import numpy as np
-    from PIL import Image
-
     private = tmp_path_factory.mktemp("my-private-name")
     generator = np.random.default_rng(0)
     for number in range(20):
@@ -138,7 +137,8 @@ def test_what_ships_is_small_and_says_whose_the_pictures_are():
 @pytest.mark.parametrize("name", base_names())
 def test_the_default_recipe_takes_over_every_weight_of_a_base(name: str):
     own = Run(BASES / name)
-    recipe = RECIPES["vision-aided"].but(size=own.recipe().size)
+    recipe = RECIPES["vision-aided"].but(size=own.recipe().size, init_from=name)
+    recipe = as_wide(recipe, Run("none"))
     game = new_game(build(recipe, own.images()["channels"]), recipe)
     fresh = [weight for weight in inherit(game, name).fresh if not weight.startswith("heads.standards")]
     assert [
@@ -163,3 +163,22 @@ def test_a_run_begins_with_a_base_by_its_name(pictures: Path, tmp_path: Path):
     assert f"begins with the weights of {name}" in done.stdout
     assert Run(out).recipe().init_from == name
     refused(hasama("train", pictures, "--like", "portrait", *more, "--out", tmp_path / "no"), "The bases that come")
+
+
+def test_who_begins_with_a_base_gets_a_generator_as_wide_unless_asked(tmp_path: Path):
+    """And the same command again goes on."""
+    pictures = [np.random.default_rng(number).integers(0, 256, (128, 128, 3), np.uint8) for number in range(12)]
+    (tmp_path / "photos").mkdir()
+    for number, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    few = ["--size", "128", "--init-from", "portraits-128", "--batch", "4", "--quality-kimg", "0", "--threads", "1"]
+    for kimg in ("0.004", "0.008"):
+        done = hasama("train", tmp_path / "photos", "vision-aided", *few, "--kimg", kimg, "--out", tmp_path / "run")
+        assert done.returncode == 0, done.stderr
+    run = Run(tmp_path / "run")
+    assert (run.recipe().generator_width, run.images_seen()) == (32, 8)
+    asked = RECIPES["vision-aided"].but(size="128", init_from="portraits-128", generator_width=48)
+    assert as_wide(asked, Run("none")) is asked
+    narrower = RECIPES["vision-aided"].but(size="128", init_from="portraits")
+    assert as_wide(narrower, Run("none")) == narrower
+    assert as_wide(asked.but(init_from="", generator_width=None), Run("none")).generator_width is None

@@ -35,7 +35,7 @@ from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.reports.last_error import recorded
 from hasama.runs.standing import FREE, check_checkpoint, check_goes_with, read_again, reconciled, source_now
-from hasama.runs.transfer import check_init_from, inherit
+from hasama.runs.transfer import as_wide, check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import freeze_first, loop_for, new_game
 
@@ -107,7 +107,7 @@ class Opening(NamedTuple):
         """A new run, or one that was started by the same command. Checks all that can be checked without work."""
         source = _absolute(source)
         begin = recipe.init_from if is_base(recipe.init_from) else _absolute(recipe.init_from)
-        recipe = recipe.but(init_from=begin, only=tidy(recipe.only))
+        recipe = as_wide(recipe.but(init_from=begin, only=tidy(recipe.only)), run)
         if run.exists():
             return cls.resumed(run, reconciled(run, recipe, given), source)
         check_buildable(recipe)

@@ -83,6 +83,27 @@ def check_init_from(recipe: Recipe) -> None:
     _take_over(networks, state, pair.latent_size, recipe.init_from)
 
 
+def as_wide(recipe: Recipe, run: Run) -> Recipe:
+    """A recipe that begins with another run, with a generator as wide as that run's, unless a width was asked for.
+
+    Else most of a wider generator's weights would not fit.
+
+    Args:
+        recipe: with --init-from, or as it is.
+        run: of the recipe; if it has begun, its width is what it is.
+    """
+    if not recipe.init_from or recipe.generator_width is not None or recipe.architecture != "r3gan":
+        return recipe
+    if run.exists():
+        return recipe.but(generator_width=run.recipe().generator_width)
+    other = Run(place_named(recipe.init_from))
+    own = other.recipe() if other.exists() else recipe
+    if (own.architecture, own.width) != (recipe.architecture, recipe.width):
+        return recipe  # what does not fit, `check_init_from` explains
+    wide = own.width_of_generator
+    return recipe.but(generator_width=wide) if wide > recipe.width_of_generator else recipe
+
+
 def inherit(game: Game, folder: str | Path) -> Inheritance:
     """Put the weights of the run in `folder` into a game that has not begun, wherever name and shape agree.
 
