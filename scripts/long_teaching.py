@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hasama.device import keep_memory
@@ -32,6 +33,7 @@ def asked(about: str | None, goes_on: bool = False) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     if goes_on:
         parser.add_argument("--begin-with", type=Path, help="weights of another teaching, to be made better")
+        parser.add_argument("--share", type=float, default=1.0, help="of the way from those, what ships goes so far")
     torch.set_num_threads(1)
     keep_memory()
     torch.manual_seed(0)
@@ -59,6 +61,8 @@ class Teaching:
             self.steps, self.spent = state["steps"], state["spent"]
         self.begin()
         self.told: list[Sequence[float]] = []
+        begun_with = getattr(given, "begin_with", None)
+        self.before = load_file(begun_with) if begun_with and given.share < 1 else {}
 
     def begin(self) -> None:
         """From now on time counts: what is made ready before does not."""
@@ -90,7 +94,10 @@ class Teaching:
         new = self.given.state.with_suffix(".new")
         torch.save(state | {"steps": self.steps, "spent": self.minutes()}, new)
         new.replace(self.given.state)
-        halves = {name: tensor.half() for name, tensor in self.weights().items()}
+        weights = dict(self.weights())
+        for name, before in self.before.items():  # Wang et al. 2018 (ESRGAN), section 3.4
+            weights[name] = before.float().lerp(weights[name].float(), self.given.share)
+        halves = {name: tensor.half() for name, tensor in weights.items()}
         save_tensors(self.given.out, halves, {"steps": self.steps})
 
 
