@@ -2,9 +2,9 @@
 
     python scripts/make_gallery.py [--out docs/pictures/gallery] [--work build/gallery] [--size 224]
 
-Faces come from the bases `portraits` and `portraits-128`. The photograph that is painted is Grace Hopper's (United States Navy, public
-domain), which matplotlib brings; the styles are a sheet of the base's faces and a made-up scene. The digits are
-trained (three minutes). What is in --work is kept, so that the sheets can be laid out again at once.
+Faces come from the bases `portraits` and `portraits-128`. The photograph that is painted is Grace Hopper's (United
+States Navy, public domain), which matplotlib brings; the styles are a sheet of the base's faces and a made-up scene.
+The digits are trained (three minutes). What is in --work is kept, so that the sheets can be laid out again at once.
 """
 
 import argparse

@@ -6,7 +6,7 @@ FOLDER holds large pictures (any depth of sub-folders); PNGs that are transparen
 weights that ship were taught on the pictures of Debian's packages gnome-backgrounds, mate-backgrounds,
 plasma-workspace-wallpapers and ukui-wallpapers, each taken at several sizes, on the drawings of openclipart-png, and
 on shapes and letters that this script draws. Minutes are of the processor's time; it is killed and begun again at
-will: what is in --state goes on. What ships was taught from nothing, and then with --begin-with that and --share 0.75.
+will: what is in --state goes on. What ships was taught from nothing, and then --begin-with that, with --share 0.75.
 """
 
 import itertools
