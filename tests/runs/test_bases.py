@@ -138,7 +138,7 @@ def test_what_ships_is_small_and_says_whose_the_pictures_are():
 def test_the_default_recipe_takes_over_every_weight_of_a_base(name: str):
     own = Run(BASES / name)
     recipe = RECIPES["vision-aided"].but(size=own.recipe().size, init_from=name)
-    recipe = as_wide(recipe, Run("none"))
+    recipe = as_wide(recipe)
     game = new_game(build(recipe, own.images()["channels"]), recipe)
     fresh = [weight for weight in inherit(game, name).fresh if not weight.startswith("heads.standards")]
     assert [
@@ -178,7 +178,7 @@ def test_who_begins_with_a_base_gets_a_generator_as_wide_unless_asked(tmp_path: 
     run = Run(tmp_path / "run")
     assert (run.recipe().generator_width, run.images_seen()) == (32, 8)
     asked = RECIPES["vision-aided"].but(size="128", init_from="portraits-128", generator_width=48)
-    assert as_wide(asked, Run("none")) is asked
+    assert as_wide(asked) is asked
     narrower = RECIPES["vision-aided"].but(size="128", init_from="portraits")
-    assert as_wide(narrower, Run("none")) == narrower
-    assert as_wide(asked.but(init_from="", generator_width=None), Run("none")).generator_width is None
+    assert as_wide(narrower) == narrower
+    assert as_wide(asked.but(init_from="", generator_width=None)).generator_width is None

@@ -83,18 +83,18 @@ def check_init_from(recipe: Recipe) -> None:
     _take_over(networks, state, pair.latent_size, recipe.init_from)
 
 
-def as_wide(recipe: Recipe, run: Run) -> Recipe:
+def as_wide(recipe: Recipe, run: Run | None = None) -> Recipe:
     """A recipe that begins with another run, with a generator as wide as that run's, unless a width was asked for.
 
     Else most of a wider generator's weights would not fit.
 
     Args:
         recipe: with --init-from, or as it is.
-        run: of the recipe; if it has begun, its width is what it is.
+        run: of the recipe, if there is one; once it has begun, its width is what it is.
     """
     if not recipe.init_from or recipe.generator_width is not None or recipe.architecture != "r3gan":
         return recipe
-    if run.exists():
+    if run is not None and run.exists():
         return recipe.but(generator_width=run.recipe().generator_width)
     other = Run(place_named(recipe.init_from))
     own = other.recipe() if other.exists() else recipe

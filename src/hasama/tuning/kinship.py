@@ -19,17 +19,10 @@ ALIKE = 0.02
 
 
 class Kin(NamedTuple):
-    """The base whose pictures are the most similar.
-
-    Attributes:
-        name: the base's.
-        apart: how far apart the pictures are, from 0 on.
-        generator_width: of its generator.
-    """
+    """The base whose pictures are the most similar, and how far apart they are, from 0 on."""
 
     name: str
     apart: float
-    generator_width: int
 
 
 def apart(one: Look, other: Look) -> float:
@@ -40,7 +33,7 @@ def apart(one: Look, other: Look) -> float:
 def nearest_base(pictures: Pictures, recipe: Recipe, extractor: Extractor) -> Kin | None:
     """The most similar base with which this recipe can begin, if one is similar enough.
 
-    Its generator may be wider than the recipe's, which is then to be as wide.
+    Its generator may be wider than the recipe's: see `hasama.runs.transfer.as_wide`.
     """
     looks = {name: look for name in bases.base_names() if (look := load_look(bases.BASES / name))}
     looks = {name: look for name, look in looks.items() if _fits(name, recipe, pictures)}
@@ -49,11 +42,8 @@ def nearest_base(pictures: Pictures, recipe: Recipe, extractor: Extractor) -> Ki
     own = look_of(pictures, extractor)
     distances = {name: apart(own, look) for name, look in looks.items()}
     farthest = min(AKIN, min(distances.values()) + ALIKE)
-    recipes = {name: Run(bases.BASES / name).recipe() for name in distances if distances[name] <= farthest}
-    if not recipes:
-        return None
-    name = max(recipes, key=lambda name: (recipes[name].game_resolution, -distances[name]))
-    return Kin(name, distances[name], recipes[name].width_of_generator)
+    akin = [Kin(*pair) for pair in distances.items() if pair[1] <= farthest]
+    return max(akin, key=lambda kin: (Run(bases.BASES / kin.name).recipe().game_resolution, -kin.apart), default=None)
 
 
 def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:

@@ -212,6 +212,7 @@ def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.de
     """The suggestion that begins with a base, if there is one of similar pictures."""
     from hasama.generators.choosing import EXTRACTOR
     from hasama.perception.extractors import extractor_named
+    from hasama.runs.transfer import as_wide
     from hasama.tuning.kinship import nearest_base
     from hasama.tuning.suggest import Reason
 
@@ -221,11 +222,10 @@ def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.de
     why = (
         f"your pictures look like those of this base (apart by {kin.apart:.2g}; 0: the same), which it knows already."
     )
-    recipe = suggestion.recipe.but(init_from=kin.name, **gentle_rates(suggestion.recipe))
+    recipe = as_wide(suggestion.recipe.but(init_from=kin.name, **gentle_rates(suggestion.recipe)))
     reasons = [*suggestion.reasons, Reason(f"init-from {kin.name}", why)]
-    if kin.generator_width > recipe.width_of_generator:
-        recipe = recipe.but(generator_width=kin.generator_width)
-        reasons.append(Reason(f"generator-width {kin.generator_width}", "as wide as that of the base."))
+    if recipe.generator_width != suggestion.recipe.generator_width:
+        reasons.append(Reason(f"generator-width {recipe.generator_width}", "as wide as that of the base."))
     return suggestion._replace(recipe=recipe, reasons=reasons)
 
 
