@@ -19,21 +19,19 @@ TOLD_EVERY = 50
 KEPT_SECONDS = 120
 
 
-def asked(about: str | None, goes_on: bool = False) -> argparse.Namespace:
-    """The folder of pictures, --minutes, --state and --out; and one thread, so that minutes mean something.
+def asked(about: str | None) -> argparse.Namespace:
+    """What to teach on, for how long and where to; and one thread, so that minutes mean something.
 
     Args:
         about: the script's docstring.
-        goes_on: whether it can begin with weights, by --begin-with.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=240.0, help="of processor time, over all sessions")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    if goes_on:
-        parser.add_argument("--begin-with", type=Path, help="weights of another teaching, to be made better")
-        parser.add_argument("--share", type=float, default=1.0, help="of the way from those, what ships goes so far")
+    parser.add_argument("--begin-with", type=Path, help="weights of another teaching, to be made better")
+    parser.add_argument("--share", type=float, default=1.0, help="of the way from those, what ships goes so far")
     torch.set_num_threads(1)
     keep_memory()
     torch.manual_seed(0)
@@ -61,8 +59,7 @@ class Teaching:
             self.steps, self.spent = state["steps"], state["spent"]
         self.begin()
         self.told: list[Sequence[float]] = []
-        begun_with = getattr(given, "begin_with", None)
-        self.before = load_file(begun_with) if begun_with and given.share < 1 else {}
+        self.before = load_file(given.begin_with) if given.begin_with and given.share < 1 else {}
 
     def begin(self) -> None:
         """From now on time counts: what is made ready before does not."""

@@ -75,7 +75,7 @@ def crops(pool: Pool, drawings: Pool, first: int) -> Iterator[Pieces]:
 
 
 def main() -> None:
-    given = asked(__doc__, goes_on=True)
+    given = asked(__doc__)
     enlarger, patches = Enlarger(), Patches()
     if given.begin_with:
         load_part(enlarger, given.begin_with, "enlarger")

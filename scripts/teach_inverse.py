@@ -100,7 +100,7 @@ def restyled(asked: Tensor, level: str, style: dict[str, Moments], strength: flo
 
 
 def main() -> None:
-    given = asked(__doc__, goes_on=True)
+    given = asked(__doc__)
     inverse, weights = Inverse().to(memory_format=torch.channels_last).train(), load_weights()
     if given.begin_with:
         inverse.load_state_dict({name: one.float() for name, one in load_file(given.begin_with).items()})

@@ -137,8 +137,7 @@ def test_what_ships_is_small_and_says_whose_the_pictures_are():
 @pytest.mark.parametrize("name", base_names())
 def test_the_default_recipe_takes_over_every_weight_of_a_base(name: str):
     own = Run(BASES / name)
-    recipe = RECIPES["vision-aided"].but(size=own.recipe().size, init_from=name)
-    recipe = as_wide(recipe)
+    recipe = as_wide(RECIPES["vision-aided"].but(size=own.recipe().size, init_from=name))
     game = new_game(build(recipe, own.images()["channels"]), recipe)
     fresh = [weight for weight in inherit(game, name).fresh if not weight.startswith("heads.standards")]
     assert [

@@ -37,7 +37,8 @@ def explore(studio: Studio, request: Request) -> Response:
 def generated(studio: Studio, request: Request) -> Response:
     """One of its pictures."""
     run = run_named(studio.root, request.query_params.get("run", ""))
-    job, keep, large = _begun_at(studio, request, run), *(one in request.query_params for one in ("keep", "large"))
+    job = _begun_at(studio, request, run)
+    keep, large = "keep" in request.query_params, "large" in request.query_params
     query = ({} if job is None else {"which": job.about["which"]}) | dict(request.query_params)
     made = studio.explorer.picture(run, query, None if job is None else _tensors(job), keep, large)
     return Response(made, media_type="image/png")
