@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hasama.device import keep_memory
-from hasama.generators.generator_file import save_tensors
+from hasama.tensor_files import save_tensors
 
 TOLD_EVERY = 50
 KEPT_SECONDS = 120

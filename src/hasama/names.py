@@ -43,6 +43,8 @@ def fitting_name(name: str, ending: str = "", spare: int = 0) -> str:
 def near_name(path: str | Path) -> str:
     """' Did you mean photos?' where something of nearly the name of what is missing stands beside it, else ''."""
     missing = Path(path)
+    if missing.is_symlink():
+        return f" It is a link to {missing.readlink()}, which is not there."
     import difflib  # start-up time: seldom is anything missing
 
     try:

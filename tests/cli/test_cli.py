@@ -487,6 +487,13 @@ def test_resume_says_that_a_run_keeps_its_recipe(trained: Path):
     assert "keeps its recipe" not in other.stderr
 
 
+def test_the_network_that_measures_a_runs_quality_stays_the_same(trained: Path, pictures: Path):
+    """Figures of two networks cannot be compared, and the best generator goes by them."""
+    again = ["train", pictures, *TINY, "--kimg", 0.5, "--labels", "--out", trained]
+    other = ["--quality-kimg", 0.2, "--quality-features", "vgg19"]
+    refused(hasama(*again, *other, HASAMA_CACHE=str(trained.parent)), "--quality-features", "keeps its recipe")
+
+
 def test_train_says_that_the_enlarger_learns_first(pictures: Path, tmp_path: Path):
     run = tmp_path / "run"
     words = "dcgan", "--size", 16, "--enlarge", 2, "--width", 2, "--batch", 4, "--kimg", 0.008, "--out", run

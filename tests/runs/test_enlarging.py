@@ -12,13 +12,14 @@ from PIL import Image
 
 from command import hasama, make_pictures, refused
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import header_of, load_generator
+from hasama.generators.generator_file import load_generator
 from hasama.networks.enlarger import WEIGHTS, Enlarged, load_enlarger
 from hasama.presets import RECIPES
 from hasama.runs import enlarging
 from hasama.runs.enlarging import Tuning
 from hasama.runs.folder import Run
 from hasama.runs.session import resume, train
+from hasama.tensor_files import header_of
 from hasama.training.game import Record
 
 RECIPE = RECIPES["r3gan"].but(
@@ -160,6 +161,11 @@ def test_damaged_files_are_told(whole: tuple[Path, list[Record], dict[str, Path]
     Run(out).enlarging.write_bytes(b"PK not really")
     with pytest.raises(HasamaError, match="delete it, and the fine-tuning of the enlarger begins anew"):
         list(resume(out))
+    cut = bytearray((whole[2]["tuning"] / Run(out).enlarging.name).read_bytes())
+    cut[len(cut) // 2] ^= 8
+    Run(out).enlarging.write_bytes(cut)
+    with pytest.raises(HasamaError, match="delete it, and the fine-tuning of the enlarger begins anew"):
+        list(resume(out))
     Run(out).enlarging.unlink()
     Run(out).enlarger.write_bytes(b"nothing")
     with pytest.raises(HasamaError, match=r"enlarger.safetensors is not a readable enlarger.*Delete it, and"):
@@ -227,7 +233,45 @@ def test_enlarge_a_folder_passes_over_what_is_broken(tmp_path: Path):
     assert made == {"a.png", "more/b.png"}
 
 
+@pytest.mark.parametrize("where", [".", "my.photos", "..", "../my.photos"])
+def test_folders_of_any_name_are_enlarged_beside_themselves(where: str, tmp_path: Path):
+    folder = tmp_path / "my.photos"
+    folder.mkdir()
+    (folder / "below").mkdir()
+    picture("RGB", 8, 8).save(folder / "a.png")
+    (folder / "round.png").symlink_to(folder / "round.png")
+    here = {"my.photos": tmp_path, "..": folder / "below"}.get(where, folder)
+    done = hasama("enlarge", where, "--times", 2, cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert [file.name for file in (tmp_path / "my.photos-x2").iterdir()] == ["a.png"]
+
+
+def test_a_new_folder_with_a_dot_is_no_picture(tmp_path: Path):
+    (tmp_path / "p").mkdir()
+    picture("RGB", 8, 8).save(tmp_path / "p" / "a.png")
+    assert hasama("enlarge", tmp_path / "p", "--times", 2, "--out", tmp_path / "v1.2").returncode == 0
+    assert (tmp_path / "v1.2" / "a.png").exists()
+    refused(hasama("enlarge", tmp_path / "p", "--times", 2, "--out", tmp_path / "b.png"), "is a folder: --out")
+
+
+def test_the_place_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from hasama.cli.generators.project import enlarge
+    from hasama.generators import enlarging
+
+    picture("RGB", 8, 8).save(tmp_path / "a.png")
+    (tmp_path / "taken.png").mkdir()
+    monkeypatch.setattr(enlarging, "enlarge_in_tiles", lambda *given: pytest.fail("enlarged first"))
+    with pytest.raises(HasamaError, match=r"Cannot write .*taken.png"):
+        enlarge(tmp_path / "a.png", times="2", out=tmp_path / "taken.png")
+
+
 def test_what_cannot_be_enlarged_is_told(tmp_path: Path):
+    (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
+    refused(hasama("enlarge", tmp_path / "round.png"), "round.png")
+    (tmp_path / "round.png").unlink()
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    refused(hasama("enlarge", tmp_path / "gone.png"), "It is a link to nowhere.png, which is not there.")
+    (tmp_path / "gone.png").unlink()
     refused(hasama("enlarge", tmp_path / "none.png"), "There is no picture at")
     picture("RGB", 8, 8).save(tmp_path / "a.png")
     refused(hasama("enlarge", tmp_path / "a.png", "--times", 3), "times")

@@ -18,7 +18,7 @@ from torch import nn
 from command import hasama
 from hasama.cli.app import main
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import TrainedGenerator, header_of, save_generator
+from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.generators.sampling import draw_latents, labels_for
 from hasama.networks.registry import build
 from hasama.pictures.report import Report
@@ -29,6 +29,7 @@ from hasama.sharing import onnx_export as export
 from hasama.sharing.folder import write_folder
 from hasama.sharing.model_card import Trained, model_card, sheet
 from hasama.sharing.onnx_export import save_onnx, settled
+from hasama.tensor_files import header_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 

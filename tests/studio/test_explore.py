@@ -232,8 +232,8 @@ def test_a_picture_is_projected_and_explored_from_there(client: TestClient, trai
 
 def test_of_another_size_a_projection_is_told(trained: Path, tmp_path: Path):
     from hasama.errors import HasamaError
-    from hasama.generators.generator_file import save_tensors
     from hasama.studio.exploring import Explorer
+    from hasama.tensor_files import save_tensors
 
     save_tensors(tmp_path / "w.safetensors", {"w": torch.zeros(1, 9)}, {"space": "w", "label": None})
     with pytest.raises(HasamaError, match="another generator"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,19 @@ def test_leaving_the_loop_saves(undisturbed: dict[str, Done], tmp_path: Path):
     assert job.part.exists()
     rest = paint(job)
     assert len(rest) == STEPS - 5
+    assert np.array_equal(pixels_of(job.out), pixels_of(undisturbed["adam"].job.out))
+
+
+def test_one_wrong_bit_in_what_was_painted_is_not_painted_on(undisturbed: dict[str, Done], tmp_path: Path):
+    job = job_in(tmp_path, recipe=ADAM)
+    paint(job, 7)
+    content = bytearray(job.part.read_bytes())
+    with zipfile.ZipFile(job.part) as opened:  # the largest file in it: the picture, or the optimizer's memory
+        largest = max(opened.infolist(), key=lambda one: one.file_size)
+    content[largest.header_offset + largest.file_size // 2 + 100] ^= 64
+    job.part.write_bytes(content)
+    assert read_part(job.part) is None
+    assert len(paint(job)) == STEPS
     assert np.array_equal(pixels_of(job.out), pixels_of(undisturbed["adam"].job.out))
 
 

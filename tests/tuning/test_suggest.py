@@ -65,6 +65,7 @@ def test_the_suggested_command_trains(pictures: Path, tmp_path: Path):
     assert {one["choice"] for one in told["reasons"]} >= {"vision-aided", "size 20", "labels", "augment diffaugment"}
     program, train, *arguments = shlex.split(told["command"])
     assert (program, train) == ("hasama", "train")
+    assert arguments[-2:] == ["--threads", "1"]  # with so many it was timed
     if "--kimg" in arguments:  # there where the machine was too slow for the preset's length
         place = arguments.index("--kimg")
         del arguments[place : place + 2]

@@ -1,5 +1,6 @@
 """Arguments that several commands share: seeds, a truncation, a generator, a place for a picture, a length."""
 
+import os
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -99,6 +100,13 @@ def open_generator(run: Path, device: str) -> Any:
     return load_generator(run, pick_device(device))
 
 
+def has_picture_ending(path: Path) -> bool:
+    """Whether a file of this name would be a picture."""
+    from PIL import Image
+
+    return path.suffix.lower() in Image.registered_extensions()
+
+
 def check_apart(pictures: Iterable[Path], targets: Iterable[Path], doing: str) -> None:
     """Before any work: no picture is replaced by what is made of it, or of another.
 
@@ -110,9 +118,9 @@ def check_apart(pictures: Iterable[Path], targets: Iterable[Path], doing: str) -
     Raises:
         HasamaError: one of them is both.
     """
-    taken = {picture.resolve() for picture in pictures}
+    taken = {os.path.realpath(picture) for picture in pictures}  # `resolve` raises where links go round
     for target in targets:
-        if target.resolve() in taken:
+        if os.path.realpath(target) in taken:
             raise HasamaError(f"{target} is one of the pictures to {doing}: choose another --out.")
 
 

@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from hasama.generators.generator_file import TrainedGenerator, header_of, save_tensors
+from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import generate_all
 from hasama.metrics.distances import Features
 from hasama.metrics.intervals import stream
 from hasama.perception.extractors import Extractor, extract_features
 from hasama.pictures.dataset import Pictures
 from hasama.shapes import Labels, Latents
+from hasama.tensor_files import KEY, load_tensors, save_tensors
 
 SEEN = 200
 """Pictures that are looked at. Of 1,500 what is chosen is no better (docs/experiments/choosing.md)."""
@@ -27,6 +27,8 @@ FILE = "look.safetensors"
 """In a run's folder, or a base's: what its pictures look like."""
 AXES = 32
 """Directions in which the features of real pictures differ, at most; never more than half as many as pictures."""
+LEAST = 1e-20
+"""Of a variance, where all pictures are one: nearer is still more alike, and nothing is infinite in float32."""
 AT_ONCE = 64
 """Pictures among which is chosen at once, at least."""
 
@@ -69,8 +71,8 @@ class Look(NamedTuple):
         away = features - self.mean
         along = away @ self.axes.T
         across = (away.square().sum(1) - along.square().sum(1)).clamp(min=0)
-        least = torch.finfo(torch.float32).tiny  # where all pictures are one
-        distance = (along.square() / self.variances.clamp(min=least)).sum(1) + across / self.rest.clamp(min=least)
+        variances, rest = self.variances.clamp(min=LEAST), self.rest.clamp(min=LEAST)
+        distance = (along.square() / variances).sum(1) + across / rest
         return -distance / 2
 
 
@@ -101,9 +103,10 @@ def save_look(look: Look, folder: Path, digest: str = "") -> None:
 def load_look(folder: Path, digest: str = "") -> Look | None:
     """What lies in a run's folder; None if that is nothing, is damaged, or is of pictures with another digest."""
     try:
-        if json.loads(header_of(folder / FILE))["digest"] != digest:
+        tensors, header = load_tensors(folder / FILE)
+        if json.loads(header[KEY])["digest"] != digest:
             return None
-        return Look(**{name: tensor.float() for name, tensor in load_file(folder / FILE).items()})
+        return Look(**{name: tensor.float() for name, tensor in tensors.items()})
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
 

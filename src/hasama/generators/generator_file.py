@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import nn
 
 from hasama.errors import HasamaError
-from hasama.files import replacing
 from hasama.names import near_name
 from hasama.networks.calling import evaluating
 from hasama.networks.old_names import with_new_names
@@ -27,6 +25,7 @@ from hasama.pictures.images import MODES
 from hasama.pictures.tensors import to_pixels
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Pixels
+from hasama.tensor_files import load_tensors, save_tensors
 from hasama.version import __version__
 
 if TYPE_CHECKING:
@@ -111,12 +110,7 @@ def save_generator(generator: TrainedGenerator, path: str | Path, more: dict[str
     if generator.recipe is not None:
         about |= {name: getattr(generator.recipe, name) for name in _fields(generator.recipe.architecture)}
     about |= more or {}
-    tensors = {  # cloned, for safetensors refuses weights that share memory
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in generator.network.state_dict().items()
-    }
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {"hasama": json.dumps(about, ensure_ascii=False)}))
+    save_tensors(Path(path), generator.network.state_dict(), about)
 
 
 def _fields(architecture: str) -> tuple[str, ...]:
@@ -139,9 +133,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
     """
     path = Path(path)
     try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        tensors, header = load_tensors(path)
     except FileNotFoundError:
         raise HasamaError(f"There is no generator at {path}.{near_name(path)}") from None
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
@@ -149,7 +141,8 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
             raise HasamaError(
                 f"{path} is a folder, not a readable safetensors file: give its generator.safetensors."
             ) from None
-        told = f" ({error.strerror.lower()})" if isinstance(error, OSError) and error.strerror else ""
+        told = f" ({error})" if type(error) is ValueError else ""
+        told = f" ({error.strerror.lower()})" if isinstance(error, OSError) and error.strerror else told
         raise HasamaError(
             f"{path} is not a readable safetensors file{told}: give a run's folder or a "
             "generator.safetensors. (That of a run is written anew by hasama resume RUN.)"
@@ -176,12 +169,6 @@ def widened(tensor: torch.Tensor, kind: torch.dtype | None) -> torch.Tensor:
     return tensor.to(kind) if kind == torch.float32 and tensor.dtype == torch.float16 else tensor
 
 
-def header_of(file: Path) -> str:
-    """The JSON in a generator's header, as it stands there; empty if it is not one of ours."""
-    with safe_open(file, "pt") as opened:
-        return (opened.metadata() or {}).get("hasama", "")
-
-
 def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Recipe]:
     if "hasama" not in header:
         raise HasamaError(f"{path} is a safetensors file, but not a generator that Hasama saved.")
@@ -204,10 +191,3 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
     if not named or type(channels) is not int or channels not in MODES:
         raise HasamaError(f"The header of {path} is damaged: impossible channels or classes.")
     return about, recipe
-
-
-def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write tensors atomically, with a header under the key `hasama`."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(file) as temporary:
-        temporary.write_bytes(save(whole, {"hasama": json.dumps(about, ensure_ascii=False)}))

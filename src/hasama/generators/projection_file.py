@@ -9,12 +9,13 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import TrainedGenerator, save_tensors
+from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.projection import ProjectionStep, Space
 from hasama.generators.sampling import W, is_styled, labels_for, mean_w, to_w
+from hasama.tensor_files import KEY, load_tensors, save_tensors
 
 
 class Projected(NamedTuple):
@@ -51,9 +52,9 @@ def load_projection(generator: TrainedGenerator, file: Path) -> Projected:
         HasamaError: it is not there, damaged, or was made with a generator of another form.
     """
     try:
-        with safe_open(file, "pt") as opened:
-            about: Any = json.loads((opened.metadata() or {})["hasama"])
-            w, space, label = opened.get_tensor("w").float(), about["space"], about["label"]
+        tensors, header = load_tensors(file)
+        about: Any = json.loads(header[KEY])
+        w, space, label = tensors["w"].float(), about["space"], about["label"]
     except FileNotFoundError:
         raise HasamaError("This projection is not there (any more): project the picture again.") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

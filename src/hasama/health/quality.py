@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from hasama.generators.generator_file import TrainedGenerator, header_of, save_generator
+from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.generators.sampling import draw_latents, generate, labels_for
 from hasama.metrics.distances import kid
 from hasama.metrics.intervals import SUBSET, SUBSETS, kid_interval, stream
@@ -26,6 +26,7 @@ from hasama.perception.efficientnet import EfficientNet, load_convolutions
 from hasama.perception.extractors import Extractor, extract_features, large_enough
 from hasama.pictures.dataset import Pictures
 from hasama.recipe import Recipe
+from hasama.tensor_files import header_of
 
 FAKES, REALS = 256, 512
 SEED = 0x9E38  # away from the seeds that people type

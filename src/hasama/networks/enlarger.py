@@ -15,13 +15,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
 from hasama.networks.calling import call
 from hasama.networks.pair import Extra, Pair, is_styled
 from hasama.shapes import Images, Labels, Latents, Resized, Rgba, Styles, Views, largest
+from hasama.tensor_files import load_tensors
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "enlarger.safetensors"
 """The enlarger that comes with the package; NOTICE.md beside it says what it was taught on."""
@@ -252,7 +252,7 @@ def load_part(network: nn.Module, path: Path, part: str) -> None:
     """
     named = f"{part}."
     try:
-        tensors = {name: t.float() for name, t in load_file(path).items() if name.startswith(named)}
+        tensors = {name: t.float() for name, t in load_tensors(path)[0].items() if name.startswith(named)}
         network.load_state_dict({name.removeprefix(named): tensor for name, tensor in tensors.items()})
     except RuntimeError as error:  # what torch says of it fills a page
         raise HasamaError(f"{path} is not a readable enlarger: its weights have other names or shapes.") from error

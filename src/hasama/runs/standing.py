@@ -16,7 +16,7 @@ from hasama.runs.autopilot import original_recipe
 from hasama.runs.folder import Run
 
 FREE = (
-    *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg", "quality_features"),
+    *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg"),
     *("autopilot", "accumulate"),
 )
 """Fields that do not change what a step does, so that a run may change them."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hasama.errors import HasamaError
 from hasama.files import replacing, write_json
-from hasama.generators.generator_file import header_of, load_generator, save_tensors, widened
+from hasama.generators.generator_file import load_generator, widened
 from hasama.networks.architectures import r3gan
 from hasama.networks.enlarger import Enlarged
 from hasama.networks.old_names import with_new_names
@@ -27,6 +27,7 @@ from hasama.options import size_text
 from hasama.recipe import Recipe
 from hasama.runs.bases import base_names, place_named
 from hasama.runs.folder import Run
+from hasama.tensor_files import header_of, save_tensors
 from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ KEPT = 2
 DIRECTIONS = 6
 AMONG = 8
 """Seeds among which the one is looked for whose picture is the likeliest."""
+Meant = Literal["seen", "kept", "printed"]
 LARGEST_SEED = 2**31 - 1
 ENLARGED_TO = 256
 """Pixels: a smaller picture is shown larger."""
@@ -145,18 +146,15 @@ class Explorer:
                 "label": load_projection(loaded.generator, projected).label if projected else None,
             }
 
-    def picture(
-        self, run: Run, query: Any, projected: Path | None = None, as_it_is: bool = False, large: bool = False
-    ) -> bytes:
-        """A PNG of what a query wishes (`Wish.of`): as large as it is made, or large enough to be seen, or
-        to be printed.
+    def picture(self, run: Run, query: Any, projected: Path | None = None, meant: Meant = "seen") -> bytes:
+        """A PNG of what a query wishes (`Wish.of`).
 
         Args:
             run: whose generator.
             query: the wish.
             projected: a file of `hasama project` with the w to begin at, in place of the seed's.
-            as_it_is: not enlarged.
-            large: enlarged by a network, until the longer side would have more than `LARGE` pixels.
+            meant: to be seen, its pixels several times as large; to be kept, as it is made; to be printed, enlarged
+                by a network, until the longer side would have more than `LARGE` pixels.
 
         Raises:
             HasamaError: see `about` and `Wish.of`; or the projection is another generator's.
@@ -168,7 +166,8 @@ class Explorer:
                 start, label = load_projection(loaded.generator, projected)
                 wish = wish._replace(label=wish.label or label)
             pixels = loaded.pixels(loaded.w_of(wish, start), wish)
-            return png_of(to_picture(loaded.large(pixels)[0])) if large else _png(pixels[0], as_it_is)
+            made = to_picture((loaded.large(pixels) if meant == "printed" else pixels)[0])
+            return png_of(_shown(made) if meant == "seen" else made)
 
     def likeliest(self, run: Run, query: Any) -> int:
         """Of the seeds from a query's on the one whose picture looks most like real ones (`choose_like`).
@@ -289,11 +288,6 @@ class _Loaded:
         """Of one class, if there are any."""
         classes = self.generator.classes
         return labels_for(self.generator, count, wish.label or (classes[0] if classes else None))
-
-
-def _png(pixels: Any, as_it_is: bool) -> bytes:
-    picture = to_picture(pixels)
-    return png_of(picture if as_it_is else _shown(picture))
 
 
 def _shown(picture: Any) -> Any:

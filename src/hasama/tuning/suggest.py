@@ -176,7 +176,8 @@ def choose_rest(form: Recipe, pictures: Pictures, looks: Looks, machine: Machine
     if machine.on_card and batch < CARD_BATCH:
         batch, told = CARD_BATCH, f"on a graphics card a step takes about as long as one of {batch}."
     while batch > max(SMALLEST, count):
-        batch, told = batch // 2, "there are no more pictures."
+        batch = batch // 2
+        told = "there are no more pictures." if batch <= count else "the smallest, though there are fewer pictures."
     recipe = recipe.but(mirror=mirror[0], batch=batch, **({"colour": colour[0]} if colour else {}))
     reasons.append(Reason("mirror" if mirror[0] else "no mirror", mirror[1]))
     if colour:
@@ -191,7 +192,8 @@ def _networks(count: int, crops: bool) -> tuple[str, str, list[Reason]]:
         why = f"{count:,} crops of one picture are many, if of few things."
         return DEFAULT, "none", [Reason(DEFAULT, why), Reason("no augmentation", "crops are already that.")]
     if count < FEW:
-        why = f"{count:,} different pictures are few: a network that knows a thousand things already helps."
+        few = "one picture is little" if count == 1 else f"{count:,} different pictures are few"
+        why = f"{few}: a network that knows a thousand things already helps."
         told = "with few pictures the discriminator would learn them by heart."
         return DEFAULT, "diffaugment", [Reason(DEFAULT, why), Reason("augment diffaugment", told)]
     why = f"{count:,} different pictures are enough for the recipe that learns the most in the same time."
@@ -238,7 +240,8 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
         found.append(f"{looks.flat:.0%} of the pictures have a single colour: perhaps they are no good.")
     if not report.crops and count < (1 - TWICE) * report.used:
         found.append(
-            f"{report.used - count} of the {report.used} pictures are copies: {count} different ones are left."
+            f"{report.used - count} of the {report.used} pictures are copies: "
+            + ("one is left." if count == 1 else f"{count} different ones are left.")
         )
     if report.skipped:
         found.append(f"{len(report.skipped)} files cannot be used; hasama images names them.")

@@ -86,6 +86,11 @@ def suggest(
     if not json:
         say(pictures.report.text())
     told = _propose(source, form, reasons, pictures, machine, hours, (tried, gamma_kimg, json))
+    asked = ([] if device == "auto" else ["--device", device]) + (
+        [] if threads is None else ["--threads", str(threads)]
+    )
+    for proposed in filter(None, (told, told["smaller"])):
+        proposed["command"] = shlex.join([*shlex.split(proposed["command"]), *asked])  # what was timed
     if json:
         import json as writer
 
@@ -161,7 +166,9 @@ def _numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if len(set(numbers)) < 2 or not all(isfinite(number) and number >= 0 for number in numbers):
-        raise HasamaError(f"--gammas takes at least two different numbers, such as 0.05,0.5,5; got {text!r}.")
+        raise HasamaError(
+            f"--gammas takes at least two different numbers from 0 up, such as 0.05,0.5,5; got {text!r}."
+        )
     return numbers
 
 

@@ -194,7 +194,7 @@ def directions(
         for number, strip in enumerate(strips):
             save_picture(strip, out / f"direction-{number}.png")
     file = tensors_beside(out) if out.suffix else out / "directions.safetensors"
-    from hasama.generators.generator_file import save_tensors
+    from hasama.tensor_files import save_tensors
 
     save_tensors(file, {"directions": found.steps, "shares": found.shares}, {})
     what = "of w" if is_styled(generator.network) else "of what the first layer makes of the latents"

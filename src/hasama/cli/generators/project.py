@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import check_apart, open_generator, picture_place
+from hasama.cli.arguments import check_apart, has_picture_ending, open_generator, picture_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, at_home, check_name, fitting_name, tensors_beside
@@ -191,8 +191,11 @@ def enlarge(
         check_apart([picture], [target], "enlarge")
         _enlarge_file(shipped().to(place), picture, int(times), target)
         return 0
-    folder = out or picture.with_name(f"{picture.name}-x{times}")
-    if folder.suffix and not folder.is_dir():
+    whole = picture if picture.name not in ("", "..") else picture.resolve()  # . and .. have a name elsewhere
+    if out is None and not whole.name:
+        raise HasamaError(f"{picture} has nothing beside it to write into: choose a folder by --out.")
+    folder = out or whole.with_name(f"{whole.name}-x{times}")
+    if not folder.is_dir() and (folder.exists() or (out and has_picture_ending(folder))):
         raise HasamaError(f"{picture} is a folder: --out takes a folder, too, such as {folder.with_suffix('')}.")
     files = pictures_in(picture, folder)
     names = names_for([file.relative_to(picture) for file in files])
@@ -213,6 +216,7 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     """Read, enlarge, write."""
     from hasama.cli.progress import watch_stages
     from hasama.cli.terminal import say
+    from hasama.files import check_place
     from hasama.generators.enlarging import enlarge_in_tiles
     from hasama.pictures.animation import only_first
     from hasama.pictures.images import picture_format
@@ -226,6 +230,7 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     if width * height > LARGEST_PICTURE:
         raise HasamaError(f"{file} would become gigantic ({width}x{height} pixels): enlarge it by fewer --times.")
     replaced = ", in place of what was there" if out.exists() else ""
+    check_place(out)
     tiles = watch_stages(enlarge_in_tiles(enlarger, to_values(read), times))
     large = next(tile.picture for tile in tiles if tile.picture is not None)
     write_picture(from_values(large, read.profile, read.is_deep and format in DEEP_FORMATS), out)

@@ -63,8 +63,12 @@ def sample(
     device
         auto, cpu, cuda, ...
     """
-    if not 1 <= count <= 1_000_000 or (columns is not None and columns < 1) or seed < 0:
-        raise HasamaError("--count takes 1 to 1000000, --columns at least 1, --seed at least 0.")
+    if not 1 <= count <= 1_000_000:
+        raise HasamaError(f"--count takes 1 to 1000000; got {count}.")
+    if columns is not None and columns < 1:
+        raise HasamaError(f"--columns takes at least 1; got {columns}.")
+    if seed < 0:
+        raise HasamaError(f"--seed takes at least 0; got {seed}.")
     check_truncation(truncation)
     _check_choice(best_of, nearest, source, seeds)
     numbers = None if seeds is None else numbers_of(seeds, "--seeds")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import beside, open_generator
+from hasama.cli.arguments import beside, has_picture_ending, open_generator
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
 
@@ -64,7 +64,7 @@ def export(
     """
     from hasama.style.painters.painter_header import is_painter
 
-    if recipe is None and (paintings or _is_picture(run)):
+    if recipe is None and (paintings or (has_picture_ending(run) and not run.is_dir())):
         raise HasamaError(f"To export a network that paints like {(run, *paintings)[-1]}:  --recipe instant")
     numbers = {"strength": strength, "size": size, "patches": patches}
     given = {name: value for name, value in numbers.items() if value is not None}
@@ -78,10 +78,10 @@ def export(
     both = not (onnx or safetensors)
 
     from hasama.cli.terminal import say
-    from hasama.generators.generator_file import header_of
     from hasama.sharing.folder import check_folder, write_folder
     from hasama.sharing.model_card import ONNX, check_license
     from hasama.sharing.onnx_export import check_onnx, save_onnx
+    from hasama.tensor_files import header_of
 
     license = license or "other"
     check_license(license)
@@ -156,12 +156,6 @@ def _onnx_place(out: Path | None, folder: Path, name: str) -> Path:
         raise HasamaError(f"--out takes a folder, or a name that ends in .onnx; got {out}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
-
-
-def _is_picture(path: Path) -> bool:
-    from PIL import Image
-
-    return path.suffix.lower() in Image.registered_extensions() and not path.is_dir()
 
 
 def push(

@@ -38,9 +38,9 @@ def generated(studio: Studio, request: Request) -> Response:
     """One of its pictures."""
     run = run_named(studio.root, request.query_params.get("run", ""))
     job = _begun_at(studio, request, run)
-    keep, large = "keep" in request.query_params, "large" in request.query_params
+    meant = "printed" if "large" in request.query_params else "kept" if "keep" in request.query_params else "seen"
     query = ({} if job is None else {"which": job.about["which"]}) | dict(request.query_params)
-    made = studio.explorer.picture(run, query, None if job is None else _tensors(job), keep, large)
+    made = studio.explorer.picture(run, query, None if job is None else _tensors(job), meant)
     return Response(made, media_type="image/png")
 
 

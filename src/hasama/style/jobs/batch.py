@@ -21,10 +21,11 @@ def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:
     found = []
     outside = but is None or folder.resolve().is_relative_to(but.resolve())  # everything is below `but`
     for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if not outside and but is not None and path.resolve().is_relative_to(but.resolve()):
+        if path.suffix.lower() not in endings or not path.is_file():  # a link that goes round is none
             continue
-        if path.suffix.lower() in endings and not any(part.startswith(".") for part in parts) and path.is_file():
+        parts = path.relative_to(folder).parts
+        made = not outside and but is not None and path.resolve().is_relative_to(but.resolve())
+        if not made and not any(part.startswith(".") for part in parts):
             found.append(path)
     if not found:
         raise HasamaError(f"There are no pictures in {folder}.")

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, replacing, write_json
+from hasama.files import check_place, replacing, whole, write_json
 from hasama.names import fitting_name
 from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
@@ -185,7 +185,7 @@ def _save(folder: Path, index: int, frame: Frame) -> None:
 def _begun(folder: Path, index: int) -> dict[str, Any] | None:
     """Where an earlier attempt at a picture stands; None where there is none, or nothing that can be read."""
     try:
-        state = torch.load(folder / BEGUN, map_location="cpu", weights_only=True)
+        state = torch.load(whole(folder / BEGUN), map_location="cpu", weights_only=True)
         return state["frame"] if (state["hasama"], state["picture"]) == (__version__, index) else None
     except Exception:  # not there, cut short, or no such file: the picture is painted from its beginning
         return None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hasama.device import peak_bytes
-from hasama.files import check_place, replacing, write_json
+from hasama.files import check_place, replacing, whole, write_json
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.pictures import read_picture, write_picture
@@ -204,8 +204,8 @@ class _Keeper:
 def read_part(path: Path) -> dict[str, Any] | None:
     """Where a painting stands; None if there is nothing, or nothing that can be read."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(whole(path), map_location="cpu", weights_only=True)
     except Exception:  # not there, cut short, or no such file: the picture is painted from the beginning
         return None
-    whole = isinstance(state, dict) and set(state) >= PART and isinstance(state["frame"], dict)
-    return state if whole and set(state["frame"]) >= {"scale", "iteration", "canvas"} else None
+    sound = isinstance(state, dict) and set(state) >= PART and isinstance(state["frame"], dict)
+    return state if sound and set(state["frame"]) >= {"scale", "iteration", "canvas"} else None

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 
 from hasama.device import lay_out
 from hasama.errors import HasamaError
-from hasama.files import replacing
 from hasama.style.painters.painter import Painter
 from hasama.style.painters.painter_header import KEY
 from hasama.style.painters.recipe import BEFORE_THEY_WERE, Padding
+from hasama.tensor_files import load_tensors, save_tensors
 from hasama.version import __version__
 
 MOST_STYLES, WIDEST = 1000, 1024
@@ -48,9 +47,7 @@ def save_painter(painter: Painter, styles: Sequence[str], path: Path, teaching: 
         "version": __version__, "styles": list(styles), "width": painter.width, "padding": painter.padding,
         **({} if teaching is None else {"teaching": teaching}),
     }  # fmt: skip
-    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in painter.state_dict().items()}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {KEY: json.dumps(about, ensure_ascii=False)}))
+    save_tensors(path, {name: tensor.half() for name, tensor in painter.state_dict().items()}, about, KEY)
 
 
 def load_painter(path: Path, device: torch.device | str = "cpu") -> Taught:
@@ -60,10 +57,8 @@ def load_painter(path: Path, device: torch.device | str = "cpu") -> Taught:
         HasamaError: the file is missing, damaged or something else.
     """
     try:
-        with safe_open(path, "pt") as opened:
-            header = (opened.metadata() or {}).get(KEY)
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
-        about = json.loads(header or "null")
+        tensors, header = load_tensors(path)
+        about = json.loads(header.get(KEY, "null"))
         styles, width, padding = about["styles"], about["width"], about.get("padding", BEFORE_THEY_WERE["padding"])
         named = (
             isinstance(styles, list) and 0 < len(styles) <= MOST_STYLES and all(isinstance(s, str) for s in styles)

@@ -14,7 +14,7 @@ import torch
 from hasama.device import keep_memory, pick_device
 from hasama.distributed import agreed, begin_alike, check_divisible, is_first, team, told_by_first
 from hasama.errors import HasamaError
-from hasama.files import replacing
+from hasama.files import replacing, whole
 from hasama.names import at_home
 from hasama.networks.calling import evaluating
 from hasama.perception.vgg import VGG
@@ -112,7 +112,7 @@ def _saved(folder: TeachFolder) -> dict[str, Any]:
         HasamaError: it is damaged.
     """
     try:
-        return torch.load(folder.state, map_location="cpu", weights_only=True)
+        return torch.load(whole(folder.state), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged zip or pickle raises nearly everything
         raise HasamaError(f"{folder.state} is damaged: begin again with another --out.") from error
 

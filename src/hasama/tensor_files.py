@@ -1,0 +1,83 @@
+"""safetensors files that know their checksum: one wrong bit makes another network of them, and nobody would know.
+
+The checksum (CRC-32 of the numbers, tensor after tensor by name) stands in the header, where others overlook it.
+Files without one, of an earlier version or of other programs, are taken as they are.
+"""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hasama.files import replacing
+
+CHECKSUM = "crc32"
+KEY = "hasama"
+
+
+def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any], key: str = KEY) -> None:
+    """Write tensors atomically.
+
+    Args:
+        file: where.
+        tensors: on any device; they may share memory.
+        about: written as JSON into the header.
+        key: under which name.
+
+    Raises:
+        HasamaError: it cannot be written; a file that was there before is untouched.
+    """
+    own = {  # cloned, for safetensors refuses what shares memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    header = {key: json.dumps(about, ensure_ascii=False), CHECKSUM: _checksum(own)}
+    with replacing(file) as temporary:
+        temporary.write_bytes(_in_order(save(own, header)))
+
+
+def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, on the CPU, and its header.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        SafetensorError: it is cut, or something else.
+        ValueError: its numbers have another checksum than its header says, or some are none (NaN, infinite).
+    """
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata() or {}
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
+    if header.get(CHECKSUM, (found := _checksum(tensors))) != found:
+        raise ValueError("it is damaged: its numbers have another checksum")
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    if odd := [name for name, tensor in tensors.items() if tensor.dtype in kinds and not tensor.isfinite().all()]:
+        raise ValueError(f"it is damaged: {odd[0]} holds what is no number")
+    return tensors, header
+
+
+def header_of(file: Path) -> str:
+    """The JSON in the header, as it stands there; empty if it is not one of ours."""
+    with safe_open(file, "pt") as opened:
+        return (opened.metadata() or {}).get(KEY, "")
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file whose header's own words stand in order: safetensors draws another order each time."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    told = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    told += b" " * (-len(told) % 8)  # so that the numbers begin at a multiple of eight
+    return struct.pack("<Q", len(told)) + told + content[8 + length :]
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes(), total)
+    return f"{total:08x}"
