@@ -136,7 +136,9 @@ def read_json(path: Path, what: str) -> Any:
     except OSError as error:
         raise HasamaError(f"Cannot read the {what} {path}: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
-        raise HasamaError(f"The {what} {path} is damaged (not JSON: {error}).") from error
+        raise HasamaError(
+            f"The {what} {path} is damaged (not JSON: {error}): put a copy of it back, or delete it and begin anew."
+        ) from error
 
 
 def sha256_of(file: Path) -> str:
