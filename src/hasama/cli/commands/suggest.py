@@ -86,11 +86,8 @@ def suggest(
     if not json:
         say(pictures.report.text())
     told = _propose(source, form, reasons, pictures, machine, hours, (tried, gamma_kimg, json))
-    asked = ([] if device == "auto" else ["--device", device]) + (
-        [] if threads is None else ["--threads", str(threads)]
-    )
     for proposed in filter(None, (told, told["smaller"])):
-        proposed["command"] = shlex.join([*shlex.split(proposed["command"]), *asked])  # what was timed
+        proposed["command"] += _as_timed(device, threads)
     if json:
         import json as writer
 
@@ -157,6 +154,12 @@ def _propose(
         "pictures": looks._asdict() | ({} if isfinite(looks.mirrored) else {"mirrored": None}),
         "machine": machine._asdict(),
     }
+
+
+def _as_timed(device: str, threads: int | None) -> str:
+    """The flags with which a command is as quick as it was measured."""
+    on = "" if device == "auto" else f" --device {shlex.quote(device)}"
+    return on if threads is None else f"{on} --threads {threads}"
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hasama.cli.arguments import check_apart, has_picture_ending, open_generator, picture_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
-from hasama.names import SPARE, at_home, check_name, fitting_name, tensors_beside
+from hasama.names import SPARE, at_home, fitting_name, tensors_beside
 
 if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
@@ -191,10 +191,7 @@ def enlarge(
         check_apart([picture], [target], "enlarge")
         _enlarge_file(shipped().to(place), picture, int(times), target)
         return 0
-    whole = picture if picture.name not in ("", "..") else picture.resolve()  # . and .. have a name elsewhere
-    if out is None and not whole.name:
-        raise HasamaError(f"{picture} has nothing beside it to write into: choose a folder by --out.")
-    folder = out or whole.with_name(f"{whole.name}-x{times}")
+    folder = out or _beside(picture, f"-x{times}")
     if not folder.is_dir() and (folder.exists() or (out and has_picture_ending(folder))):
         raise HasamaError(f"{picture} is a folder: --out takes a folder, too, such as {folder.with_suffix('')}.")
     files = pictures_in(picture, folder)
@@ -212,6 +209,18 @@ def enlarge(
     return told_of_failures(len(files), failed, "enlarged")
 
 
+def _beside(folder: Path, ending: str) -> Path:
+    """A folder beside another, of its name and this ending.
+
+    Raises:
+        HasamaError: it has nothing beside it.
+    """
+    named = folder.resolve() if folder.name in ("", "..") else folder  # . and .. have names elsewhere
+    if not named.name:
+        raise HasamaError(f"{folder} has nothing beside it to write into: choose a folder by --out.")
+    return named.with_name(named.name + ending)
+
+
 def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     """Read, enlarge, write."""
     from hasama.cli.progress import watch_stages
@@ -223,14 +232,13 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     from hasama.pictures.opening import LARGEST_PICTURE
     from hasama.style.canvas.pictures import DEEP_FORMATS, from_values, read_picture, to_values, write_picture
 
-    check_name(out)
     format = picture_format(out)
     read = read_picture(file)
     height, width = (side * times for side in read.size)
     if width * height > LARGEST_PICTURE:
         raise HasamaError(f"{file} would become gigantic ({width}x{height} pixels): enlarge it by fewer --times.")
-    replaced = ", in place of what was there" if out.exists() else ""
     check_place(out)
+    replaced = ", in place of what was there" if out.exists() else ""
     tiles = watch_stages(enlarge_in_tiles(enlarger, to_values(read), times))
     large = next(tile.picture for tile in tiles if tile.picture is not None)
     write_picture(from_values(large, read.profile, read.is_deep and format in DEEP_FORMATS), out)
