@@ -41,7 +41,10 @@ def fitting_name(name: str, ending: str = "", spare: int = 0) -> str:
 
 
 def near_name(path: str | Path) -> str:
-    """' Did you mean photos?' where something of nearly the name of what is missing stands beside it, else ''."""
+    """' Did you mean photos?' where something of nearly the name of what is missing stands beside it, else ''.
+
+    Of a link that leads nowhere: where it leads.
+    """
     missing = Path(path)
     if missing.is_symlink():
         return f" It is a link to {missing.readlink()}, which is not there."

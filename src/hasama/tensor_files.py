@@ -1,7 +1,8 @@
-"""safetensors files that know their checksum: one wrong bit makes another network of them, and nobody would know.
+"""Files of tensors that know their checksum: one wrong bit makes another network of them, and nobody would know.
 
-The checksum (CRC-32 of the numbers, tensor after tensor by name) stands in the header, where others overlook it.
-Files without one, of an earlier version or of other programs, are taken as they are.
+Torch's own files have checksums that it does not compare. Of safetensors files the checksum (CRC-32 of the numbers,
+tensor after tensor by name) stands in the header, where others overlook it; files without one, of an earlier version
+or of other programs, are taken as they are.
 """
 
 import json
@@ -15,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hasama.files import replacing
+from hasama.files import replacing, whole
 
 CHECKSUM = "crc32"
 KEY = "hasama"
@@ -66,6 +67,15 @@ def header_of(file: Path) -> str:
         return (opened.metadata() or {}).get(KEY, "")
 
 
+def load_state(file: Path) -> Any:
+    """What `torch.save` wrote, on the CPU; nothing in it is executed.
+
+    Raises:
+        Exception: there is none, or it is damaged: a damaged zip or pickle raises nearly everything.
+    """
+    return torch.load(whole(file), map_location="cpu", weights_only=True)
+
+
 def _in_order(content: bytes) -> bytes:
     """The same file whose header's own words stand in order: safetensors draws another order each time."""
     (length,) = struct.unpack("<Q", content[:8])
@@ -79,5 +89,5 @@ def _in_order(content: bytes) -> bytes:
 def _checksum(tensors: dict[str, Tensor]) -> str:
     total = 0
     for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes(), total)
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return f"{total:08x}"

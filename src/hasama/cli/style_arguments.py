@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_apart, check_out_folder
+from hasama.cli.arguments import check_apart, check_out_folder, has_picture_ending
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 from hasama.style.recipe import parse_mix
@@ -169,14 +169,12 @@ def _check_output(job: "Job") -> None:
 
 
 def _check_format(job: "Job") -> None:
-    from PIL import Image
-
     from hasama.pictures.animation import is_animation
     from hasama.pictures.images import picture_format
     from hasama.pictures.video import check_ending
     from hasama.style.canvas.pictures import DEEP_FORMATS
 
-    if is_animation(job.content) and job.out.suffix.lower() not in Image.registered_extensions():
+    if is_animation(job.content) and not has_picture_ending(job.out):
         check_ending(job.out)
     if job.sixteen_bits and picture_format(job.out) not in DEEP_FORMATS:
         raise HasamaError(f"{job.out.suffix} holds 8 bits a channel: use .png or .tiff for --depth 16.")

@@ -25,7 +25,7 @@ from hasama.pictures.images import MODES
 from hasama.pictures.tensors import to_pixels
 from hasama.recipe import Recipe
 from hasama.shapes import Labels, Latents, Pixels
-from hasama.tensor_files import load_tensors, save_tensors
+from hasama.tensor_files import KEY, load_tensors, save_tensors
 from hasama.version import __version__
 
 if TYPE_CHECKING:
@@ -170,10 +170,10 @@ def widened(tensor: torch.Tensor, kind: torch.dtype | None) -> torch.Tensor:
 
 
 def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Recipe]:
-    if "hasama" not in header:
+    if KEY not in header:
         raise HasamaError(f"{path} is a safetensors file, but not a generator that Hasama saved.")
     try:
-        about = json.loads(header["hasama"])
+        about = json.loads(header[KEY])
     except (ValueError, RecursionError) as error:
         raise HasamaError(f"The header of {path} is damaged: not JSON.") from error
     if isinstance(about, dict) and "architecture" not in about:

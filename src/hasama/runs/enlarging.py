@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.files import replacing, whole
+from hasama.files import replacing
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
 from hasama.networks.calling import call, evaluating
 from hasama.networks.enlarger import WEIGHTS, Enlarged, load_enlarger, load_part, smaller, with_four_channels
@@ -27,7 +27,7 @@ from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.runs.reports.samples import sample_grid
 from hasama.shapes import Images, Resized, largest
-from hasama.tensor_files import header_of, save_tensors
+from hasama.tensor_files import header_of, load_state, save_tensors
 from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patches, Pieces, faithful, learn_to_enlarge
 from hasama.training.game import Game
 
@@ -238,7 +238,7 @@ class _Stage:
         if not self.run.enlarging.exists():
             return
         try:
-            state = torch.load(whole(self.run.enlarging), map_location="cpu", weights_only=True)
+            state = load_state(self.run.enlarging)
             if (state["stage"], state["images_seen"]) != (self.stage, self.game.images_seen):
                 return
             for name, part in self.teaching.parts().items():

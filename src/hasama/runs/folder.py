@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE, new_names
-from hasama.files import cannot_write, is_locked, read_json, replacing, whole, write_json
+from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
 from hasama.names import at_home, fitting_name
 from hasama.recipe import Recipe
 from hasama.runs.lines import append_line, cut_lines, read_lines
@@ -272,10 +272,10 @@ class Run:
         Raises:
             HasamaError: the checkpoint is damaged. It is never executed as code.
         """
-        import torch  # start-up time: `hasama runs` needs no torch
+        from hasama.tensor_files import load_state  # start-up time: `hasama runs` needs no torch
 
         try:
-            return torch.load(whole(self.checkpoint), map_location="cpu", weights_only=True)["game"]
+            return load_state(self.checkpoint)["game"]
         except Exception as error:  # a damaged zip or pickle raises nearly everything
             raise HasamaError(
                 f"The checkpoint {self.checkpoint} is damaged and cannot be read. The generator in "

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, replacing, whole, write_json
+from hasama.files import check_place, replacing, write_json
 from hasama.names import fitting_name
 from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
@@ -38,6 +38,7 @@ from hasama.style.methods.objective import TemporalTarget
 from hasama.style.painting import plan
 from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
+from hasama.tensor_files import load_state
 from hasama.version import __version__
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -185,7 +186,7 @@ def _save(folder: Path, index: int, frame: Frame) -> None:
 def _begun(folder: Path, index: int) -> dict[str, Any] | None:
     """Where an earlier attempt at a picture stands; None where there is none, or nothing that can be read."""
     try:
-        state = torch.load(whole(folder / BEGUN), map_location="cpu", weights_only=True)
+        state = load_state(folder / BEGUN)
         return state["frame"] if (state["hasama"], state["picture"]) == (__version__, index) else None
     except Exception:  # not there, cut short, or no such file: the picture is painted from its beginning
         return None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hasama.device import peak_bytes
-from hasama.files import check_place, replacing, whole, write_json
+from hasama.files import check_place, replacing, write_json
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.pictures import read_picture, write_picture
@@ -19,6 +19,7 @@ from hasama.style.painting import plan
 from hasama.style.recipe import IDLE_AT_ONCE
 from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
+from hasama.tensor_files import load_state
 from hasama.version import __version__
 
 __all__ = ["Job", "StyleSource", "fingerprint", "is_done", "paint_file", "read_part"]
@@ -204,7 +205,7 @@ class _Keeper:
 def read_part(path: Path) -> dict[str, Any] | None:
     """Where a painting stands; None if there is nothing, or nothing that can be read."""
     try:
-        state = torch.load(whole(path), map_location="cpu", weights_only=True)
+        state = load_state(path)
     except Exception:  # not there, cut short, or no such file: the picture is painted from the beginning
         return None
     sound = isinstance(state, dict) and set(state) >= PART and isinstance(state["frame"], dict)

@@ -14,7 +14,7 @@ import torch
 from hasama.device import keep_memory, pick_device
 from hasama.distributed import agreed, begin_alike, check_divisible, is_first, team, told_by_first
 from hasama.errors import HasamaError
-from hasama.files import replacing, whole
+from hasama.files import replacing
 from hasama.names import at_home
 from hasama.networks.calling import evaluating
 from hasama.perception.vgg import VGG
@@ -33,6 +33,7 @@ from hasama.style.painters.teaching import Crops, Lesson, School, teach
 from hasama.style.painting import Machine
 from hasama.style.recipe import StyleRecipe
 from hasama.style.subject import network_for
+from hasama.tensor_files import load_state
 
 SAVE_SECONDS, PREVIEW_SECONDS, LOG_SECONDS = 60.0, 20.0, 5.0
 SHOWN = 3
@@ -112,7 +113,7 @@ def _saved(folder: TeachFolder) -> dict[str, Any]:
         HasamaError: it is damaged.
     """
     try:
-        return torch.load(whole(folder.state), map_location="cpu", weights_only=True)
+        return load_state(folder.state)
     except Exception as error:  # a damaged zip or pickle raises nearly everything
         raise HasamaError(f"{folder.state} is damaged: begin again with another --out.") from error
 
