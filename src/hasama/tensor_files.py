@@ -34,12 +34,12 @@ def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any], key
     Raises:
         HasamaError: it cannot be written; a file that was there before is untouched.
     """
-    own = {  # cloned, for safetensors refuses what shares memory
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-    }
-    header = {key: json.dumps(about, ensure_ascii=False), CHECKSUM: _checksum(own)}
-    with replacing(file) as temporary:
-        temporary.write_bytes(_in_order(save(own, header)))
+    own = _apart(tensors)
+    content = save(own, {key: json.dumps(about, ensure_ascii=False), CHECKSUM: _checksum(own)})
+    header, numbers = _in_order(content)
+    with replacing(file) as temporary, temporary.open("wb") as opened:
+        opened.write(header)
+        opened.write(numbers)
 
 
 def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -76,14 +76,27 @@ def load_state(file: Path) -> Any:
     return torch.load(whole(file), map_location="cpu", weights_only=True)
 
 
-def _in_order(content: bytes) -> bytes:
-    """The same file whose header's own words stand in order: safetensors draws another order each time."""
+def _apart(tensors: dict[str, Any]) -> dict[str, Tensor]:
+    """The same tensors in memory, each where no other is, for safetensors refuses what shares memory."""
+    own: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        there = tensor.detach().cpu().contiguous()
+        if (place := there.untyped_storage().data_ptr()) in taken:
+            there = there.clone()
+        taken.add(place)
+        own[name] = there
+    return own
+
+
+def _in_order(content: bytes) -> tuple[bytes, memoryview]:
+    """The header, with its own words in order, and the numbers: safetensors draws another order each time."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     told = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     told += b" " * (-len(told) % 8)  # so that the numbers begin at a multiple of eight
-    return struct.pack("<Q", len(told)) + told + content[8 + length :]
+    return struct.pack("<Q", len(told)) + told, memoryview(content)[8 + length :]
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:

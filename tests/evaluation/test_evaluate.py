@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +230,21 @@ def test_another_network_looks_at_everything_again(run: Path, looked: list[int],
     assert sum(looked) == 4 * PICTURES
 
 
-@pytest.mark.parametrize("damage", [b"", b"no safetensors", None])
-def test_damaged_features_in_the_cache_are_made_again(run: Path, looked: list[int], damage: bytes | None):
+def cut(content: bytes) -> bytes:
+    return content[:-8]
+
+
+def with_a_wrong_bit(content: bytes) -> bytes:
+    return content[:-2] + bytes([content[-2] ^ 4, content[-1]])
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"no safetensors", cut, with_a_wrong_bit])
+def test_damaged_features_in_the_cache_are_made_again(
+    run: Path, looked: list[int], damage: Callable[[bytes], bytes]
+):
     first = judged(run)
     for file in (cache_folder() / "features").iterdir():
-        file.write_bytes(file.read_bytes()[:-8] if damage is None else damage)
+        file.write_bytes(damage(file.read_bytes()))
     assert judged(run) == first
     assert sum(looked) == 4 * PICTURES
 

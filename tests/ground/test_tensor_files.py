@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -64,6 +66,23 @@ def test_one_wrong_bit_is_seen(data: st.DataObject, tmp_path_factory: pytest.Tem
     file.write_bytes(content)
     with pytest.raises(ValueError, match="another checksum"):
         load_tensors(file)
+
+
+def test_writing_takes_the_memory_of_one_copy(tmp_path: Path):
+    """Features of many pictures are hundreds of megabytes."""
+    code = """
+import resource, sys, torch
+from pathlib import Path
+from hasama.tensor_files import load_tensors, save_tensors
+folder = Path(sys.argv[1])
+save_tensors(folder / "small", {"a": torch.ones(3)}, {})
+large = torch.ones(2**26)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+save_tensors(folder / "large", {"a": large}, {})
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 2**10 / large.nbytes)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) < 2.5  # safetensors has the numbers as bytes, and those as one string
 
 
 def test_the_same_tensors_make_the_same_file(file: Path, tmp_path: Path):

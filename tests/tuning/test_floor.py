@@ -60,6 +60,15 @@ def test_it_is_the_kid_of_reals_made_smaller_and_larger(pictures: Pictures):
     assert low < mean < high
 
 
+def test_where_time_is_short_fewer_are_seen_and_that_is_told(pictures: Pictures):
+    extractor = extractor_named("efficientnet", "cpu")
+    *before, last = floor_of(pictures, 2, extractor, seconds=0)
+    assert [one.enlarged for one in before] == [0] * len(before)
+    assert (last.enlarged, last.total) == (LEAST // 2, LEAST // 2 + LEAST)
+    assert last.kid is not None
+    assert list(floor_of(pictures, 2, extractor, seconds=1e6))[-1].enlarged == 30
+
+
 def test_more_is_lost_by_more(pictures: Pictures):
     extractor = extractor_named("efficientnet", "cpu")
     figures = [list(floor_of(pictures, factor, extractor))[-1].kid for factor in (2, 8)]
@@ -80,5 +89,5 @@ def test_suggest_tells_it(tmp_path: Path):
     done = advise("suggest", folder, "--size", 256, "--hours", 100, HASAMA_CACHE=cache, HASAMA_TEST_SECONDS="0.1")
     assert done.returncode == 0, done.stderr
     assert "enlarge 2" in done.stdout
-    assert re.search(r"floor \d.*made 2 times smaller and enlarged again", done.stdout)
+    assert re.search(r"floor \d.*of 2[0-2] real pictures made 2 times smaller and enlarged again", done.stdout)
     assert "--enlarge 2" in done.stdout.split("Begin with:")[1]

@@ -100,13 +100,6 @@ def open_generator(run: Path, device: str) -> Any:
     return load_generator(run, pick_device(device))
 
 
-def has_picture_ending(path: Path) -> bool:
-    """Whether a file of this name would be a picture."""
-    from PIL import Image
-
-    return path.suffix.lower() in Image.registered_extensions()
-
-
 def check_apart(pictures: Iterable[Path], targets: Iterable[Path], doing: str) -> None:
     """Before any work: no picture is replaced by what is made of it, or of another.
 

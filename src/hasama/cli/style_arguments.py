@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_apart, check_out_folder, has_picture_ending
+from hasama.cli.arguments import check_apart, check_out_folder
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 from hasama.style.recipe import parse_mix
@@ -170,7 +170,7 @@ def _check_output(job: "Job") -> None:
 
 def _check_format(job: "Job") -> None:
     from hasama.pictures.animation import is_animation
-    from hasama.pictures.images import picture_format
+    from hasama.pictures.images import has_picture_ending, picture_format
     from hasama.pictures.video import check_ending
     from hasama.style.canvas.pictures import DEEP_FORMATS
 

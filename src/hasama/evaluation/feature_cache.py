@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hasama.distributed import agreed, is_first, rows_of_all, share_of, team
 from hasama.errors import HasamaError
 from hasama.evaluation.subject import EvaluationProgress
-from hasama.files import replacing
 from hasama.metrics.distances import Features
 from hasama.perception.extractors import Extractor, extract_features
 from hasama.pictures.sources.download import cache_folder
 from hasama.shapes import Pixels
+from hasama.tensor_files import load_tensors, save_tensors
 
 VERSION = 1
 """Raised when the extractors change; it is part of every key, so that older features are not found."""
@@ -60,8 +59,7 @@ def cached_features(
     if not found.isfinite().all():
         raise HasamaError(f"The features of the {stage} are not finite numbers: the network's weights are damaged.")
     try:
-        with replacing(file) as temporary:
-            save_file({"features": found}, temporary)
+        save_tensors(file, {"features": found}, {})
     except HasamaError as error:
         raise HasamaError(f"{error} HASAMA_CACHE names another place for the cache.") from error
     return found
@@ -70,7 +68,7 @@ def cached_features(
 def _stored(file: Path, shape: tuple[int, int]) -> Tensor | None:
     """What the cache holds; None if it is nothing, or damaged."""
     try:
-        found = load_file(file)["features"]
+        found = load_tensors(file)[0]["features"]
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
     return found if tuple(found.shape) == shape and found.dtype == torch.float32 else None

@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Int
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import nn
 
 from hasama.device import pick_arithmetic
 from hasama.errors import HasamaError
-from hasama.files import replacing
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate_all
 from hasama.metrics.modes import (
@@ -40,6 +38,7 @@ from hasama.pictures.sources.download import cache_folder
 from hasama.pictures.tensors import to_images
 from hasama.recipe import Recipe
 from hasama.shapes import Images, Pixels
+from hasama.tensor_files import load_tensors, save_tensors
 
 SIDE, EDGE = 28, 2
 """Pixels of a digit, and of the black edge around it that makes it 32."""
@@ -135,7 +134,7 @@ def learn_to_read(digits: DigitSet, device: torch.device | str = "cpu") -> Itera
                 f"A network that learnt {len(learnt)} of these digits reads only {right:.1%} of {len(tried)} others "
                 f"right; {ENOUGH:.1%} are needed to count modes with it. Give more, or cleaner, digits by --source."
             )
-        _keep(reader, place)
+        save_tensors(place, reader.state_dict(), {})
     yield Learning(1.0, reader.eval())
 
 
@@ -176,16 +175,10 @@ def read_stacks(reader: Reader, pixels: Pixels) -> Read:
 def _taken_up(reader: Reader, place: Path) -> bool:
     """Give a reader the weights in the cache; False if there are none, or not all of them."""
     try:
-        reader.load_state_dict(load(place.read_bytes()))
-    except (OSError, SafetensorError, RuntimeError):
+        reader.load_state_dict(load_tensors(place)[0])
+    except (OSError, SafetensorError, ValueError, RuntimeError):
         return False
     return True
-
-
-def _keep(reader: Reader, place: Path) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in reader.state_dict().items()}
-    with replacing(place) as temporary:
-        temporary.write_bytes(save(tensors))
 
 
 # --- training -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 import io
 import math
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,11 @@ from hasama.errors import HasamaError
 from hasama.files import replacing
 
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def has_picture_ending(path: Path | str) -> bool:
+    """Whether a file of this name would be a picture."""
+    return PurePath(path).suffix.lower() in Image.registered_extensions()
 
 
 def has_alpha(picture: Image.Image) -> bool:

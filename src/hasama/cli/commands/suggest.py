@@ -206,13 +206,13 @@ def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.d
 
     recipe = suggestion.recipe
     records = floor_of(pictures, recipe.enlarge, extractor_named(recipe.quality_extractor, device))
-    floor = next((one.kid for one in (records if quiet else watch_stages(records)) if one.kid is not None), None)
-    if floor is None:
+    last = next((one for one in (records if quiet else watch_stages(records)) if one.kid is not None), None)
+    if last is None or last.kid is None:
         return suggestion
-    kid, low, high = (max(0.0, figure) for figure in floor)
+    kid, low, high = (max(0.0, figure) for figure in last.kid)
     why = (
-        f"KID of real pictures made {recipe.enlarge} times smaller and enlarged again (95 %: {low:.3g} to "
-        f"{high:.3g}, {recipe.quality_extractor}): "
+        f"KID of {last.enlarged} real pictures made {recipe.enlarge} times smaller and enlarged again "
+        f"(95 %: {low:.3g} to {high:.3g}, {recipe.quality_extractor}): "
         + ("no training gets below." if low else "of so few pictures it cannot be told from nothing.")
     )
     return suggestion._replace(reasons=[*suggestion.reasons, Reason(f"floor {kid:.3g}", why)])

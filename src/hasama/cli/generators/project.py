@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import check_apart, has_picture_ending, open_generator, picture_place
+from hasama.cli.arguments import check_apart, open_generator, picture_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, at_home, fitting_name, tensors_beside
@@ -180,6 +180,7 @@ def enlarge(
     from hasama.cli.terminal import complain
     from hasama.device import pick_device
     from hasama.networks.enlarger import shipped
+    from hasama.pictures.images import has_picture_ending
     from hasama.style.jobs.batch import names_for, pictures_in
 
     picture = at_home(picture)

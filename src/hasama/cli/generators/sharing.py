@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import beside, has_picture_ending, open_generator
+from hasama.cli.arguments import beside, open_generator
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
 
@@ -62,6 +62,7 @@ def export(
         Of paintings: how many of their patches it knows, 0 to 512, the default; most of the file and a third of the
         time are for these. 0: none, and so rather colours and textures than strokes.
     """
+    from hasama.pictures.images import has_picture_ending
     from hasama.style.painters.painter_header import is_painter
 
     if recipe is None and (paintings or (has_picture_ending(run) and not run.is_dir())):

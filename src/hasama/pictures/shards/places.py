@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from hasama.errors import HasamaError
 from hasama.names import at_home
+from hasama.pictures.images import has_picture_ending
 from hasama.pictures.shards.index import NAME, is_address
 
 ENDING = ".tar"
@@ -87,8 +86,7 @@ def _in_folder(folder: Path) -> Place | None:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError:
         return None
-    pictures = Image.registered_extensions()
-    if any(path.suffix.lower() in pictures or path.is_dir() for path in inside):
+    if any(has_picture_ending(path) or path.is_dir() for path in inside):
         return None
     tars = tuple(sorted(path.name for path in inside if path.name.endswith(ENDING)))
     return Place(f"shards {folder}", f"{folder}/", False, tars) if tars else None

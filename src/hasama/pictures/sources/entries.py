@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hasama.pictures.depth import Extremes, Ranges
-from hasama.pictures.images import to_picture
+from hasama.pictures.images import has_picture_ending, to_picture
 from hasama.pictures.opening import extremes_in, open_picture, peek_at
 from hasama.pictures.shards.index import Shards
 
@@ -95,9 +95,8 @@ def stamp_of(path: Path) -> str:
 
 def folder_labels(names: Sequence[str]) -> list[str | None]:
     """The class of each file: its first folder below the one that holds all pictures."""
-    endings = Image.registered_extensions()
     parts = [name.split("/") for name in names]
-    pictures = [p for p in parts if Path(p[-1]).suffix.lower() in endings] or parts  # a README is no picture
+    pictures = [p for p in parts if has_picture_ending(p[-1])] or parts  # a README is no picture
     depth = 0
     while pictures and all(len(p) > depth + 2 and p[depth] == pictures[0][depth] for p in pictures):
         depth += 1

@@ -13,10 +13,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from hasama.errors import HasamaError, missing_extra
 from hasama.pictures.formats import HEAD, recognise
+from hasama.pictures.images import has_picture_ending
 from hasama.pictures.sources.arrays import class_name
 from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
 
@@ -55,7 +54,7 @@ def tables_at(place: Path) -> Tables | None:
     if (place / "state.json").is_file() and (place / "dataset_info.json").is_file():
         return _dataset(place)
     files = sorted(place.glob(f"*{PARQUET}")) or sorted((place / "data").glob(f"*{PARQUET}"))
-    if not files or any(path.suffix.lower() in Image.registered_extensions() for path in place.iterdir()):
+    if not files or any(map(has_picture_ending, place.iterdir())):
         return None
     return _of_training(place, files)
 

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
+from hasama.pictures.images import has_picture_ending
 from hasama.style.jobs.job import Job, StyleSource
 
 
@@ -17,11 +16,10 @@ def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:
     Raises:
         HasamaError: there is none.
     """
-    endings = set(Image.registered_extensions())
     found = []
     outside = but is None or folder.resolve().is_relative_to(but.resolve())  # everything is below `but`
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in endings or not path.is_file():  # a link that goes round is none
+        if not has_picture_ending(path) or not path.is_file():  # a link that goes round is none
             continue
         parts = path.relative_to(folder).parts
         made = not outside and but is not None and path.resolve().is_relative_to(but.resolve())
