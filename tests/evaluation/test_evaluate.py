@@ -239,9 +239,7 @@ def with_a_wrong_bit(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"no safetensors", cut, with_a_wrong_bit])
-def test_damaged_features_in_the_cache_are_made_again(
-    run: Path, looked: list[int], damage: Callable[[bytes], bytes]
-):
+def test_damaged_features_in_the_cache_are_made_again(run: Path, looked: list[int], damage: Callable[[bytes], bytes]):
     first = judged(run)
     for file in (cache_folder() / "features").iterdir():
         file.write_bytes(damage(file.read_bytes()))

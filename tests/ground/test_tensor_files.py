@@ -81,7 +81,9 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 save_tensors(folder / "large", {"a": large}, {})
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 2**10 / large.nbytes)
 """
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, timeout=120
+    )
     assert float(done.stdout) < 2.5  # safetensors has the numbers as bytes, and those as one string
 
 

@@ -13,13 +13,14 @@ from command import hasama
 from hasama.generators.choosing import EXTRACTOR, Look, load_look, look_of, save_look
 from hasama.perception.extractors import Extractor, extract_features, extractor_named
 from hasama.pictures.dataset import Pictures
-from hasama.presets import DEFAULT, RECIPES
+from hasama.presets import DEFAULT, GENTLE, RECIPES
 from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.folder import Run
 from hasama.runs.transfer import as_wide, make_base
 from hasama.tuning import kinship
-from hasama.tuning.kinship import AKIN, apart, nearest_base
+from hasama.tuning.kinship import AKIN, apart, begun_anew, nearest_base, with_base
+from hasama.tuning.suggest import Suggestion
 
 SMALL = RECIPES[DEFAULT].but(size="32")
 
@@ -156,3 +157,20 @@ def test_suggest_says_so_and_its_command_begins_there(base: Path, place: Path, m
     assert "--init-from discs" in told["command"]
     assert [one["choice"] for one in told["reasons"]].count("init-from discs") == 1
     assert told["smaller"] is None or "--init-from" not in told["smaller"]["command"]
+
+
+@pytest.mark.parametrize(("size", "begins"), [("32", "discs"), ("16", "")])
+def test_the_smaller_one_begins_there_too_if_it_fits_and_else_as_from_nothing(
+    base: Path, place: Path, extractor, monkeypatch, size: str, begins: str
+):
+    monkeypatch.setattr(bases, "BASES", base.parent)
+    monkeypatch.setattr(kinship, "apart", lambda *_: AKIN / 2)
+    pictures, plain = opened(place / "discs"), RECIPES[DEFAULT].but(size="64")
+    found = with_base(Suggestion(DEFAULT, plain, [], []), pictures, extractor)
+    assert (found.recipe.init_from, found.recipe.generator_lr) == ("discs", GENTLE)
+    halved = found._replace(recipe=found.recipe.but(size=size))
+    less = begun_anew(halved, plain, pictures, extractor).recipe
+    assert less.init_from == begins
+    assert less == plain.but(size=size) if not begins else less.generator_lr == GENTLE
+    unaided = Suggestion(DEFAULT, plain.but(size=size), [], [])
+    assert begun_anew(unaided, plain, pictures, extractor) is unaided  # none was akin at the full size

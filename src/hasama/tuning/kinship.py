@@ -6,10 +6,12 @@ from hasama.errors import HasamaError
 from hasama.generators.choosing import Look, load_look, look_of
 from hasama.perception.extractors import Extractor
 from hasama.pictures.dataset import Pictures
+from hasama.presets import RATES, gentle_rates
 from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.folder import Run
-from hasama.runs.transfer import check_init_from
+from hasama.runs.transfer import as_wide, check_init_from
+from hasama.tuning.suggest import Reason, Suggestion, with_stage
 
 AKIN = 0.1
 """At most so far apart. Classes of the same collection were 0.04 to 0.05 apart, portraits and emoji 0.20, emoji and
@@ -44,6 +46,37 @@ def nearest_base(pictures: Pictures, recipe: Recipe, extractor: Extractor) -> Ki
     farthest = min(AKIN, min(distances.values()) + ALIKE)
     akin = [Kin(*pair) for pair in distances.items() if pair[1] <= farthest]
     return max(akin, key=lambda kin: (Run(bases.BASES / kin.name).recipe().game_resolution, -kin.apart), default=None)
+
+
+def with_base(suggestion: Suggestion, pictures: Pictures, extractor: Extractor) -> Suggestion:
+    """The suggestion that begins with a base, if there is one of similar pictures."""
+    kin = nearest_base(pictures, suggestion.recipe, extractor)
+    if kin is None:
+        return suggestion
+    why = (
+        f"your pictures look like those of this base (apart by {kin.apart:.2g}; 0: the same), which it knows already."
+    )
+    recipe = as_wide(suggestion.recipe.but(init_from=kin.name, **gentle_rates(suggestion.recipe)))
+    reasons = [*suggestion.reasons, Reason(f"init-from {kin.name}", why)]
+    if recipe.generator_width != suggestion.recipe.generator_width:
+        reasons.append(Reason(f"generator-width {recipe.generator_width}", "as wide as that of the base."))
+    return suggestion._replace(recipe=recipe, reasons=reasons)
+
+
+def begun_anew(halved: Suggestion, plain: Recipe, pictures: Pictures, extractor: Extractor) -> Suggestion:
+    """What was made smaller, with a base that fits that size, or else from nothing.
+
+    Args:
+        halved: perhaps with a base that is too large for it.
+        plain: what would be trained from nothing, at the former size.
+        pictures: what it is for.
+        extractor: as for `nearest_base`.
+    """
+    if not halved.recipe.init_from:
+        return halved
+    without = {name: getattr(plain, name) for name in ("init_from", "generator_width", *RATES)}
+    bare = halved._replace(recipe=halved.recipe.but(**without))
+    return with_stage(with_base(bare, pictures, extractor), pictures.report)
 
 
 def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:

@@ -313,13 +313,16 @@ def hours_of(recipe: Recipe, pace: Pace) -> float:
 
 
 def smaller(recipe: Recipe) -> Recipe | None:
-    """The same at half the size, enlarged by half as much; None if that would be too small, or cannot be made."""
+    """The same at half the size, enlarged by half as much; None if that would be too small, or cannot be made.
+
+    What it would begin with may be too large for it.
+    """
     height, width = recipe.resolution
     halved, enlarge = size_text(height // 2, width // 2), max(1, recipe.enlarge // 2)
     if min(height, width) // 2 // enlarge < SIDE_LEAST or not _possible(halved, enlarge):
         return None
     first = recipe.small_kimg if min(height, width) // 2 // enlarge >= STAGED else 0.0
-    return recipe.but(size=halved, enlarge=enlarge, init_from="", small_kimg=first)
+    return recipe.but(size=halved, enlarge=enlarge, small_kimg=first)
 
 
 def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:

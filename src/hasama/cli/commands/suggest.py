@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hasama.cli.arguments import check_hours, free_run_place, read_pictures
 from hasama.cli.flags import use_threads
 from hasama.errors import HasamaError
-from hasama.presets import gentle_rates, train_command
+from hasama.presets import train_command
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -109,8 +109,11 @@ def _propose(
     """The whole suggestion, as JSON can hold it."""
     import torch
 
+    from hasama.generators.choosing import EXTRACTOR
+    from hasama.perception.extractors import extractor_named
     from hasama.runs.pace import fitting, measure
     from hasama.tuning.gammas import check_gammas
+    from hasama.tuning.kinship import begun_anew, with_base
     from hasama.tuning.suggest import (
         choose_rest,
         enough,
@@ -124,10 +127,11 @@ def _propose(
     from hasama.tuning.survey import look_at
 
     looks, device = look_at(pictures), torch.device(machine.device)
+    extractor = extractor_named(EXTRACTOR, device)
     plain = choose_rest(form, pictures, looks, machine)
     if trials[0]:
         check_gammas(trials[0], plain.recipe)
-    suggestion = with_stage(_with_base(plain, pictures, device), pictures.report)
+    suggestion = with_stage(with_base(plain, pictures, extractor), pictures.report)
     fits, pace = fitting(suggestion.recipe, lambda recipe: measure(recipe, pictures, device))
     suggestion = with_batch(suggestion, fits.batch)
     if trials[0]:  # from nothing, by batches that fit
@@ -138,7 +142,8 @@ def _propose(
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
     while hours_of(less, pace) > hours and instead is None and (halved := smaller(less)):
-        less, quicker = halved, measure(halved, pictures, device, seconds=1.0)
+        less = begun_anew(suggestion._replace(recipe=halved), plain.recipe, pictures, extractor).recipe
+        quicker = measure(less, pictures, device, seconds=1.0)
         if hours_of(less, quicker) <= hours or smaller(less) is None:
             taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours).recipe
             if hours_of(taken, quicker) < hours_of(suggestion.recipe, pace):
@@ -216,27 +221,6 @@ def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.d
         + ("no training gets below." if low else "of so few pictures it cannot be told from nothing.")
     )
     return suggestion._replace(reasons=[*suggestion.reasons, Reason(f"floor {kid:.3g}", why)])
-
-
-def _with_base(suggestion: "Suggestion", pictures: "Pictures", device: "torch.device") -> "Suggestion":
-    """The suggestion that begins with a base, if there is one of similar pictures."""
-    from hasama.generators.choosing import EXTRACTOR
-    from hasama.perception.extractors import extractor_named
-    from hasama.runs.transfer import as_wide
-    from hasama.tuning.kinship import nearest_base
-    from hasama.tuning.suggest import Reason
-
-    kin = nearest_base(pictures, suggestion.recipe, extractor_named(EXTRACTOR, device))
-    if kin is None:
-        return suggestion
-    why = (
-        f"your pictures look like those of this base (apart by {kin.apart:.2g}; 0: the same), which it knows already."
-    )
-    recipe = as_wide(suggestion.recipe.but(init_from=kin.name, **gentle_rates(suggestion.recipe)))
-    reasons = [*suggestion.reasons, Reason(f"init-from {kin.name}", why)]
-    if recipe.generator_width != suggestion.recipe.generator_width:
-        reasons.append(Reason(f"generator-width {recipe.generator_width}", "as wide as that of the base."))
-    return suggestion._replace(recipe=recipe, reasons=reasons)
 
 
 def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
