@@ -40,6 +40,11 @@ def fitting_name(name: str, ending: str = "", spare: int = 0) -> str:
     return kept + code + ending
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """What somebody gave, for a message: its beginning, if it is long."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def near_name(path: str | Path) -> str:
     """' Did you mean photos?' where something of nearly the name of what is missing stands beside it, else ''.
 

@@ -39,6 +39,8 @@ def flags_of(changes: Mapping[str, Any]) -> list[str]:
     for name, value in changes.items():
         if isinstance(value, bool):
             words.append(flag(name) if value else "--no-" + flag(name)[2:])
+        elif isinstance(value, str) and value.startswith("-"):
+            words.append(f"{flag(name)}={value}")  # else it would be a flag itself
         elif value is not None:
             words += [flag(name), *map(typed, value if isinstance(value, (tuple, list)) else (value,))]
     return words

@@ -109,6 +109,19 @@ def test_soft_alpha_stays_as_soft(times: int, alpha: int):
 
 
 @pytest.mark.parametrize("times", [2, 4, 8])
+def test_what_is_opaque_or_clear_all_around_stays_so_whatever_its_colours(times: int):
+    """What ships made single pixels of opaque photos up to 11 levels clear."""
+    small = picture(4, 40, 40)
+    small[:, 3] = 1
+    with torch.no_grad():
+        assert bool((enlarge(shipped(), small, times)[:, 3] > 1 - 1e-5).all())
+        small[:, 3, :, 20:] = -1
+        alpha = enlarge(shipped(), small, times)[0, 3]
+    assert bool((alpha[:, : 17 * times] > 1 - 1e-5).all())
+    assert bool((alpha[:, 23 * times :] < -1 + 1e-5).all())
+
+
+@pytest.mark.parametrize("times", [2, 4, 8])
 def test_one_colour_stays_that_colour(times: int):
     """What ships added up to 13 levels at 8 times to the grounds of drawings."""
     torch.manual_seed(0)
@@ -310,3 +323,7 @@ def test_what_is_lost_by_enlarging_is_told(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "clear.jpg  12x10, in place of what was there" in done.stdout
     assert "JPEG holds 8 bits a colour" in done.stdout
+    for ending, told in (("bmp", "BMP holds no transparency"), ("gif", "GIF holds no half transparency")):
+        done = hasama("enlarge", tmp_path / "clear.png", "--times", "2", "--out", tmp_path / f"clear.{ending}")
+        assert done.returncode == 0, done.stderr
+        assert told in done.stdout

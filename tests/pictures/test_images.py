@@ -355,6 +355,40 @@ def test_jpeg_has_white_where_nothing_was(tmp_path):
     assert np.asarray(open_picture(tmp_path / "a.jpg")).min() >= 253
 
 
+@pytest.mark.parametrize("ending", ["jpg", "bmp", "dib", "ppm", "mpo"])
+def test_where_a_format_has_no_alpha_nothing_hidden_is_shown(tmp_path: Path, ending: str):
+    """Pillow writes alpha into a BMP, reads none, and so shows what lay under it."""
+    pixels = np.full((32, 48, 4), (9, 99, 200, 0), np.uint8)
+    pixels[:, 16:32, 3], pixels[:, 32:, 3] = 128, 255
+    save_picture(Image.fromarray(pixels), tmp_path / f"a.{ending}")
+    with Image.open(tmp_path / f"a.{ending}") as saved:
+        assert saved.mode == "RGB"
+        shown = np.asarray(saved).astype(int)
+    for columns, colour in (
+        (slice(0, 12), (255, 255, 255)),
+        (slice(20, 28), (131, 177, 227)),
+        (slice(36, 48), (9, 99, 200)),
+    ):
+        assert np.abs(shown[:, columns] - colour).max() <= 4
+
+
+def test_a_gif_is_clear_or_opaque(tmp_path: Path):
+    """Pillow makes every pixel of a soft picture opaque, with what lay under it."""
+    pixels = np.full((32, 256, 4), (9, 99, 200, 0), np.uint8)
+    pixels[..., 3] = np.arange(256)
+    save_picture(Image.fromarray(pixels), tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as saved:
+        shown = np.asarray(saved.convert("RGBA")).astype(int)
+    assert (shown[:, :128, 3] == 0).all()
+    assert (shown[:, 128:, 3] == 255).all()
+    assert (
+        np.abs(
+            shown[:, 128:, :3] - (255 + (np.arange(128, 256) / 255)[:, None] * (np.array([9, 99, 200]) - 255))
+        ).max()
+        < 16
+    )
+
+
 def test_saved_pictures_are_as_readable_as_other_files(tmp_path):
     save_picture(scene(), tmp_path / "a.png")
     (tmp_path / "b").touch()

@@ -84,6 +84,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
 # --- the report -----------------------------------------------------------------------------------
 
 
+def test_what_the_format_cannot_hold_is_told_at_once_and_in_the_report(tmp_path: Path):
+    job = job_in(tmp_path)
+    content = read_picture(job.content)
+    half = np.full(content.size, 100, np.uint8)
+    job = job._replace(out=tmp_path / "a.bmp", ready=content._replace(alpha=half))
+    first, *rest = paint_file(job)
+    assert "BMP holds no transparency: a.bmp lies on white" in first.notice
+    assert not any(frame.notice for frame in rest)
+    assert [notice for notice in told_by(job)["notices"] if "BMP" in notice] == [first.notice]
+
+
 def test_the_report_tells_what_was_painted_and_how(undisturbed: dict[str, Done]):
     done = undisturbed["adam"]
     told, job = done.told, done.job

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
 from hasama.errors import HasamaError
+from hasama.style.canvas.formats import lost_in
 from hasama.style.canvas.pictures import (
     Picture,
     eight_bit_pixels,
@@ -621,3 +622,21 @@ def test_pictures_are_read_by_what_they_are_not_by_what_they_are_called(tmp_path
     data = encoded(Image.fromarray(eight_bit_pixels(pixels)), "PNG")
     (tmp_path / "it.webp").write_bytes(data)
     assert same(read_picture(tmp_path / "it.webp").pixels, eight_bit_pixels(pixels))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_a_format_cannot_hold_is_told(kind: type):
+    full, deep = np.iinfo(kind).max, kind == np.uint16
+    pixels = values(4, 6, 3, kind)
+    alphas = {
+        name: np.full((4, 6), level, kind) for name, level in (("opaque", full), ("clear", 0), ("half", full // 2))
+    }
+    for name, alpha in alphas.items():
+        for ending, losing in (("png", ()), ("webp", ()), ("tiff", ()), ("jpg", ("clear", "half")),
+                               ("bmp", ("clear", "half")), ("gif", ("half",))):  # fmt: skip
+            told = lost_in(f"a.{ending}", Picture(pixels, alpha))
+            assert ("transparency" in " ".join(told)) == (name in losing), (name, ending)
+            assert ("8 bits" in " ".join(told)) == (deep and ending not in ("png", "tiff"))
+    assert lost_in("a.jpg", Picture(pixels), deep=False) == []  # that was asked for
+    with pytest.raises(HasamaError, match="Cannot write a picture called"):
+        lost_in("a.xyz", Picture(pixels))

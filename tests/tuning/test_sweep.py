@@ -364,6 +364,7 @@ def test_the_sweep_keeps_its_terms(plan: Sweep, small: Pictures):
     assert [event.kind for event in again] == ["over"]  # there is nothing left to do
     for other, words in (
         (plan._replace(recipe=SMALL.but(width=8)), "another recipe"),
+        (plan._replace(fakes=40), "another count of --fakes"),
         (plan._replace(space=search_space(SMALL, ["beta1"])), "another choice of parameters"),
     ):
         with pytest.raises(HasamaError, match=words):

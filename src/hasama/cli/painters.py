@@ -167,6 +167,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     from hasama.files import write_json
     from hasama.pictures.images import picture_format
     from hasama.style.canvas.colour import in_grey, with_luminance
+    from hasama.style.canvas.formats import lost_in
     from hasama.style.canvas.pictures import read_picture, to_canvas, to_output, write_picture
     from hasama.style.memory import process_bytes
     from hasama.style.painters.at_once import SIDE, paint_at_once, side_within
@@ -186,9 +187,12 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     deep = content.is_deep if job.sixteen_bits is None else job.sixteen_bits
     write_picture(to_output(painted, content, deep), job.out)
     seconds = time.monotonic() - began
-    report = {"fingerprint": _mark(job, content, mix, size), "size": [width, height]}
+    lost = lost_in(job.out, content, job.sixteen_bits)
+    report = {"fingerprint": _mark(job, content, mix, size), "size": [width, height], "notices": lost}
     write_json(job.report, report | _told(job, taught, mix, seconds))
     say(f"{job.out}  {width}x{height}, painted in {seconds:.1f} s")
+    for note in lost:
+        say(note, "yellow")
 
 
 def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bool]) -> int:

@@ -79,12 +79,12 @@ class Enlarger(nn.Module):
         inner = self.inner(self.down(y))
         y = self.after(y + F.pixel_shuffle(self.up(inner), 2))
         y = F.pixel_shuffle(self.last(F.silu(y)), 2) * _unlike(x) + F.interpolate(x, scale_factor=2, mode="bicubic")
-        y = _with_soft_alpha(y, x) if images.shape[1] == 4 else y
+        y = _with_true_alpha(y, x) if images.shape[1] == 4 else y
         return with_channels(y[:, :, : 2 * height, : 2 * width].clamp(-1, 1), images.shape[1])
 
 
-def _unlike(small: Rgba) -> Tensor:
-    """Pictures [N, 4, H, W] -> [N, 1, 2H, 2W]: 0 where 3x3 pixels have one colour, 1 where they differ by `FLAT`.
+def _unlike(small: Images) -> Tensor:
+    """Pictures [N, C, H, W] -> [N, 1, 2H, 2W]: 0 where 3x3 pixels have one colour, 1 where they differ by `FLAT`.
 
     What ships adds a few levels of texture to plain paper and to the grounds of drawings, at each doubling again.
     """
@@ -93,17 +93,18 @@ def _unlike(small: Rgba) -> Tensor:
     return F.interpolate((spread / FLAT).clamp(0, 1), scale_factor=2, mode="bilinear")
 
 
-def _with_soft_alpha(large: Tensor, small: Rgba) -> Tensor:
-    """An enlarged picture [N, 4, 2H, 2W] with interpolated alpha where that of the small one [N, 4, H, W] is soft.
+def _with_true_alpha(large: Tensor, small: Rgba) -> Tensor:
+    """An enlarged picture [N, 4, 2H, 2W] with interpolated alpha where the small one's [N, 4, H, W] has no edge.
 
-    What ships was taught on icons, whose alpha is nearly everywhere clear or opaque: it made faint shadows clear.
-    Edges stay the network's own: at them at least one of 3x3 pixels is clear or opaque.
+    What ships was taught on icons, whose alpha is nearly everywhere clear or opaque: it made faint shadows clear. And
+    where all around is opaque, whatever the colours, it stays so. Edges stay the network's own: there 3x3 pixels
+    differ, and at least one of them is clear or opaque.
     """
     alpha = small[:, 3:]
     hardest = F.max_pool2d(F.pad(alpha.abs(), (1, 1, 1, 1), mode="replicate"), 3, 1)
     soft = F.interpolate(((1 - hardest) / SOFT).clamp(0, 1), scale_factor=2, mode="bilinear")
     smooth = F.interpolate(alpha, scale_factor=2, mode="bicubic")
-    return torch.cat([large[:, :3], large[:, 3:].lerp(smooth, soft)], 1)
+    return torch.cat([large[:, :3], smooth.lerp(large[:, 3:], _unlike(alpha) * (1 - soft))], 1)
 
 
 def silence(layer: nn.Conv2d) -> None:

@@ -14,6 +14,11 @@ from PIL import Image
 from hasama.errors import HasamaError
 from hasama.files import replacing
 
+OPAQUE_FORMATS = ("JPEG", "MPO", "BMP", "DIB", "PPM")
+"""Formats without transparency. (Pillow writes alpha into some of them, where nobody reads it.)"""
+
+HALF = 128
+"""Of 255, rounded up."""
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -125,7 +130,9 @@ def grid(pixels: np.ndarray, columns: int | None = None, smallest: int = 64, gap
 
 
 def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None = None) -> None:
-    """Save atomically in the format that the name's ending says; alpha becomes white where JPEG has none.
+    """Save atomically in the format that the name's ending says; alpha becomes white where a format has none.
+
+    GIF, which has clear pixels and opaque ones, gets clear ones where alpha is less than half, and else white below.
 
     Args:
         picture: to be saved.
@@ -138,8 +145,10 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
     """
     path = Path(path)
     file_format = picture_format(path)
-    if file_format == "JPEG":
+    if file_format in OPAQUE_FORMATS:
         picture = as_channels(picture, 1 if picture.mode == "L" else 3)
+    if file_format == "GIF" and picture.mode == "RGBA":
+        picture = _clear_or_opaque(picture)
     options = {"icc_profile": profile} if profile else {}
     if file_format == "JPEG":
         options |= {"quality": 95}
@@ -155,6 +164,13 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
             raise HasamaError(
                 f"Cannot write {path} ({form}) as {file_format}: {error}. Use another ending, such as .png."
             ) from error
+
+
+def _clear_or_opaque(picture: Image.Image) -> Image.Image:
+    """RGBA without anything between."""
+    white = as_channels(picture, 3).convert("RGBA")
+    white.putalpha(picture.getchannel("A").point([255 * (alpha >= HALF) for alpha in range(256)]))
+    return white
 
 
 def png_of(picture: Image.Image) -> bytes:

@@ -25,7 +25,7 @@ import errno
 import itertools
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from hasama.training.game import Game
 
 
-def free_name(folder: Path) -> Path:
-    """The folder itself if there is none yet; else the first of FOLDER-2, FOLDER-3, ... that there is not."""
+def free_name(folder: Path, taken: Collection[Path] = ()) -> Path:
+    """The folder itself if there is none yet; else the first of FOLDER-2, FOLDER-3, ... that is not, nor is taken."""
     numbered = (folder.with_name(fitting_name(folder.name, f"-{number}")) for number in itertools.count(2))
-    return next(place for place in itertools.chain([folder], numbered) if not place.exists())
+    return next(at for at in itertools.chain([folder], numbered) if at not in taken and not at.exists())
 
 
 class Run:

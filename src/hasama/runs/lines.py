@@ -69,4 +69,6 @@ def parsed(line: str | bytes) -> dict[str, Any] | None:
         figures = json.loads(line)
     except ValueError:
         return None
-    return figures if isinstance(figures, dict) and isinstance(figures.get("images_seen"), int) else None
+    if not isinstance(figures, dict) or type(seen := figures.get("images_seen")) is not int:
+        return None
+    return figures if 0 <= seen < 2**63 else None

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from hasama.studio.pages import camera, explore, learn, paint, ring, teach, train, watch
 from hasama.studio.pages.page import LANGUAGE, Studio, answering, back_to
-from hasama.studio.security import COOKIE, Guard
+from hasama.studio.security import COOKIE, Guard, Tries
 from hasama.studio.uploads import form_of
 from hasama.studio.words import languages
 
@@ -120,12 +120,17 @@ def _language(studio: Studio, request: Request) -> Response:
 
 
 def _login(studio: Studio) -> Any:
+    tries = Tries()
+
     async def answer(request: Request) -> Response:
         guard = request.scope["hasama.guard"]
         if request.method == "GET":
             return studio.page(request, "login.html", wrong=False)
+        if tries.too_many():
+            raise HTTPException(429, studio.words(request)("too_many_passwords"))
         form = await form_of(request, 2**16)
         if not guard.is_password(str(form.get("password", ""))):
+            tries.add()
             return studio.page(request, "login.html", 403, wrong=True)
         answer = back_to("/")
         answer.set_cookie(COOKIE, guard.session, samesite="strict", httponly=True)

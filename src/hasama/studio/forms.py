@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from hasama.errors import HasamaError
+from hasama.names import shortened
 from hasama.options import flag, typed
 
 
@@ -104,5 +105,7 @@ def _read(name: str, hint: Any, empty: bool, given: Any) -> Any:
         if typing.get_origin(hint) is tuple:
             return tuple(one(part) for one, part in zip(typing.get_args(hint), text.split(","), strict=True))
     except ValueError as error:
-        raise HasamaError(f"{flag(name)} takes a number; got {text!r}.") from error
+        several = typing.get_origin(hint) is tuple
+        number = f"{len(typing.get_args(hint))} numbers with commas between" if several else "a number"
+        raise HasamaError(f"{flag(name)} takes {number}; got {shortened(text)!r}.") from error
     return text

@@ -6,6 +6,7 @@ it finds them by the number of their process. What waits, waits until a studio r
 
 import itertools
 import json
+import logging
 import os
 import secrets
 import signal
@@ -17,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hasama.errors import HasamaError
 from hasama.files import cannot_write, write_json
 from hasama.names import SPARE, fitting_name
 
@@ -26,8 +28,13 @@ LANES = {
 }  # fmt: skip
 """{command: lane}; of each lane one job runs at a time."""
 ENDED = ("done", "failed", "stopped")
+STATES = ("waiting", "running", *ENDED)
 LONGEST_WORDS = 64_000
 """Characters of what a child printed that are shown."""
+FAILURES = ("hasama: ", "Traceback ")
+"""How lines begin in which a child complains, of what it was asked for or of itself."""
+
+log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
@@ -70,6 +77,10 @@ class Job(NamedTuple):
     def lane(self) -> str:
         return LANES[self.words[0]]
 
+    def complains(self) -> bool:
+        """Whether it says that something failed: what is known of a child that nobody saw end."""
+        return any(line.startswith(FAILURES) for line in _end_of(self.complained).splitlines())
+
     def said(self) -> str:
         """The end of what the child had to say."""
         parts = [_end_of(place) for place in (self.printed, self.complained)]
@@ -88,13 +99,21 @@ class Jobs:
         self.lock = threading.RLock()
         self.children: dict[str, subprocess.Popen] = {}
         self.ended: dict[str, Job] = {}  # they do not change any more, and are asked for again and again
+        self.unsaved: dict[str, Job] = {}  # the disk is full, or cannot be written to any more
 
     def add(self, words: list[str], **about: Any) -> Job:
-        """Ask for something; it begins when its lane is free."""
+        """Ask for something; it begins when its lane is free.
+
+        Raises:
+            HasamaError: its folder cannot be written.
+        """
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         job = Job(self.folder / name, words, about, "waiting", time.time())
         with self.lock:
-            job.folder.mkdir(parents=True)
+            try:
+                job.folder.mkdir(parents=True)
+            except OSError as error:
+                raise cannot_write(job.folder, error) from error
             self._save(job)
         self.turn()
         return self.get(job.id) or job
@@ -103,12 +122,17 @@ class Jobs:
         """A job by its name; None if there is none."""
         if not name or Path(name).name != name:
             return None
+        if name in self.unsaved:
+            return self.unsaved[name]
         if name in self.ended:
             return self.ended[name]
         try:
             kept = json.loads((self.folder / name / "job.json").read_text(encoding="utf-8"))
             job = Job(self.folder / name, **kept)
-        except (OSError, ValueError, TypeError):
+            whole = job.state in STATES and job.words[0] in LANES and isinstance(job.about, dict)
+        except (OSError, ValueError, TypeError, LookupError):
+            return None
+        if not whole:
             return None
         if job.state in ENDED:
             self.ended[name] = job
@@ -129,13 +153,21 @@ class Jobs:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        promised = {job.about.get("out") for job in self.all()}
+        promised = {job.about.get("out") for job in self.all()}  # of those that have ended, too: pages show it
         for number in itertools.count(1):
             tail = f"-{number}" if number > 1 else ""
             place = folder / fitting_name(stem, tail + endings[0], SPARE)
             if str(place) not in promised and not any(place.with_suffix(ending).exists() for ending in endings):
                 return place
         raise AssertionError("there is always another number")
+
+    def promised(self) -> set[Path]:
+        """Folders that jobs will make which have not ended."""
+        return {Path(job.about["place"]) for job in self.all() if job.state not in ENDED and job.about.get("place")}
+
+    def of_place(self, place: Path) -> Job | None:
+        """The newest job that makes a folder, or goes on there; None if there is none."""
+        return next((job for job in self.all() if job.about.get("place") == str(place)), None)
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
@@ -145,8 +177,10 @@ class Jobs:
         return sorted((job for job in found if job), key=lambda job: (job.made, job.id), reverse=True)
 
     def turn(self) -> None:
-        """See who has ended, and begin what waits."""
+        """See who has ended, and begin what waits; while nothing can be written, what is known is kept in memory."""
         with self.lock:
+            for job in list(self.unsaved.values()):
+                self._keep(job)
             jobs = [self._looked_at(job) for job in reversed(self.all())]
             busy = {job.lane for job in jobs if job.state == "running"}
             for job in jobs:
@@ -159,9 +193,9 @@ class Jobs:
         with self.lock:
             job = self._looked_at(self.get(job.id) or job)
             if job.state == "waiting":
-                self._save(job._replace(state="stopped"))
+                self._keep(job._replace(state="stopped"))
             elif job.state == "running" and job.pid:
-                self._save(job._replace(about=job.about | {"stopping": True}))
+                self._keep(job._replace(about=job.about | {"stopping": True}))
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(job.pid, signal.SIGINT)
 
@@ -173,10 +207,10 @@ class Jobs:
                     command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
                 )
         except OSError as error:
-            self._save(job._replace(state="failed", about=job.about | {"why": str(error)}))
+            self._keep(job._replace(state="failed", about=job.about | {"why": str(error)}))
             return
         self.children[job.id] = child
-        self._save(job._replace(state="running", pid=child.pid, about=job.about | {"started": _started(child.pid)}))
+        self._keep(job._replace(state="running", pid=child.pid, about=job.about | {"started": _started(child.pid)}))
 
     def _looked_at(self, job: Job) -> Job:
         if job.state != "running":
@@ -189,9 +223,22 @@ class Jobs:
             return job
         self.children.pop(job.id, None)
         stopped = job.about.get("stopping") or code == 130
-        ended = job._replace(state="stopped" if stopped else "done" if code in (0, -1) else "failed", code=code)
-        self._save(ended)
+        well = not job.complains() if code == -1 else code == 0
+        ended = job._replace(state="stopped" if stopped else "done" if well else "failed", code=code)
+        self._keep(ended)
         return ended
+
+    def _keep(self, job: Job) -> None:
+        """Save it as soon as that is possible; until then it is known here."""
+        told = job.id in self.unsaved
+        self.unsaved[job.id] = job
+        try:
+            self._save(job)
+        except HasamaError as error:
+            if not told:
+                log.warning("%s The studio goes on, and tries again.", error)
+        else:
+            del self.unsaved[job.id]
 
     def _save(self, job: Job) -> None:
         kept = job._asdict()

@@ -32,7 +32,9 @@ SHOWN, HEAT, GRID, ARROWS = 200, 28, 13, 48
 """Points that are shown, sides of the map and of the grid, arrows."""
 VIEW = 1.6
 """What is shown reaches from -VIEW to VIEW in the networks' coordinates."""
-STEPS_MOST, DRAWN_MOST = 200, 400
+STEPS_MOST, DRAWN_MOST, DRAWN_REACH = 200, 400, 10
+LARGEST_NUMBER = 2**31
+"""Of all settings: also of the seed."""
 WIDTH, BATCH = 64, 128
 WHO = ("both", "discriminator", "generator")
 
@@ -63,11 +65,13 @@ class Settings(NamedTuple):
             points = tuple((float(x), float(y)) for x, y in known.pop("points", ()))
             kinds = {name: type(default) for name, default in cls._field_defaults.items() if name != "points"}
             found = cls(points=points, **{name: kinds[name](value) for name, value in known.items()})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise HasamaError("These settings do not read as numbers.") from error
         numbers = [*found[1:3], *found[6:], *(one for point in points for one in point)]
-        if not all(math.isfinite(number) for number in numbers) or not 1 <= found.latent_size <= 16:
+        if not all(abs(number) < LARGEST_NUMBER for number in numbers) or not 1 <= found.latent_size <= 16:
             raise HasamaError("The noise has 1 to 16 dimensions, and all settings are numbers.")
+        if any(abs(one) > DRAWN_REACH for point in points for one in point):
+            raise HasamaError(f"Points lie between -{DRAWN_REACH} and {DRAWN_REACH}.")
         if found.data not in (*DATA, "drawn") or (found.data == "drawn" and not 0 < len(points) <= DRAWN_MOST):
             raise HasamaError(f"Choose among {', '.join(DATA)}, or draw up to {DRAWN_MOST} points.")
         if found.objective not in get_args(Objective) or found.penalty not in get_args(Penalty):
@@ -219,7 +223,10 @@ class Rings:
         Raises:
             HasamaError: something asked is impossible.
         """
-        settings, name = Settings.of(dict(asked.get("settings") or {})), str(asked.get("id") or "")
+        wishes = asked.get("settings") or {}
+        if not isinstance(wishes, dict):
+            raise HasamaError("Settings are names and values.")
+        settings, name = Settings.of(wishes), str(asked.get("id") or "")
         who, count = asked.get("who", "both"), asked.get("steps", 0)
         if who not in WHO or type(count) is not int or not 0 <= count <= STEPS_MOST:
             raise HasamaError(f"Steps are 0 to {STEPS_MOST}, of {', '.join(WHO)}.")

@@ -8,7 +8,10 @@ pages; and whoever listens beyond this machine needs a password.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +23,9 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 COOKIE = "hasama-studio"
 OPEN = ("/login", "/static/studio.css")
 """What can be seen without the password."""
+
+WRONG_MOST, WRONG_SECONDS = 10, 60.0
+"""Wrong passwords in so long, of all visitors together: whoever guesses could have many addresses."""
 
 HEADERS = {
     "content-security-policy": (
@@ -74,8 +80,9 @@ class Guard:
 
     def refusal(self, scope: Scope, headers: Headers) -> Any:
         """What to answer to a request that is turned away; None: let it in."""
-        if headers.get("host", "").lower() not in self.hosts:
-            return PlainTextResponse("This is not the studio's address.", 421)
+        if not self._is_own(headers.get("host", "")):
+            known = ", ".join(sorted(self.hosts))
+            return PlainTextResponse(f"This is not the studio's address. It goes by {known}.", 421)
         if not self._comes_from_here(scope, headers):
             return PlainTextResponse("This request does not come from the studio's own pages.", 403)
         if self.password is not None and scope["path"] not in OPEN and not self.is_known(headers):
@@ -95,7 +102,13 @@ class Guard:
         if origin is None:
             return safe
         scheme, _, host = origin.partition("://")
-        return scheme in ("http", "https") and host.lower() in self.hosts
+        if scheme not in ("http", "https"):
+            return False
+        return host.lower() in self.hosts or host == headers.get("host")  # by whatever name it was let in
+
+    def _is_own(self, host: str) -> bool:
+        """One of the names; or, where others may visit, any number of a machine: no foreign name can be one."""
+        return host.lower() in self.hosts or (self.password is not None and _is_address(host))
 
     def _has_token(self, headers: Headers) -> bool:
         return hmac.compare_digest(headers.get("x-hasama-token", "").encode(), self.token.encode())
@@ -108,3 +121,32 @@ class Guard:
     def is_password(self, given: str) -> bool:
         """Whether this is the password."""
         return self.password is not None and hmac.compare_digest(given.encode(), self.password.encode())
+
+
+def _is_address(host: str) -> bool:
+    """192.168.0.5:8765 or [fe80::1]:8765, and not a name."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Tries:
+    """How often the password was wrong of late.
+
+    Args:
+        now: the time, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.now, self.wrong = now, deque[float](maxlen=WRONG_MOST)
+
+    def too_many(self) -> bool:
+        """Whether nobody may try now."""
+        return len(self.wrong) == WRONG_MOST and self.now() - self.wrong[0] < WRONG_SECONDS
+
+    def add(self) -> None:
+        """It was wrong."""
+        self.wrong.append(self.now())

@@ -1,10 +1,11 @@
 """The studio as a server of this machine."""
 
+import logging
 import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from hasama.errors import HasamaError, missing_extra
 from hasama.files import cannot_write
 from hasama.names import at_home
 
+log = logging.getLogger(__name__)
+
+USUAL_PORT = 80
+"""Browsers do not tell it."""
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "jinja2": "jinja2", "multipart": "python-multipart"}
 
@@ -24,7 +29,13 @@ def check_installed() -> None:
 
 
 def serve(
-    root: Path, host: str, port: int, password: str | None, browser: bool, ready: Callable[[str], None]
+    root: Path,
+    host: str,
+    port: int,
+    password: str | None,
+    browser: bool,
+    ready: Callable[[str], None],
+    names: Collection[str] = (),
 ) -> None:
     """Serve until somebody presses Ctrl-C. What was begun goes on.
 
@@ -35,6 +46,7 @@ def serve(
         password: needed for every other host than this machine.
         browser: open one.
         ready: told the address once it can be visited.
+        names: further ones that it goes by, such as that of a proxy before it.
 
     Raises:
         HasamaError: there is no password where one is needed, the port is taken, or the folder cannot be written to.
@@ -56,9 +68,10 @@ def serve(
 
     listening = _listening(host, port)
     port = listening.getsockname()[1]
-    names = LOCAL if local else (*LOCAL, host, socket.gethostname(), *_own_addresses())
-    app = make_studio(root, [f"{name}:{port}" for name in names], secrets.token_urlsafe(24), password)
-    address = f"http://{'127.0.0.1' if local else host}:{port}/"
+    own = LOCAL if local else (*LOCAL, host, socket.gethostname())
+    hosts = [f"{name}:{port}" for name in own] + (list(own) if port == USUAL_PORT else []) + list(names)
+    app = make_studio(root, hosts, secrets.token_urlsafe(24), password)
+    address = f"http://{_shown(host)}:{port}/"
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
     threading.Thread(target=_say_when_ready, args=(server, address, browser, ready), daemon=True).start()
     threading.Thread(target=_keep_turning, args=(app.state.studio.jobs.turn,), daemon=True).start()
@@ -77,11 +90,11 @@ def _listening(host: str, port: int) -> socket.socket:
     return found
 
 
-def _own_addresses() -> list[str]:
-    try:
-        return socket.gethostbyname_ex(socket.gethostname())[2]
-    except OSError:
-        return []
+def _shown(host: str) -> str:
+    """What to visit: of all addresses of this machine, its name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else "127.0.0.1" if host == "localhost" else host
 
 
 def _say_when_ready(server: object, address: str, browser: bool, ready: Callable[[str], None]) -> None:
@@ -98,4 +111,7 @@ def _keep_turning(turn: Callable[[], None]) -> None:
     pause = threading.Event()
     while True:
         pause.wait(2)
-        turn()
+        try:
+            turn()
+        except Exception:  # whatever it is: without this, nothing would ever begin again
+            log.exception("The queue of jobs met a fault, and goes on.")

@@ -16,6 +16,8 @@ TAIL = 64 * 1024
 """Bytes at a log's end in which its last lines are looked for."""
 POINTS = 600
 """Lines that a curve is made of."""
+DIGITS = 12
+"""Of the count of images that a sample grid is called by."""
 WHOLE = 2**20
 """Bytes up to which a log is read as it is."""
 QUALITY = b'"kid":'
@@ -69,6 +71,7 @@ def inside(root: Path, name: str) -> Path:
     """
     try:
         place, whole = (root / name).resolve(), root.resolve()
+        place.exists()  # raises, too, where a name is too long
     except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a NUL
         raise HasamaError("There is no such file.") from error
     if not name or "\0" in name or not place.is_relative_to(whole) or place == whole:
@@ -104,7 +107,7 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
     left = (recipe.images - seen) / speed if held and speed else None
     small, done = stage is not run, seen >= recipe.images
     status = "training" if held else "finished" if done and not small else "paused" if seen else "begun"
-    kid = next((line["kid"] for line in reversed(last) if "kid" in line), None)
+    kid = next((_number(line["kid"]) for line in reversed(last) if "kid" in line), None)
     return {
         "name": name, "status": "stopping" if held and run.stop_asked() else status, "kimg": seen / 1000,
         "of_kimg": recipe.kimg, "done": min(1.0, seen / recipe.images) if recipe.images else 1.0,
@@ -117,8 +120,13 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
 def samples_of(run: Run) -> list[int]:
     """After how many images the sample grids were made."""
     with suppress(OSError):
-        return sorted(int(file.stem) for file in run.samples.glob("*.png") if file.stem.isdigit())
+        return sorted(int(file.stem) for file in run.samples.glob("*.png") if counts(file.stem))
     return []
+
+
+def counts(name: str) -> bool:
+    """Whether a sample grid can be called so: after how many images it was made."""
+    return name.isascii() and name.isdigit() and len(name) <= DIGITS
 
 
 def curves_of(run: Run, points: int = POINTS) -> dict[str, list[Any]]:

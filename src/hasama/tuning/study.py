@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
+JUDGED_BY = "count of --fakes"
+"""The term that says by how many pictures trials are judged: the distance depends on it."""
 DEATHS_MOST = 3  # a trial that has ended so many processes (by their memory, say) is not taken up again
 STARTUP_SHARE, STARTUP_LEAST = 5, 4  # random at first: a fifth of the trials, at least so many
 
@@ -118,6 +120,7 @@ def agree(memory: Memory, terms: dict[str, Any], first: Mapping[str, Value]) -> 
             memory.study.set_user_attr("terms", terms)
             memory.study.enqueue_trial(dict(first))
             return
+    written = {JUDGED_BY: terms.get(JUDGED_BY)} | written  # one of before does not tell
     alike = [told | {"recipe": comparable(told.get("recipe"), DEFAULTS)} for told in (written, terms)]
     different = [name for name in terms if alike[0].get(name) != alike[1][name]]
     if different:

@@ -27,6 +27,7 @@ from hasama.training.game import Record
 from hasama.tuning.search_space import Space, middle, vary
 from hasama.tuning.storage import beating, load_optuna
 from hasama.tuning.study import (
+    JUDGED_BY,
     Memory,
     Outcome,
     agree,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 RUNGS = (0.125, 0.25, 0.5, 1.0)
 """Shares of a trial's length at which it gets a score: Jamieson & Talwalkar 2016 double likewise."""
 POLL_SECONDS = 1.0
+FAKES = 500
 BROKE_DOWN = "Training broke down"  # how `fit` begins to say that a loss is no longer a number
 
 
@@ -63,6 +65,7 @@ class Sweep(NamedTuple):
         trials: how many there are to be, of all processes together.
         patience: seconds of silence after which a process counts as dead.
         final: the recipe that the best parameters are put into, with the length that one would train for.
+        fakes: the generated pictures that a trial is judged by.
     """
 
     source: str
@@ -74,6 +77,7 @@ class Sweep(NamedTuple):
     trials: int
     patience: int
     final: Recipe
+    fakes: int = FAKES
 
 
 class Event(NamedTuple):
@@ -145,6 +149,7 @@ def terms(plan: Sweep, pictures: Pictures) -> dict[str, Any]:
         "recipe": plan.recipe.to_dict(),
         "set of pictures": pictures.report.digest,
         "choice of parameters": {name: list(map(_flat, space)) for name, space in plan.space.items()},
+        JUDGED_BY: plan.fakes,
     }
 
 

@@ -87,10 +87,10 @@ def sweep(
     from hasama.tuning.sweep import Sweep
 
     url = url_of(storage or str(folder / "sweep.db"))
-    plan = Sweep(source, trial, space, folder, url, name or folder.name, trials, patience, final)
+    plan = Sweep(source, trial, space, folder, url, name or folder.name, trials, patience, final, fakes)
     kept = f"Trials that are done are kept in {folder}; the same command goes on."
     with telling_what_is_saved(lambda: kept if (folder / "sweep.db").exists() or storage else "Nothing was saved."):
-        return _sweep(plan, recipe, fakes, device)
+        return _sweep(plan, recipe, device)
 
 
 def planned(recipe: str, asked: Mapping[str, Any], search: str | None) -> tuple[Recipe, Recipe, dict[str, Space]]:
@@ -117,7 +117,7 @@ def usual_sweep_place(source: str, recipe: str) -> Path:
     return Path("runs") / fitting_name(f"sweep-{name_of(source)}", f"-{recipe}", SPARE)
 
 
-def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
+def _sweep(plan: "Sweep", preset: str, device: str) -> int:
     from hasama.cli.progress import watch_download
     from hasama.cli.terminal import say
     from hasama.device import pick_device
@@ -136,7 +136,7 @@ def _sweep(plan: "Sweep", preset: str, fakes: int, device: str) -> int:
     say(pictures.report.text())
     say(_told(plan, preset))
     with asked_to_stop() as stop:
-        score = by_kid(pictures, fakes, plan.out, device)
+        score = by_kid(pictures, plan.fakes, plan.out, device)
         events = deque(_watch(sweep(plan, pictures, score, device, stop), plan), maxlen=1)
         interrupted = stop()
     found = events[0].found

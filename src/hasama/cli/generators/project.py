@@ -231,6 +231,7 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     from hasama.pictures.animation import only_first
     from hasama.pictures.images import picture_format
     from hasama.pictures.opening import LARGEST_PICTURE
+    from hasama.style.canvas.formats import lost_in
     from hasama.style.canvas.pictures import DEEP_FORMATS, from_values, read_picture, to_values, write_picture
 
     format = picture_format(out)
@@ -246,7 +247,5 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     say(f"{out}  {width}x{height}{replaced}")
     if note := only_first(file):
         say(note, "yellow")
-    if read.alpha is not None and format == "JPEG":
-        say(f"JPEG holds no transparency: {out.name} lies on white. PNG keeps it.", "yellow")
-    if read.is_deep and format not in DEEP_FORMATS:
-        say(f"{format} holds 8 bits a colour: of the picture's 16 the rest is lost. PNG keeps them.", "yellow")
+    for note in lost_in(out, read):
+        say(note, "yellow")

@@ -1,5 +1,6 @@
 """hasama export, push, studio: out of the terminal, to others and into the browser."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,6 +221,7 @@ def studio(
     *,
     port: int = 8765,
     host: str = "127.0.0.1",
+    name: Sequence[str] = (),
     browser: bool = True,
 ) -> int:
     """Open a page over your trainings: train, watch, explore and paint in the browser, on this machine alone.
@@ -234,6 +236,8 @@ def studio(
         0: any that is free.
     host
         Another address than this machine's own needs a password, in the variable HASAMA_STUDIO_PASSWORD.
+    name
+        A further name that it goes by, such as studio.example.com of a proxy before it; may be given more than once.
     browser
         Open it.
     """
@@ -245,5 +249,11 @@ def studio(
     if not 0 <= port <= 65535:
         raise HasamaError(f"--port takes 0 to 65535; got {port}.")
     password = os.environ.get("HASAMA_STUDIO_PASSWORD") or None
-    serve(folder, host, port, password, browser, lambda address: say(f"The studio is at {address}  Ctrl-C ends it."))
+    if name and password is None:
+        raise HasamaError("With --name others could use the studio: it needs a password, in HASAMA_STUDIO_PASSWORD.")
+
+    def ready(address: str) -> None:
+        say(f"The studio is at {address}  Ctrl-C ends it.")
+
+    serve(folder, host, port, password, browser, ready, name)
     return 0

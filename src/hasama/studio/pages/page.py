@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from hasama.errors import HasamaError
-from hasama.names import at_home
+from hasama.names import at_home, shortened
 from hasama.studio.jobs import Jobs
 from hasama.studio.uploads import gone_if_refused
 from hasama.studio.words import Words, languages, wanted
@@ -116,12 +116,18 @@ def answering(studio: Studio, endpoint: Endpoint) -> Callable[[Request], Awaitab
             made = await asyncio.to_thread(endpoint, studio, request)
             assert isinstance(made, Response)
             return made
-        except HasamaError as error:
+        except (HasamaError, OSError) as error:
+            message = str(error) if isinstance(error, HasamaError) else _of_the_disk(error)
             if request.url.path.startswith("/api/"):
-                return JSONResponse({"error": str(error)}, 422)
-            return studio.page(request, "error.html", 422, message=str(error))
+                return JSONResponse({"error": message}, 422)
+            return studio.page(request, "error.html", 422, message=message)
 
     return answer
+
+
+def _of_the_disk(error: OSError) -> str:
+    place = f" at {shortened(str(error.filename))}" if error.filename else ""
+    return f"There can be nothing{place}: {error.strerror or error}."
 
 
 def file_of_ours(place: Path, kind: str, name: str | None = None) -> Response:

@@ -41,7 +41,7 @@ TAUGHT = "taught"
 def choose(studio: Studio, request: Request) -> Response:
     """What to paint, and how; below, what was painted before."""
     studio.jobs.turn()
-    again = studio.jobs.get(request.query_params.get("again", ""))
+    again = _painted(studio, request.query_params.get("again", ""))
     recipe = request.query_params.get("recipe", "best")
     networks = known_networks(studio) if recipe == TAUGHT else {}
     before = again.about["styles"] if again else []
@@ -116,14 +116,14 @@ async def _content(studio: Studio, form: FormData) -> Path:
     sent = await kept_pictures(form.getlist("content")[:1], studio.uploads)
     if sent:
         return sent[0]
-    if job := studio.jobs.get(str(form.get("again", ""))):
+    if job := _painted(studio, str(form.get("again", ""))):
         return Path(job.about["content"])
     raise HasamaError("Choose a picture to paint.")
 
 
 async def _styles(studio: Studio, form: FormData) -> list[Path]:
     found = await kept_pictures(form.getlist("styles"), studio.uploads)
-    job = studio.jobs.get(str(form.get("again", "")))
+    job = _painted(studio, str(form.get("again", "")))
     if not found and job is not None and job.about["recipe"] != TAUGHT:
         return [Path(style) for style in job.about["styles"]]
     if not found:
@@ -167,10 +167,15 @@ def painting_job(studio: Studio, request: Request) -> Job:
     Raises:
         HasamaError: there is none of that name.
     """
-    job = studio.jobs.get(request.query_params.get("job", ""))
-    if job is None or job.lane != "style":
+    job = _painted(studio, request.query_params.get("job", ""))
+    if job is None:
         raise HasamaError("There is no such painting.")
     return job
+
+
+def _painted(studio: Studio, name: str) -> Job | None:
+    job = studio.jobs.get(name)
+    return job if job is not None and job.lane == "style" else None
 
 
 def _is_run(job: Job) -> bool:
@@ -203,7 +208,7 @@ def picture(studio: Studio, request: Request) -> Response:
     job, which = painting_job(studio, request), request.query_params.get("which", "painting")
     if which == "content":
         return one_file(Path(job.about["content"]))
-    if which.isdecimal() and int(which) < len(job.about["styles"]):
+    if which in map(str, range(len(job.about["styles"]))):
         return one_file(Path(job.about["styles"][int(which)]))
     place = _shown(job)
     if place is None:
@@ -232,8 +237,8 @@ def _larger_size(job: Job) -> int | None:
 async def go_on_larger(studio: Studio, request: Request) -> Response:
     """The same painting twice as large, begun with what was painted."""
     form = await form_of(request, 2**20)
-    job = studio.jobs.get(str(form.get("job", "")))
-    if job is None or job.lane != "style" or (side := _larger_size(job)) is None:
+    job = _painted(studio, str(form.get("job", "")))
+    if job is None or (side := _larger_size(job)) is None:
         raise HasamaError("This painting cannot be made larger.")
     words = _without(job.words, ("--size", "--out", "--start", "--smallest"))
     instant = job.about["recipe"] in ("instant", TAUGHT)

@@ -36,6 +36,6 @@ async def step(studio: Studio, request: Request) -> Response:
         asked = json.loads(await bounded(request, LARGEST).body())
         if not isinstance(asked, dict):
             raise ValueError
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HasamaError("This is no JSON.") from error
     return JSONResponse(await asyncio.to_thread(lambda: studio.rings.answer(asked)))

@@ -134,8 +134,7 @@ def _folder_named(studio: Studio, name: str) -> TeachFolder:
 
 
 def _job_of(studio: Studio, name: str) -> Job | None:
-    place = str(studio.root / (name + FOLDER_ENDING))
-    return next((job for job in studio.jobs.all() if job.about.get("place") == place), None)
+    return studio.jobs.of_place(studio.root / (name + FOLDER_ENDING))
 
 
 def _failure(job: Job | None) -> str:

@@ -46,7 +46,8 @@ async def look(studio: Studio, request: Request) -> Response:
             raise ValueError
     except ValueError:
         raise HasamaError("Hours are a number from 0.01 to 1000.") from None
-    size = str(form.get("size", "")).strip()
+    if size := str(form.get("size", "")).strip():
+        Recipe(size=size)  # what is wrong is told now
     words = ["suggest", source, "--hours", hours, "--json", *(["--size", size] if size else [])]
     job = studio.jobs.add(words, source=source, hours=hours)
     studio.jobs.add(["images", source, "--size", "64", "--out", str(job.folder / "preview.png")], of=job.id)
@@ -84,7 +85,7 @@ async def start(studio: Studio, request: Request) -> Response:
     if preset != told["preset"]:
         recipe = asked_recipe(preset, {name: getattr(recipe, name) for name in KEPT})
     name = fitting_name(Path(str(form.get("name", "")).strip()).name.lstrip(".") or "run", "", SPARE)
-    out = free_name(studio.root / name)
+    out = free_name(studio.root / name, studio.jobs.promised())
     words = ["train", job.about["source"], preset, *flags_of_difference(recipe, RECIPES[preset]), "--out", str(out)]
     begun = studio.jobs.add(words, place=str(out))
     return back_to(f"/job?job={begun.id}")
@@ -131,7 +132,8 @@ def job_page(studio: Studio, request: Request) -> Response:
     if job is None:
         raise HasamaError("There is no such job.")
     place = Path(job.about.get("place", ""))
-    if job.state != "waiting" and (place / "recipe.json").is_file() and place.is_relative_to(studio.root):
+    began = job.state != "waiting" and studio.jobs.of_place(place) == job  # else the folder is another job's
+    if began and (place / "recipe.json").is_file() and place.is_relative_to(studio.root):
         return back_to(f"/watch?run={quoted(place.relative_to(studio.root).as_posix())}")
     if job.words[0] == "project":
         return back_to(f"/projection?job={job.id}")

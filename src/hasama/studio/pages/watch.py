@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hasama.errors import HasamaError
 from hasama.presets import RECIPES, flags_of_difference
-from hasama.runs.folder import Run, free_name
-from hasama.studio.jobs import Job
+from hasama.runs.folder import free_name
+from hasama.studio.jobs import ENDED, Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
 from hasama.studio.uploads import form_of
-from hasama.studio.watching import all_runs, curves_of, run_named, state_of
+from hasama.studio.watching import all_runs, counts, curves_of, run_named, state_of
 
 SMALL_FORM = 2**20
 LEFT_OUT = {"game.pt", ".lock", "stop"}
@@ -55,7 +55,9 @@ def state(studio: Studio, request: Request) -> Response:
     studio.jobs.turn()
     name = request.query_params.get("run", "")
     run = run_named(studio.root, name)
-    return JSONResponse(state_of(run, name) | {"curves": curves_of(run), "job": _job_told(_job_of(studio, run))})
+    return JSONResponse(
+        state_of(run, name) | {"curves": curves_of(run), "job": _job_told(studio.jobs.of_place(run.folder))}
+    )
 
 
 def health(studio: Studio, request: Request) -> Response:
@@ -68,7 +70,7 @@ def health(studio: Studio, request: Request) -> Response:
 def sample(studio: Studio, request: Request) -> Response:
     """A sample grid. (The address has the size, too: a browser keeps what it has, of another stage, too.)"""
     run, seen = run_named(studio.root, request.query_params.get("run", "")), request.query_params.get("seen", "")
-    if not seen.isdecimal() or len(seen) > 12:
+    if not counts(seen):
         raise HasamaError("There is no such file.")
     return file_of_ours(run.stage().sample_file(int(seen)), "image/png")
 
@@ -84,7 +86,7 @@ async def stop(studio: Studio, request: Request) -> Response:
     run = run_named(studio.root, name)
     if run.is_held():
         run.stop()
-    elif job := _job_of(studio, run):
+    elif job := studio.jobs.of_place(run.folder):
         studio.jobs.stop(job)
     return back_to(_address(name))
 
@@ -94,7 +96,9 @@ async def resume(studio: Studio, request: Request) -> Response:
     form = await form_of(request, SMALL_FORM)
     name, kimg = str(form.get("run", "")), str(form.get("kimg", "")).strip()
     run = run_named(studio.root, name)
-    if run.is_held():
+    studio.jobs.turn()
+    job = studio.jobs.of_place(run.folder)
+    if run.is_held() or (job is not None and job.state not in ENDED):
         raise HasamaError("This run is being trained already.")
     words = ["resume", str(run.folder)]
     if kimg:
@@ -120,10 +124,10 @@ async def remedy(studio: Studio, request: Request) -> Response:
     run = run_named(studio.root, name)
     seen = {one.finding.name: one.finding for one in diagnose(run).seen}
     remedies = seen[finding].remedies if finding in seen else ()
-    if not number.isdecimal() or int(number) >= len(remedies):
+    if number not in map(str, range(len(remedies))):
         raise HasamaError("This remedy is not advised (any more).")
     recipe = run.recipe().but(**remedies[int(number)].changes)
-    out = free_name(run.folder)
+    out = free_name(run.folder, studio.jobs.promised())
     base = min(RECIPES, key=lambda one: len(_flags(recipe, one)))
     words = ["train", str(run.images()["name"]), base, *_flags(recipe, base), "--out", str(out)]
     studio.jobs.add(words, place=str(out), instead_of=str(run.folder))
@@ -180,10 +184,6 @@ class _Passing(io.RawIOBase):
     def taken(self) -> bytes:
         parts, self.parts = self.parts, []
         return b"".join(parts)
-
-
-def _job_of(studio: Studio, run: Run) -> Job | None:
-    return next((job for job in studio.jobs.all() if job.about.get("place") == str(run.folder)), None)
 
 
 def _job_told(job: Job | None) -> dict[str, Any] | None:

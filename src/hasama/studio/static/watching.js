@@ -1,8 +1,10 @@
 // What pages share that watch something: asking again and again, figures, and how curves look.
 export const ask = async (address) => {
   const answer = await fetch(address, { headers: { accept: "application/json" } });
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  if (answer.ok) return answer.json();
+  const told = await answer.text();
+  const refused = answer.headers.get("content-type")?.includes("json");
+  throw Object.assign(new Error(told), { refusal: refused ? JSON.parse(told).error : "" });
 };
 export const clock = (seconds) => {
   if (seconds === null) return "–";
@@ -25,9 +27,26 @@ export const showStatus = (status, now) => {
   const told = JSON.parse(status.dataset.words)[now];
   if (status.textContent !== told) status.textContent = told;
 };
+// What is watched may be gone: the page says so as long as that is the answer.
+const showRefusal = (told) => {
+  let place = document.querySelector("#refusal");
+  if (!place && told) {
+    place = Object.assign(document.createElement("p"), { id: "refusal", className: "note bad" });
+    place.setAttribute("role", "alert");
+    document.querySelector("main").prepend(place);
+  }
+  if (!place) return;
+  place.hidden = !told;
+  if (place.textContent !== told) place.textContent = told;
+};
 export const again = (work, every) => {
   const turn = async () => {
-    try { if (!document.hidden) await work(); } catch (error) { console.warn(error); }
+    try {
+      if (!document.hidden) { await work(); showRefusal(""); }
+    } catch (error) {
+      console.warn(error);
+      if (error.refusal) showRefusal(error.refusal);
+    }
     setTimeout(turn, every);
   };
   turn();

@@ -11,6 +11,7 @@ from hasama.device import peak_bytes
 from hasama.files import check_place, replacing, write_json
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.canvas import Canvas
+from hasama.style.canvas.formats import lost_in
 from hasama.style.canvas.pictures import read_picture, write_picture
 from hasama.style.finish import finished
 from hasama.style.jobs.job import Job, StyleSource, another_was_here, fingerprint, is_done, open_styles
@@ -60,8 +61,8 @@ def paint_file(
     subject = plan(content, styles, job.recipe, machine)
     if state:
         subject = subject._replace(side=min(state["side"], subject.side) if machine.memory else state["side"])
-    elif notice := little_covered(styles):
-        keeper.notices.append(notice)
+    else:
+        keeper.notices += filter(None, (little_covered(styles), *lost_in(job.out, content, job.sixteen_bits)))
     keeper.subject = subject
     frames = repaint(subject, state and state["frame"])
     last, greeting = None, f"Going on from {job.part}." if state else " ".join(keeper.notices)

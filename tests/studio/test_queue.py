@@ -1,0 +1,310 @@
+"""The studio's queue and doors: two of one name, a disk that takes nothing, odd requests and odd runs."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+starlette = pytest.importorskip("starlette")
+pytest.importorskip("python_multipart")
+
+from starlette.testclient import TestClient  # noqa: E402
+
+from easel import hasama_here  # noqa: E402
+from hasama.errors import HasamaError  # noqa: E402
+from hasama.presets import RECIPES  # noqa: E402
+from hasama.studio import jobs as queue  # noqa: E402
+from hasama.studio.app import make_studio  # noqa: E402
+from hasama.studio.jobs import Job, Jobs  # noqa: E402
+from hasama.studio.security import WRONG_MOST, WRONG_SECONDS, Tries  # noqa: E402
+
+HOST = "127.0.0.1:8765"
+OWN = {"host": HOST, "origin": f"http://{HOST}"}
+LONG = "x" * 5000
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def client(root: Path):
+    root.mkdir()
+    with TestClient(make_studio(root, [HOST], "in"), base_url=f"http://{HOST}", follow_redirects=False) as visitor:
+        yield visitor
+
+
+def jobs_of(client: TestClient) -> Jobs:
+    app: Any = client.app
+    return app.state.studio.jobs
+
+
+def train_once(root: Path) -> None:
+    words = ["--size", 16, "--width", 8, "--batch", 8, "--latent-size", 8, "--sample-kimg", 0.016]
+    done = hasama_here("train", "digits", "dcgan", *words, "--steps", 6, "--threads", 1, "--out", root / "cats")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def trained(root: Path, client: TestClient) -> TestClient:
+    train_once(root)
+    return client
+
+
+def looked_at(jobs: Jobs) -> Job:
+    """As if the pictures had been looked at, and this were proposed."""
+    told = {"recipe": RECIPES["dcgan"].but(size="16").to_dict(), "preset": "dcgan"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Jobs, "turn", lambda self: None)
+        job = jobs.add(["suggest", "digits"], source="digits", hours="1")
+    jobs._save(job._replace(state="done", code=0))
+    job.printed.write_text(json.dumps(told))
+    return job
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing begins."""
+    monkeypatch.setattr(Jobs, "turn", lambda self: None)
+
+
+# --- names and places -----------------------------------------------------------------------------
+
+
+def test_two_trainings_that_wait_have_folders_of_their_own(client: TestClient, root: Path, still: None):
+    jobs = jobs_of(client)
+    job = looked_at(jobs)
+    for kimg in ("1", "2", "3"):
+        form = {"job": job.id, "name": "dup", "shown": "kimg", "kimg": kimg}
+        assert client.post("/train/start", headers=OWN, data=form).status_code == 303
+    places = [one.about["place"] for one in reversed(jobs.all()) if one.lane == "train"]
+    assert places == [str(root / name) for name in ("dup", "dup-2", "dup-3")]
+    first = next(one for one in jobs.all() if one.about.get("place") == places[0])
+    jobs.stop(first)  # taken back: its name is free again
+    form = {"job": job.id, "name": "dup", "shown": "kimg", "kimg": "4"}
+    client.post("/train/start", headers=OWN, data=form)
+    assert jobs.all()[0].about["place"] == places[0]
+
+
+def test_a_job_leads_to_its_own_run_alone(trained: TestClient, root: Path, still: None):
+    jobs = jobs_of(trained)
+    first = jobs.add(["train", "digits", "dcgan", "--out", str(root / "cats")], place=str(root / "cats"))
+    jobs._save(first._replace(state="failed", code=2))
+    assert trained.get(f"/job?job={first.id}").headers["location"] == "/watch?run=cats"
+    time.sleep(0.01)
+    jobs.add(["resume", str(root / "cats")], place=str(root / "cats"))
+    first.complained.write_text("hasama: it has other settings\n")
+    page = trained.get(f"/job?job={first.id}")
+    assert page.status_code == 200
+    assert "it has other settings" in page.text
+
+
+def test_who_goes_on_twice_is_told(trained: TestClient, still: None):
+    more = {"run": "cats", "kimg": "60"}
+    assert trained.post("/watch/resume", headers=OWN, data=more).status_code == 303
+    answer = trained.post("/watch/resume", headers=OWN, data=more)
+    assert answer.status_code == 422
+    assert "being trained already" in answer.text
+    assert len([job for job in jobs_of(trained).all() if job.words[0] == "resume"]) == 1
+
+
+# --- a disk that takes nothing --------------------------------------------------------------------
+
+
+def test_the_queue_outlives_a_disk_that_takes_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    jobs, begun = Jobs(root), []
+    run = [sys.executable, "-c", "pass"]
+
+    def begin(*_: object, **given: Any) -> subprocess.Popen:
+        begun.append(1)
+        return subprocess.Popen(run, **{key: given[key] for key in ("stdin", "stdout", "stderr")})
+
+    write, full = queue.write_json, [False]
+
+    def refuse(path: Path, value: Any) -> None:
+        if full[0]:
+            raise HasamaError(f"Cannot write {path}: No space left.")
+        write(path, value)
+
+    monkeypatch.setattr(queue, "subprocess", SimpleNamespace(Popen=begin, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr(queue, "write_json", refuse)
+    with monkeypatch.context() as waiting:
+        waiting.setattr(Jobs, "turn", lambda self: None)
+        first, second = jobs.add(["train", "a"]), jobs.add(["train", "b"])
+
+    full[0] = True
+    until = time.monotonic() + 60
+    while (now := jobs.get(second.id)) and now.state != "done" and time.monotonic() < until:
+        jobs.turn()
+        time.sleep(0.02)
+    assert [one.state for one in jobs.all()] == ["done", "done"]
+    assert len(begun) == 2  # each of them once
+    assert json.loads((first.folder / "job.json").read_text())["state"] == "waiting"
+    assert 0 < len(caplog.records) < 8  # and not at each turn
+    full[0] = False
+    jobs.turn()
+    assert [Jobs(root).get(one.id) for one in (first, second)] == [jobs.get(one.id) for one in (first, second)]
+
+
+def test_what_can_only_be_read_is_shown(trained: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch):
+    jobs_of(trained).add(["images", "digits"])
+
+    def refuse(path: Path, _: Any) -> None:
+        raise HasamaError(f"Cannot write {path}.")
+
+    monkeypatch.setattr(queue, "write_json", refuse)
+    for path in ("/", "/watch?run=cats", "/api/state?run=cats"):
+        assert trained.get(path).status_code == 200
+    answer = trained.post("/watch/resume", headers=OWN, data={"run": "cats"})
+    assert answer.status_code == 422
+    assert "Cannot write" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("complaint", "state"),
+    [("hasama: There are no pictures at gone.\n", "failed"), ("Traceback (most recent call last):\n", "failed"),
+     ("a warning of some library\n", "done"), ("", "done")],
+)  # fmt: skip
+def test_of_what_nobody_saw_end_its_complaint_tells(root: Path, still: None, complaint: str, state: str):
+    jobs = Jobs(root)
+    job = jobs.add(["train", "gone"])
+    job.complained.write_text(complaint)
+    jobs._save(job._replace(state="running", pid=2**22 - 1, about={"started": "1"}))
+    assert Jobs(root)._looked_at(Jobs(root).get(job.id) or job).state == state
+
+
+# --- doors ----------------------------------------------------------------------------------------
+
+
+def test_where_others_may_visit_the_number_of_a_machine_is_a_name_of_it(root: Path):
+    root.mkdir()
+    with TestClient(make_studio(root, ["gpu.local:80"], "in", "sesame")) as visitor:
+        for host in ("192.168.0.5:8765", "[fe80::1]:8765", "10.0.0.7"):
+            here = {"host": host, "origin": f"http://{host}"}
+            assert visitor.get("/login", headers=here).status_code == 200
+            given = visitor.post("/login", headers=here, data={"password": "sesame"}, follow_redirects=False)
+            assert given.status_code == 303
+            other = here | {"origin": "http://10.9.9.9"}
+            assert visitor.post("/login", headers=other, data={"password": "sesame"}).status_code == 403
+        for host in ("evil.example", "1.2.3.4.evil.example", "0x7f000001:80", "[x]:80", "[::1", ""):
+            answer = visitor.get("/login", headers={"host": host})
+            assert answer.status_code == (200 if host == "[::1" else 421)
+    with TestClient(make_studio(root, [HOST], "in")) as visitor:  # on this machine alone
+        refused = visitor.get("/", headers={"host": "192.168.0.5:8765"})
+        assert refused.status_code == 421
+        assert HOST in refused.text
+
+
+def test_who_guesses_has_to_wait(root: Path):
+    now = [0.0]
+    tries = Tries(lambda: now[0])
+    for _ in range(WRONG_MOST):
+        assert not tries.too_many()
+        tries.add()
+    assert tries.too_many()
+    now[0] = WRONG_SECONDS + 1
+    assert not tries.too_many()
+    root.mkdir()
+    with TestClient(make_studio(root, [HOST], "in", "sesame"), follow_redirects=False) as visitor:
+        codes = [
+            visitor.post("/login", headers=OWN, data={"password": "guess"}).status_code for _ in range(WRONG_MOST + 1)
+        ]
+        assert codes == [403] * WRONG_MOST + [429]
+        assert visitor.post("/login", headers=OWN, data={"password": "sesame"}).status_code == 429
+
+
+# --- odd runs and odd requests --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kid", ['"x"', "{}", "NaN", "1e999", "true", "null"])
+def test_an_odd_line_of_a_log_breaks_nothing(trained: TestClient, root: Path, kid: str):
+    with (root / "cats" / "log.jsonl").open("a") as log:
+        log.write(f'{{"images_seen": 48, "kid": {kid}, "images_per_second": {kid}}}\n')
+        log.write('{"images_seen": true}\n{"images_seen": 1' + "0" * 400 + "}\n")
+    (root / "cats" / "samples" / "²³.png").write_bytes(b"")
+    assert trained.get("/").status_code == 200
+    assert trained.get("/watch?run=cats").status_code == 200
+    state = trained.get("/api/state?run=cats").json()
+    assert state["kid"] is None
+    assert state["kimg"] == 0.048
+
+
+@pytest.mark.parametrize("kept", ['{"words": []}', '{"words": ["rm"]}', "[]", "5", '{"words": 5, "state": "done"}'])
+def test_an_odd_job_is_none(client: TestClient, root: Path, kept: str):
+    told = json.loads(kept)
+    usual = {"words": ["train"], "about": {}, "state": "waiting", "made": 0.0}
+    folder = root / ".studio" / "jobs" / "odd"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps(usual | told if isinstance(told, dict) else told))
+    for path in ("/", "/paint", "/teach"):
+        assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/watch", "/api/state", "/api/health", "/recipe.json", "/run.zip", "/explore"])
+def test_a_name_that_is_too_long_is_none(client: TestClient, path: str):
+    for name in (LONG, "/".join(["x" * 200] * 40)):
+        assert client.get(path, params={"run": name}).status_code == 422
+
+
+def test_what_cannot_be_is_refused_in_a_sentence(trained: TestClient, still: None):
+    job = jobs_of(trained).add(["train", "digits"])
+    look = {"hours": "1", "source": LONG}
+    for path, form in (
+        ("/train/look", look),
+        ("/train/look", {"hours": "1", "source": "digits", "size": "16x"}),
+        ("/train/look", {"hours": "1", "source": "digits", "size": "99999"}),
+        ("/watch/remedy", {"run": "cats", "number": "9" * 5000}),
+        ("/watch/remedy", {"run": "cats", "number": "²"}),
+        ("/paint/start", {"again": job.id, "recipe": "instant"}),
+        ("/paint/larger", {"job": job.id}),
+    ):
+        answer = trained.post(path, headers=OWN, data=form)
+        assert answer.status_code == 422, (path, form, answer.text)
+        assert len(answer.text) < 4000
+    assert trained.get("/paint", params={"again": job.id}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        '{"settings": [1]}', '{"settings": "abc"}', '{"settings": 5}', '{"settings": {"seed": Infinity}}',
+        '{"settings": {"latent_size": Infinity}}', '{"settings": {"seed": 1' + "0" * 400 + "}}", "[" * 100_000,
+        '{"settings": {"data": "drawn", "points": [[1e300, 2], [0, 0]]}, "steps": 3}',
+        '{"settings": {"gamma": 1e300}}',
+    ],
+)  # fmt: skip
+def test_an_odd_game_is_refused_in_a_sentence(client: TestClient, asked: str):
+    answer = client.post("/api/ring", headers=OWN, content=asked)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["error"]
+
+
+def test_what_was_sent_goes_when_it_is_refused_for_whatever_reason(client: TestClient, root: Path):
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "PNG")
+    files = {"paintings": ("a.png", out.getvalue())}
+    answer = client.post("/teach/start", headers=OWN, data={"source": LONG}, files=files)
+    assert answer.status_code == 422
+    assert [*(root / ".studio").rglob("*.png")] == []
+
+
+def test_a_class_that_is_called_like_a_flag_is_no_flag(client: TestClient, root: Path, still: None):
+    jobs = jobs_of(client)
+    form = {"job": looked_at(jobs).id, "name": "odd", "shown": "labels,only", "labels": "1", "only": "--help"}
+    assert client.post("/train/start", headers=OWN, data=form).status_code == 303
+    words = jobs.all()[0].words
+    assert "--only=--help" in words
+    done = hasama_here(*words, "--steps", 1)
+    assert done.returncode == 2
+    assert "--help" in done.stderr  # there is no such class
+    assert "Usage" not in done.stdout
