@@ -68,11 +68,17 @@ def unknown_name(name: str, known: Iterable[str], what: str) -> str:
 def check_fields(recipe: Any) -> None:
     """Hold every field of a dataclass of `option`s against its type and range.
 
+    Numbers of NumPy become Python's.
+
     Raises:
         HasamaError: one is of the wrong kind or out of range.
     """
     for field in dataclasses.fields(recipe):
-        _check(field, getattr(recipe, field.name))
+        given = getattr(recipe, field.name)
+        value = given.item() if type(given).__module__ == "numpy" and getattr(given, "ndim", 1) == 0 else given
+        if value is not given:
+            object.__setattr__(recipe, field.name, value)  # it is frozen, but not yet handed out
+        _check(field, value)
 
 
 def preset_named(name: str, presets: dict[str, Any], what: str) -> Any:

@@ -76,12 +76,27 @@ class TrainedGenerator:
         Raises:
             HasamaError: the latents have another shape, or there are labels but no classes.
         """
-        if latents.ndim != 2 or latents.shape[1] != self.latent_size:
-            raise HasamaError(f"Latents are [n, {self.latent_size}] here; got {list(latents.shape)}.")
+        latents = self.as_latents(latents)
         if labels is not None and not self.classes:
             raise HasamaError("This generator knows no classes: leave the labels out.")
         with self.at_rest():
             return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
+
+    def as_latents(self, given: Any) -> Latents:
+        """Latents that somebody gives, in float32.
+
+        Raises:
+            HasamaError: they are no numbers [n, Z] for this generator, or some are none.
+        """
+        try:
+            latents = torch.as_tensor(given).float()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise HasamaError(f"Latents are numbers [n, {self.latent_size}]; got {type(given).__name__}.") from error
+        if latents.ndim != 2 or latents.shape[1] != self.latent_size:
+            raise HasamaError(f"Latents are [n, {self.latent_size}] here; got {list(latents.shape)}.")
+        if not latents.isfinite().all():
+            raise HasamaError("Some of these latents are not finite numbers.")
+        return latents
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:

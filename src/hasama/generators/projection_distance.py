@@ -18,6 +18,8 @@ LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 """Those of Zhang et al. 2018 without the deepest, whose receptive field covers nearly all of a small picture."""
 
 
+BEYOND = 20
+"""What a generator makes may be well beyond [-1, 1] before it is saved; so far beyond is another scale."""
 LARGEST_SIDE = 256
 """Pixels of the longer side that the features are taken from at most: Karras et al. 2020, appendix D."""
 
@@ -37,7 +39,7 @@ def target_of(generator: TrainedGenerator, wanted: Images, weights: Weights | No
     """The wanted picture [1, C, H, W] with its features, on the generator's device.
 
     Raises:
-        HasamaError: the generator's pictures have another form.
+        HasamaError: the generator's pictures have another form, or the wanted one's numbers are not in [-1, 1].
     """
     device = device_of(generator)
     latents, labels = draw_latents(0, 1, generator.latent_size), labels_for(generator, 1)
@@ -45,6 +47,8 @@ def target_of(generator: TrainedGenerator, wanted: Images, weights: Weights | No
         made = synthesize(generator, to_w(generator, latents, labels).to(device), moved(labels, device)).shape
     if made != wanted.shape:
         raise HasamaError(f"The generator's pictures are {list(made)}, the wanted one is {list(wanted.shape)}.")
+    if not (wanted.is_floating_point() and wanted.abs().max() <= BEYOND):  # false for NaN, too
+        raise HasamaError("The wanted picture's numbers are floats in [-1, 1]: for pixels, value / 127.5 - 1.")
     network = VGG(weights or load_weights(), LAYERS).to(device)
     wanted = wanted.to(device)
     with torch.no_grad():

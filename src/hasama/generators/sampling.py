@@ -39,7 +39,12 @@ def draw_latents(seed: int, count: int, size: int, first: int = 0) -> Latents:
         count: how many.
         size: length of each latent, the generator's `latent_size`.
         first: number of the first one.
+
+    Raises:
+        HasamaError: a number is below 0.
     """
+    if min(seed, count, first) < 0:
+        raise HasamaError(f"Latents need a seed, a count and a first number from 0 up; got {seed}, {count}, {first}.")
     rows = [
         np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, index)))).standard_normal(size, np.float32)
         for index in range(first, first + count)
@@ -65,8 +70,11 @@ def generate(
 
     Yields:
         uint8 arrays [some, H, W, C].
+
+    Raises:
+        HasamaError: the latents have another shape, or are not finite.
     """
-    mean = mean_w(generator)
+    latents, mean = generator.as_latents(latents), mean_w(generator)
     for some in in_batches(len(latents)):
         given = None if labels is None else labels[some]
         yield from generate_from_w(
@@ -84,7 +92,13 @@ def generate_all(
         latents: [n, Z], as `draw_latents` makes them.
         labels: the class of each picture [n]; needed if the generator has classes.
         truncation: less than 1: more typical pictures, but less various; see `truncate`.
+
+    Raises:
+        HasamaError: the latents have another shape, or are not finite.
     """
+    latents = generator.as_latents(latents)
+    if not len(latents):
+        return generator.generate(latents, labels)
     return np.concatenate(list(generate(generator, latents, labels, truncation)))
 
 
@@ -225,7 +239,12 @@ def interpolate(seed: int, stops: int, frames: int, size: int) -> Latents:
         stops: how many of them.
         frames: latents in all.
         size: length of each latent, the generator's `latent_size`.
+
+    Raises:
+        HasamaError: there are no stops or no frames.
     """
+    if stops < 1 or frames < 1:
+        raise HasamaError(f"An interpolation has at least one stop and one frame; got {stops} and {frames}.")
     return interpolate_through(draw_latents(seed, stops, size), frames)
 
 

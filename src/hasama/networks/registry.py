@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 
+from hasama.errors import HasamaError
 from hasama.networks.architectures.dcgan import DCGAN
 from hasama.networks.architectures.dense import Dense
 from hasama.networks.architectures.fast import Fast
@@ -16,6 +17,7 @@ from hasama.networks.enlarger import with_enlarger
 from hasama.networks.layers import normalise_spectrally
 from hasama.networks.pair import Config, Pair
 from hasama.options import ImpossibleSizeError
+from hasama.presets import as_recipe
 from hasama.recipe import Recipe
 
 ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
@@ -34,17 +36,20 @@ ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
 """By name: how a recipe's fields become an architecture's config."""
 
 
-def build(recipe: Recipe, channels: int = 3, classes: int = 0) -> Pair:
+def build(recipe: Recipe | str, channels: int = 3, classes: int = 0) -> Pair:
     """The pair of networks that a recipe describes, with first weights drawn from its seed.
 
     Args:
-        recipe: its fields about the networks count here.
+        recipe: its fields about the networks count here; or the name of a preset.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         classes: number of classes; 0 for none.
 
     Raises:
-        HasamaError: the architecture cannot make pictures of that size.
+        HasamaError: the architecture cannot make pictures of that size, or there are none of so many channels.
     """
+    recipe = as_recipe(recipe)
+    if channels < 1 or classes < 0:
+        raise HasamaError(f"Pictures have 1, 3 or 4 channels, and 0 classes or more; got {channels} and {classes}.")
     config = ARCHITECTURES[recipe.architecture](recipe)
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(recipe.seed)

@@ -36,6 +36,7 @@ from hasama.pictures.sources.download import cache_folder
 from hasama.pictures.sources.entries import Source, stamp_of
 from hasama.pictures.sources.sharded import fetched
 from hasama.pictures.sources.sources import open_source
+from hasama.presets import as_recipe
 from hasama.recipe import Recipe
 
 LAYOUT = 2
@@ -52,17 +53,17 @@ NEAR = 10_000
 # --- the cache ------------------------------------------------------------------------------------
 
 
-def open_pictures(source: str, recipe: Recipe) -> Pictures:
+def open_pictures(source: str | Path, recipe: Recipe | str) -> Pictures:
     """The pictures of a source in the form that a recipe asks for, from the cache or by a scan.
 
     Args:
         source: a folder, zip, tar, .npz or picture, or one of the built-in names.
-        recipe: its size, fit, colour, labels and only count here.
+        recipe: its size, fit, colour, labels and only count here; or the name of a preset.
 
     Raises:
         HasamaError: there is nothing there, nothing that can be used, or no room for the cache.
     """
-    reading = Reading(source, Form.of(recipe))
+    reading = Reading(str(source), Form.of(as_recipe(recipe)))
     deque(reading.scan(), maxlen=0)
     return reading.pictures()
 

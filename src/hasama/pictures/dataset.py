@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hasama.distributed import own
+from hasama.errors import HasamaError
 from hasama.pictures.report import Report
 from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Pixels
@@ -161,7 +162,25 @@ def batches(
         device: where the tensors are put.
         rank: which of `world` processes this one is; it gets every `world`-th picture of each batch.
         world: number of processes.
+
+    Raises:
+        HasamaError: a batch of nothing; a seed or a start below 0.
     """
+    if batch < 1 or seed < 0 or start < 0:
+        raise HasamaError(f"A batch is 1 or more, seed and start are 0 or more; got {batch}, {seed} and {start}.")
+    return _batches(pictures, batch, seed, start, mirror, device, rank, world)
+
+
+def _batches(
+    pictures: Pictures,
+    batch: int,
+    seed: int,
+    start: int,
+    mirror: bool,
+    device: torch.device | str,
+    rank: int,
+    world: int,
+) -> Iterator[Batch]:
     positions = (np.arange(first + rank, first + batch, world) for first in itertools.count(start, batch))
     for indices, flips, pixels in pictures.draw(pictures, batch, seed, positions):
         if mirror:

@@ -115,7 +115,15 @@ def grid(pixels: np.ndarray, columns: int | None = None, smallest: int = 64, gap
         columns: as near to a square as possible if None.
         smallest: tiles are enlarged by a whole factor until their longer side has about so many pixels.
         gap: pixels between the tiles.
+
+    Raises:
+        HasamaError: there are no pictures, they are no uint8 [N, H, W, C], or a number is below what can be.
     """
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
+        form = f"{pixels.dtype} {list(pixels.shape)}" if hasattr(pixels, "dtype") else type(pixels).__name__
+        raise HasamaError(f"A grid is made of pixels, uint8 [N, H, W, C] with N at least 1; got {form}.")
+    if gap < 0 or (columns is not None and columns < 1):
+        raise HasamaError(f"A grid has a gap of 0 or more, and a column or more; got {gap} and {columns}.")
     count, height, width, channels = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -143,6 +151,8 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
         HasamaError: an ending that Pillow cannot write, a picture that the format cannot hold, or a place that
             cannot be written to.
     """
+    if not isinstance(picture, Image.Image):
+        raise HasamaError(f"save_picture takes a picture of Pillow (see `grid`); got {type(picture).__name__}.")
     path = Path(path)
     file_format = picture_format(path)
     if file_format in OPAQUE_FORMATS:

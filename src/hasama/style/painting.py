@@ -1,9 +1,9 @@
 """Style transfer from Python: `stylize` opens, plans and yields frames."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,7 +14,7 @@ from hasama.style.canvas.pictures import Picture, in_space_of, read_picture
 from hasama.style.instant import open_hand
 from hasama.style.masks import check_masks
 from hasama.style.memory import pick_window, unasked_budget
-from hasama.style.recipe import STARTS, StyleRecipe
+from hasama.style.recipe import STARTS, StyleRecipe, style_recipe_named
 from hasama.style.subject import Style, Subject, network_for
 from hasama.style.transfer import Frame, repaint
 
@@ -31,8 +31,8 @@ class Machine(NamedTuple):
 
 def stylize(
     content: str | Path | Picture,
-    styles: str | Path | Style | Sequence[str | Path | Style],
-    recipe: StyleRecipe = StyleRecipe(),  # noqa: B008 (frozen)
+    styles: str | Path | Style | Picture | Sequence[str | Path | Style | Picture],
+    recipe: StyleRecipe | str = StyleRecipe(),  # noqa: B008 (frozen)
     machine: Machine = Machine(),  # noqa: B008 (immutable)
 ) -> Iterator[Frame]:
     """Paint a picture in the style of others; every frame holds the picture so far.
@@ -44,23 +44,33 @@ def stylize(
     Args:
         content: what to paint.
         styles: one or several to learn from; a `Style` has a weight and masks, too.
-        recipe: how.
+        recipe: how; or the name of one of the recipes for styles.
         machine: with what.
 
     Raises:
         HasamaError: a picture cannot be read, the network has no such layer, or the memory does not suffice.
     """
-    styles = [styles] if isinstance(styles, (str, Path, Style)) else list(styles)
-    if not styles:
+    given: Any = styles
+    single = isinstance(given, (str, Path, Style, Picture)) or not isinstance(given, Iterable)
+    chosen = [given] if single else list(given)
+    recipe = style_recipe_named(recipe) if isinstance(recipe, str) else recipe
+    if not chosen:
         raise HasamaError("Name at least one picture to take the style from.")
-    for kinds, given in (((str, Path, Picture), [content]), ((str, Path, Style), styles), ((StyleRecipe,), [recipe])):
-        for one in given:
+    files = (str, Path, Picture)
+    for kinds, ones in ((files, [content]), ((*files, Style), chosen), ((StyleRecipe,), [recipe])):
+        for one in ones:
             if not isinstance(one, kinds):
                 names = ", ".join(kind.__name__ for kind in kinds)
                 raise HasamaError(f"stylize takes {names} here; got {type(one).__name__}.")
     picture = content if isinstance(content, Picture) else read_picture(content)
-    ready = [style if isinstance(style, Style) else Style(read_picture(style)) for style in styles]
+    ready = [_opened(style) for style in chosen]
     return repaint(plan(picture, ready, recipe, machine))
+
+
+def _opened(style: Any) -> Style:
+    """With its picture read; a `Style` may name a file, too."""
+    whole = style if isinstance(style, Style) else Style(style)
+    return whole if isinstance(whole.picture, Picture) else whole._replace(picture=read_picture(whole.picture))
 
 
 def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Machine = Machine()) -> Subject:  # noqa: B008

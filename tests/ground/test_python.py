@@ -1,0 +1,134 @@
+"""The package as a person uses it in Python: what is taken, and what is refused in a sentence."""
+
+# pyright: reportArgumentType=false, reportCallIssue=false
+# for that is what most of it is about
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import hasama
+from hasama.style.canvas.pictures import from_pixels
+from odd_files import scene
+
+TINY = hasama.RECIPES["dcgan"].but(size="16", width=4, latent_size=6, batch=4, precision="fp32")
+
+
+@pytest.fixture(autouse=True)
+def as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the checks of shapes that tests have and users have not."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="module")
+def generator() -> hasama.TrainedGenerator:
+    return hasama.TrainedGenerator(hasama.build(TINY).generator, TINY, 6, 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("python") / "pictures"
+    place.mkdir()
+    for number in range(4):
+        scene(20 + number, 20).save(place / f"{number}.png")
+    return place
+
+
+def test_numbers_of_numpy_are_numbers():
+    recipe = TINY.but(batch=np.int64(5), kimg=np.float32(0.5), mirror=np.bool_(True), generator_lr=np.float64(1e-3))
+    assert (recipe.batch, recipe.kimg, recipe.mirror, recipe.generator_lr) == (5, 0.5, True, 1e-3)
+    assert [type(value) for value in (recipe.batch, recipe.kimg, recipe.mirror)] == [int, float, bool]
+    assert hasama.Recipe.from_dict(recipe.to_dict()) == recipe
+    assert hasama.StyleRecipe(size=np.int32(96)).size == 96
+    for wrong in (np.array([5]), np.float64(2.5), np.int64(0), np.float32("nan")):
+        with pytest.raises(hasama.HasamaError, match="--batch"):
+            TINY.but(batch=wrong)
+
+
+def test_a_preset_is_called_by_its_name_and_a_folder_by_its_path(folder: Path):
+    pictures = hasama.open_pictures(folder, TINY)
+    assert len(pictures) == 4
+    assert hasama.open_pictures(str(folder), "dcgan").report.used == 4
+    pair = hasama.build("dcgan")
+    assert pair.latent_size == hasama.RECIPES["dcgan"].latent_size
+    with pytest.raises(hasama.HasamaError, match="Did you mean dcgan"):
+        hasama.build("dcgna")
+
+
+def test_latents_are_whatever_holds_numbers(generator: hasama.TrainedGenerator):
+    latents = hasama.draw_latents(0, 3, 6)
+    expected = generator.generate(latents)
+    for same in (latents.double(), latents.numpy(), latents.tolist()):
+        assert np.array_equal(generator.generate(same), expected)
+        assert np.array_equal(hasama.generate_all(generator, same), expected)
+    assert hasama.generate_all(generator, latents[:0]).shape == (0, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [(torch.full((2, 6), float("nan")), "not finite"), (torch.full((2, 6), float("inf")), "not finite"),
+     (torch.zeros(2, 5), r"\[n, 6\]"), (torch.zeros(6), r"\[n, 6\]"), ("latents", "got str"), (None, "got NoneType")],
+)  # fmt: skip
+def test_other_latents_are_refused(generator: hasama.TrainedGenerator, wrong: Any, told: str):
+    for make in (generator.generate, lambda given: hasama.generate_all(generator, given)):
+        with pytest.raises(hasama.HasamaError, match=told):
+            make(wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: hasama.draw_latents(-1, 2, 6), "from 0 up"),
+        (lambda: hasama.interpolate(0, 0, 3, 6), "at least one stop"),
+        (lambda: hasama.interpolate(0, 3, 0, 6), "at least one stop"),
+        (lambda: hasama.build(TINY, channels=0), "1, 3 or 4 channels"),
+        (lambda: hasama.build(TINY, classes=-1), "0 classes or more"),
+        (lambda: hasama.grid(np.zeros((0, 4, 4, 3), np.uint8)), "at least 1"),
+        (lambda: hasama.grid(np.zeros((2, 4, 4, 3))), "float64"),
+        (lambda: hasama.grid([np.zeros((4, 4, 3), np.uint8)]), "got list"),
+        (lambda: hasama.grid(np.zeros((2, 4, 4, 3), np.uint8), gap=-5), "gap of 0 or more"),
+        (lambda: hasama.grid(np.zeros((2, 4, 4, 3), np.uint8), columns=0), "a column or more"),
+        (lambda: hasama.save_picture(np.zeros((4, 4, 3), np.uint8), "a.png"), "got ndarray"),
+        (lambda: hasama.stylize("a.png", Image.new("RGB", (8, 8))), "got Image"),
+        (lambda: hasama.stylize("a.png", None), "got NoneType"),
+        (lambda: hasama.stylize("a.png", []), "at least one picture"),
+        (lambda: hasama.stylize("a.png", "b.png", "skech"), "Did you mean sketch"),
+        (lambda: hasama.stylize("a.png", "b.png", 5), "takes StyleRecipe here; got int"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_a_sentence(call: Callable[[], Any], told: str):
+    with pytest.raises(hasama.HasamaError, match=told):
+        call()
+
+
+@pytest.mark.parametrize(("batch", "seed", "start"), [(0, 0, 0), (-1, 0, 0), (4, -1, 0), (4, 0, -5)])
+def test_batches_of_nothing_are_refused_at_once(folder: Path, batch: int, seed: int, start: int):
+    with pytest.raises(hasama.HasamaError, match="A batch is 1 or more"):
+        hasama.batches(hasama.open_pictures(folder, TINY), batch, seed, start)
+
+
+@pytest.mark.parametrize("wrong", [lambda wanted: wanted * 200, lambda wanted: wanted * float("nan"),
+                                   lambda wanted: (wanted * 100).to(torch.uint8)])  # fmt: skip
+def test_a_wanted_picture_in_another_scale_is_refused(
+    generator: hasama.TrainedGenerator, wrong: Callable[[Any], Any]
+):
+    wanted = torch.rand(1, 3, 16, 16) * 2 - 1
+    with pytest.raises(hasama.HasamaError, match=r"floats in \[-1, 1\]"):
+        hasama.project(generator, wrong(wanted), steps=1)
+
+
+def test_a_style_may_name_a_file_and_a_picture_may_be_opened(folder: Path):
+    picture = from_pixels(np.asarray(scene(24, 20)))
+    first = hasama.STYLE_RECIPES["sketch"].but(size=24, first_iterations=1, iterations=1)
+    frames = [
+        next(iter(hasama.stylize(folder / "0.png", style, first)))
+        for style in (folder / "1.png", hasama.Style(folder / "1.png"), [str(folder / "1.png")])  # pyright: ignore
+    ]
+    assert all(torch.equal(frame.canvas.image, frames[0].canvas.image) for frame in frames)
+    assert next(iter(hasama.stylize(picture, picture, first))).total >= 0
