@@ -81,7 +81,7 @@ def test_it_tells_people_what_to_expect(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     for words in (
         "6 different pictures are far too few", "images/s", "kimg an hour", "memory", "disk", "timed steps",
-        "0.01 h are too few", "as you asked", f"hasama train '{mixed}' vision-aided --size 8",
+        "0.01 h are too few", "Longer than 0.01 h", "as you asked", f"hasama train '{mixed}' vision-aided --size 8",
     ):  # fmt: skip
         assert words in done.stdout, (words, done.stdout)
 

@@ -251,13 +251,14 @@ def _show(told: dict[str, Any], hours: float) -> None:
         say(f"  {one['choice']:22} {one['why']}")
     for warning in told["warnings"]:
         say(warning, "yellow")
+    longer = f"Longer than {hours:g} h, and worth it only with that time. " if told["hours"] > hours else ""
     say(
         f"\nTo expect, after {told['timed_steps']} timed steps (samples and checkpoints take a few per cent more):\n"
         f"  speed   {told['images_per_second']:,.0f} images/s, {told['kimg_per_hour']:,.0f} kimg an hour\n"
         f"  time    {_hours(told['hours'])} for {told['length']}\n"
         f"  memory  {_gigabytes(told['memory_bytes'])} at the highest\n"
         f"  disk    {_gigabytes(told['cache_bytes'])} for the cache of pictures\n\n"
-        f"Begin with:\n  {told['command']}"
+        f"{longer}Begin with:\n  {told['command']}"
     )
     if less := told["smaller"]:
         within = f"Within {hours:g} h rather" if less["hours"] <= hours else f"Quickest, if not within {hours:g} h,"
