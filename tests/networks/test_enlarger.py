@@ -29,6 +29,7 @@ from hasama.networks.pair import is_styled
 from hasama.networks.registry import ARCHITECTURES, build
 from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
+from hasama.runs.reports.samples import sample_grid
 from hasama.training.setup import loop_for, new_game
 
 PRESETS = {a: next(r for r in RECIPES.values() if r.architecture == a) for a in ARCHITECTURES}
@@ -119,6 +120,30 @@ def test_what_is_opaque_or_clear_all_around_stays_so_whatever_its_colours(times:
         alpha = enlarge(shipped(), small, times)[0, 3]
     assert bool((alpha[:, : 17 * times] > 1 - 1e-5).all())
     assert bool((alpha[:, 23 * times :] < -1 + 1e-5).all())
+
+
+@pytest.mark.parametrize(
+    ("size", "classes", "columns", "rows"),
+    [("32", 0, 8, 8), ("256", 0, 8, 8), ("512", 0, 4, 4), ("512x1024", 0, 2, 2), ("2048", 0, 1, 1), ("4096", 0, 1, 1),
+     ("32", 10, 10, 8), ("32", 20, 16, 8), ("512", 3, 3, 5), ("1024", 10, 10, 1)],
+)  # fmt: skip
+def test_of_large_pictures_a_grid_of_samples_has_fewer(
+    monkeypatch: pytest.MonkeyPatch, size: str, classes: int, columns: int, rows: int
+):
+    """At 512 pixels 64 of them took longer than the training between two grids."""
+    made: list[torch.Tensor] = []
+
+    def small(generator: TrainedGenerator, latents: torch.Tensor, labels: torch.Tensor | None) -> np.ndarray:
+        made.append(latents)
+        assert labels is None or labels.tolist() == [place % columns for place in range(len(latents))]
+        return np.zeros((len(latents), 2, 2, 3), np.uint8)
+
+    monkeypatch.setattr("hasama.runs.reports.samples.generate_all", small)
+    names = tuple(str(number) for number in range(classes))
+    generator = TrainedGenerator(torch.nn.Identity(), RECIPES["dcgan"].but(size=size), 4, 3, names)
+    image = sample_grid(generator, 0)
+    assert len(made[0]) == columns * rows
+    assert (image.width - 2) * rows == (image.height - 2) * columns
 
 
 @pytest.mark.parametrize("times", [2, 4, 8])

@@ -9,13 +9,18 @@ from hasama.pictures.images import grid
 if TYPE_CHECKING:
     from PIL import Image
 
-GRID_COUNT = 64
+ROWS = 8
+"""And as many columns, where there are no classes."""
+SIDE_MOST = 2048
+"""Pixels of the grid's side: 64 pictures of 512 pixels would take longer than the training between two grids."""
 
 
 def sample_grid(generator: TrainedGenerator, seed: int) -> "Image.Image":
-    """64 pictures, or 8 of each class with a column for each class (at most 16 classes)."""
+    """64 pictures, or 8 of each class with a column for each class (at most 16 classes); of large pictures fewer."""
+    recipe = generator.recipe
+    fit = ROWS if recipe is None else max(1, min(ROWS, SIDE_MOST // max(recipe.resolution)))
     columns = min(len(generator.classes), 16) or None
-    count = 8 * columns if columns else GRID_COUNT
+    count = fit * fit if columns is None else columns * (ROWS if fit == ROWS else max(1, fit * fit // columns))
     labels = labels_for(generator, count)
     if columns and labels is not None:
         labels = labels.new_tensor([place % columns for place in range(count)])
