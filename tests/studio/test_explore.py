@@ -42,6 +42,7 @@ from hasama.recipe import Recipe  # noqa: E402
 from hasama.runs.folder import Run  # noqa: E402
 from hasama.studio import exploring  # noqa: E402
 from hasama.studio.app import make_studio  # noqa: E402
+from hasama.studio.exploring import LARGEST_SEED  # noqa: E402
 from hasama.studio.jobs import Jobs  # noqa: E402
 from odd_files import scene  # noqa: E402
 
@@ -93,6 +94,9 @@ def test_of_eight_seeds_the_likeliest(trained: Path, client: TestClient, tmp_pat
     made = generate_all(generator, latents_of_seeds(range(5, 13), 8), None, 0.8)
     likeness = look.likeness(torch.cat(list(extract_features(extractor_named(EXTRACTOR), made))))
     assert answer.json() == {"seed": 5 + int(likeness.argmax())}
+    last = client.get("/api/likeliest", params={"run": "dcgan", "seed": str(LARGEST_SEED)}).json()["seed"]
+    assert LARGEST_SEED - 7 <= last <= LARGEST_SEED
+    assert client.get("/generated.png", params={"run": "dcgan", "seed": str(last)}).status_code == 200
     moved = shutil.copytree(run.folder, trained / "moved")
     try:
         (moved / FILE).unlink()

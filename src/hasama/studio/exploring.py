@@ -109,7 +109,7 @@ class Wish(NamedTuple):
         if not all(0 <= seed <= LARGEST_SEED for seed in seeds) or not all(
             least <= value <= most for value, least, most in ranges
         ):
-            raise HasamaError("These numbers are out of range.")
+            raise HasamaError(f"These numbers are out of range. Seeds go from 0 to {LARGEST_SEED}.")
         return wish
 
 
@@ -176,12 +176,13 @@ class Explorer:
             HasamaError: see `about` and `Wish.of`; or the run's pictures are gone.
         """
         wish = Wish.of(query)
+        first = min(wish.seed, LARGEST_SEED - AMONG + 1)
         with self.lock:
             loaded = self._loaded(_wanted(run, query))
-            latents = latents_of_seeds(range(wish.seed, wish.seed + AMONG), loaded.generator.latent_size)
+            latents = latents_of_seeds(range(first, first + AMONG), loaded.generator.latent_size)
             labels = loaded.labels(wish, AMONG)
             records = choose_like(run.folder, loaded.generator, latents, labels, AMONG, truncation=wish.truncation)
-            return wish.seed + next(one.number for one in records if isinstance(one, Choice))
+            return first + next(one.number for one in records if isinstance(one, Choice))
 
     def walk(self, run: Run, query: Any, stops: int = 4) -> bytes:
         """An MP4 that goes through some seeds and back to the first.
