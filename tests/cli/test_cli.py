@@ -295,6 +295,21 @@ def _without_memory() -> None:
     run_hasama()
 
 
+def test_a_file_that_begins_with_a_minus_sign_is_a_file(tmp_path: Path):
+    """As a pattern such as *.png names it."""
+    Image.new("RGB", (6, 5), (9, 99, 200)).save(tmp_path / "-dash.png")
+    done = hasama("enlarge", "-dash.png", "--times", 2, "--out", "large.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "large.png") as large:
+        assert large.size == (12, 10)
+    assert hasama("enlarge", "-none.png", cwd=tmp_path).returncode == 2
+    assert hasama("runs", "-h", cwd=tmp_path).returncode == 0
+
+
+def test_several_runs_are_evaluated_one_by_one(tmp_path: Path):
+    refused(hasama("evaluate", "a", "--count", 30, "b", cwd=tmp_path), "takes one run or generator", "each of a, b")
+
+
 def test_too_little_memory_is_no_fault_of_ours(pictures: Path, tmp_path: Path):
     done = forked(_without_memory, "train", pictures, "--out", tmp_path / "run")
     refused(done, "needs more memory than there is (1,073,741,824.0 GiB were asked for at once)", "--size or --batch")

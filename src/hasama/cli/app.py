@@ -23,7 +23,7 @@ from hasama.cli.generators.project import enlarge, project
 from hasama.cli.generators.sample import interpolate, sample
 from hasama.cli.generators.sharing import export, push, studio
 from hasama.cli.quiet import hush_libraries, is_loud, several_processes
-from hasama.cli.words import asked_recipe, of_a_new_run, understood, unquoted
+from hasama.cli.words import asked_recipe, of_a_new_run, of_several, understood, unquoted
 from hasama.errors import HasamaError, LostProcessError, short_of_memory
 from hasama.presets import RECIPES
 from hasama.style.recipe import STYLE_RECIPES
@@ -99,7 +99,7 @@ def _run(words: list[str]) -> int | None:
         _complain(f"There can be nothing at {error.filename}: the name is too long.")
         return 2
     except SystemExit as ended:  # the parser has already said what it cannot read
-        if ended.code and (hint := unquoted(words) or of_a_new_run(words)):
+        if ended.code and (hint := unquoted(words) or of_a_new_run(words) or of_several(words)):
             _complain(hint)
         raise
     except KeyboardInterrupt as stopped:

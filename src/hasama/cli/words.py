@@ -49,9 +49,22 @@ def of_a_new_run(words: Sequence[str]) -> str | None:
     )
 
 
+def of_several(words: Sequence[str]) -> str | None:
+    """What to say where `evaluate` is given several runs."""
+    if words[:1] != ["evaluate"] or len(given := list(_positional(words[1:]))) < 2:
+        return None
+    return f"hasama evaluate takes one run or generator: call it for each of {', '.join(given)}."
+
+
 def understood(words: Sequence[str]) -> list[str]:
     """The words as the parser takes them."""
-    return _apart(_joined([_understood(word) for word in words]))
+    return _apart([_as_place(word) for word in _joined([_understood(word) for word in words])])
+
+
+def _as_place(word: str) -> str:
+    """A file called -a.png, which a pattern such as *.png can give, as ./-a.png: else it would be a flag."""
+    there = _is_value(word) and len(word) <= LONGEST_NAME and os.path.lexists(word)
+    return f"./{word}" if there else word
 
 
 def _understood(word: str) -> str:
