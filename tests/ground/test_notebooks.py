@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,13 +120,14 @@ def test_both_languages_have_the_same_outputs(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
     """Cell by cell in this process, with next to no steps: quicker than a kernel for each."""
     if name == "gan_keras":
         monkeypatch.setenv("KERAS_BACKEND", "torch")
         keras = pytest.importorskip("keras")
         if keras.backend.backend() != "torch":
             pytest.skip("Keras runs on another backend")
+        request.addfinalizer(partial(keras.config.set_image_data_format, keras.config.image_data_format()))
     import matplotlib as mpl
 
     mpl.use("Agg")
