@@ -50,9 +50,7 @@ def stylize(
     Raises:
         HasamaError: a picture cannot be read, the network has no such layer, or the memory does not suffice.
     """
-    given: Any = styles
-    single = isinstance(given, (str, Path, Style, Picture)) or not isinstance(given, Iterable)
-    chosen = [given] if single else list(given)
+    chosen = _several(styles)
     recipe = style_recipe_named(recipe) if isinstance(recipe, str) else recipe
     if not chosen:
         raise HasamaError("Name at least one picture to take the style from.")
@@ -65,6 +63,12 @@ def stylize(
     picture = content if isinstance(content, Picture) else read_picture(content)
     ready = [_opened(style) for style in chosen]
     return repaint(plan(picture, ready, recipe, machine))
+
+
+def _several(given: Any) -> list[Any]:
+    """One or several, as a list; what is none of it is refused by its kind."""
+    single = isinstance(given, (str, Path, Style, Picture)) or not isinstance(given, Iterable)
+    return [given] if single else list(given)
 
 
 def _opened(style: Any) -> Style:
