@@ -67,8 +67,9 @@ def stylize(
 
 def _several(given: Any) -> list[Any]:
     """One or several, as a list; what is none of it is refused by its kind."""
-    single = isinstance(given, (str, Path, Style, Picture)) or not isinstance(given, Iterable)
-    return [given] if single else list(given)
+    if isinstance(given, (str, Path, Style, Picture)) or not isinstance(given, Iterable):
+        return [given]
+    return list(given)
 
 
 def _opened(style: Any) -> Style:
