@@ -96,10 +96,8 @@ def generate_all(
     Raises:
         HasamaError: the latents have another shape, or are not finite.
     """
-    latents = generator.as_latents(latents)
-    if not len(latents):
-        return generator.generate(latents, labels)
-    return np.concatenate(list(generate(generator, latents, labels, truncation)))
+    made = list(generate(generator, latents, labels, truncation))
+    return np.concatenate(made) if made else generator.generate(latents, labels)
 
 
 # --- w ----------------------------------------------------------------------------------------

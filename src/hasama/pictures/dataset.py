@@ -168,25 +168,16 @@ def batches(
     """
     if batch < 1 or seed < 0 or start < 0:
         raise HasamaError(f"A batch is 1 or more, seed and start are 0 or more; got {batch}, {seed} and {start}.")
-    return _batches(pictures, batch, seed, start, mirror, device, rank, world)
-
-
-def _batches(
-    pictures: Pictures,
-    batch: int,
-    seed: int,
-    start: int,
-    mirror: bool,
-    device: torch.device | str,
-    rank: int,
-    world: int,
-) -> Iterator[Batch]:
     positions = (np.arange(first + rank, first + batch, world) for first in itertools.count(start, batch))
-    for indices, flips, pixels in pictures.draw(pictures, batch, seed, positions):
-        if mirror:
-            pixels[flips] = pixels[flips, :, ::-1]
-        labels = None if pictures.labels is None else torch.from_numpy(pictures.labels[indices]).to(device)
-        yield Batch(to_images(pixels, device), labels)
+
+    def drawn() -> Iterator[Batch]:
+        for indices, flips, pixels in pictures.draw(pictures, batch, seed, positions):
+            if mirror:
+                pixels[flips] = pixels[flips, :, ::-1]
+            labels = None if pictures.labels is None else torch.from_numpy(pictures.labels[indices]).to(device)
+            yield Batch(to_images(pixels, device), labels)
+
+    return drawn()
 
 
 def shares_of(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -110,11 +110,7 @@ class Jobs:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         job = Job(self.folder / name, words, about, "waiting", time.time())
         with self.lock:
-            try:
-                job.folder.mkdir(parents=True)
-            except OSError as error:
-                raise cannot_write(job.folder, error) from error
-            self._save(job)
+            self._save(job)  # which makes the folder
         self.turn()
         return self.get(job.id) or job
 
