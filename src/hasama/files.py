@@ -60,6 +60,22 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
+def make_folder(folder: Path, named: str | Path | None = None) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Args:
+        folder: to make.
+        named: what the message is to call it; None: by its path.
+
+    Raises:
+        HasamaError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(named or folder, error) from error
+
+
 def check_place(path: Path) -> None:
     """Before any work: can `path` be written?
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hasama.errors import HasamaError
-from hasama.files import replacing, write_json
+from hasama.files import make_folder, replacing, write_json
 from hasama.generators.generator_file import load_generator, widened
 from hasama.networks.architectures import r3gan
 from hasama.networks.enlarger import Enlarged
@@ -235,7 +235,7 @@ def make_base(run: Run, folder: Path, about: dict[str, str]) -> None:
         HasamaError: there is no such run, its checkpoint is damaged, or the folder cannot be written.
     """
     recipe, images, state = run.recipe(), run.images(), run.saved_game()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     base = Run(folder)
     networks = {which: _halved(state[which]) for which in KEPT if isinstance(state.get(which), dict)}
     if isinstance(state.get("ema"), dict):

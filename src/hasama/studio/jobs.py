@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write, write_json
+from hasama.files import make_folder, write_json
 from hasama.names import SPARE, fitting_name
 
 LANES = {
@@ -145,10 +145,7 @@ class Jobs:
         Raises:
             HasamaError: the folder cannot be made.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        make_folder(folder)
         promised = {job.about.get("out") for job in self.all()}  # of those that have ended, too: pages show it
         for number in itertools.count(1):
             tail = f"-{number}" if number > 1 else ""

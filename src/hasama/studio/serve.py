@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import cannot_write
+from hasama.files import make_folder
 from hasama.names import at_home
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,7 @@ def serve(
         raise HasamaError(
             f"On {host} others could use the studio: it needs a password, in the variable HASAMA_STUDIO_PASSWORD."
         )
-    try:
-        (at_home(root) / ".studio").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(root, error) from error
+    make_folder(at_home(root) / ".studio", root)
 
     import uvicorn  # an extra
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hasama.claims import age_of
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import cannot_write
+from hasama.files import cannot_write, make_folder
 from hasama.names import at_home, fitting_name
 
 if TYPE_CHECKING:
@@ -85,10 +85,7 @@ def _open_journal(
     from optuna.trial import TrialState  # an extra
 
     beats = file.with_name(fitting_name(f".{file.name}", ".beats"))
-    try:
-        beats.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(file, error) from error
+    make_folder(beats, file)
 
     class Journal(JournalStorage, BaseHeartbeat):
         def record_heartbeat(self, trial_id: int) -> None:

@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from hasama.device import pick_device
 from hasama.errors import HasamaError
-from hasama.files import replacing
+from hasama.files import make_folder, replacing
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate
 from hasama.metrics.distances import kid
@@ -65,7 +65,7 @@ def by_kid(pictures: Pictures, fakes: int, out: Path, device: str = "auto") -> S
 
 def _features_of_reals(pictures: Pictures, chosen: np.ndarray, out: Path, network: Extractor) -> torch.Tensor:
     place = out / f"reals-{pictures.report.digest[:12]}.npy"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with FileLock(out / ".reals.lock"):
         if not place.exists():
             found = torch.cat(list(extract_features(network, pictures.take_in_parts(chosen))))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hasama.cli.arguments import beside, open_generator
 from hasama.errors import HasamaError
+from hasama.files import make_folder
 from hasama.names import SPARE, fitting_name
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _onnx_place(out: Path | None, folder: Path, name: str) -> Path:
     target = (out or folder) / fitting_name(name, ".onnx", SPARE) if out is None or not out.suffix else out
     if target.suffix != ".onnx":
         raise HasamaError(f"--out takes a folder, or a name that ends in .onnx; got {out}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     return target
 
 

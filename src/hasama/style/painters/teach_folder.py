@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
+from hasama.files import cannot_write, is_locked, make_folder, read_json, replacing, write_json
 from hasama.options import flags_of
 from hasama.style.painters.painter_header import teaching_of
 from hasama.style.painters.recipe import BEFORE_THEY_WERE, TEACH_DEFAULTS, TeachRecipe
@@ -82,10 +82,7 @@ class TeachFolder:
             recipe = recipe if another or recipe.kimg > before.kimg else before
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise HasamaError(f"{self.folder} holds other files: choose another --out.")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
+        make_folder(self.folder)
         write_json(self.about, {"version": __version__, "recipe": recipe.to_dict(), **sources, "places": places})
         return recipe
 
