@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from hasama.errors import HasamaError
 
@@ -85,12 +86,43 @@ def name_too_long(path: str | Path, part: str = "") -> HasamaError:
     return HasamaError(f"Cannot write {path}: the name is too long{length}. Choose a shorter one.")
 
 
-def at_home(path: str | Path) -> Path:
-    """With ~ as the user's home; a home that nobody has will not be found."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
+def as_path(path: Any) -> Path:
+    """What somebody gave for a path, in Python.
+
+    Raises:
+        HasamaError: it is neither a text nor a `Path`.
+    """
+    if isinstance(path, str | Path):
         return Path(path)
+    raise HasamaError(f"A path is a text or a Path; got {type(path).__name__}.")
+
+
+def as_source(source: Any) -> str:
+    """What somebody gave, in Python, for where pictures are.
+
+    Raises:
+        HasamaError: it is neither a text nor a `Path`.
+    """
+    if isinstance(source, str | Path):
+        return str(source)
+    raise HasamaError(
+        f"Pictures are given by the path of a folder, a zip, a tar, an .npz or a picture, or by a built-in name; got "
+        f"{type(source).__name__}. What is in memory already, hasama.play takes as batches of tensors [N, C, H, W] "
+        "in [-1, 1]."
+    )
+
+
+def at_home(path: str | Path) -> Path:
+    """With ~ as the user's home; a home that nobody has will not be found.
+
+    Raises:
+        HasamaError: it is no path.
+    """
+    path = as_path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def tensors_beside(picture: Path) -> Path:

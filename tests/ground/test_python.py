@@ -132,3 +132,19 @@ def test_a_style_may_name_a_file_and_a_picture_may_be_opened(folder: Path):
     ]
     assert all(torch.equal(frame.canvas.image, frames[0].canvas.image) for frame in frames)
     assert next(iter(hasama.stylize(picture, picture, first))).total >= 0
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["a", "b"], np.zeros((2, 16, 16, 3), np.uint8)])
+def test_what_is_no_path_is_refused_in_a_sentence(wrong: Any, tmp_path: Path):
+    out = tmp_path / "run"
+    for read in (lambda: next(hasama.train(wrong, TINY, out)), lambda: hasama.open_pictures(wrong, TINY)):
+        with pytest.raises(hasama.HasamaError, match=r"Pictures are given by the path .* hasama\.play"):
+            read()
+    assert not out.exists()
+    for use in (
+        lambda: next(hasama.train("digits", TINY, wrong)),
+        lambda: next(hasama.resume(wrong)),
+        lambda: hasama.load_generator(wrong),
+    ):
+        with pytest.raises(hasama.HasamaError, match=r"A path is a text or a Path; got \w+\.$"):
+            use()

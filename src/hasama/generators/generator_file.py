@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from hasama.errors import HasamaError
-from hasama.names import near_name
+from hasama.names import as_path, near_name
 from hasama.networks.calling import evaluating
 from hasama.networks.old_names import with_new_names
 from hasama.networks.outline import outline
@@ -146,7 +146,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
     Raises:
         HasamaError: the file is missing, damaged, not a generator of ours, or of a network built in Python.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         tensors, header = load_tensors(path)
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from hasama.errors import HasamaError
 from hasama.files import cannot_write, size_of
+from hasama.names import as_source
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form, Scan, decode, survey
 from hasama.pictures.depth import Range, Ranges
@@ -63,7 +64,7 @@ def open_pictures(source: str | Path, recipe: Recipe | str) -> Pictures:
     Raises:
         HasamaError: there is nothing there, nothing that can be used, or no room for the cache.
     """
-    reading = Reading(str(source), Form.of(as_recipe(recipe)))
+    reading = Reading(as_source(source), Form.of(as_recipe(recipe)))
     deque(reading.scan(), maxlen=0)
     return reading.pictures()
 

@@ -15,7 +15,7 @@ from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
-from hasama.names import at_home
+from hasama.names import as_source, at_home
 from hasama.networks.outline import outline
 from hasama.networks.registry import build
 from hasama.options import ImpossibleSizeError
@@ -41,7 +41,7 @@ from hasama.training.setup import freeze_first, loop_for, new_game
 
 
 def train(
-    source: str, recipe: Recipe | str, out: str | Path, device: str = "auto", stop: Callable[[], bool] = never
+    source: str | Path, recipe: Recipe | str, out: str | Path, device: str = "auto", stop: Callable[[], bool] = never
 ) -> Iterator[Record]:
     """Train on pictures into a run folder, or go on where the run in that folder stands.
 
@@ -58,7 +58,7 @@ def train(
     Raises:
         HasamaError: whatever the user can put right.
     """
-    opening = Opening.of(source, as_recipe(recipe), Run(out))
+    opening = Opening.of(as_source(source), as_recipe(recipe), Run(out))
     deque(opening.scan(), maxlen=0)
     yield from opening.session(device, stop)
 
