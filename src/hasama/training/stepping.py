@@ -24,7 +24,7 @@ def begin(game: Game, shown: int = 0) -> None:
         shown: real images that the step shows, in all processes.
     """
     entropy = np.random.SeedSequence((game.rules.seed, 0, game.images_seen))
-    torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    _seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)), game)
     rules = game.rules
     players = [*zip(game.optimizers, rules.rates, rules.betas, strict=True)]
     if game.aid is not None:
@@ -40,6 +40,17 @@ def begin(game: Game, shown: int = 0) -> None:
     ema = 1 - 0.5 ** (shown / half_life) if half_life else 1.0
     game.now = Now(scheduled(game, rules.gamma_final), noise_left(game), ema)
     game.pair.grow(game.images_seen)
+
+
+def _seed(seed: int, game: Game) -> None:
+    """Seed what the game draws from.
+
+    `torch.manual_seed` also notes the seed, and who asked for it, for each kind of device that has not been used yet:
+    0.4 ms, which is a tenth of a step on points.
+    """
+    device = next(game.pair.generator.parameters()).device
+    seeded = torch.default_generator if device.type == "cpu" else torch
+    seeded.manual_seed(seed)
 
 
 def follow(game: Game, shown: int, d: Turn | None = None) -> None:
