@@ -15,6 +15,7 @@ from PIL import Image
 import hasama
 from command import TINY, start
 from command import hasama as command
+from hasama.files import sha256_of
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.sampling import draw_latents, generate_all
 from hasama.health.quality import (
@@ -234,6 +235,32 @@ def test_the_command_takes_the_best_one_and_says_so(tmp_path: Path, source: Path
     assert "Taking the best generator of this run, KID 1 " in told
     assert str(run / "generator.safetensors") in told
     assert of_best == sampled(run / "best.safetensors")[1] != of_last
+    _shared_and_judged(run, tmp_path / "shared")
+
+    (run / "best.safetensors").write_bytes(b"no longer")
+    told, again = sampled(run)
+    assert "best generator of this run cannot be read" in " ".join(told.split())
+    assert again == of_last
+
+
+def _shared_and_judged(run: Path, out: Path) -> None:
+    """What is shared and what is judged is what is sampled, in every file and figure."""
+    done = command("evaluate", run, "--features", "efficientnet", "--json")
+    assert done.returncode == 0, done.stderr
+    best = json.loads(done.stdout)["origin"]["generator"]
+    assert (best["sha256"], best["images_seen"]) == (sha256_of(run / "best.safetensors"), 50)
+    assert best["best"].startswith("KID 1 ")
+    assert "of the best generator of this run, KID 1 " in " ".join(
+        command("evaluate", run, "--features", "efficientnet").stdout.split()
+    )
+    done = command("export", run, "--safetensors", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert (out / "generator.safetensors").read_bytes() == (run / "best.safetensors").read_bytes()
+    card = (out / "README.md").read_text()
+    assert "| trained for | 0.05 kimg " in card
+    assert "- kid: " in card
+    assert "of the generator at" not in card
+    assert "of another generator" not in card
 
 
 def test_of_one_picture_there_is_no_quality(tmp_path: Path):

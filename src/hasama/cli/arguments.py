@@ -80,24 +80,37 @@ def generator_place(run: Path) -> Path:
 
 
 def open_generator(run: Path, device: str) -> Any:
-    """The generator of a run folder, a file or a base; of a run the best one, if it is clearly better than the last.
+    """The generator of a run folder, a file or a base: see `generator_file`.
 
     Raises:
         HasamaError: there is none, it is damaged, or there is no such device.
     """
-    from hasama.cli.terminal import say
     from hasama.device import pick_device
     from hasama.generators.generator_file import load_generator
+
+    return load_generator(generator_file(run), pick_device(device))
+
+
+def generator_file(run: Path) -> Path:
+    """The file of that generator; of a run the best one's, if it is clearly better than the last, which is said.
+
+    Raises:
+        HasamaError: there is none.
+    """
+    from hasama.cli.terminal import say
     from hasama.runs.folder import Run
-    from hasama.runs.standing import chosen_generator
+    from hasama.runs.standing import chosen_generator, is_unreadable
 
     run = generator_place(run)
-    if run.is_dir():
-        folder = Run(run)
-        run, told = chosen_generator(folder)
-        if told:
-            say(f"Taking the best generator of this run, {told}. For the last one give {folder.generator}.")
-    return load_generator(run, pick_device(device))
+    if not run.is_dir():
+        return run
+    folder = Run(run)
+    file, told = chosen_generator(folder)
+    if told:
+        say(f"Taking the best generator of this run, {told}. For the last one give {folder.generator}.")
+    elif is_unreadable(folder.best):
+        say(f"The best generator of this run cannot be read ({folder.best}): taking the last.", "yellow")
+    return file
 
 
 def check_apart(pictures: Iterable[Path], targets: Iterable[Path], doing: str) -> None:

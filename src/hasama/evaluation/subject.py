@@ -19,7 +19,7 @@ from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Colour
 from hasama.runs.bases import is_base, place_named
 from hasama.runs.folder import Run
-from hasama.runs.standing import is_streamed
+from hasama.runs.standing import chosen_generator, is_streamed, seen_by
 
 COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "rgba"}
 
@@ -41,7 +41,8 @@ class Subject(NamedTuple):
         generator: what was read from it.
         run: the run that it belongs to.
         sha256: of the file as it was read.
-        images_seen: images that the run had seen then.
+        images_seen: images that the run had seen when it was this generator.
+        best: how much better it is than the run's last one, if that is why it was taken.
     """
 
     file: Path
@@ -49,10 +50,12 @@ class Subject(NamedTuple):
     run: Run | None
     sha256: str
     images_seen: int
+    best: str | None = None
 
     @classmethod
     def of(cls, place: Path, device: torch.device) -> "Subject":
-        """A run's folder, a generator.safetensors, or a base.
+        """A run's folder, whose best generator is taken if it is clearly better than the last; a
+        generator.safetensors; or a base.
 
         Raises:
             HasamaError: there is none of them, or it is damaged.
@@ -63,7 +66,8 @@ class Subject(NamedTuple):
         if not place.is_dir():
             return _read_at_once(place, None, device)
         run = Run(place)
-        return _read_at_once(run.saved_generator(), run, device)
+        file, best = chosen_generator(run)
+        return _read_at_once(file, run, device)._replace(best=best)
 
     def pictures(self, source: str | None) -> Generator[EvaluationProgress, None, Pictures]:
         """Those of a source in the generator's form, or else those that the run was trained on.
@@ -117,14 +121,15 @@ class Subject(NamedTuple):
         seen = {"images_seen": self.images_seen} if self.run else {}
         recipe = self.generator.recipe
         aided = {"vision_aid": recipe.vision_aid} if recipe and recipe.vision_aid != "none" else {}
-        return {"sha256": self.sha256, "seed": seed, **seen, **aided}
+        best = {"best": self.best} if self.best else {}
+        return {"sha256": self.sha256, "seed": seed, **seen, **aided, **best}
 
 
 def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
     """A generator and the checksum of the file that it was read from, which a training may replace meanwhile."""
 
     def stands() -> tuple[str, int]:
-        return sha256_of(file), run.images_seen() if run else 0
+        return sha256_of(file), seen_by(file, run) if run else 0
 
     before, generator = stands(), load_generator(file, device)
     while (after := stands()) != before:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE
-from hasama.health.quality import clearly_better
+from hasama.health.quality import clearly_better, kept_quality
 from hasama.options import flag, said
 from hasama.pictures.cache import Reading
 from hasama.pictures.decoding import Form
@@ -125,3 +125,14 @@ def chosen_generator(run: Run) -> tuple[Path, str | None]:
     """
     last, told = run.saved_generator(), best_is_better(run)
     return (run.best if told else last), told
+
+
+def seen_by(generator: Path, run: Run) -> int:
+    """Images that a run had seen when it was this generator, the best or the last."""
+    kept = kept_quality(generator)  # only the best one's header tells
+    return run.images_seen() if kept is None else kept.images_seen
+
+
+def is_unreadable(best: Path) -> bool:
+    """Whether there is a file of a best generator, and it is damaged so that nobody knows how good it was."""
+    return best.exists() and kept_quality(best) is None

@@ -14,6 +14,7 @@ from hasama.generators.sampling import draw_latents, generate_all, labels_for
 from hasama.pictures.images import grid
 from hasama.runs.bases import about_base, is_base
 from hasama.runs.folder import Run
+from hasama.runs.standing import seen_by
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,14 +38,21 @@ class Trained(NamedTuple):
     """A generator, and what is known about its training.
 
     Attributes:
-        file: the `generator.safetensors`.
+        file: the `generator.safetensors`, or the `best.safetensors`.
         generator: what was read from it.
-        run: the run that it is from; None for a file alone.
+        run: the run that it is from, or the base that it is; None for a file alone.
     """
 
     file: Path
     generator: TrainedGenerator
     run: Run | None = None
+
+
+def usual_license(trained: Trained) -> str:
+    """The licence's short name where nobody chose one: a base's own, else 'other'."""
+    if trained.run is None or not is_base(trained.run.folder):
+        return "other"
+    return about_base(trained.run.folder.name)["licence"].lower().replace(" ", "-")
 
 
 def check_license(name: str) -> None:
@@ -118,19 +126,23 @@ def _facts(trained: Trained) -> str:
     named = ", ".join(map(_words, generator.classes[:NAMED_CLASSES]))
     more = " and others" if len(generator.classes) > NAMED_CLASSES else ""
     facts.append(("classes", f"{len(generator.classes)}: {named}{more}" if generator.classes else "none"))
-    facts += _history(trained.run) if trained.run else [("trained for", "not known: exported from the file alone")]
+    unknown = [("trained for", "not known: exported from the file alone")]
+    facts += _history(trained.file, trained.run) if trained.run else unknown
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts)])
 
 
-def _history(run: Run) -> list[tuple[str, str]]:
-    """How long it was trained, and on what."""
+def _history(file: Path, run: Run) -> list[tuple[str, str]]:
+    """How long the run's generator in this file was trained, and on what."""
     images, log = run.images(), run.log()
-    seen = run.images_seen() or (log[-1]["images_seen"] if log else 0)  # who has deleted game.pt still has the log
+    seen = seen_by(file, run) or (log[-1]["images_seen"] if log else 0)  # who has deleted game.pt still has the log
     count, crops = images["used"], images.get("crops")
     what = f"{crops} random crops of one picture" if crops else f"{count} picture{'s'[: count != 1]}"
     if only := run.recipe().only:
         what = f"{what} of {_words(only.replace(',', ', '))}"
     source = re.split(r"[\\/]", images["name"].rstrip("\\/"))[-1].strip("~.")
+    if is_base(run.folder):
+        base = about_base(run.folder.name)
+        source = f"{source}: {base['authors']}; {base['licence']}"
     length = f"{seen / 1000:g} kimg (thousands of training pictures shown)" if seen else "not known"
     facts = [("trained for", length), ("trained on", f"{what} ({_words(source)})" if source else what)]
     return facts + _begun_with(run.recipe().init_from)

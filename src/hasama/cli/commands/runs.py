@@ -181,8 +181,9 @@ def evaluate(
 ) -> int:
     """Evaluate a generator by FID, KID, precision, recall, density and coverage, with 95 % intervals.
 
-    The column "real" is the floor: one half of the real pictures compared with the other. A run's result is written
-    to its metrics.json, too, and export and push show it in the model card.
+    The column "real" is the floor: one half of the real pictures compared with the other. Of a run the generator is
+    judged that `hasama sample` takes. The result is written to its metrics.json, too, and export and push show it in
+    the model card.
 
     Parameters
     ----------
@@ -252,10 +253,15 @@ def _table(result: "Evaluation") -> "Table":
 
 
 def _notes(result: "Evaluation") -> Iterator[str]:
-    """Notes on what the figures do not mean."""
+    """Notes on what the figures are of, and on what they do not mean."""
     from hasama.evaluation.subject import helped_to_train
     from hasama.perception.extractors import INCEPTION_EXTRACTOR
 
+    if best := result.origin["generator"].get("best"):
+        yield (
+            f"These figures are of the best generator of this run, {best}. For the last one give its "
+            "generator.safetensors, with --source."
+        )
     fewer = min(result.real, result.generated)
     if fewer <= result.width:
         yield (

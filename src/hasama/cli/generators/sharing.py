@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import beside, open_generator
+from hasama.cli.arguments import beside, generator_file
 from hasama.errors import HasamaError
 from hasama.files import make_folder
 from hasama.names import SPARE, fitting_name
@@ -50,7 +50,7 @@ def export(
         The folder to write to. Default: export in the run's folder. Of painters and paintings it may be a name that
         ends in .onnx; default: NAME.onnx beside them.
     license
-        The licence's short name for the model card: mit, cc-by-4.0, ... Default: other.
+        The licence's short name for the model card: mit, cc-by-4.0, ... Default: a base's own, else other.
     recipe
         Of paintings: instant. What other recipes do is no network; for one of that kind see `hasama teach`.
     mix
@@ -82,12 +82,11 @@ def export(
 
     from hasama.cli.terminal import say
     from hasama.sharing.folder import check_folder, write_folder
-    from hasama.sharing.model_card import ONNX, check_license
+    from hasama.sharing.model_card import ONNX, check_license, usual_license
     from hasama.sharing.onnx_export import check_onnx, save_onnx
     from hasama.tensor_files import header_of
 
-    license = license or "other"
-    check_license(license)
+    check_license(license or "other")
     if onnx or both:
         try:
             check_onnx()
@@ -96,7 +95,7 @@ def export(
     if painter:
         return _export_painter(run, out, safetensors and not onnx)
     trained = _trained(run)
-    out = out or beside(run, "export")
+    out, license = out or beside(run, "export"), license or usual_license(trained)
     check_folder(out)
     if onnx or both:
         difference = save_onnx(trained.generator, out / ONNX, header_of(trained.file))
@@ -167,7 +166,7 @@ def push(
     /,
     *,
     private: bool = False,
-    license: str = "other",
+    license: str | None = None,
     token: str | None = None,
 ) -> int:
     """Upload a trained generator, with a model card and samples, to the Hugging Face Hub (needs the extra `hub`).
@@ -181,7 +180,7 @@ def push(
     private
         If it is made now, only its owner may see it.
     license
-        The licence's short name for the model card: mit, cc-by-4.0, ...
+        The licence's short name for the model card: mit, cc-by-4.0, ... Default: a base's own, else other.
     token
         A token that may write. Default: HF_TOKEN, or what `hf auth login` saved.
     """
@@ -194,10 +193,11 @@ def push(
 
     from hasama.cli.terminal import say
     from hasama.sharing.folder import write_folder
-    from hasama.sharing.model_card import about, check_license
+    from hasama.sharing.model_card import about, check_license, usual_license
 
-    check_license(license)
+    check_license(license or "other")
     trained = _trained(run)
+    license = license or usual_license(trained)
     with TemporaryDirectory(prefix="hasama-") as place:
         write_folder(trained, Path(place), license, repository)
         say(f"Uploading to {repository} ...")
@@ -207,13 +207,13 @@ def push(
 
 
 def _trained(run: Path) -> "Trained":
+    from hasama.generators.generator_file import load_generator
     from hasama.runs.bases import place_named
     from hasama.runs.folder import Run
     from hasama.sharing.model_card import Trained
 
-    generator = open_generator(run, "cpu")
-    run = place_named(run)
-    return Trained(Run(run).generator, generator, Run(run)) if run.is_dir() else Trained(run, generator)
+    file, place = generator_file(run), place_named(run)
+    return Trained(file, load_generator(file), Run(place) if place.is_dir() else None)
 
 
 def studio(
