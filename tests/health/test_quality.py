@@ -161,6 +161,16 @@ def test_a_second_discriminator_makes_a_step_dearer_so_that_there_can_be_more_lo
     assert 200 < often < rare
 
 
+@pytest.mark.parametrize("architecture", ["r3gan", "msg"])
+def test_what_enlarges_the_pictures_is_a_part_of_a_look(architecture: str):
+    """And not of a step: the game is that of the small pictures."""
+    game = hasama.RECIPES[architecture].but(size="16", kimg=20.0)
+    alone, enlarged = (
+        quality_interval(recipe, 3, 0, small_extractor()) for recipe in (game, game.but(size="32", enlarge=2))
+    )
+    assert enlarged > 2 * alone
+
+
 def a_larger_extractor() -> Extractor:
     weight = torch.randn(64, 3, 7, 7)
 

@@ -21,6 +21,7 @@ from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.generators.sampling import draw_latents, generate, labels_for
 from hasama.metrics.distances import kid
 from hasama.metrics.intervals import SUBSET, SUBSETS, kid_interval, stream
+from hasama.networks.enlarger import Enlarged
 from hasama.networks.registry import build
 from hasama.perception.efficientnet import EfficientNet, load_convolutions
 from hasama.perception.extractors import Extractor, extract_features, large_enough
@@ -111,8 +112,8 @@ def quality_interval(recipe: Recipe, channels: int, classes: int, extractor: Ext
         return 1000 * recipe.quality_kimg
     one = np.zeros((1, *recipe.resolution, channels), np.uint8)
     seeing = _work(lambda: list(extract_features(extractor, one)))
-    making, discriminating = _work_of(recipe, channels, classes)
-    every = max(FAKES * (making + seeing) / (SHARE * _of_a_step(recipe, making, discriminating)), 1.0)
+    making, discriminating, enlarging = _work_of(recipe, channels, classes)
+    every = max(FAKES * (making + enlarging + seeing) / (SHARE * _of_a_step(recipe, making, discriminating)), 1.0)
     return max(every, recipe.images / MOST_LOOKS) if LEAST_LOOKS * every <= recipe.images else 0.0
 
 
@@ -132,15 +133,20 @@ def _of_an_aid(recipe: Recipe) -> float:
     return 3 * _work(lambda: network.maps(shown, (32,)))
 
 
-def _work_of(recipe: Recipe, channels: int, classes: int) -> tuple[float, float]:
-    """The work for one fake and for one logit, by fresh networks that have grown to their end."""
+def _work_of(recipe: Recipe, channels: int, classes: int) -> tuple[float, float, float]:
+    """The work for one fake of the game, for one logit, and for enlarging one, by fresh networks that have grown to
+    their end.
+    """
     count, pair, fakes = 4, build(recipe, channels, classes), []
     pair.grow(2**62)
     given = [torch.zeros(count, pair.latent_size)] + ([torch.zeros(count, dtype=torch.long)] if classes else [])
     with torch.random.fork_rng(devices=[]):  # noise inside the generator
         making = _work(lambda: fakes.append(pair.generator(*given)))
-    discriminating = _work(lambda: pair.discriminator(fakes[0], *given[1:]))
-    return making / count, discriminating / count
+    discriminating, enlarging = _work(lambda: pair.discriminator(fakes[0], *given[1:])), 0.0
+    if isinstance(pair.generator, Enlarged):
+        enlarged = pair.generator.eval()  # while it trains, it makes small pictures
+        enlarging = _work(lambda: enlarged.shown(fakes[0]))
+    return making / count, discriminating / count, enlarging / count
 
 
 @torch.no_grad()
