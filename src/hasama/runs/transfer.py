@@ -4,7 +4,8 @@ smaller size (Wang et al. 2018, "Transferring GANs").
 Layers are named by the size of their maps, counted from the smallest, so a network for larger pictures finds in one
 for smaller ones all but the layers next to the picture. Weights of another shape start from scratch, but a narrower
 r3gan lives on within a wider one, which at first makes the same pictures (after Chen et al. 2016, "Net2Net"; zeros
-in place of copies). The optimizers, the counters and the augmentation's probability are the new run's own.
+in place of copies), and so it does in one for grey pictures, colours or transparency. The optimizers, the counters
+and the augmentation's probability are the new run's own.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hasama.distributed import is_first
 from hasama.errors import HasamaError
 from hasama.files import make_folder, replacing, write_json
 from hasama.generators.generator_file import load_generator, widened
@@ -22,8 +24,10 @@ from hasama.networks.architectures import r3gan
 from hasama.networks.enlarger import Enlarged
 from hasama.networks.old_names import with_new_names
 from hasama.networks.outline import outline
+from hasama.networks.recoloured import recoloured
 from hasama.networks.registry import build
-from hasama.options import size_text
+from hasama.options import said, size_text
+from hasama.presets import half_size
 from hasama.recipe import Recipe
 from hasama.runs.bases import base_names, place_named
 from hasama.runs.folder import Run
@@ -45,15 +49,23 @@ class Inheritance(NamedTuple):
     fresh: list[str]
 
 
-def check_init_from(recipe: Recipe) -> None:
+def check_init_from(recipe: Recipe, channels: int = 3, classes: int = 0) -> Inheritance:
     """Before any work: is there a run to begin with, and does it fit?
+
+    Args:
+        recipe: with `init_from`, or without.
+        channels: of the pictures, if that is known.
+        classes: how many; 0 for none.
+
+    Returns:
+        What will be taken over of the generator and of the discriminator.
 
     Raises:
         HasamaError: `init_from` is no run with a checkpoint, is of another architecture, or of larger pictures, or
             none of its weights would be taken over.
     """
     if not recipe.init_from:
-        return
+        return Inheritance([], [])
     named, run = f"--init-from {recipe.init_from}", Run(place_named(recipe.init_from))
     if not run.exists():
         bases = f"The bases that come with Hasama: {', '.join(base_names())}."
@@ -79,9 +91,47 @@ def check_init_from(recipe: Recipe) -> None:
         if isinstance(part, dict)
     }
     with outline():
-        pair = build(recipe)
+        pair = build(recipe, channels, classes)
     networks = {"generator": _small(pair.generator), "discriminator": pair.discriminator}
-    _take_over(networks, state, pair.latent_size, recipe.init_from)
+    return _take_over(networks, state, pair.latent_size, recipe.init_from)
+
+
+def beginning(recipe: Recipe, channels: int, classes: int) -> str:
+    """What a run begins with, in a line: how much of it is lost, and what would keep it; '' if with nothing.
+
+    Args:
+        recipe: with `init_from`, or without.
+        channels: of the pictures.
+        classes: how many; 0 for none.
+
+    Raises:
+        HasamaError: see `check_init_from`.
+    """
+    if not (recipe.init_from and is_first()):  # which gives the weights to the others
+        return ""
+    told = f"\nIt begins with the weights of {recipe.init_from} (see inherited.json)."
+    recipe = half_size(recipe) if recipe.small_kimg else recipe
+    foreseen = check_init_from(recipe, channels, classes)
+    taken, fresh = ([name for name in names if name.endswith("weight")] for names in foreseen)
+    if anew := [name for name in fresh if "modulation" not in name]:  # these begin at nothing
+        told += f" {len(anew)} of {len(taken) + len(fresh)} layers begin anew."
+    if other := _other_shapes(Run(place_named(recipe.init_from)).recipe(), recipe):
+        told += f" It was trained with {', '.join(other)}: so would more of it be kept."
+    return told
+
+
+def _other_shapes(own: Recipe, recipe: Recipe) -> list[str]:
+    """What the run to begin with was trained with, where the recipe has something else in which less of it fits."""
+    alike, extra = ("latent_size", "resampling", "group_width"), ("self_modulation", "pixel_noise")
+    found = [name for name in alike if getattr(own, name) != getattr(recipe, name)]
+    found += [name for name in extra if getattr(own, name) and not getattr(recipe, name)]
+    widens = recipe.architecture == "r3gan"
+    if own.width > recipe.width or (own.width != recipe.width and not widens):
+        found.append("width")
+    told = [said(name, getattr(own, name)) for name in found]
+    if widens and own.width_of_generator > recipe.width_of_generator:
+        told.append(said("generator_width", own.width_of_generator))
+    return told
 
 
 def as_wide(recipe: Recipe, run: Run | None = None) -> Recipe:
@@ -134,6 +184,8 @@ def _take_over(
         tensors = {name: one for name, one in _state_of(which, state).items() if isinstance(one, Tensor)}
         theirs = with_new_names(_by_name(tensors), ours)
         inputs = _inputs(network) if isinstance(network, WIDENED) else {}
+        if inputs:
+            theirs = recoloured(theirs, ours, transposed=inputs.get("to_rgb.weight") == 0)
         for name, tensor in ours.items():
             if name.endswith(OWN):
                 continue

@@ -261,6 +261,8 @@ def _train(
 
 def _told(opening: Any, start: int) -> str:
     """What is about to happen."""
+    from hasama.runs.transfer import beginning
+
     run, recipe = opening.run, opening.recipe
     if run.checkpoint.exists() and not run.peek():  # the session says what is wrong with it
         return f"Opening {run.folder}."
@@ -272,14 +274,12 @@ def _told(opening: Any, start: int) -> str:
     )
     if start or lost:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
-    report, steps = opening.pictures().report.text(), math.ceil(recipe.images / recipe.batch)
+    pictures, steps = opening.pictures(), math.ceil(recipe.images / recipe.batch)
     aided = f", aided by {recipe.vision_aid}," if recipe.vision_aid != "none" else ""
     size = f"{steps:,} steps of {recipe.batch}{_shared_out()}"
     told = f"Training {recipe.architecture}{aided} into {run.folder}: {size}."
-    like = (
-        f"\nIt begins with the weights of {recipe.init_from} (see {run.inherited.name})." if recipe.init_from else ""
-    )
-    return f"{report}\n{told} Ctrl-C saves and stops.{like}{_stages(run.small(), recipe)}"
+    like = beginning(recipe, pictures.report.channels, len(pictures.classes))
+    return f"{pictures.report.text()}\n{told} Ctrl-C saves and stops.{like}{_stages(run.small(), recipe)}"
 
 
 def _stages(small: Any, recipe: Recipe) -> str:
