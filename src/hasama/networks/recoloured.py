@@ -4,6 +4,8 @@ A picture of one kind is a linear function of a picture of another: grey is thre
 what has no alpha is opaque. So are the layers that make or take a picture, and the networks go on as they were.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def as_kind(old: int, new: int) -> tuple[Tensor, Tensor]:
     return matrix, offset
 
 
-def recoloured(theirs: dict[str, Tensor], ours: dict[str, Tensor], transposed: bool) -> dict[str, Tensor]:
+def recoloured(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], transposed: bool) -> dict[str, Tensor]:
     """A network's weights, with those beside the picture for as many channels as ours have.
 
     A generator makes the same pictures in grey, or in three equal colours, or opaque, or without their alpha; a
@@ -54,14 +56,14 @@ def recoloured(theirs: dict[str, Tensor], ours: dict[str, Tensor], transposed: b
         if name in theirs and name in ours and _is_other(theirs[name].shape[along], ours[name].shape[along]):
             old = _exact(theirs[name])
             matrix, offset = (one.to(old) for one in as_kind(old.shape[along], ours[name].shape[along]))
-            found[name] = torch.tensordot(old, matrix, ([along], [1])).movedim(-1, along)
+            found[name] = (old.movedim(along, -1) @ matrix.T).movedim(-1, along)
             if name == "to_rgb.bias":
                 found[name] = found[name] + offset
     weight, bias = TAKES
     if weight in theirs and weight in ours and _is_other(theirs[weight].shape[1], ours[weight].shape[1]):
         old = _exact(theirs[weight])
         matrix, offset = (one.to(old) for one in as_kind(ours[weight].shape[1], old.shape[1]))
-        found[weight] = torch.tensordot(old, matrix, ([1], [0])).movedim(-1, 1)
+        found[weight] = (old.movedim(1, -1) @ matrix).movedim(-1, 1)
         found[bias] = _exact(theirs[bias]) + old.sum((2, 3)) @ offset
     return found
 
