@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from command import hasama, make_pictures, refused
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import load_generator
 from hasama.networks.enlarger import WEIGHTS, Enlarged, load_enlarger
+from hasama.pictures.cache import open_pictures
 from hasama.presets import RECIPES
 from hasama.runs import enlarging
 from hasama.runs.enlarging import Tuning
@@ -279,3 +281,14 @@ def test_what_cannot_be_enlarged_is_told(tmp_path: Path):
     Image.new("RGB", (9000, 9000)).save(tmp_path / "large.png")
     refused(hasama("enlarge", tmp_path / "large.png", "--times", 8), "72000x72000", "--times")
     assert {file.name for file in tmp_path.iterdir()} == {"a.png", "large.png"}
+
+
+def test_how_long_the_fine_tuning_takes_is_told_beforehand(monkeypatch: pytest.MonkeyPatch, pictures: Path):
+    """By its longest length, and a clock that ticks once a step."""
+    monkeypatch.setattr(enlarging, "STEPS", {"fine-tuning": 400})
+    monkeypatch.setattr(enlarging, "TIMED", 1)
+    monkeypatch.setattr(enlarging, "time", SimpleNamespace(perf_counter=iter(map(float, range(100))).__next__))
+    found, cpu = open_pictures(str(pictures), RECIPE), torch.device("cpu")
+    for kimg, steps in ((0.08, 10), (3.2, 50), (10_000.0, 400)):  # at least; an eighth of the game's; at most
+        assert enlarging.tuning_seconds(RECIPE.but(kimg=kimg), found, cpu) == steps
+    assert enlarging.tuning_seconds(RECIPE.but(enlarge=1), found, cpu) == 0

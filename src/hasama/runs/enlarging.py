@@ -8,7 +8,9 @@ Both are resumed exactly: the randomness of a step depends on the seed and the s
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +42,7 @@ RATE = 1e-4
 SIDE, COUNT = {2: 96, 4: 128, 8: 192}, {2: 8, 4: 5, 8: 2}
 """{factor: side of a piece}, {factor: pieces in a step}"""
 HELD = 16
+TIMED = 2  # steps, to tell how long it takes
 
 
 class Tuning(NamedTuple):
@@ -72,6 +75,34 @@ def fine_tune(
         yield from _Stage(run, recipe, training, held or training, game, "fine-tuning").go(stop)
     if run.enlarger.exists():
         put_in(run, game)
+
+
+def tuning_seconds(recipe: Recipe, pictures: Pictures, device: torch.device) -> float:
+    """How long the fine-tuning takes at most, by a few timed steps; 0 without --enlarge.
+
+    Args:
+        recipe: of the run.
+        pictures: what it is to be taught on.
+        device: where.
+    """
+    if recipe.enlarge == 1:
+        return 0.0
+    teaching = _teaching(WEIGHTS, recipe, device)
+    drawn = (
+        Pieces(pieces_of(pictures, recipe, number, COUNT[recipe.enlarge], device), recipe.enlarge)
+        for number in itertools.count()
+    )
+    steps = learn_to_enlarge(teaching, drawn, lambda: 0.0)
+    next(steps).difference.item()
+    began = time.perf_counter()
+    for _ in range(TIMED):
+        next(steps).difference.item()  # waits for the device
+    return (time.perf_counter() - began) / TIMED * longest(recipe, "fine-tuning")
+
+
+def longest(recipe: Recipe, stage: str) -> int:
+    """The steps that a stage has at most."""
+    return min(STEPS[stage], max(STEPS_LEAST, recipe.images // recipe.batch // 8))
 
 
 def finish(run: Run, recipe: Recipe, training: Pictures, game: Game, stop: Callable[[], bool]) -> Iterator[Tuning]:
@@ -123,6 +154,28 @@ def settle(run: Run, game: Game, generator: TrainedGenerator) -> None:
         put_in_best(run)
 
 
+def pieces_of(pictures: Pictures, recipe: Recipe, number: int, count: int, device: torch.device) -> Images:
+    """Pieces of real pictures, at random: the same for the same number."""
+    rng = np.random.default_rng(np.random.SeedSequence((recipe.seed, number + 1), spawn_key=(7,)))
+    factor = recipe.enlarge
+    taken = pictures.take(np.sort(rng.choice(pictures.at_hand, count, replace=pictures.at_hand < count)))
+    high, wide = (min(SIDE[factor], side) // factor * factor for side in taken.shape[1:3])
+    y, x = (
+        int(rng.integers((side - length) // factor + 1)) * factor
+        for side, length in zip(taken.shape[1:3], (high, wide), strict=True)
+    )
+    pieces = taken[:, y : y + high, x : x + wide]
+    mirrored = recipe.mirror and rng.random() < 0.5
+    return to_images(pieces[:, :, ::-1] if mirrored else pieces, device)
+
+
+def _teaching(weights: Path, recipe: Recipe, device: torch.device) -> Enlarging:
+    """An enlarger and its discriminator of patches, to be taught further."""
+    patches = Patches()
+    load_part(patches, weights, "patches")
+    return Enlarging.of(load_enlarger(weights), patches, RATE, device=device, precision=recipe.precision)
+
+
 class _Stage:
     """Fine-tuning, or the finish."""
 
@@ -130,19 +183,15 @@ class _Stage:
         self.run, self.recipe, self.training, self.game, self.stage = run, recipe, training, game, stage
         self.device = next(game.pair.generator.parameters()).device
         start = run.enlarger if stage == "finish" else WEIGHTS
-        patches = Patches()
-        load_part(patches, start, "patches")
-        self.teaching = Enlarging.of(
-            load_enlarger(start), patches, RATE, device=self.device, precision=recipe.precision
-        )
+        self.teaching = _teaching(start, recipe, self.device)
         self.steps, self.stale, self.least = 0, 0, float("inf")
         self.best: dict[str, Tensor] | None = None
-        self.held = self.pieces(held, -1, HELD) if stage == "fine-tuning" else None
+        self.held = pieces_of(held, recipe, -1, HELD, self.device) if stage == "fine-tuning" else None
         self.load()
 
     def go(self, stop: Callable[[], bool]) -> Iterator[Tuning]:
         """To the end, or until someone asks to stop; in either case what is needed is written."""
-        length = min(STEPS[self.stage], max(STEPS_LEAST, self.recipe.images // self.recipe.batch // 8))
+        length = longest(self.recipe, self.stage)
         drawn = (self.draw(number) for number in itertools.count(self.steps))
         steps = learn_to_enlarge(self.teaching, drawn, lambda: self.steps / length, self.steps)
         if self.steps == 0:
@@ -171,22 +220,8 @@ class _Stage:
         entropy = np.random.SeedSequence((self.recipe.seed, *self.stage.encode(), number))
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         factor = self.recipe.enlarge
-        images = self.pieces(self.training, number, COUNT[factor])
+        images = pieces_of(self.training, self.recipe, number, COUNT[factor], self.device)
         return Pieces(images, factor, self.fakes(images) if self.stage == "finish" else None)
-
-    def pieces(self, pictures: Pictures, number: int, count: int) -> Images:
-        """Pieces of real pictures, at random."""
-        rng = np.random.default_rng(np.random.SeedSequence((self.recipe.seed, number + 1), spawn_key=(7,)))
-        factor = self.recipe.enlarge
-        taken = pictures.take(np.sort(rng.choice(pictures.at_hand, count, replace=pictures.at_hand < count)))
-        high, wide = (min(SIDE[factor], side) // factor * factor for side in taken.shape[1:3])
-        y, x = (
-            int(rng.integers((side - length) // factor + 1)) * factor
-            for side, length in zip(taken.shape[1:3], (high, wide), strict=True)
-        )
-        pieces = taken[:, y : y + high, x : x + wide]
-        mirrored = self.recipe.mirror and rng.random() < 0.5
-        return to_images(pieces[:, :, ::-1] if mirrored else pieces, self.device)
 
     @torch.no_grad()
     def fakes(self, images: Images) -> Resized:

@@ -111,6 +111,7 @@ def _propose(
 
     from hasama.generators.choosing import EXTRACTOR
     from hasama.perception.extractors import extractor_named
+    from hasama.runs.enlarging import tuning_seconds
     from hasama.runs.pace import fitting, measure
     from hasama.tuning.gammas import check_gammas
     from hasama.tuning.kinship import begun_anew, with_base
@@ -139,6 +140,7 @@ def _propose(
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
     suggestion = with_length(suggestion, pace, hours)
+    tuning = tuning_seconds(suggestion.recipe, pictures, device)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
     while hours_of(less, pace) > hours and instead is None and (halved := smaller(less)):
@@ -147,11 +149,11 @@ def _propose(
         if hours_of(less, quicker) <= hours or smaller(less) is None:
             taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours).recipe
             if hours_of(taken, quicker) < hours_of(suggestion.recipe, pace):
-                instead = _cost(source, suggestion.preset, taken, quicker)
+                instead = _cost(source, suggestion.preset, taken, quicker, tuning_seconds(taken, pictures, device))
     if pace.hours(enough(suggestion.preset)) > hours:
         warnings.append(f"{hours:g} h are too few for {suggestion.recipe.size} pixels on this machine.")
     return {
-        **_cost(source, suggestion.preset, suggestion.recipe, pace),
+        **_cost(source, suggestion.preset, suggestion.recipe, pace, tuning),
         "reasons": [{"choice": one.choice, "why": one.why} for one in (*reasons, *suggestion.reasons)],
         "warnings": warnings,
         "smaller": instead,
@@ -223,8 +225,8 @@ def _with_floor(suggestion: "Suggestion", pictures: "Pictures", device: "torch.d
     return suggestion._replace(reasons=[*suggestion.reasons, Reason(f"floor {kid:.3g}", why)])
 
 
-def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, Any]:
-    """A recipe, its command, and its cost in time and memory."""
+def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace", tuning: float) -> dict[str, Any]:
+    """A recipe, its command, and its cost in time and memory; `tuning`: the seconds in which its enlarger learns."""
     from hasama.tuning.suggest import hours_of, length_of
 
     return {
@@ -235,6 +237,7 @@ def _cost(source: str, preset: str, recipe: Recipe, pace: "Pace") -> dict[str, A
         "kimg_per_hour": round(pace.kimg_per_hour, 2),
         "length": length_of(recipe),
         "hours": round(hours_of(recipe, pace), 3),
+        "enlarger_hours": round(tuning / 3600, 3),
         "memory_bytes": pace.memory,
         "timed_steps": pace.steps,
     }
@@ -255,7 +258,7 @@ def _show(told: dict[str, Any], hours: float) -> None:
     say(
         f"\nTo expect, after {told['timed_steps']} timed steps (samples and checkpoints take a few per cent more):\n"
         f"  speed   {told['images_per_second']:,.0f} images/s, {told['kimg_per_hour']:,.0f} kimg an hour\n"
-        f"  time    {_hours(told['hours'])} for {told['length']}\n"
+        f"  time    {_hours(told['hours'])} for {told['length']}{_before(told)}\n"
         f"  memory  {_gigabytes(told['memory_bytes'])} at the highest\n"
         f"  disk    {_gigabytes(told['cache_bytes'])} for the cache of pictures\n\n"
         f"{longer}Begin with:\n  {told['command']}"
@@ -264,8 +267,14 @@ def _show(told: dict[str, Any], hours: float) -> None:
         within = f"Within {hours:g} h rather" if less["hours"] <= hours else f"Quickest, if not within {hours:g} h,"
         say(
             f"\n{within} at {less['recipe']['size']} pixels ({_hours(less['hours'])} for "
-            f"{less['length']}):\n  {less['command']}"
+            f"{less['length']}{_before(less)}):\n  {less['command']}"
         )
+
+
+def _before(told: dict[str, Any]) -> str:
+    """What comes before the game."""
+    hours = told["enlarger_hours"]
+    return f", after at most {_hours(hours)} of fine-tuning the enlarger" if hours else ""
 
 
 def _gigabytes(count: int | None) -> str:
