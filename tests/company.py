@@ -78,7 +78,7 @@ GAMES: dict[str, dict[str, Any]] = {
     "stylegan": {"penalty_every": 2},
     "stylegan, labels": {"labels": True, "augment": "diffaugment"},
     "r3gan": {"pixel_noise": True, "generator_width": 3, "self_modulation": True, "clip_output": True},
-    "r3gan, comparing": {"minibatch_std": True},
+    "r3gan, comparing": {"minibatch_std": True, "checkerboard_weight": 1.0},
     "r3gan, labels": {"labels": True, "augment": "ada"},
     "r3gan, diffaugment": {"augment": "diffaugment", "jitter": 1},
     "fast": {"size": "32"},

@@ -51,7 +51,7 @@ MEANS_NOTHING_AT_ZERO: dict[str, str] = {
 """Fields that do nothing where another is 0."""
 
 GANS_ONLY = (
-    *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels"),
+    *("objective", "penalty", "balance", "label_smoothing", "instance_noise", "labels", "checkerboard_weight"),
     *("spectral_norm", "augment", "jitter", "init_from", "freeze_d", "vision_aid", "accumulate"),
 )
 """Fields that do nothing without a discriminator, and so cannot be set for a vae."""
@@ -69,7 +69,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),
-        *("vision_aid", "vision_weight", "vision_gamma"),
+        *("vision_aid", "vision_weight", "vision_gamma", "checkerboard_weight"),
         *("path_length", "style_mixing", "reconstruction"),
     ),
     "Learning rates": (

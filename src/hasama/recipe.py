@@ -136,6 +136,7 @@ class Recipe:
     jitter: int = option(
         0, "All that the discriminators see is moved by up to so many pixels at random; 1 keeps a grain away.", 0, 64
     )
+    checkerboard_weight: float = option(0.0, "What the generator pays for stripes of two pixels that reals lack.", 0)
     vision_aid: Literal["none", "efficientnet"] = option(
         "none", "A second discriminator, on the features of this frozen network: far better pictures for the time."
     )

@@ -46,6 +46,7 @@ class Rules(NamedTuple):
     schedule_images: float
     vision_weight: float
     vision_gamma: float
+    checkerboard_weight: float
     jitter: int
     accumulate: int
     exact: bool
@@ -74,6 +75,7 @@ class Rules(NamedTuple):
             recipe.schedule_images,
             recipe.vision_weight,
             recipe.vision_penalty_weight,
+            recipe.checkerboard_weight,
             recipe.jitter,
             recipe.accumulate,
             recipe.exact,

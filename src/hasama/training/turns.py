@@ -8,7 +8,7 @@ import torch
 from torch.optim import Adam
 
 from hasama.device import exact_kernels
-from hasama.distributed import average_gradients, averaged, sharing, whole
+from hasama.distributed import average_gradients, averaged, mean_of_all, sharing, whole
 from hasama.errors import HasamaError
 from hasama.networks.calling import call, frozen, snapshot
 from hasama.networks.pair import Extra
@@ -20,6 +20,7 @@ from hasama.training.game import Game, Step, Turn, Turns
 from hasama.training.graphs import as_graphs
 from hasama.training.parts import Parts, mean_turn
 from hasama.training.rules.balance import BalanceInput
+from hasama.training.rules.checkerboard import checkerboard
 from hasama.training.rules.objectives import accuracy
 from hasama.training.rules.penalties import Penalty, between, squared_difference, squared_gradient
 from hasama.training.rules.second_derivative import fast_second_derivatives
@@ -177,10 +178,15 @@ def generator_turn(
         latents = drawn(normal, len(fake_logits), game.pair.latent_size)
         loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
         total = loss
+        if rules.checkerboard_weight:
+            beyond = checkerboard(largest(fake)) - checkerboard(largest(real))
+            cost = beyond * (mean_of_all(beyond) > 0)
+            figures["checkerboard"] = cost.detach()
+            total = total + rules.checkerboard_weight * cost
         if game.aid is not None and seen is not None:
             cost = heads_cost(game, game.aid, seen, labels)
             figures["loss_vision"] = cost.detach()
-            total = loss + game.rules.vision_weight * cost
+            total = total + rules.vision_weight * cost
         descend([game.optimizers.generator], total)
     return Turn(loss.detach(), True, figures)
 
