@@ -96,7 +96,7 @@ RENAMED: dict[str, str] = {
 
 BEFORE_THEY_WERE: dict[str, Any] = {
     "held_out": 0.0, "schedule_kimg": 1000.0, "jitter": 0, "pixel_noise": False, "ada_final": None,
-    "vision_gamma": 1.0, "clip_output": False,
+    "vision_gamma": 1.0, "clip_output": False, "checkerboard_weight": 0.0,
 }  # fmt: skip
 """What held in the runs of older versions, which did not know these fields or had another default for them."""
 

@@ -77,6 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vision-aided": {
         "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 8, "group_width": 1,
         "vision_aid": "efficientnet", "jitter": 1, "pixel_noise": True, "self_modulation": True, "clip_output": True,
+        "checkerboard_weight": 1.0,
         "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.1,
         "generator_lr": 2e-3, "discriminator_lr": 2e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
