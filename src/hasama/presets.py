@@ -72,8 +72,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The same with a second discriminator on frozen features (Kumari et al. 2022), with depthwise convolutions, which
     # are half as quick again, with larger rates, and with maps that the latent scales (Chen et al. 2019): else all
-    # pictures have one palette. On a processor by far the best pictures for the time
-    # (docs/experiments/ten-minutes.md).
+    # pictures have one palette; stripes of two pixels cost (docs/experiments/stripes.md). On a processor by far the
+    # best pictures for the time (docs/experiments/ten-minutes.md).
     "vision-aided": {
         "architecture": "r3gan", "width": 16, "latent_size": 64, "batch": 8, "group_width": 1,
         "vision_aid": "efficientnet", "jitter": 1, "pixel_noise": True, "self_modulation": True, "clip_output": True,
