@@ -92,9 +92,8 @@ def as_path(path: Any) -> Path:
     Raises:
         HasamaError: it is neither a text nor a `Path`.
     """
-    if isinstance(path, str | Path):
-        return Path(path)
-    raise HasamaError(f"A path is a text or a Path; got {type(path).__name__}.")
+    _check_names_a_place(path, "A path is a text or a Path")
+    return Path(path)
 
 
 def as_source(source: Any) -> str:
@@ -103,13 +102,17 @@ def as_source(source: Any) -> str:
     Raises:
         HasamaError: it is neither a text nor a `Path`.
     """
-    if isinstance(source, str | Path):
-        return str(source)
-    raise HasamaError(
-        f"Pictures are given by the path of a folder, a zip, a tar, an .npz or a picture, or by a built-in name; got "
-        f"{type(source).__name__}. What is in memory already, hasama.play takes as batches of tensors [N, C, H, W] "
-        "in [-1, 1]."
+    _check_names_a_place(
+        source,
+        "Pictures are given by the path of a folder, a zip, a tar, an .npz or a picture, or by a built-in name",
+        " What is in memory already, hasama.play takes as batches of tensors [N, C, H, W] in [-1, 1].",
     )
+    return str(source)
+
+
+def _check_names_a_place(given: Any, taken: str, instead: str = "") -> None:
+    if not isinstance(given, str | Path):
+        raise HasamaError(f"{taken}; got {type(given).__name__}.{instead}")
 
 
 def at_home(path: str | Path) -> Path:

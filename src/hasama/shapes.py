@@ -7,6 +7,9 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue in grey, as Pillow has it: the Y of YIQ (ITU-R BT.601)."""
+
 Images = Float[Tensor, "n c h w"]
 """Pictures inside the networks, -1 (black) to 1 (white)."""
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from hasama.shapes import LUMA
+
 KINDS = {1, 3, 4}
-GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow has it (ITU-R BT.601)
 MAKES = ("to_rgb.weight", "to_rgb.bias", "noise.strength.weight", "noise.strength.bias")
 """A generator's weights with a dimension for the picture's channels."""
 TAKES = ("from_rgb.weight", "from_rgb.bias")
@@ -26,7 +27,7 @@ def as_kind(old: int, new: int) -> tuple[Tensor, Tensor]:
     """
     colours = torch.eye(3) if old != 1 else torch.ones(3, 1)  # [3, old without alpha]
     if new == 1:
-        colours = torch.tensor([GREY]) @ colours
+        colours = torch.tensor([LUMA]) @ colours
     matrix = torch.zeros(new, old)
     matrix[: len(colours), : colours.shape[1]] = colours
     offset = torch.zeros(new)

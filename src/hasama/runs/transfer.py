@@ -38,6 +38,8 @@ OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")
 """Buffers that belong to the training that they are from, and are not taken over."""
 WIDENED = (r3gan.Generator, r3gan.Discriminator)
 """Networks without norms across channels, so that channels can be added."""
+SHAPES = ("latent_size", "resampling", "group_width")
+"""Fields in which a run has to be like the one that it begins with, or layers of both do not fit."""
 KEPT = ("generator", "discriminator", "heads")
 """The networks of a checkpoint that a base has. The generator is the EMA one, if there is one."""
 
@@ -122,9 +124,8 @@ def beginning(recipe: Recipe, channels: int, classes: int) -> str:
 
 def _other_shapes(own: Recipe, recipe: Recipe) -> list[str]:
     """What the run to begin with was trained with, where the recipe has something else in which less of it fits."""
-    alike, extra = ("latent_size", "resampling", "group_width"), ("self_modulation", "pixel_noise")
-    found = [name for name in alike if getattr(own, name) != getattr(recipe, name)]
-    found += [name for name in extra if getattr(own, name) and not getattr(recipe, name)]
+    found = [name for name in SHAPES if getattr(own, name) != getattr(recipe, name)]
+    found += [name for name in ("self_modulation", "pixel_noise") if getattr(own, name) and not getattr(recipe, name)]
     widens = recipe.architecture == "r3gan"
     if own.width > recipe.width or (own.width != recipe.width and not widens):
         found.append("width")

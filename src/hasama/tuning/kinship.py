@@ -10,7 +10,7 @@ from hasama.presets import RATES, gentle_rates
 from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.folder import Run
-from hasama.runs.transfer import as_wide, check_init_from
+from hasama.runs.transfer import SHAPES, as_wide, check_init_from
 from hasama.tuning.suggest import Reason, Suggestion, with_stage
 
 AKIN = 0.1
@@ -83,10 +83,9 @@ def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:
     """Whether a run of this recipe takes over all that matters."""
     run = Run(bases.BASES / name)
     own, base = run.recipe(), run.images()
-    alike = ("architecture", "width", "latent_size", "group_width", "resampling")
     try:
         check_init_from(recipe.but(init_from=name))
     except HasamaError:
         return False
-    same = all(getattr(own, field) == getattr(recipe, field) for field in alike)
+    same = all(getattr(own, field) == getattr(recipe, field) for field in ("architecture", "width", *SHAPES))
     return same and base["channels"] == pictures.report.channels

@@ -9,10 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hasama.shapes import Images, Weighting
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the Y of YIQ (ITU-R BT.601)."""
+from hasama.shapes import LUMA, Images, Weighting
 
 LEAST_VARIANCE = 1e-4
 """Of colours in [-1, 1], so that a grey picture's colours can be divided by."""

@@ -23,7 +23,8 @@ def checkerboard(images: Images) -> Scalar:
     Args:
         images: [N, C, H, W] in [-1, 1].
     """
-    return (_along(images.float(), 2) + _along(images.float(), 3)) / 2
+    exact = images.float()
+    return (_along(exact, 2) + _along(exact, 3)) / 2
 
 
 def _along(images: Images, dim: int) -> Scalar:
