@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -23,6 +24,7 @@ from hasama.networks.architectures.r3gan import (
     clipped,
     smooth,
 )
+from hasama.networks.layers import WeighedPlaces
 from hasama.networks.registry import build
 from hasama.pictures.tensors import to_pixels
 
@@ -35,6 +37,22 @@ def test_a_point_is_spread_by_one_two_one():
     wanted = torch.tensor([[4.0, 8, 4], [8, 16, 8], [4, 8, 4]])
     torch.testing.assert_close(doubled[0, 0, 1:4, 1:4], wanted)
     assert doubled.sum() == wanted.sum()  # nothing elsewhere, and nothing in the other channel
+
+
+@pytest.mark.parametrize("places", [(4, 4), (4, 7)])
+def test_weighed_places_are_a_depthwise_convolution(places: tuple[int, int]):
+    """And so are both derivatives; the weights have that convolution's name and shape, as in older files."""
+    torch.manual_seed(0)
+    layer = WeighedPlaces(3, places).double()
+    assert {name: value.shape for name, value in layer.state_dict().items()} == {"weight": (3, 1, *places)}
+    maps = torch.randn(2, 3, *places, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(layer(maps), F.conv2d(maps, layer.weight, groups=3).flatten(1))
+
+    def weighed(maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, {"weight": weight}, maps).square()
+
+    assert torch.autograd.gradcheck(weighed, (maps, layer.weight))
+    assert torch.autograd.gradgradcheck(weighed, (maps, layer.weight))
 
 
 def test_a_flat_picture_stays_flat_inside():

@@ -60,6 +60,22 @@ def test_it_is_the_definition(seed: int, height: int, width: int):
     assert checkerboard(torch.from_numpy(x).float()).item() == pytest.approx(np.mean(means), rel=1e-3, abs=1e-4)
 
 
+@given(st.integers(0, 2**31), st.integers(6, 20), st.integers(6, 20))
+def test_its_gradient_is_the_definitions(seed: int, height: int, width: int):
+    """Of windows and their smallest, differentiated by torch in float64."""
+    x = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (2, 3, height, width))).requires_grad_()
+    means = []
+    for picture in (x, x.transpose(2, 3)):
+        bends = picture.diff(n=2, dim=2) / 4 * 127.5
+        windows = (bends * (-1.0) ** torch.arange(height if picture is x else width)[2:, None]).unfold(2, 4, 1)
+        alike = windows.sign().sum(-1).abs() == 4
+        means.append((windows.abs().amin(-1) * alike).mean())
+    (wanted,) = torch.autograd.grad(sum(means) / 2, x)
+    mine = x.detach().float().requires_grad_()
+    checkerboard(mine).backward()
+    torch.testing.assert_close(mine.grad, wanted.float(), rtol=1e-4, atol=1e-6)
+
+
 def test_its_gradient_leads_away_from_it():
     fakes = alternating(COLUMNS, 6.0).requires_grad_()
     checkerboard(fakes).backward()

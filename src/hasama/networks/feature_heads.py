@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hasama.distributed import summed, whole
-from hasama.networks.layers import LEAKY_GAIN, Projection, scaled
+from hasama.networks.layers import LEAKY_GAIN, Projection, WeighedPlaces, scaled
 from hasama.shapes import Images, Labels, Logits, Maps, Resized
 
 WIDTH, GROUP, PLACES = 64, 16, 4
@@ -56,14 +56,14 @@ class Head(nn.Module):
         super().__init__()
         self.narrow = scaled(nn.Conv2d(channels, WIDTH, 1), LEAKY_GAIN)
         self.mix = scaled(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH // GROUP), LEAKY_GAIN)
-        self.gather = scaled(nn.Conv2d(WIDTH, WIDTH, PLACES, groups=WIDTH, bias=False))
+        self.gather = scaled(WeighedPlaces(WIDTH, PLACES))
         self.logit = nn.Linear(WIDTH, 1, bias=False)
         nn.init.zeros_(self.logit.weight)
         self.projection = Projection(WIDTH, classes)
 
     def forward(self, maps: Images, labels: Labels | None = None) -> Logits:
         maps = F.leaky_relu(self.mix(F.leaky_relu(self.narrow(maps), 0.2)), 0.2)
-        features = self.gather(in_places(maps)).flatten(1)  # [N, 64, h, w] -> [N, 64]
+        features = self.gather(in_places(maps))  # [N, 64, h, w] -> [N, 64]
         return self.logit(features).flatten() + self.projection(features, labels)
 
 

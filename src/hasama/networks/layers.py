@@ -43,6 +43,16 @@ def scaled(layer: Layer, gain: float = 1.0) -> Layer:
     return layer
 
 
+class WeighedPlaces(nn.Conv2d):
+    """Maps [N, C, h, w], channels last, -> [N, C]: a depthwise convolution as large, which torch is slow at."""
+
+    def __init__(self, channels: int, places: int | tuple[int, int]) -> None:
+        super().__init__(channels, channels, places, groups=channels, bias=False)
+
+    def forward(self, input: Images) -> Float[Tensor, "n features"]:
+        return (input * self.weight.transpose(0, 1).contiguous(memory_format=torch.channels_last)).sum((2, 3))
+
+
 class Conditioned(nn.Module):
     """The latent with the label's embedding appended: Mirza and Osindero 2014. Without classes, the latent."""
 
@@ -269,8 +279,7 @@ def map_sizes(resolution: tuple[int, int]) -> list[tuple[int, int]]:
 
     Half of a side is rounded up, so that a doubled map has one row or column too many at most: 50x50 comes from 25,
     13 and 7. It is cut off at once, for later it would be two, four, eight. But where both sides are multiples of 8,
-    only the picture is cut, to its middle (72x72 of 80x80, from 5, 10, 20 and 40): such sizes were made so before
-    there were others, and a run that began then must go on as the same run.
+    only the picture is cut, to its middle (72x72 of 80x80, from 5, 10, 20 and 40), as such runs have always done.
     """
     steps, smallest = halvings(resolution)
     if not any(side % 8 for side in resolution):

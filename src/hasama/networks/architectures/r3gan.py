@@ -30,6 +30,7 @@ from hasama.networks.layers import (
     Conditioned,
     MinibatchStds,
     Projection,
+    WeighedPlaces,
     binomial,
     channels_at,
     doublings,
@@ -296,7 +297,7 @@ class Discriminator(nn.Module):
                 halved = Halved() if filtered else nn.AvgPool2d(2)
                 inside += [halved, scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
             self.stages[f"level{level}"] = nn.Sequential(*inside)
-        self.gather = scaled(nn.Conv2d(widths[0], widths[0], smallest, groups=widths[0], bias=False))
+        self.gather = scaled(WeighedPlaces(widths[0], smallest))
         self.logit = scaled(nn.Linear(widths[0], 1))
         self.projection = Projection(widths[0], classes)
         self.compare = MinibatchStds(widths[0]) if minibatch_std else None
@@ -305,6 +306,6 @@ class Discriminator(nn.Module):
         maps = self.from_rgb(images)
         for stage in self.stages.values():
             maps = stage(maps)
-        features = self.gather(maps).flatten(1)  # [N, C, 4, 4] -> [N, C]
+        features = self.gather(maps)  # [N, C, 4, 4] -> [N, C]
         logits = self.logit(features).flatten() + self.projection(features, labels)
         return logits if self.compare is None else logits + self.compare(features)
