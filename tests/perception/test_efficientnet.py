@@ -80,6 +80,25 @@ def test_in_bfloat16_the_gradient_at_the_picture_points_the_same_way(network: Ef
     assert 0.9 < F.cosine_similarity(*slopes, dim=0).item() < 1
 
 
+@pytest.mark.parametrize(("channels", "kernel", "side"), [(96, 3, 17), (672, 5, 8)])
+def test_what_strides_over_each_channel_has_the_gradient_of_float32(channels: int, kernel: int, side: int):
+    """Both with and without a gradient the values are bfloat16's own."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(channels, 1, kernel, kernel).bfloat16(), torch.randn(channels).bfloat16()
+    maps = torch.randn(2, channels, side, side).bfloat16().contiguous(memory_format=torch.channels_last)
+    seen, exact = maps.clone().requires_grad_(), maps.float().requires_grad_()
+    how = 2, (1, 0), channels
+    made = efficientnet._Strided.apply(seen, weight, bias, *how)
+    torch.testing.assert_close(made, F.conv2d(maps, weight, bias, 2, (1, 0), groups=channels), rtol=0, atol=0)
+    wanted = F.conv2d(exact, weight.float(), bias.float(), 2, (1, 0), groups=channels)
+    slope = torch.randn_like(made)
+    made.backward(slope)
+    wanted.backward(slope.float())
+    assert seen.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(seen.grad, exact.grad.bfloat16())
+
+
 # --- it is EfficientNet-Lite0 ---------------------------------------------------------------------
 
 
