@@ -418,6 +418,22 @@ def test_features_and_devices_that_there_are_not(run: Path, looked: list[int]):
     assert looked == []
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_figures_that_cannot_be_written_are_shown(
+    run: Path, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """They may have taken an hour."""
+
+    def refuse(path: Path, data: object) -> None:
+        raise HasamaError(f"Cannot write {path}: Permission denied")
+
+    monkeypatch.setattr("hasama.evaluation.evaluate.write_json", refuse)
+    with pytest.raises(HasamaError, match=r"Cannot write .*metrics\.json"):
+        ask(run, *flags)
+    said = capsys.readouterr().out
+    assert all(name in said for name in NAMES)
+
+
 @pytest.mark.parametrize("damage", ["no json", "[1]", "3"])
 def test_metrics_that_are_damaged_are_not_written_over(run: Path, damage: str):
     (run / "metrics.json").write_text(damage)

@@ -50,6 +50,15 @@ def own_picture(generator: TrainedGenerator, label: int | None = None) -> torch.
 # --- the search -----------------------------------------------------------------------------------
 
 
+def test_any_seed_will_do_and_what_cannot_be_is_told():
+    generator = dense()
+    wanted = torch.zeros(1, 3, 16, 16)
+    assert len(list(project(generator, wanted, 1, seed=10**23, weights=NARROW))) == 2
+    for steps, seed in ((-1, 0), (1, -1)):
+        with pytest.raises(HasamaError, match="steps and a seed from 0 up"):
+            project(generator, wanted, steps, seed=seed, weights=NARROW)
+
+
 @pytest.mark.parametrize(("kind", "space"), [("dense", "z"), ("styled", "w"), ("styled", "w+"), ("styled", "z")])
 def test_a_picture_of_its_own_is_found_again(kind: str, space: Space):
     """Ten times nearer than the best of 512 random pictures, measured on what is painted from the w."""

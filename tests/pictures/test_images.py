@@ -322,6 +322,16 @@ def test_a_grid_goes_row_by_row():
     assert canvas[:2].max() == canvas[:, :2].max() == canvas[6:8].max() == canvas[:, 8:10].max() == 0
 
 
+def test_a_grid_has_no_column_without_a_picture():
+    made = grid(np.zeros((3, 64, 64, 3), np.uint8), columns=1000)
+    assert made.size == grid(np.zeros((3, 64, 64, 3), np.uint8), columns=3).size
+
+
+def test_a_grid_of_what_is_no_picture():
+    with pytest.raises(HasamaError, match=r"uint8 \[N, H, W, C\].*got uint8 \[2, 3, 16, 16\]"):
+        grid(np.zeros((2, 3, 16, 16), np.uint8))
+
+
 def test_a_grid_of_given_columns():
     assert grid(numbered(5), columns=5, smallest=1, gap=0).size == (30, 4)
     assert grid(numbered(5), columns=1, smallest=1, gap=0).size == (6, 20)
@@ -412,6 +422,8 @@ def test_endings_that_cannot_be_written(tmp_path, name):
         (Image.new("RGBA", (4, 4)), "alpha.eps"),
         (Image.new("RGB", (4, 4)), "colour.xbm"),
         (Image.new("RGB", (4, 4)), "colour.h5"),
+        (Image.new("RGB", (300, 300)), "cut-down.ico"),
+        (Image.new("RGB", (300, 200)), "square.icns"),
     ],
 )
 def test_pictures_that_a_format_cannot_hold(tmp_path, picture, name):

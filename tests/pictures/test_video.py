@@ -16,7 +16,9 @@ def frames(count: int = 7, size: tuple[int, int] = (33, 21), mode: str = "RGB") 
     """A grey that grows lighter, with a white square that moves."""
     made = []
     for index in range(count):
-        frame = Image.new(mode, size, tuple([30 * index] * 3 + [255])[: len(mode)] if len(mode) > 1 else 30 * index)
+        frame = Image.new(
+            mode, size, tuple([30 * index % 256] * 3 + [255])[: len(mode)] if len(mode) > 1 else 30 * index % 256
+        )
         frame.paste(tuple([255] * 4)[: len(mode)] if len(mode) > 1 else 255, (index, index, index + 5, index + 5))
         made.append(frame)
     return made
@@ -36,6 +38,18 @@ def test_loops(ending: str, mode: str, tmp_path: Path):
     assert len(greys) == 7
     assert np.allclose(greys, [30 * index for index in range(7)], atol=12)
     assert sum(durations) == pytest.approx(7 * 1000 / 24, abs=40)  # GIF counts in hundredths of a second
+
+
+@pytest.mark.parametrize(("fps", "shown"), [(60, 60), (40, 80), (24, 48), (50, 100), (0.7, 2)])
+def test_a_gif_lasts_as_long_as_it_should(fps: float, shown: int, tmp_path: Path):
+    """Its frames stand for hundredths of a second, two at least, or browsers show them far more slowly."""
+    count = round(2 * fps) + (fps < 1)
+    save_film(iter(frames(count, size=(8, 8))), tmp_path / "a.gif", fps=fps)
+    with Image.open(tmp_path / "a.gif") as film:
+        durations = [frame.info["duration"] for frame in ImageSequence.Iterator(film)]
+    assert sum(durations) == pytest.approx(count * 1000 / fps, abs=5)
+    assert len(durations) == shown
+    assert min(durations) >= 20
 
 
 def test_mp4_with_odd_sides(tmp_path: Path):

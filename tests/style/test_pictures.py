@@ -449,6 +449,28 @@ def test_the_mean_counts_each_colour_by_its_opacity():
     np.testing.assert_allclose(canvas.numpy(), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_half_transparent_colours_come_out_as_they_went_in(kind: type):
+    """Nothing painted is nothing changed, where there is anything to be seen; and no mean lies upon it."""
+    full = np.iinfo(kind).max
+    pixels = values(16, 16, 3, kind)
+    alpha = np.linspace(full // 250, full, 256).round().astype(kind).reshape(16, 16)
+    content = Picture(pixels, alpha)
+    made = to_output(to_canvas(content, 16, 16), content, deep=kind == np.uint16)
+    assert np.abs(made.pixels.astype(int) - pixels).max() <= (1 if kind == np.uint8 else 4)
+    np.testing.assert_array_equal(made.alpha, alpha)
+
+
+def test_what_is_painted_on_half_transparent_places_looks_so_over_the_mean():
+    """Laid on the content's mean colour, the file looks as the canvas did, where such a colour exists."""
+    pixels, alpha = np.full((8, 8, 3), (200, 100, 50), np.uint8), np.full((8, 8), 128, np.uint8)
+    content = Picture(pixels, alpha)
+    painted = to_canvas(content, 8, 8) + 0.2 * torch.linspace(-1, 1, 8)
+    made = to_output(painted, content, deep=False)
+    seen = made.pixels * (128 / 255) + np.array([200, 100, 50]) * (127 / 255)
+    np.testing.assert_allclose(seen, (painted[0].permute(1, 2, 0).numpy() + 1) * 127.5, atol=0.6)
+
+
 def test_a_picture_that_is_transparent_everywhere_is_mid_grey():
     picture = Picture(values(3, 3, 3), np.zeros((3, 3), np.uint8))
     torch.testing.assert_close(to_canvas(picture, 5, 4), torch.zeros(1, 3, 5, 4), rtol=0, atol=1e-5)

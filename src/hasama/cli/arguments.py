@@ -272,5 +272,8 @@ def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
             raise HasamaError(f"--small-kimg {recipe.small_kimg:g} takes {first:.2g} h alone: --hours is to be more.")
     pace = measure(recipe, pictures, pick_device(device))
     chosen = recipe.lasting(pace.kimg_within(hours))
-    say(f"{pace.images_per_second:.3g} images/s: about {chosen.kimg:g} kimg in {hours:.3g} h.")
+    say(
+        f"{pace.images_per_second:.3g} images/s: about {chosen.kimg:g} kimg in {hours:.3g} h"
+        + (f", and the looks at the quality every {recipe.quality_kimg:g} kimg." if recipe.quality_kimg else ".")
+    )
     return chosen

@@ -61,7 +61,7 @@ def _principal(rows: Float[Tensor, "n f"], count: int, seed: int) -> tuple[Tenso
     centred = rows - rows.mean(0)
     most = min(centred.shape)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % 2**63)
         _, strengths, axes = torch.pca_lowrank(centred, min(most, count + 16), center=False, niter=3)
     axes, variances = axes.T[:count], strengths[:count].square() / len(rows)
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))  # an axis has no sign of its own

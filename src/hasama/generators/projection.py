@@ -98,8 +98,10 @@ def project(
         A `ProjectionStep` for the start, and one after each step.
 
     Raises:
-        HasamaError: there is no such space or class, or the picture has another form.
+        HasamaError: there is no such space or class, the picture has another form, or `steps` or `seed` is below 0.
     """
+    if min(steps, seed) < 0:
+        raise HasamaError(f"Projecting takes steps and a seed from 0 up; got {steps} and {seed}.")
     space = space_of(generator, space)
     target = target_of(generator, wanted, weights)
     start, chosen, sigma = _best_random_start(generator, target, label, seed)
@@ -209,7 +211,7 @@ def _descend(search: _Search, start: _Start) -> Iterator[ProjectionStep]:
     scale = 1.0 if search.space == "z" else search.sigma
     w = w.clone().requires_grad_()
     adam = Adam([w])
-    random = torch.Generator().manual_seed(search.seed)
+    random = torch.Generator().manual_seed(search.seed % 2**63)
     for number in range(1, search.steps + 1):
         adam.param_groups[0]["lr"] = RATE * scale * ramp(number / search.steps)
         noise = torch.randn(w.shape, generator=random) * _noise(search, w, number / search.steps)

@@ -45,6 +45,8 @@ def target_of(generator: TrainedGenerator, wanted: Images, weights: Weights | No
     latents, labels = draw_latents(0, 1, generator.latent_size), labels_for(generator, 1)
     with torch.no_grad():
         made = synthesize(generator, to_w(generator, latents, labels).to(device), moved(labels, device)).shape
+    if not isinstance(wanted, Tensor):
+        raise HasamaError(f"The wanted picture is a tensor {list(made)}; got {type(wanted).__name__}.")
     if made != wanted.shape:
         raise HasamaError(f"The generator's pictures are {list(made)}, the wanted one is {list(wanted.shape)}.")
     if not (wanted.is_floating_point() and wanted.abs().max() <= BEYOND):  # false for NaN, too

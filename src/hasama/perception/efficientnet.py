@@ -193,7 +193,7 @@ class _Strided(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
         given, (weight,) = gradients[0], ctx.saved_tensors
         like = torch.empty(ctx.shape, memory_format=torch.channels_last)  # only its shape counts
         wanted = [True, False, False]  # the gradient at x; the weights are frozen

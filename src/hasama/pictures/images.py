@@ -17,6 +17,9 @@ from hasama.files import replacing
 OPAQUE_FORMATS = ("JPEG", "MPO", "BMP", "DIB", "PPM")
 """Formats without transparency. (Pillow writes alpha into some of them, where nobody reads it.)"""
 
+NOT_WHOLE = ("ICO", "ICNS", "SPIDER", "PALM", "XBM", "MSP", "BLP", "BUFR", "HDF5", "GRIB", "WMF")
+"""Formats in which Pillow writes a picture smaller or without its colours, or not at all."""
+
 HALF = 128
 """Of 255, rounded up."""
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -112,20 +115,21 @@ def grid(pixels: np.ndarray, columns: int | None = None, smallest: int = 64, gap
 
     Args:
         pixels: uint8 [N, H, W, C], N at least 1.
-        columns: as near to a square as possible if None.
+        columns: as near to a square as possible if None; at most one for each picture.
         smallest: tiles are enlarged by a whole factor until their longer side has about so many pixels.
         gap: pixels between the tiles.
 
     Raises:
         HasamaError: there are no pictures, they are no uint8 [N, H, W, C], or a number is below what can be.
     """
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
+    made = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.size
+    if not made or pixels.shape[3] not in MODES:
         form = f"{pixels.dtype} {list(pixels.shape)}" if hasattr(pixels, "dtype") else type(pixels).__name__
         raise HasamaError(f"A grid is made of pixels, uint8 [N, H, W, C] with N at least 1; got {form}.")
     if gap < 0 or (columns is not None and columns < 1):
         raise HasamaError(f"A grid has a gap of 0 or more, and a column or more; got {gap} and {columns}.")
     count, height, width, channels = pixels.shape
-    columns = columns or math.ceil(math.sqrt(count))
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
     factor = max(1, smallest // max(height, width))
     tiles = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
@@ -194,9 +198,11 @@ def picture_format(path: Path) -> str:
     """The name by which Pillow knows the format of `path`'s ending.
 
     Raises:
-        HasamaError: Pillow cannot write it.
+        HasamaError: Pillow cannot write it, or not as it is.
     """
     file_format = Image.registered_extensions().get(path.suffix.lower())
+    if file_format in NOT_WHOLE:
+        raise HasamaError(f"{path.name}: {file_format} cannot hold any picture. Use another ending, such as .png.")
     if file_format not in Image.SAVE:
         raise HasamaError(f"Cannot write a picture called {path.name}: use an ending such as .png, .jpg or .webp.")
     return file_format

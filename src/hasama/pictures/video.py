@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from queue import Full, Queue
 from typing import Any, NamedTuple
@@ -24,6 +23,9 @@ ENDINGS = (".mp4", ".gif", ".webp", ".apng")
 
 AHEAD = 8
 """Frames that wait to be encoded at most."""
+
+GIF_FPS = 50
+"""Frames per second that browsers show of a GIF: where more are asked for, they show ten."""
 
 FINEST = 10
 """Milliseconds that a frame of an MP4 stands at least, where frames stand for different times."""
@@ -154,22 +156,28 @@ def _repeated(frames: Iterable[Image.Image], repeats: list[int]) -> Iterator[Ima
 
 
 def _pillow(frames: list[Image.Image], path: Path, fps: float, timing: Timing | None) -> None:
-    if path.suffix.lower() == ".gif":  # FASTOCTREE: seconds instead of half a minute, and the only one for alpha
+    gif, plays = path.suffix.lower() == ".gif", 0 if timing is None else timing.plays
+    if timing is None:
+        every = math.ceil(fps / GIF_FPS) if gif else 1
+        ends = [1000 * min(first + every, len(frames)) / fps for first in range(0, len(frames), every)]
+        frames = frames[::every]
+    else:
+        ends = np.cumsum(timing.durations).tolist()
+    if gif:  # FASTOCTREE: seconds instead of half a minute, and the only one for alpha
         frames = [frame.convert("RGBA").quantize(method=Image.Quantize.FASTOCTREE) for frame in frames]
-    duration, plays = 1000 / fps, 0 if timing is None else timing.plays
-    steps = [round((i + 1) * duration) - round(i * duration) for i in range(len(frames))]
     more: dict[str, Any] = {"loop": plays}
-    if plays and path.suffix.lower() == ".gif":  # it holds how often it is shown again, or nothing
+    if plays and gif:  # it holds how often it is shown again, or nothing
         more = {"loop": plays - 1} if plays > 1 else {}
-    if timing is not None:
-        steps = _hundredths(timing.durations) if path.suffix.lower() == ".gif" else list(timing.durations)
+    steps = _steps(ends, 10 if gif else 1)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=steps, **more)
 
 
-def _hundredths(durations: tuple[int, ...]) -> list[int]:
-    """The same as a GIF can hold them, in whole hundredths of a second, with the same sum."""
-    ends = [round(end / 10) * 10 for end in np.cumsum((0, *durations)).tolist()]
-    return [max(FINEST, after - before) for before, after in pairwise(ends)]
+def _steps(ends: list[float], unit: int) -> list[int]:
+    """Milliseconds for each frame until these ends, in whole units, of which a GIF has hundredths of a second."""
+    steps = []
+    for end in ends:
+        steps.append(max(unit, round(end / unit) * unit - sum(steps)))
+    return steps
 
 
 def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | None) -> None:

@@ -3,8 +3,8 @@
 Read it beside `turns.play`: there is no discriminator, and so nothing rewards a sharp picture.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,8 +14,9 @@ from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
 from hasama.shares import noise_like
 from hasama.training.game import Game
+from hasama.training.reals import as_batches
 from hasama.training.stepping import begin, count, follow
-from hasama.training.turns import as_batch, descend
+from hasama.training.turns import descend
 
 
 class Reconstruction(NamedTuple):
@@ -31,20 +32,20 @@ class Reconstruction(NamedTuple):
         return {"loss_reconstruction": self.reconstruction.item(), "loss_divergence": self.divergence.item()}
 
 
-def autoencode(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Reconstruction]:
+def autoencode(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Iterator[Reconstruction]:
     """Auto-encoding variational Bayes: Kingma and Welling 2014, algorithm 1, on mini-batches.
 
     Args:
         game: from `new_game`; the encoder stands in the discriminator's place.
-        batches: real images [N, C, H, W] in [-1, 1], or `Batch`es of images and labels.
+        batches: real images [N, C, H, W] in [-1, 1], as for `hasama.training.turns.play`.
 
     Yields:
         A `Reconstruction` after each batch.
 
     Raises:
-        HasamaError: with --exact, the device has no exact form of something.
+        HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
     """
-    for images, _ in map(as_batch, batches):
+    for images, _ in as_batches(batches):
         shown = whole(len(images))
         begin(game, shown)
         with sharing(len(images)), exact_kernels(images.device, game.rules.exact):

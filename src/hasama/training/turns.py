@@ -19,6 +19,7 @@ from hasama.training.augmentation.resample import moved
 from hasama.training.game import Game, Step, Turn, Turns
 from hasama.training.graphs import as_graphs
 from hasama.training.parts import Parts, mean_turn
+from hasama.training.reals import as_batches
 from hasama.training.rules.balance import BalanceInput
 from hasama.training.rules.checkerboard import checkerboard
 from hasama.training.rules.objectives import accuracy
@@ -28,7 +29,7 @@ from hasama.training.stepping import begin, count, due, follow, kind_of_step, no
 from hasama.training.vision_aid import OBSERVED, Seen, VisionAid, see
 
 
-def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
+def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Iterator[Step]:
     """Generative adversarial training: Goodfellow et al. 2014, algorithm 1.
 
     It seeds torch's global random generator at every step, so that the randomness of a step depends only on the seed
@@ -36,16 +37,16 @@ def play(game: Game, batches: Iterable[Batch | Images]) -> Iterator[Step]:
 
     Args:
         game: the networks, optimizers and rules, from `new_game`; the steps change it.
-        batches: real images [N, C, H, W] in [-1, 1], or `Batch`es of images and labels.
+        batches: real images [N, C, H, W] in [-1, 1], or such images and labels: `Batch`es, or a DataLoader's lists.
 
     Yields:
         A `Step` after each batch.
 
     Raises:
-        HasamaError: with --exact, the device has no exact form of something.
+        HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
     """
     turns = as_graphs(game, both_turns if game.rules.accumulate == 1 else turns_in_parts, kind_of_step)
-    for images, labels in map(as_batch, batches):
+    for images, labels in as_batches(batches):
         shown = whole(len(images))  # by all processes, of which this one has its share
         begin(game, shown)
         with sharing(len(images)), exact_kernels(images.device, game.rules.exact):
@@ -316,8 +317,3 @@ def descend(optimizers: Sequence[Adam], loss: Scalar) -> None:
         average_gradients(learning)
         for optimizer in optimizers:
             optimizer.step()
-
-
-def as_batch(batch: Batch | Images) -> Batch:
-    """A bare tensor of images is a batch without labels."""
-    return batch if isinstance(batch, Batch) else Batch(batch)

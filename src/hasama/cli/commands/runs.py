@@ -215,15 +215,16 @@ def evaluate(
         deque(records, maxlen=0)
         return 0
     result = _last(records, quiet=json)
-    place = save_report(Run(run), result) if Run(run).exists() else None
     if json:
         say(as_json.dumps(result.report(), indent=2))
-        return 0
-    console.print(_table(result))
-    for note in _notes(result):
-        say(note)
-    if place:
-        say(f"Written to {place}")
+    else:
+        console.print(_table(result))
+        for note in _notes(result):
+            say(note)
+    if Run(run).exists():  # last, for the place may not be writable
+        place = save_report(Run(run), result)
+        if not json:
+            say(f"Written to {place}")
     return 0
 
 

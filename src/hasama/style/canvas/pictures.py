@@ -21,6 +21,9 @@ from hasama.shapes import Images, Weighting
 DEEP_FORMATS = ("PNG", "TIFF")
 """Formats that hold 16 bits a channel."""
 
+LEAST_SEEN = 1 / 256
+"""An alpha from which a place has a colour of its own."""
+
 PROFILE = "icc-profile-data"  # libvips's name for it
 CUT_SHORT = ("trunc", "premature", "read error")  # in libvips's words
 
@@ -196,7 +199,7 @@ def eight_bit_pixels(pixels: np.ndarray) -> np.ndarray:
 
 
 def to_canvas(picture: Picture, height: int, width: int) -> Images:
-    """[1, 3, height, width] in [-1, 1]; what is transparent gets the mean colour of what is not."""
+    """[1, 3, height, width] in [-1, 1], laid on the mean colour of what is seen; `to_output` takes it off again."""
     full = 65535.0 if picture.is_deep else 255.0
     image = torch.empty(1, 3, height, width)
     alpha = None if picture.alpha is None else (picture.alpha / full).astype(np.float32)
@@ -206,11 +209,15 @@ def to_canvas(picture: Picture, height: int, width: int) -> Images:
         if alpha is None or small is None:
             there = _resize(values, height, width)
         else:  # premultiplied, or the colours of what cannot be seen bleed into the edges
-            whole = alpha.sum()
-            mean = float((values * alpha).sum() / whole) if whole else full / 2
-            there = _resize(values * alpha, height, width) + (1 - small) * mean
+            there = _resize(values * alpha, height, width) + (1 - small) * _mean(values, alpha, full)
         image[0, channel] = torch.from_numpy(there)
     return image.mul_(2 / full).sub_(1).clamp_(-1, 1)
+
+
+def _mean(values: np.ndarray, alpha: np.ndarray, full: float) -> float:
+    """Of a channel [H, W], where it can be seen; mid-grey, if that is nowhere."""
+    whole = alpha.sum()
+    return float((values * alpha).sum() / whole) if whole else full / 2
 
 
 def to_values(picture: Picture) -> Images:
@@ -266,22 +273,25 @@ def fitted_mask(mask: Weighting, height: int, width: int) -> torch.Tensor:
 
 
 def to_output(image: Images, content: Picture, deep: bool) -> Picture:
-    """A painted canvas as a picture with the content's transparency and profile."""
+    """A painted canvas as a picture with the content's transparency and profile.
+
+    Half-transparent places get the colour that looks as painted where the content's mean colour lies below them.
+    """
     full, kind = (65535, np.uint16) if deep else (255, np.uint8)
     height, width = image.shape[2:]
+    opaque = 65535 if content.is_deep else 255
+    alpha = None if content.alpha is None else (content.alpha / opaque).astype(np.float32)
+    small = None if alpha is None else _resize(alpha, height, width)
     pixels = np.empty((height, width, 3), kind)
     for channel in range(3):
-        values = image[0, channel].detach().float().cpu().add(1).mul_(full / 2)
-        pixels[..., channel] = values.round_().clamp_(0, full).numpy().astype(kind)
-    return Picture(pixels, _output_alpha(content, height, width, full, kind), content.profile)
-
-
-def _output_alpha(content: Picture, height: int, width: int, full: int, kind: type) -> np.ndarray | None:
-    if content.alpha is None:
-        return None
-    opaque = 65535 if content.alpha.dtype == np.uint16 else 255
-    scaled = _resize(content.alpha.astype(np.float32) * (full / opaque), height, width)
-    return scaled.round().clip(0, full).astype(kind)
+        values = image[0, channel].detach().float().cpu().add(1).mul_(full / 2).numpy()
+        if alpha is not None and small is not None:
+            below = _mean(content.pixels[..., channel].astype(np.float32), alpha, opaque) * (full / opaque)
+            np.divide(values - below, small, out=values, where=small >= LEAST_SEEN)
+            values[small >= LEAST_SEEN] += below
+        pixels[..., channel] = values.round().clip(0, full).astype(kind)
+    seen = None if small is None else (small * full).round().clip(0, full).astype(kind)
+    return Picture(pixels, seen, content.profile)
 
 
 def write_picture(picture: Picture, path: str | Path) -> None:
