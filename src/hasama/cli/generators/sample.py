@@ -262,5 +262,5 @@ def interpolate(
     # paths: [frames, count, Z]
     film = (grid(generate_all(generator, latents, labels, truncation), smallest=128) for latents in paths)
     save_film(film, out, fps)
-    say(f"{frames} frames in {out}")
+    say(f"{frames / fps:.3g} seconds in {out}")
     return 0
