@@ -1,13 +1,15 @@
 """Files that are either the old one or the new one, never half of each."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,18 @@ def _temporary(path: Path) -> Path:
     return Path(name)
 
 
+TEMPORARY = re.compile(r"\..*[^.](\.[^.]+)\.[a-z0-9_]{8}\1")
+"""Names that `_temporary` gives, of files with an ending."""
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files of a process that was killed, here and in folders below; nobody else's hidden ones."""
+    for file in folder.rglob(".*.*"):
+        if TEMPORARY.fullmatch(file.name) and file.is_file():
+            with suppress(OSError):
+                file.unlink()
+
+
 def cannot_write(path: str | Path, error: OSError) -> HasamaError:
     """The message for a full disk, a read-only folder, a folder where a file should be, a name that is too long."""
     if error.errno == errno.ENAMETOOLONG:
@@ -183,13 +197,12 @@ def whole(archive: Path) -> Path:
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether a process holds a lock file now."""
-    from filelock import FileLock, Timeout  # start-up: most that writes files locks none
-
+    """Whether a process holds a lock file now. Any number can ask at once: a shared lock is enough to see that."""
     try:
-        with FileLock(lock).acquire(blocking=False):
-            return False
-    except Timeout:
+        with lock.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
         return True
     except OSError:
-        return False  # read-only: nobody can be writing there
+        return False  # there is none, or it cannot be read

@@ -164,6 +164,15 @@ def test_paths_are_replaced_wherever_they_stand():
     assert replaced(words, {"a": "X", "b": "Y"}) == ["train", "X", "--out", "Y", "--init-from=X", "a/b", "--only=c"]
 
 
+@pytest.mark.parametrize("engine", ["azureml", "skypilot"])
+def test_a_place_called_like_another_word_is_refused(engine: str):
+    """Where places have other names, that word would be replaced, too."""
+    for words in (["--out", "dcgan"], ["--only", "0,1", "--out", "0,1"]):
+        with pytest.raises(HasamaError, match=f"{words[-1]} is a place, and another word of the command, too"):
+            job_text(engine, *ASKED[engine], "train", "digits", "dcgan", *words)
+    assert "dcgan" in job_text("slurm", "train", "digits", "dcgan", "--out", "dcgan")
+
+
 def test_a_run_that_is_not_there(tmp_path: Path):
     with pytest.raises(HasamaError, match="There is no run"):
         standing(Run(tmp_path))

@@ -1,13 +1,17 @@
 """Names: cut where they would be too long, between two letters, and never two files in one."""
 
+import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hasama.errors import HasamaError
-from hasama.files import check_place, replacing, write_json
+from hasama.files import check_place, is_locked, remove_leftovers, replacing, write_json
 from hasama.names import LONGEST_NAME, check_name, fitting_name
 
 
@@ -71,3 +75,40 @@ def test_a_checkpoint_that_finds_no_room_says_so_in_plain_words(tmp_path: Path, 
         run.save_game(Game())  # pyright: ignore[reportArgumentType]
     assert "enforce" not in str(refusal.value)
     assert not run.checkpoint.exists()
+
+
+def test_what_a_killed_process_left_goes_and_nothing_of_anybody_elses(tmp_path: Path):
+    own = [".gitlab-ci.yml", ".pre-commit-config.yaml", ".env.local", ".config.settings", ".eslintrc.abcdefgh.json"]
+    (tmp_path / "below").mkdir()
+    kept = [tmp_path / "below" / name for name in own]
+    for file in kept:
+        file.write_text("mine")
+    folder = tmp_path / ".generator.onnx.abcdefgh.onnx"  # in which an export works
+    folder.mkdir()
+
+    def child() -> None:
+        for name in ("game.pt", "below/000000080.png"):
+            with replacing(tmp_path / name):
+                if name != "game.pt":
+                    os._exit(9)
+                (tmp_path / ".game.pt.aaaaaaaa.pt").write_text("half of it")
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    left = {file.name for file in tmp_path.rglob("*") if file.is_file()} - set(own)
+    assert len(left) == 3  # game.pt and two temporary ones
+    remove_leftovers(tmp_path)
+    assert {file.name for file in tmp_path.rglob("*") if file.is_file()} == {*own, "game.pt"}
+    assert folder.is_dir()
+
+
+def test_many_can_look_at_a_lock_at_once(tmp_path: Path):
+    lock = tmp_path / ".lock"
+    assert not is_locked(lock)
+    assert not lock.exists()
+    with FileLock(lock):
+        assert is_locked(lock)
+    with ThreadPoolExecutor(4) as pool:
+        assert not any(pool.map(lambda _: is_locked(lock), range(2000)))

@@ -100,6 +100,17 @@ def shades(pictures: Pictures) -> list[int]:
     return pictures.take(np.arange(len(pictures)))[:, -1, 0, 0].tolist()
 
 
+def test_classes_of_a_table_are_what_is_written_there(tmp_path: Path):
+    """Neither 007 nor a number of seventeen digits is one that it could be rounded to."""
+    names = ["7", "007", "12345678901234567", "12345678901234568", "cats", "3.0"]
+    for number in range(len(names)):
+        Image.new("L", (8, 8), 10 * number).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{name}" for number, name in enumerate(names)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    report = open_pictures(str(tmp_path), Recipe(size="8", labels=True)).report
+    assert sorted(report.classes) == sorted([*names[:-1], "3"])
+
+
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_source_with_classes_can_give_some_of_them(tmp_path: Path, kind: str, labels: bool):

@@ -30,7 +30,7 @@ from hasama.pictures.shards.order import Lanes, divide
 from hasama.pictures.shards.places import expanded, shard_place
 from hasama.pictures.shards.plain_png import from_plain_png, to_plain_png
 from hasama.pictures.shards.streaming import BrokenPictureWarning
-from hasama.pictures.shards.writing import write_shards
+from hasama.pictures.shards.writing import check_shards, write_shards
 from hasama.pictures.sources.sources import open_source
 
 
@@ -380,6 +380,14 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path):
         deque(write_shards(opened(tmp_path / "shards.npz"), tmp_path / "shards", 1))
     with pytest.raises(HasamaError, match="--shard-mb takes more than 0"):
         deque(write_shards(opened(tmp_path / "shards.npz"), tmp_path / "new", 0))
+
+
+@pytest.mark.parametrize("out", [".", "..", "a/.."])
+def test_shards_have_a_folder_with_a_name(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with pytest.raises(HasamaError, match="shards go into a new folder"):
+        check_shards(Path(out), 1.0)
 
 
 def test_streamed_pictures_can_be_written_again(eight: Path, tmp_path: Path):

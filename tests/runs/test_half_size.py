@@ -18,6 +18,7 @@ from hasama.cluster.job import UNFINISHED
 from hasama.cluster.standing import standing
 from hasama.errors import HasamaError
 from hasama.presets import GENTLE, RECIPES, asked_recipe, flags_of_difference, half_size
+from hasama.runs.autopilot import Intervention, in_force
 from hasama.runs.folder import Run
 from hasama.runs.reports.bug_report import bug_report
 from hasama.runs.reports.diagnosis import as_text, diagnose
@@ -279,6 +280,19 @@ def test_what_the_autopilot_changed_while_small_holds_for_full_size(
     assert [(one.gamma, one.small_kimg) for one in played] == [(77.0, 0.048)]
     told = as_text(diagnose(run))
     assert "At 0.008 kimg of half the size the autopilot found: x. It went back to 0 kimg with  --gamma 77" in told
+
+
+def test_what_it_changed_at_full_size_holds_over_what_it_changed_while_small(tmp_path: Path):
+    run = Run(tmp_path / "run")
+    recipe = RECIPES["r3gan"].but(size="32", small_kimg=1.0, autopilot=True)
+    for stage, rate in ((run.small(), 1e-3), (run, 2e-4)):
+        assert in_force(run, recipe).generator_lr == GENTLE
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        one = Intervention("x", 8, 0, {"generator_lr": rate}, "--generator-lr", "y", done=True)
+        stage.autopilot_file.write_text(json.dumps({"recipe": recipe.to_dict(), "interventions": [one._asdict()]}))
+    assert in_force(run, recipe).generator_lr == 2e-4
+    assert in_force(run, recipe).init_from == str(run.small().folder)
+    assert in_force(run, recipe.but(small_kimg=0.0)) == recipe.but(small_kimg=0.0)
 
 
 @pytest.mark.parametrize("flags", [("--small-kimg", 1), ("--autopilot",)])

@@ -1,5 +1,6 @@
 """The studio without a browser: who is let in, what is shown of runs, what is begun, and what is refused."""
 
+import asyncio
 import contextlib
 import html
 import io
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from PIL import Image
 starlette = pytest.importorskip("starlette")
 pytest.importorskip("python_multipart")
 
+from starlette.datastructures import UploadFile  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from easel import hasama_here, lay_out  # noqa: E402
@@ -30,6 +33,7 @@ from hasama.studio import watching  # noqa: E402
 from hasama.studio.app import FORMS, PAGES, make_studio  # noqa: E402
 from hasama.studio.forms import fields_of, filled_in  # noqa: E402
 from hasama.studio.jobs import Job, Jobs  # noqa: E402
+from hasama.studio.uploads import kept_pictures  # noqa: E402
 from hasama.studio.words import languages, texts  # noqa: E402
 from hasama.studio.words import wanted as wanted_language  # noqa: E402
 from odd_files import scene  # noqa: E402
@@ -182,6 +186,8 @@ def test_a_language_leads_back_to_our_own_pages_only(client: TestClient):
         ("//evil.example", "/"),
         ("https://evil.example", "/"),
         ("/\\evil", "/"),
+        ("//[", "/"),
+        ("/[", "/["),
     ):
         answer = client.get("/language", headers={"host": HOST}, params={"to": "sw", "back": back})
         assert answer.headers["location"] == wanted
@@ -189,6 +195,23 @@ def test_a_language_leads_back_to_our_own_pages_only(client: TestClient):
 
 
 # --- uploads --------------------------------------------------------------------------------------
+
+
+def test_pictures_stay_in_the_order_in_which_they_were_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However coarse the clock of the disk is: weights and masks go by it."""
+    names = ["z.png", "a.png", "m.png", "a.png"]
+    sent = []
+    for number in range(len(names)):
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(data := io.BytesIO(), "PNG")
+        data.seek(0)
+        sent.append(UploadFile(data, filename=names[number]))
+    found = asyncio.run(kept_pictures(sent, tmp_path))
+    reds = []
+    for file in found:
+        os.utime(file, (0, 0))
+        with Image.open(file) as opened:
+            reds.append(opened.getpixel((0, 0))[0])
+    assert reds == [0, 60, 120, 180]
 
 
 @pytest.mark.parametrize("name", ["page.html", "picture.svg", "x.exe", "noending", "a.png.html"])
@@ -327,7 +350,7 @@ def test_a_run_as_a_zip(client: TestClient, trained: Path):
         assert archive.testzip() is None
         names = set(archive.namelist())
         assert {"cats/recipe.json", "cats/log.jsonl", "cats/generator.safetensors"} <= names
-        assert "cats/game.pt" not in names
+        assert not any(name.endswith(".pt") for name in names)
         assert archive.read("cats/recipe.json") == (trained / "cats" / "recipe.json").read_bytes()
 
 
@@ -349,6 +372,38 @@ def test_a_long_log_is_thinned_but_keeps_every_word_of_the_quality(tmp_path: Pat
     assert [kid for kid in curves["kid"] if kid is not None] == [9973.0 * k for k in range(1, 7)]
     for seen, loss in zip(curves["images_seen"], curves["loss_generator"], strict=True):
         assert loss == seen / 1000
+
+
+def test_a_log_that_was_cut_and_grew_again_is_read_anew_and_by_many_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watching, "WHOLE", 1000)
+    file = tmp_path / "log.jsonl"
+
+    def written(kids: range) -> None:
+        lines = ({"images_seen": 100 * kid + n} | ({"kid": kid} if not n else {}) for kid in kids for n in range(50))
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def kids(_: int = 0) -> list[float]:
+        return [kid for kid in watching.curves_in(file, ("kid",), points=20)["kid"] if kid is not None]
+
+    for numbers in (range(1, 150), range(1, 30), range(50, 250), range(51, 251)):  # the last of the same size
+        written(numbers)
+        with ThreadPoolExecutor(4) as pool:
+            assert all(found == list(numbers) for found in pool.map(kids, range(8)))
+
+
+def test_a_run_that_saves_its_end_has_no_time_left_and_not_less(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Run, "is_held", lambda run: True)
+    run = Run(trained / "cats")
+    lines = run.log_file.read_text().splitlines()
+    beyond = json.loads(lines[-1]) | {"images_seen": 10**6, "images_per_second": 5.0}
+    before = run.log_file.read_text()
+    try:
+        run.log_file.write_text(before + json.dumps(beyond) + "\n")
+        assert watching.state_of(run, "cats")["seconds_left"] == 0
+    finally:
+        run.log_file.write_text(before)
 
 
 def test_an_odd_log_is_no_trouble(tmp_path: Path):
@@ -463,6 +518,34 @@ def test_a_studio_that_comes_back_finds_its_children(tmp_path: Path, monkeypatch
     os.kill(now.pid, signal.SIGKILL)
     jobs.children[job.id].wait()
     assert wait_for(again, job, "done").code == -1
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "stopped"), (130, "stopped"), (1, "failed"), (-9, "failed")])
+def test_who_was_asked_to_stop_and_failed_has_failed(
+    code: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    jobs = Jobs(tmp_path / "jobs")
+    real = subprocess.Popen
+    ends = f"os.kill(os.getpid(), {-code})" if code < 0 else f"os._exit({code})"
+    script = (
+        f"import os, signal, time; signal.signal(signal.SIGINT, lambda *_: {ends}); print(flush=True); time.sleep(60)"
+    )
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: real([sys.executable, "-c", script], **more))
+    job = jobs.add(["train", "a"])
+    until = time.monotonic() + 30
+    while not job.printed.stat().st_size and time.monotonic() < until:
+        time.sleep(0.05)
+    jobs.stop(job)
+    assert wait_for(jobs, job, "stopped", "failed", "done").state == state
+
+
+@pytest.mark.real_jobs
+def test_what_cannot_be_started_does_not_stop_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    jobs = Jobs(tmp_path / "jobs")
+    assert wait_for(jobs, jobs.add(["train", "a\0b"]), "failed").about["why"]
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: real([sys.executable, "-c", "pass"], **more))
+    wait_for(jobs, jobs.add(["train", "c"]), "done")
 
 
 @pytest.mark.real_jobs

@@ -37,6 +37,13 @@ def test_the_usual_one_stays_unless_another_is_clearly_better():
     assert best_gamma({0.5: look(3.0), 5.0: look(1.0)}, usual=5.0)[0] == 5.0
 
 
+def test_where_the_usual_one_was_not_tried_it_says_so():
+    gamma, why = best_gamma({0.05: look(0.5), 0.01: look(0.6)}, usual=5.0)
+    assert gamma == 0.05
+    assert "the usual 5 was not among them" in why
+    assert "usual" not in best_gamma({0.05: look(0.5), 0.01: look(9.0)}, usual=0.05)[1]
+
+
 @pytest.mark.parametrize("gammas", [[], [1.0], [2.0, 2.0], [1.0, -1.0], [1.0, float("nan")]])
 def test_bad_weights_are_refused(gammas: list[float]):
     with pytest.raises(HasamaError):

@@ -18,6 +18,7 @@ from hasama.health.check_generator import EARLY
 from hasama.health.checks import examine
 from hasama.health.findings import Finding, up_to_last_look
 from hasama.health.remedies import Remedy
+from hasama.presets import gentle_rates
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 
@@ -104,9 +105,26 @@ def unanswered(run: Run) -> Finding | None:
     """
     if len(interventions(run)) >= ATTEMPTS:
         return None
-    found = examine(up_to_last_look(run.log(), judged_from(run)), run.recipe(), run.images())
+    found = examine(up_to_last_look(run.log(), judged_from(run)), in_force(run, run.recipe()), run.images())
     ill = (one for one in found if one.severity == "serious" and one.name not in BEYOND_FLAGS)
     return next((finding for finding in ill if finding.remedies), None)
+
+
+def in_force(run: Run, recipe: Recipe) -> Recipe:
+    """The recipe by which a run of this one is played: after a stage of half the size with what the autopilot changed
+    there, unless it has been changed again since, and at gentle rates; it begins with that stage's networks.
+
+    Raises:
+        HasamaError: a record of the autopilot is damaged.
+    """
+    if not recipe.small_kimg:
+        return recipe
+    small = run.small()
+    changes: dict[str, Any] = {}
+    for one in (*interventions(small), *interventions(run)):
+        changes |= one.changes
+    recipe = recipe.but(**changes, init_from=str(small.folder))
+    return recipe.but(**gentle_rates(recipe))
 
 
 def judged_from(run: Run) -> int:

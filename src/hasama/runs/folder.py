@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE, new_names
-from hasama.files import cannot_write, is_locked, read_json, replacing, write_json
+from hasama.files import cannot_write, is_locked, read_json, remove_leftovers, replacing, write_json
 from hasama.names import at_home, fitting_name
 from hasama.recipe import Recipe
 from hasama.runs.lines import append_line, cut_lines, read_lines
@@ -129,8 +129,7 @@ class Run:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         try:
-            for unfinished in self.folder.rglob(".*.*"):  # temporary files of a process that was killed
-                unfinished.unlink(missing_ok=True)
+            remove_leftovers(self.folder)
             yield
         finally:
             lock.release()

@@ -26,9 +26,9 @@ from hasama.pictures.dataset import Pictures, batches, hold_out
 from hasama.pictures.decoding import Form, Scan
 from hasama.pictures.shards.places import is_pattern
 from hasama.pictures.sources.chosen import tidy
-from hasama.presets import as_recipe, gentle_rates, half_size
+from hasama.presets import as_recipe, half_size
 from hasama.recipe import Recipe
-from hasama.runs.autopilot import forget_later, interventions, piloted
+from hasama.runs.autopilot import forget_later, in_force, piloted
 from hasama.runs.bases import is_base
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
@@ -213,9 +213,7 @@ def _session(
             yield from _of_half_size(run, recipe, device, lambda: stop() or run.stop_asked())
             if not small.is_done():  # stopped
                 return
-        remedies = {name: value for one in interventions(small) for name, value in one.changes.items()}
-        recipe = recipe.but(**remedies)  # what the autopilot changed there; its networks are those that go on
-        recipe = recipe.but(init_from=str(small.folder), **gentle_rates(recipe))
+        recipe = in_force(run, recipe)
     channels, classes = pictures.report.channels, pictures.classes
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     here = team()

@@ -29,6 +29,8 @@ LANES = {
 """{command: lane}; of each lane one job runs at a time."""
 ENDED = ("done", "failed", "stopped")
 STATES = ("waiting", "running", *ENDED)
+INTERRUPTED = 130
+"""Code of a child that was interrupted and has saved."""
 LONGEST_WORDS = 64_000
 """Characters of what a child printed that are shown."""
 FAILURES = ("hasama: ", "Traceback ")
@@ -47,7 +49,7 @@ class Job(NamedTuple):
         state: waiting, running, done, failed or stopped.
         made: when it was asked for, seconds since 1970.
         pid: of the child, once it was started.
-        code: of the child, once it has ended.
+        code: of the child, once it has ended; -1 where nobody saw it end, too.
     """
 
     folder: Path
@@ -199,7 +201,7 @@ class Jobs:
                 child = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
                 )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # such as a NUL among the words
             self._keep(job._replace(state="failed", about=job.about | {"why": str(error)}))
             return
         self.children[job.id] = child
@@ -210,14 +212,14 @@ class Jobs:
             return job
         child = self.children.get(job.id)
         code = child.poll() if child else None
-        if child is None and not _lives(job):
-            code = -1  # it ended while no studio was there: what it left tells how
-        if code is None:
+        unseen = child is None and not _lives(job)  # it ended while no studio was there: what it left tells how
+        if code is None and not unseen:
             return job
         self.children.pop(job.id, None)
-        stopped = job.about.get("stopping") or code == 130
-        well = not job.complains() if code == -1 else code == 0
-        ended = job._replace(state="stopped" if stopped else "done" if well else "failed", code=code)
+        well = not job.complains() if unseen else code in (0, INTERRUPTED)
+        stopped = job.about.get("stopping") or code == INTERRUPTED
+        state = "failed" if not well else "stopped" if stopped else "done"
+        ended = job._replace(state=state, code=-1 if unseen else code)
         self._keep(ended)
         return ended
 

@@ -90,11 +90,15 @@ async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) 
     Raises:
         HasamaError: one has another ending, or there is no room.
     """
+    made = await _written(files, folder, endings)
+    return None if not made else made[0] if len(made) == 1 else made[0].parent
+
+
+async def _written(files: Iterable[object], folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """What `kept` writes, in the order in which it was sent."""
     sent = [file for file in files if isinstance(file, UploadFile) and file.filename]
-    if not sent:
-        return None
     place = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
-    if (noted := _SENT.get()) is not None:
+    if sent and (noted := _SENT.get()) is not None:
         noted.append(place)
     made: list[Path] = []
     for file in sent:
@@ -116,7 +120,7 @@ async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) 
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)  # the part of it that was written
             raise cannot_write(target, error) from error
-    return made[0] if len(made) == 1 else place
+    return made
 
 
 async def kept_pictures(files: Iterable[object], folder: Path, endings: tuple[str, ...] = PICTURES) -> list[Path]:
@@ -125,10 +129,7 @@ async def kept_pictures(files: Iterable[object], folder: Path, endings: tuple[st
     Raises:
         HasamaError: see `kept`; or one is no picture, or broken.
     """
-    place = await kept(files, folder, endings)
-    if place is None:
-        return []
-    found = [place] if place.is_file() else sorted(place.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    found = await _written(files, folder, endings)
     for file in found:
         try:
             await asyncio.to_thread(open_picture, file)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
-from os import fstat
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 from hasama.errors import HasamaError
@@ -21,6 +21,8 @@ DIGITS = 12
 WHOLE = 2**20
 """Bytes up to which a log is read as it is."""
 QUALITY = b'"kid":'
+LAST = 256
+"""Bytes before the place up to which a log was read, by which it is known again."""
 CURVES = ("loss_discriminator", "loss_generator", "kid", "kid_low", "kid_high")
 
 
@@ -104,7 +106,7 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
     seen = last[-1]["images_seen"] if last else 0
     held = run.is_held()
     speed = speed_of(last)
-    left = (recipe.images - seen) / speed if held and speed else None
+    left = max(0, recipe.images - seen) / speed if held and speed else None
     small, done = stage is not run, seen >= recipe.images
     status = "training" if held else "finished" if done and not small else "paused" if seen else "begun"
     kid = next((_number(line["kid"]) for line in reversed(last) if "kid" in line), None)
@@ -168,7 +170,7 @@ def _thinned(file: Path, size: int, points: int) -> list[dict[str, Any]]:
             place = opened.tell()
             if (line := parsed(opened.readline())) is not None:
                 by_place[place] = line
-        for place in _quality_of(file, fstat(opened.fileno()).st_ino).update(opened):
+        for place in _quality_of(file).update(opened):
             opened.seek(place)
             if (line := parsed(opened.readline())) is not None:
                 by_place[place] = line
@@ -178,13 +180,27 @@ def _thinned(file: Path, size: int, points: int) -> list[dict[str, Any]]:
 
 
 class _Quality:
-    """Where in a log the lines are that tell of the quality; asked again, it reads on where it was."""
+    """Where in a log the lines are that tell of the quality; asked again, it reads on where it was.
+
+    Any number of threads can ask. A log that was cut, and may have grown again, is read anew.
+    """
 
     def __init__(self) -> None:
-        self.read, self.places = 0, list[int]()
+        self.lock = Lock()
+        self.read, self.places, self.last = 0, list[int](), b""
 
     def update(self, opened: BinaryIO) -> list[int]:
         """Their beginnings, of the whole lines that there are now."""
+        with self.lock:
+            opened.seek(self.read - len(self.last))
+            if opened.read(len(self.last)) != self.last:
+                self.read, self.places = 0, []
+            self._read_on(opened)
+            opened.seek(max(0, self.read - LAST))
+            self.last = opened.read(min(LAST, self.read))
+            return list(self.places)
+
+    def _read_on(self, opened: BinaryIO) -> None:
         opened.seek(self.read)
         rest = b""
         while piece := opened.read(2**20):
@@ -196,12 +212,10 @@ class _Quality:
             whole = text.rfind(b"\n") + 1
             self.places = [place for place in self.places if place < self.read + whole]  # no line that is cut off
             self.read, rest = self.read + whole, text[whole:]
-        return self.places
 
 
 @lru_cache(maxsize=32)
-def _quality_of(file: Path, inode: int) -> _Quality:
-    """Of a log as it is: one that was cut is another file."""
+def _quality_of(file: Path) -> _Quality:
     return _Quality()
 
 

@@ -96,4 +96,5 @@ def best_gamma(trials: dict[float, Quality], usual: float) -> tuple[float, str]:
     seen = f"KID after {max(q.images_seen for q in trials.values()) / 1000:g} kimg by gamma {told}"
     if usual in trials and best != usual and not trials[best].is_clearly_better_than(trials[usual]):
         return usual, f"{seen}; {best:g} is not clearly better than the usual one."
-    return best, f"{seen}."
+    untried = "" if usual in trials else f"; the usual {usual:g} was not among them"
+    return best, f"{seen}{untried}."

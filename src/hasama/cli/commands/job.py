@@ -45,6 +45,8 @@ READS = {
 }
 """{command: what of it names files and folders to be read}."""
 
+ELSEWHERE = ("azureml", "skypilot")
+"""Engines by which places have other names there."""
 HERE = ("slurm", "azureml", "skypilot")
 """The engines for which what is read has to be here: on the cluster's own disk, or to be sent."""
 
@@ -134,11 +136,14 @@ def work_of(
     if engine != "slurm" and arguments.get("requeue") is False:
         own.append("--requeue")  # or what was broken off would look as if it were done; our SLURM script looks itself
     makes = str(arguments["run"] if "run" in arguments else arguments.get("out") or place)
-    reads = list(dict.fromkeys(_reads(name, arguments, own)))
+    every = list(_reads(name, arguments, own))
+    reads, makes = list(dict.fromkeys(every)), _as_typed(Path(makes), own)
+    if engine in ELSEWHERE:
+        _check_distinct([*every, makes], own)
     if engine in HERE:
         _check_there(reads[1:] if data else reads, arguments.get("source"))
     is_file = name == "teach" or (name == "style" and bool(Path(makes).suffix))
-    return Work(tuple(own), tuple(reads), _as_typed(Path(makes), own), is_file)
+    return Work(tuple(own), tuple(reads), makes, is_file)
 
 
 def _reads(name: str, arguments: Mapping[str, Any], words: Sequence[str]) -> Iterator[str]:
@@ -156,8 +161,20 @@ def _reads(name: str, arguments: Mapping[str, Any], words: Sequence[str]) -> Ite
 
 def _as_typed(path: Path, words: Sequence[str]) -> str:
     """A path as it stands among the words: `photos/`, not `photos`."""
-    values = [word.partition("=")[2] if word.startswith("--") and "=" in word else word for word in words]
-    return next((value for value in values if value and Path(value) == path), str(path))
+    return next((value for value in _values(words) if value and Path(value) == path), str(path))
+
+
+def _values(words: Sequence[str]) -> list[str]:
+    return [word.partition("=")[2] if word.startswith("--") and "=" in word else word for word in words]
+
+
+def _check_distinct(places: Sequence[str], words: Sequence[str]) -> None:
+    """Refuse a place called like another word, which the job file would replace by the place's name there, too."""
+    for place in places:
+        if sum(value == place for value in _values(words)) > places.count(place):
+            raise HasamaError(
+                f"{place} is a place, and another word of the command, too: give the place another name."
+            )
 
 
 def _check_there(reads: Sequence[str], source: str | None) -> None:

@@ -46,8 +46,10 @@ def check_shards(out: Path, megabytes: float) -> None:
     """Before any work.
 
     Raises:
-        HasamaError: there is something at that place already, or no shard is so large.
+        HasamaError: there is something at that place already, it has no name of its own, or no shard is so large.
     """
+    if not out.name or out.name == "..":
+        raise HasamaError(f"{out}: shards go into a new folder. Name one, such as {out / 'shards'}.")
     if not 0 < megabytes <= MOST_MB:
         raise HasamaError(f"--shard-mb takes more than 0 and at most {MOST_MB}; got {megabytes:g}.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -161,11 +161,13 @@ def _metadata_csv(text: str, where: str) -> Listed | None:
 
 
 def _number(value: Any) -> Any:
-    """All is text in a CSV."""
+    """All is text in a CSV. What a number would be written otherwise, such as 007, is no number."""
     if not isinstance(value, str) or not value.strip():
         return None
     try:
-        return float(value) if value.strip().lstrip("-").replace(".", "", 1).isdigit() else value
+        if "." in value:
+            return float(value) if value.strip().lstrip("-").replace(".", "", 1).isdigit() else value
+        return int(value) if str(int(value)) == value.strip() else value
     except ValueError:
         return value
 

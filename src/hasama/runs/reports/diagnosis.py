@@ -120,7 +120,7 @@ def diagnose(run: Run) -> Diagnosis:
         HasamaError: there is no run there, or it is damaged.
     """
     stage = run.stage()
-    recipe, images, start = stage.recipe(), stage.images(), judged_from(run)
+    recipe, images, start = stage.recipe(), stage.images(), judged_from(stage)
     log = [line for line in stage.log() if line["images_seen"] > start]
     places = [i for i, line in enumerate(log) if is_look(line) or "not_finite" in line]
     step = max(1, len(places) // VISITS)
