@@ -228,6 +228,11 @@ def test_draws_are_functions_of_seed_and_position(seed: int, count: int, first: 
         assert not np.array_equal(draw(first), draw(first + count))
 
 
+def test_networks_that_grow_have_grown_at_the_end_of_a_short_run():
+    adapted = Stacks(some_digits(), Reader()).adapted(RECIPES["progressive"], 50.0)
+    assert adapted.grow_kimg / adapted.kimg == RECIPES["progressive"].grow_kimg / RECIPES["progressive"].kimg
+
+
 @pytest.mark.parametrize("ground", [Plane(MIXTURES["grid"]), Stacks(some_digits(), Reader())])
 def test_the_batches_go_on_where_a_run_stood(ground: Plane | Stacks):
     recipe = RECIPES["r3gan"].but(batch=8, seed=5)

@@ -19,7 +19,7 @@ from hasama.evaluation import evaluate as evaluation
 from hasama.evaluation.evaluate import evaluate
 from hasama.evaluation.subject import EvaluationProgress, Subject, helped_to_train
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
-from hasama.generators.sampling import labels_for
+from hasama.generators.sampling import labels_for, labels_like
 from hasama.metrics import intervals as figures
 from hasama.networks.registry import build
 from hasama.perception import extractors
@@ -178,7 +178,7 @@ def labels_of(run: Path, count: int, source: str | None = None) -> list[int]:
         except StopIteration as end:
             pictures = end.value
             break
-    found = evaluation._labels(subject.generator, pictures, np.arange(len(pictures)), count)
+    found = labels_like(subject.generator, pictures, np.arange(len(pictures)), count)
     assert found is not None
     return found.tolist()
 

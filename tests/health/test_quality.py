@@ -17,7 +17,7 @@ from command import TINY, start
 from command import hasama as command
 from hasama.files import sha256_of
 from hasama.generators.generator_file import TrainedGenerator
-from hasama.generators.sampling import draw_latents, generate_all
+from hasama.generators.sampling import draw_latents, generate, generate_all
 from hasama.health.quality import (
     FAKES,
     SEED,
@@ -73,6 +73,21 @@ def test_it_is_evaluates_kid(pictures: Pictures):
     assert (quality.kid, quality.low, quality.high) == pytest.approx((kid.value, kid.low, kid.high), rel=1e-6)
     assert quality.images_seen == 5000
     assert kid.low < kid.value < kid.high
+
+
+def test_classes_are_as_frequent_as_among_the_reals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Or a perfect generator of rare classes would look bad."""
+    labels = np.arange(600) % 10 == 0
+    values = np.random.default_rng(0).integers(0, 256, (600, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "set.npz", images=values, labels=labels.astype(np.int64))
+    labelled = hasama.open_pictures(str(tmp_path / "set.npz"), RECIPE.but(labels=True))
+    network = build(RECIPE.but(labels=True), 3, 2).generator
+    generator = TrainedGenerator(network, RECIPE.but(labels=True), RECIPE.latent_size, 3, labelled.classes)
+    asked = []
+    monkeypatch.setattr("hasama.health.quality.generate", lambda *given: asked.append(given[2]) or generate(*given))
+    QualityProbe(labelled, small_extractor())(generator, 8)
+    assert len(asked[0]) == FAKES
+    assert float(asked[0].float().mean()) == pytest.approx(0.1, abs=0.03)
 
 
 def test_it_leaves_no_trace_and_says_the_same_again(pictures: Pictures):

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 import hasama
-from hasama.health.signals import Probe, _nearest, project, sizes
+from hasama.health.signals import Probe, _nearest, noting, project, sizes
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Pictures, _some_of, hold_out
+from hasama.presets import RECIPES
 from hasama.training.game import Game
 
 
@@ -181,6 +182,16 @@ def test_a_copy_that_is_held_back_does_not_hide_an_overfitting(pictures: Picture
     assert probe.held is not None
     assert torch.equal(probe.held, synthesize(unseen, np.arange(30)))
     assert Probe(training, _some_of(pictures, np.r_[0:50, 1100:1110])).held is None
+
+
+def test_what_compares_a_batch_is_not_what_the_logit_is_made_of():
+    """Of 16 pictures there are 16 rows of features, and not one for each group that is compared."""
+    recipe = RECIPES["r3gan"].but(size="16", width=4, minibatch_std=True)
+    discriminator = build(recipe, 3).discriminator
+    torch.manual_seed(0)
+    with torch.no_grad(), noting(discriminator) as noted:
+        discriminator(torch.randn(16, 3, 16, 16))
+    assert len(torch.unique(noted[0], dim=0)) == 16
 
 
 def test_copies_of_a_picture_are_not_its_nearest():

@@ -210,7 +210,7 @@ def test_pictures_stay_in_the_order_in_which_they_were_sent(tmp_path: Path, monk
     for file in found:
         os.utime(file, (0, 0))
         with Image.open(file) as opened:
-            reds.append(opened.getpixel((0, 0))[0])
+            reds.append(opened.getchannel("R").getpixel((0, 0)))
     assert reds == [0, 60, 120, 180]
 
 

@@ -267,6 +267,12 @@ def test_crops_are_of_all_sizes_and_show_something(tmp_path: Path):
     assert 0 < white.std() < 0.02
 
 
+def test_what_is_transparent_in_a_photo_is_white(tmp_path: Path):
+    """And not what lies hidden below it."""
+    Image.new("RGBA", (64, 64), (9, 9, 9, 0)).save(tmp_path / "a.png")
+    assert Photos(tmp_path, 32).crops(2, torch.Generator().manual_seed(0)).mean() > 0.9
+
+
 def test_no_photos_are_refused(tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"nonsense")
     with pytest.raises(HasamaError, match="can be read"):

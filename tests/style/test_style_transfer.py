@@ -21,7 +21,7 @@ from hasama.style.canvas.canvas import WINDOW, Canvas, noise
 from hasama.style.canvas.colour import colours_of
 from hasama.style.canvas.lbfgs import GIVE_UP
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
-from hasama.style.finish import finished
+from hasama.style.finish import finished, in_the_styles_colours
 from hasama.style.methods.objective import LossAndGradient
 from hasama.style.recipe import StyleRecipe
 from hasama.style.subject import Style, Subject, content_image, network_for, style_image
@@ -329,6 +329,30 @@ def test_with_luminance_the_networks_see_grey(weights: Weights):
         assert torch.equal(image[:, 0], image[:, 2])
     frame = next(iter(repaint(one)))
     assert frame.losses["content"] == pytest.approx(0, abs=1e-9)  # it starts from the same grey
+
+
+@pytest.mark.parametrize("way", ["matched", "hues"])
+def test_colours_are_those_of_the_part_that_is_learnt_from(weights: Weights, way: str):
+    """A style red on the left and blue on the right, of which only the left is learnt from."""
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 40, (40, 40, 3))
+    pixels[:, :20], pixels[:, 20:] = (180, 40, 40), (40, 40, 180)
+    pixels = (pixels + noise).astype(np.uint8)
+    mask = torch.zeros(40, 40)
+    mask[:, :16] = 1  # well within the red
+    left = Picture(np.ascontiguousarray(pixels[:, :16]))
+    canvas = to_canvas(TEMPLE, 36, 48)
+    masked, alone = (
+        in_the_styles_colours(subject(weights, PLAIN.but(colours=way), style), canvas)
+        for style in (Style(Picture(pixels), mask=mask), Style(left))
+    )
+    torch.testing.assert_close(masked, alone, rtol=0, atol=0.1)
+    assert masked[0, 0].mean() > masked[0, 2].mean() + 0.5
+    kept = PLAIN.but(keep_colour="histogram")
+    one = subject(weights, kept, Style(Picture(pixels), mask=mask))
+    mean = style_image(one, one.styles[0], 40, 40)[0, :, :, :16].mean((1, 2))
+    wanted = to_canvas(one.content, *one.content.size)[0].mean((1, 2))
+    torch.testing.assert_close(mean, wanted, rtol=0, atol=0.05)
 
 
 def test_with_histogram_the_style_has_the_contents_colours(weights: Weights):

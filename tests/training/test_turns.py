@@ -189,6 +189,32 @@ def test_the_generator_moves_at_every_nth_step_only():
     assert moved == told == [False, False, True, False, False, True, False]
 
 
+@pytest.mark.parametrize(("every", "costs"), [(1, 4), (2, 2), (3, 2), (4, 1)])
+def test_lazy_costs_of_the_generator_go_by_its_own_steps(every: int, costs: int):
+    game = tiny("stylegan", balance="critic-steps", critic_steps=every)
+    figures = [step.g.figures for step in play(game, pictures(16))]
+    assert sum("path_length" in one for one in figures) == costs
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_in_parts_the_generators_means_move_as_far(parts: int):
+    def means(accumulate: int) -> list[float]:
+        game = tiny("stylegan", accumulate=accumulate, batch=8)
+        list(play(game, pictures(1, count=8)))
+        return [game.pair.generator.get_buffer(name).norm().item() for name in ("mean_style", "mean_path")]
+
+    assert means(parts) == pytest.approx(means(1), rel=0.5)  # not so many times as far
+
+
+@pytest.mark.parametrize("changes", [{"augment": "diffaugment"}, {"discriminator_dropout": 0.3}])
+def test_finite_differences_are_of_the_same_picture(changes: dict[str, Any]):
+    """Or what differs between two looks, divided by a small number, would be the penalty."""
+    tiny("dcgan", penalty="r1", discriminator_norm="none", penalty_sigma=0.0, **changes)
+    tiny("dcgan", penalty="r1", discriminator_norm="none", penalty_sigma=0.01)
+    with pytest.raises(HasamaError, match="--penalty-sigma compares"):
+        tiny("dcgan", penalty="r1", discriminator_norm="none", penalty_sigma=0.01, **changes)
+
+
 def test_a_frozen_network_thaws_even_after_an_exception():
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
     network[0].weight.requires_grad_(False)  # pyright: ignore[reportArgumentType]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hasama.device import pick_device
 from hasama.distributed import is_first
@@ -18,8 +17,7 @@ from hasama.errors import HasamaError
 from hasama.evaluation.feature_cache import Working, cached_features
 from hasama.evaluation.subject import Evaluation, EvaluationProgress, Subject, downloading, origin_of
 from hasama.files import read_json, write_json
-from hasama.generators.generator_file import TrainedGenerator
-from hasama.generators.sampling import draw_latents, generate, labels_for
+from hasama.generators.sampling import draw_latents, generate, labels_like
 from hasama.metrics.intervals import NEAR, RESAMPLES, Figure, figures_of, stream
 from hasama.names import at_home
 from hasama.perception.extractors import Extractor, check_features, download_weights, extractor_named
@@ -76,7 +74,7 @@ def evaluate(
     count = count or max(FEWEST, min(USUAL, len(order)))
     reals = yield from real_features(extractor, pictures, order)
     fakes = yield from _fake_features(
-        extractor, subject, seed, _labels(subject.generator, pictures, order, count), count
+        extractor, subject, seed, labels_like(subject.generator, pictures, order, count), count
     )
     if not is_first():
         return
@@ -128,15 +126,6 @@ def _asked(report: dict[str, Any]) -> tuple[Any, Any]:
 
 def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:
     return {"digest": pictures.report.digest, "count": len(pictures), "of the training": source is None}
-
-
-def _labels(generator: TrainedGenerator, pictures: Pictures, order: np.ndarray, count: int) -> Labels | None:
-    """Labels of `count` fakes: in the real pictures' proportions, or of all classes in turn; None without classes."""
-    if pictures.labels is None or not set(pictures.classes) <= set(generator.classes):
-        return labels_for(generator, count)
-    own = np.asarray([generator.classes.index(name) for name in pictures.classes], np.int64)
-    ranked = np.sort(own[pictures.labels[order]])
-    return torch.from_numpy(ranked[(np.arange(count) * len(ranked) + len(ranked) // 2) // count])
 
 
 # --- features -------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ class Stacks:
     def adapted(self, recipe: Recipe, kimg: float) -> Recipe:
         """The recipe in the form of the stacks: 32x32, colour, no mirroring and no classes."""
         form = {"size": str(self.digits.pixels.shape[1]), "colour": "rgb", "mirror": False, "labels": False}
-        return recipe.but(**form, kimg=kimg)
+        return recipe.but(**form).lasting(kimg)
 
     def pair(self, recipe: Recipe) -> Pair:
         """The recipe's own networks."""

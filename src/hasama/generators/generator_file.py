@@ -76,11 +76,12 @@ class TrainedGenerator:
         Raises:
             HasamaError: the latents have another shape, or there are labels but no classes.
         """
-        latents = self.as_latents(latents)
+        device = next(self.network.parameters()).device
+        latents = self.as_latents(latents).to(device)
         if labels is not None and not self.classes:
             raise HasamaError("This generator knows no classes: leave the labels out.")
         with self.at_rest():
-            return to_pixels(self.network(latents) if labels is None else self.network(latents, labels))
+            return to_pixels(self.network(latents) if labels is None else self.network(latents, labels.to(device)))
 
     def as_latents(self, given: Any) -> Latents:
         """Latents that somebody gives, in float32.

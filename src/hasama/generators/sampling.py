@@ -17,6 +17,7 @@ from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.networks.pair import is_styled
 from hasama.options import unknown_name
+from hasama.pictures.dataset import Pictures
 from hasama.pictures.tensors import to_pixels
 from hasama.shapes import Images, Labels, Latents, Pixels, Styles
 
@@ -218,6 +219,22 @@ def labels_for(generator: TrainedGenerator, count: int, name: str | None = None)
     if name not in generator.classes:
         raise HasamaError(unknown_name(name, generator.classes, "class"))
     return torch.full((count,), generator.classes.index(name))
+
+
+def labels_like(generator: TrainedGenerator, pictures: Pictures, order: np.ndarray, count: int) -> Labels | None:
+    """Labels [count] in the proportions of these pictures, or of all classes in turn; None without classes.
+
+    Args:
+        generator: to be given them.
+        pictures: which may have labels.
+        order: the numbers [m] of those that count.
+        count: how many.
+    """
+    if pictures.labels is None or not set(pictures.classes) <= set(generator.classes):
+        return labels_for(generator, count)
+    own = np.asarray([generator.classes.index(name) for name in pictures.classes], np.int64)
+    ranked = np.sort(own[pictures.labels[order]])
+    return torch.from_numpy(ranked[(np.arange(count) * len(ranked) + len(ranked) // 2) // count])
 
 
 def labels_of_seeds(generator: TrainedGenerator, seeds: Sequence[int], name: str | None = None) -> Labels | None:

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from hasama.generators.generator_file import TrainedGenerator, save_generator
-from hasama.generators.sampling import draw_latents, generate, labels_for
+from hasama.generators.sampling import draw_latents, generate, labels_like
 from hasama.metrics.distances import kid
 from hasama.metrics.intervals import SUBSET, SUBSETS, kid_interval, stream
 from hasama.networks.enlarger import Enlarged
@@ -74,15 +74,15 @@ class QualityProbe:
 
     def __init__(self, pictures: Pictures, extractor: Extractor) -> None:
         self.extractor = extractor
-        order = stream(SEED).permutation(pictures.at_hand)[:REALS]
-        self.reals = torch.cat(list(extract_features(extractor, pictures.take_in_parts(order))))
+        self.pictures, self.order = pictures, stream(SEED).permutation(pictures.at_hand)[:REALS]
+        self.reals = torch.cat(list(extract_features(extractor, pictures.take_in_parts(self.order))))
 
     def __call__(self, generator: TrainedGenerator, images_seen: int) -> Quality:
-        """The KID of 256 fakes, as `hasama evaluate` computes it."""
+        """The KID of 256 fakes, of classes in the reals' proportions, as `hasama evaluate` computes it."""
         latents = draw_latents(SEED, FAKES, generator.latent_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)  # noise inside the generator
-            made = generate(generator, latents, labels_for(generator, FAKES))
+            made = generate(generator, latents, labels_like(generator, self.pictures, self.order, FAKES))
             fakes = torch.cat(list(extract_features(self.extractor, made)))
         if not fakes.isfinite().all():  # a generator that broke down
             return Quality(images_seen, *3 * (float("inf"),))

@@ -41,7 +41,7 @@ def steady(recipe: Recipe) -> Remedy:
     if recipe.gamma is not None:  # it may be too small, or meant for another penalty
         own = RECIPES[recipe.architecture]
         rules = own if own.penalty == "r1+r2" else RECIPES["stable"]
-        changes["gamma"] = rules.but(size=recipe.size).penalty_weight
+        changes["gamma"] = rules.but(size=recipe.size, enlarge=recipe.enlarge).penalty_weight
     if recipe.architecture in ("dcgan", "dense"):
         changes["discriminator_norm"] = "none"
     else:
@@ -96,7 +96,8 @@ def against_discriminator(recipe: Recipe) -> list[Remedy]:
     lopsided = recipe.discriminator_lr > 2 * usual["discriminator_lr"] or recipe.generator_lr < (
         usual["generator_lr"] / 2
     )
-    skip = {"balance": "skip-strong", "instance_noise": 0.1, "discriminator_lr": usual["discriminator_lr"] / 2}
+    slower = min(recipe.discriminator_lr, usual["discriminator_lr"]) / 2
+    skip = {"balance": "skip-strong", "instance_noise": 0.1, "discriminator_lr": slower}
     first = usual_rates(recipe) if lopsided else steady(recipe)
     saturates = {"objective": "non-saturating"} if recipe.objective == "minimax" else {}
     first = first._replace(changes=first.changes | saturates) if lopsided else first

@@ -21,6 +21,7 @@ from hasama.generators.sampling import draw_latents
 from hasama.metrics.distances import squared_mmd
 from hasama.metrics.neighbours import coverage
 from hasama.networks.calling import call, evaluating, frozen
+from hasama.networks.layers import MinibatchStds
 from hasama.networks.pair import Pair
 from hasama.pictures.dataset import HELD_LEAST, Pictures
 from hasama.pictures.tensors import to_images
@@ -294,7 +295,8 @@ def noting(network: nn.Module) -> Iterator[list[Tensor]]:
     def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
         noted[:] = [given[0].detach().flatten(1).float()]
 
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    beside = {m for one in network.modules() if isinstance(one, MinibatchStds) for m in one.modules()}
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m not in beside]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     try:
         yield noted

@@ -13,7 +13,7 @@ from hasama.style.canvas.colour import (
     with_luminance,
 )
 from hasama.style.canvas.pictures import Picture, fitted_mask, to_canvas, to_output
-from hasama.style.subject import COLOUR_SIDE, Style, Subject, within
+from hasama.style.subject import Style, Subject, small_style
 
 
 def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Picture:
@@ -46,9 +46,9 @@ def in_the_styles_colours(subject: Subject, image: Images) -> Images:
 
 
 def _coloured(subject: Subject, image: Images, styles: list[Style], where: Weighting | None) -> Images:
-    pictures = [to_canvas(style.picture, *within(*style.picture.size, COLOUR_SIDE)) for style in styles]
+    learnt = [small_style(style) for style in styles]
     weights = [style.weight for style in styles]
     if subject.recipe.colours == "hues":
         content = to_canvas(subject.content, *image.shape[2:])
-        return hues_matched(image, content, blended([palette_of(picture) for picture in pictures], weights))
-    return recoloured(image, colours_of(image, where), mixed([colours_of(one) for one in pictures], weights))
+        return hues_matched(image, content, blended([palette_of(*one) for one in learnt], weights))
+    return recoloured(image, colours_of(image, where), mixed([colours_of(*one) for one in learnt], weights))

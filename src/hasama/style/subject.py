@@ -167,11 +167,17 @@ def style_image(subject: Subject, style: Style, height: int, width: int) -> Imag
     image = to_canvas(style.picture, height, width)
     if subject.recipe.keep_colour == "no":
         return image
-    own = colours_of(to_canvas(style.picture, *within(*style.picture.size, COLOUR_SIDE)))
+    own = colours_of(*small_style(style))
     wanted = colours_of(to_canvas(subject.content, *within(*subject.content.size, COLOUR_SIDE)))
     if subject.recipe.keep_colour == "histogram":
         return recoloured(image, own, wanted)
     return relit(image, own, wanted)
+
+
+def small_style(style: Style) -> tuple[Images, Weighting | None]:
+    """A style picture as small as its colours need, and which part of it is learnt from."""
+    size = within(*style.picture.size, COLOUR_SIDE)
+    return to_canvas(style.picture, *size), None if style.mask is None else fitted_mask(style.mask, *size)
 
 
 def objective_for(subject: Subject, height: int, width: int, matches: Matches | None = None) -> Objective:

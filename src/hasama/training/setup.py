@@ -31,8 +31,9 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
         device: where to train.
 
     Raises:
-        HasamaError: the recipe has a penalty, and the discriminator has batch normalisation; or `freeze_d` would
-            leave it no layer that learns; or the weights of a frozen network are missing.
+        HasamaError: the recipe has a penalty, and the discriminator has batch normalisation; or a penalty by finite
+            differences, and what makes two looks differ; or `freeze_d` would leave it no layer that learns; or the
+            weights of a frozen network are missing.
     """
     device = torch.device(device)
     pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
@@ -43,6 +44,12 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
         raise HasamaError(
             f"The penalty {recipe.penalty} is computed for each picture alone, but this discriminator's BatchNorm "
             "mixes the pictures of a batch: build it without (--discriminator-norm none)."
+        )
+    differs = recipe.augment != "none" or recipe.discriminator_dropout
+    if recipe.penalty != "none" and recipe.penalty_sigma and differs:
+        raise HasamaError(
+            "--penalty-sigma compares what the discriminator says of a picture and of nearly the same; --augment and "
+            "--discriminator-dropout would make them two different ones: leave either out."
         )
     freeze_first(pair.discriminator, recipe.freeze_d)
     target = None if ada_rises(vars(recipe)) else recipe.ada_target

@@ -69,11 +69,12 @@ def count(game: Game, shown: int) -> None:
 
 def kind_of_step(game: Game) -> Hashable:
     """Steps of one kind consist of the same operations: all that `both_turns` decides without asking the device."""
-    extras = (game.pair.generator_extra, game.pair.discriminator_extra)
+    balance = game.rules.balance
+    extras = ((game.pair.generator_extra, balance.generator_every), (game.pair.discriminator_extra, 1))
     return (
-        game.rules.balance.generator_learns(BalanceInput(game.steps)),
+        balance.generator_learns(BalanceInput(game.steps)),
         due(game, game.rules.penalty_every),
-        *(extra is not None and due(game, extra.every) for extra in extras),
+        *(extra is not None and due(game, extra.every, of) for extra, of in extras),
         noise_left(game) > 0,
         game.aid is not None and game.images_seen < OBSERVED,
     )
@@ -92,9 +93,15 @@ def cosine(game: Game, first: float, last: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
-def due(game: Game, every: int) -> bool:
-    """Whether a lazy cost, which is computed only at every so many-th step, is computed at this one."""
-    return game.steps % every == 0
+def due(game: Game, every: int, of: int = 1) -> bool:
+    """Whether a lazy cost is computed at this step.
+
+    Args:
+        game: this.
+        every: it is computed only at every so many-th of its network's steps.
+        of: the game's steps for each of these.
+    """
+    return game.steps // of % every == 0
 
 
 def noise_left(game: Game) -> float:

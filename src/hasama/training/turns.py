@@ -177,7 +177,8 @@ def generator_turn(
         loss = rules.objective.generator(real_logits, fake_logits).mean()
         normal = partial(torch.randn, device=fake_logits.device)
         latents = drawn(normal, len(fake_logits), game.pair.latent_size)
-        loss = loss + extra_cost(game, game.pair.generator_extra, figures, game.pair.generator, latents, labels)
+        given = (game.pair.generator, latents, labels)
+        loss = loss + extra_cost(game, game.pair.generator_extra, figures, *given, of=rules.balance.generator_every)
         total = loss
         if rules.checkerboard_weight:
             beyond = checkerboard(largest(fake)) - checkerboard(largest(real))
@@ -219,9 +220,9 @@ def turns_in_parts(game: Game, images: Images, labels: Labels | None = None) -> 
 # --- the parts of the turns -----------------------------------------------------------------------
 
 
-def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *given: Any) -> Scalar:
-    """What a network pays beside the objective at this step, noted among the figures."""
-    if extra is None or not due(game, extra.every):
+def extra_cost(game: Game, extra: Extra | None, figures: dict[str, Scalar], *given: Any, of: int = 1) -> Scalar:
+    """What a network, which learns at one of so many steps, pays beside the objective; noted among the figures."""
+    if extra is None or not due(game, extra.every, of):
         return torch.zeros((), device=next(given[0].parameters()).device)
     with game.arithmetic(), fast_second_derivatives():
         cost = extra.cost(*given).float().mean()

@@ -35,7 +35,7 @@ from hasama.networks.layers import (
 )
 from hasama.networks.pair import Extra, Pair
 from hasama.shapes import Images, Labels, Latents, Styles
-from hasama.shares import drawn, noise_like
+from hasama.shares import drawn, noise_like, part
 
 WIDEST = 512  # channels at most, as in the paper
 MAPPING_LR = 0.01  # relative learning rate of the mapping network: Karras et al. 2019, appendix C
@@ -132,7 +132,8 @@ class Modulated(nn.Module):
             maps = F.conv2d(maps, weight, padding=weight.shape[2] // 2)
         if not self.demodulates:
             return maps
-        size = torch.rsqrt(scale.square() @ weight.float().square().sum((2, 3)).t() + 1e-8)  # [N, after]
+        with torch.autocast(maps.device.type, enabled=False):
+            size = torch.rsqrt(scale.square() @ weight.float().square().sum((2, 3)).t() + 1e-8)  # [N, after]
         return maps * size.to(maps.dtype)[:, :, None, None]
 
 
@@ -216,7 +217,7 @@ class Generator(nn.Module):
         styles = style[:, None].expand(-1, self.style_layers, -1)
         if self.training:
             with torch.no_grad():
-                self.mean_style.lerp_(mean_of_all(style.mean(0)), 1 - MEAN_STYLE_KEEP)
+                self.mean_style.lerp_(mean_of_all(style.mean(0)), _share(MEAN_STYLE_KEEP))
             styles = self.mixed(styles, labels)
         return self.synthesis(styles)
 
@@ -255,8 +256,13 @@ def path_length_cost(
     (gradient,) = torch.autograd.grad((images * noise).sum(), styles, create_graph=True)
     lengths = gradient.float().square().sum(2).mean(1).sqrt()
     with torch.no_grad():
-        generator.mean_path.lerp_(mean_of_all(lengths.mean()), 1 - MEAN_PATH_KEEP)
+        generator.mean_path.lerp_(mean_of_all(lengths.mean()), _share(MEAN_PATH_KEEP))
     return weight * (lengths - generator.mean_path).square()
+
+
+def _share(kept: float) -> float:
+    """How far a mean moves, so that this share of it is kept in a step, however many parts the batch is taken in."""
+    return 1 - kept ** (1 / part().parts)
 
 
 class Residual(nn.Module):

@@ -139,10 +139,11 @@ class Palette(NamedTuple):
     """[3]"""
 
 
-def palette_of(images: Images) -> Palette:
-    """Of a picture [1, 3, H, W] in [-1, 1]."""
+def palette_of(images: Images, mask: Weighting | None = None) -> Palette:
+    """Of a picture [1, 3, H, W] in [-1, 1]; with a mask [H, W] of what is at least half in it."""
     lab = to_oklab(images)
-    return Palette(colours_of(lab[:, 1:]), lab.amin((0, 2, 3)), lab.amax((0, 2, 3)))
+    seen = lab.flatten(2)[0] if mask is None else lab[0][:, mask >= min(0.5, float(mask.max()))]
+    return Palette(colours_of(lab[:, 1:], mask), seen.amin(1), seen.amax(1))
 
 
 def blended(palettes: list[Palette], weights: list[float]) -> Palette:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.pictures.images import has_picture_ending
+from hasama.pictures.images import as_channels, has_picture_ending
 from hasama.pictures.opening import open_picture, why
 from hasama.pictures.sources.sources import open_source
 from hasama.shapes import Images
@@ -45,7 +45,7 @@ class Photos:
         self.kept: list[Tensor] = []
         for name, opened in _listed(place)[:AT_MOST]:
             try:
-                photo = opened().convert("RGB")
+                photo = as_channels(opened(), 3)
             except Exception as error:  # archives that are broken raise nearly everything, too
                 self.skipped.append(f"{name}: {why(error)}")
                 continue

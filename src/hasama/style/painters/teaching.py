@@ -122,7 +122,7 @@ class School:
         average_gradients(self.painter.parameters())
         torch.nn.utils.clip_grad_norm_(self.painter.parameters(), self.recipe.clip)
         self.optimizer.step()
-        absent = torch.zeros(())  # in this share, perhaps not in others
+        absent = torch.zeros((), device=self.device)  # in this share, perhaps not in others
         told = averaged({name: losses.get(name, absent).detach() for name in KINDS})
         return {name: float(value) for name, value in told.items() if value}
 

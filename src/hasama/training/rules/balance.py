@@ -17,12 +17,14 @@ class BalanceInput(NamedTuple):
 class Balance(NamedTuple):
     """One question for each network: does it learn at this step? The answer depends on nothing but the input.
 
-    `asks` tells whether it depends on the accuracy, for which the device must be waited for.
+    `asks` tells whether it depends on the accuracy, for which the device must be waited for; the generator learns at
+    one of `generator_every` steps.
     """
 
     discriminator_learns: Callable[[BalanceInput], bool]
     generator_learns: Callable[[BalanceInput], bool]
     asks: bool = False
+    generator_every: int = 1
 
 
 def _yes(now: BalanceInput) -> bool:
@@ -41,7 +43,7 @@ def skip_strong(skip_above: float) -> Balance:
 
 def critic_steps(steps: int) -> Balance:
     """The generator learns at the last of every `steps` steps: n_critic of Arjovsky et al. 2017, algorithm 1."""
-    return Balance(_yes, lambda now: now.step % steps == steps - 1)
+    return Balance(_yes, lambda now: now.step % steps == steps - 1, generator_every=steps)
 
 
 BALANCES: dict[str, Callable[[Recipe], Balance]] = {
