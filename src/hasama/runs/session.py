@@ -37,7 +37,7 @@ from hasama.runs.reports.last_error import recorded
 from hasama.runs.standing import FREE, check_checkpoint, check_goes_with, read_again, reconciled, source_now
 from hasama.runs.transfer import as_wide, check_init_from, inherit
 from hasama.training.game import Record
-from hasama.training.setup import freeze_first, loop_for, new_game
+from hasama.training.setup import check_looks, freeze_first, loop_for, new_game
 
 
 def train(
@@ -303,9 +303,10 @@ def check_buildable(recipe: Recipe) -> None:
     """Refuse what cannot work before any work: build the networks without memory.
 
     Raises:
-        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, or the
-            weights of --init-from do not fit.
+        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, the
+            weights of --init-from do not fit, or see `check_looks`.
     """
+    check_looks(recipe)
     with outline():
         freeze_first(build(recipe).discriminator, recipe.freeze_d)
         if recipe.small_kimg:

@@ -45,12 +45,7 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
             f"The penalty {recipe.penalty} is computed for each picture alone, but this discriminator's BatchNorm "
             "mixes the pictures of a batch: build it without (--discriminator-norm none)."
         )
-    differs = recipe.augment != "none" or recipe.discriminator_dropout
-    if recipe.penalty != "none" and recipe.penalty_sigma and differs:
-        raise HasamaError(
-            "--penalty-sigma compares what the discriminator says of a picture and of nearly the same; --augment and "
-            "--discriminator-dropout would make them two different ones: leave either out."
-        )
+    check_looks(recipe)
     freeze_first(pair.discriminator, recipe.freeze_d)
     target = None if ada_rises(vars(recipe)) else recipe.ada_target
     watched = augmented(pair.discriminator, recipe.augment, target, recipe.ada_kimg * 1000)
@@ -118,6 +113,20 @@ def has_batch_norm(network: nn.Module) -> bool:
     return any("BatchNorm" in type(module).__name__ for module in network.modules()) or any(
         name.endswith("moving_variance") for name, _ in network.named_parameters()
     )
+
+
+def check_looks(recipe: Recipe) -> None:
+    """Whether the discriminator sees the same picture twice, where a penalty compares two looks.
+
+    Raises:
+        HasamaError: something would make them differ, which divided by a small number would be the penalty.
+    """
+    differs = recipe.augment != "none" or recipe.discriminator_dropout
+    if recipe.penalty != "none" and recipe.penalty_sigma and differs:
+        raise HasamaError(
+            "--penalty-sigma compares what the discriminator says of a picture and of nearly the same; --augment and "
+            "--discriminator-dropout would make them two different ones: leave either out."
+        )
 
 
 def freeze_first(discriminator: nn.Module, count: int) -> None:
