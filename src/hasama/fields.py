@@ -6,8 +6,8 @@ from typing import Any
 from hasama.errors import HasamaError
 from hasama.options import flag
 
-KIMG_LEAST = 0.001
-"""The shortest training: one picture."""
+KIMG_LEAST, KIMG_MOST = 0.001, 1e9
+"""The shortest training: one picture; and the longest: as many as nobody has time for."""
 
 MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "gamma": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
@@ -191,6 +191,9 @@ def _check_schedules(fields: Mapping[str, Any]) -> None:
         raise HasamaError(
             f"--beta2-initial {initial:g} is more than the {last:g} of the betas, to which it is to rise."
         )
+    for name in ("kimg", "small_kimg"):
+        if fields[name] > KIMG_MOST:
+            raise HasamaError(f"{flag(name)} must be at most {KIMG_MOST:g}; got {fields[name]:g}.")
     if 0 < fields["small_kimg"] < KIMG_LEAST:
         raise HasamaError(f"--small-kimg must be 0 or at least {KIMG_LEAST:g}; got {fields['small_kimg']:g}.")
 

@@ -19,6 +19,8 @@ def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     changes = {name: value for name, (value, _) in recipe.differences(begun).items()}
     if recipe.kimg != preset.kimg:
         changes["kimg"] = recipe.kimg
+        if recipe.architecture == "progressive" != preset.architecture:  # or it would go by the length
+            changes["grow_kimg"] = recipe.grow_kimg
     guesses = {
         "gamma": recipe.penalty_weight,
         "vision_gamma": recipe.vision_penalty_weight,

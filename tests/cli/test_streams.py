@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command import HASAMA, SECONDS, start
+from command import HASAMA, SECONDS, hasama, refused, start
 from easel import brief, hasama_here, lay_out, pixels_of
+from hasama.cli.terminal import as_meant
 from hasama.style.jobs.sheet import GAP, LINE, SIDE, Tile, sheet
 
 
@@ -25,6 +26,18 @@ def piped(content: bytes, *arguments: object, cwd: Path) -> subprocess.Completed
         sent.write_bytes(content)
         process = start(*words, cwd=cwd, stdin=str(sent), stdout=str(made), stderr=str(said))
         return subprocess.CompletedProcess(words, process.wait(SECONDS), made.read_bytes(), said.read_bytes())
+
+
+@pytest.mark.parametrize("words", [("report", "--out", "-"), ("sample", "digits", "--out=-"), ("images", "-")])
+def test_other_commands_have_no_streams(words: tuple[str, ...], tmp_path: Path):
+    """And make nothing that is called so."""
+    refused(hasama(*words, cwd=tmp_path), "for a stream, is for hasama style")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_utf_8_is_told():
+    assert as_meant("photos\udcff/") == "photos\\udcff/"
+    as_meant("photos\udcff/").encode("utf-8")
 
 
 def test_a_picture_goes_in_and_comes_out(tmp_path: Path):

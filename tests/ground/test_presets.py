@@ -33,6 +33,24 @@ def test_every_preset_takes_another_architecture(name: str, architecture: str):
     assert asked_recipe(name, {"architecture": architecture}).architecture == architecture
 
 
+def test_how_long_each_size_is_trained_for_is_in_the_command():
+    """Of a preset that does not grow: or it would be a share of the length."""
+    wanted = Recipe(architecture="progressive", kimg=500.0, grow_kimg=35.0)
+    words = shlex.split(train_command("x", wanted, "dcgan"))[4:]
+    changes = {
+        "architecture": "progressive",
+        "kimg": 500.0,
+        "grow_kimg": float(words[words.index("--grow-kimg") + 1]),
+    }
+    assert asked_recipe("dcgan", changes).grow_kimg == 35.0
+
+
+@pytest.mark.parametrize("field", ["kimg", "small_kimg"])
+def test_lengths_that_cannot_be_counted_are_refused(field: str):
+    with pytest.raises(HasamaError, match="must be at most 1e"):
+        RECIPES["r3gan"].but(**{field: 1e306})
+
+
 def test_what_is_asked_for_and_does_nothing_is_still_refused():
     with pytest.raises(HasamaError, match="--group-width means nothing without --architecture r3gan"):
         asked_recipe("vision-aided", {"architecture": "stylegan", "group_width": 4})

@@ -100,6 +100,24 @@ def shades(pictures: Pictures) -> list[int]:
     return pictures.take(np.arange(len(pictures)))[:, -1, 0, 0].tolist()
 
 
+def test_a_folder_that_was_renamed_is_called_by_its_new_name(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    Image.new("L", (16, 16), 9).save(tmp_path / "a" / "only.png")
+    open_pictures(str(tmp_path / "a"), Recipe(size="8"))
+    (tmp_path / "a").rename(tmp_path / "b")
+    report = open_pictures(str(tmp_path / "b"), Recipe(size="8")).report
+    assert report.source == f"folder {tmp_path / 'b'}"
+    assert report.only == str(tmp_path / "b" / "only.png")
+
+
+def test_a_second_array_of_pictures_is_no_labels(tmp_path: Path):
+    train, test = np.zeros((5, 8, 8), np.uint8), np.zeros((4, 8, 8), np.uint8)
+    np.savez(tmp_path / "both.npz", train, test)
+    assert open_pictures(str(tmp_path / "both.npz"), Recipe(size="8")).report.used == 5
+    np.savez(tmp_path / "labelled.npz", train, np.arange(5))
+    assert len(open_pictures(str(tmp_path / "labelled.npz"), Recipe(size="8", labels=True)).classes) == 5
+
+
 def test_classes_of_a_table_are_what_is_written_there(tmp_path: Path):
     """Neither 007 nor a number of seventeen digits is one that it could be rounded to."""
     names = ["7", "007", "12345678901234567", "12345678901234568", "cats", "3.0"]

@@ -415,3 +415,34 @@ def test_it_is_carried_along_with_what_moves():
     held = steadied(np.zeros_like(now), painted_wide[:, 4:100], before, now)
     inside = np.abs(held - STEADY * painted_wide[:, :96].astype(float))[8:-8, 12:-12]
     assert np.median(inside) < 6
+
+
+def ffmpeg(*words: object) -> None:
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *map(str, words)], check=True)
+
+
+def test_a_film_of_uneven_pictures_stays_as_long_as_it_is(tmp_path: Path):
+    """As phones and screen recorders make them: a second of thirty, then three a second."""
+    film = tmp_path / "uneven.mp4"
+    uneven = "select='lt(n,30)+not(mod(n,10))'"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30:d=5", "-vf", uneven, "-fps_mode", "vfr", film)
+    opened = open_film(film)
+    count = sum(1 for _ in opened.pictures())
+    assert count / opened.fps == pytest.approx(5, abs=0.5)
+    assert count == pytest.approx(opened.length, rel=0.2)
+
+
+def test_a_film_that_does_not_say_how_long_it_is_is_counted(tmp_path: Path):
+    film = tmp_path / "streamed.webm"
+    with film.open("wb") as file:
+        made = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-loglevel",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=s=64x48:r=10:d=2",
+        ]
+        subprocess.run([*made, "-f", "webm", "-"], stdout=file, check=True)
+    assert open_film(film).length == 20

@@ -343,6 +343,19 @@ def test_stopped_between_scales_it_goes_on_to_the_same_picture(tmp_path: Path):
     np.testing.assert_array_equal(pixels_of(cut.out), pixels_of(whole.out))
 
 
+def test_a_start_can_be_on_its_way_to_noise(tmp_path: Path):
+    content, style = tmp_path / "c.png", tmp_path / "s.png"
+    scene(48, 32, seed=1).save(content)
+    style_scene().save(style)
+    recipe = StyleRecipe(size=48, smallest=48, iterations=1, start="instant")
+    made = []
+    for share in (0.0, 1.0):
+        job = Job(content, (StyleSource(style),), tmp_path / f"{share}.png", recipe.but(start_noise=share))
+        list(paint_file(job))
+        made.append(pixels_of(job.out).astype(int))
+    assert np.abs(made[0] - made[1]).mean() > 5
+
+
 def test_it_is_a_canvas_for_others_to_start_from(tmp_path: Path):
     content, style = lay_out(tmp_path)
     recipe = StyleRecipe(size=48, smallest=24, first_iterations=1, iterations=1, start="instant")

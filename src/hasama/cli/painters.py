@@ -200,8 +200,10 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
     import time
 
     from hasama.cli.progress import watch_stages
-    from hasama.cli.terminal import say
+    from hasama.cli.terminal import complain, say
     from hasama.files import write_json
+    from hasama.pictures.animation import is_animation
+    from hasama.pictures.video import breaks_off
     from hasama.style.painters.film_at_once import paint_film_at_once
 
     taught, prepared = _opened(painter, job, mix)
@@ -214,6 +216,9 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
             return INTERRUPTED
     write_json(job.report, _told(job, taught, prepared, time.monotonic() - began))
     say(f"{job.out}")
+    if not is_animation(job.content) and breaks_off(job.content):
+        complain(f"{job.content} breaks off: what could be read of it is painted.")
+        return 1
     return 0
 
 

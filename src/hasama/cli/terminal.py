@@ -39,10 +39,10 @@ def complain(text: str) -> None:
 
 
 def as_meant(text: str) -> str:
-    """With what places stand for in their place."""
+    """With what places stand for in their place, and escapes for bytes of names that are no UTF-8."""
     for place, name in meant.items():
         text = text.replace(place, name)
-    return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def duration(seconds: float) -> str:

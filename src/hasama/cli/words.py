@@ -61,6 +61,14 @@ def understood(words: Sequence[str]) -> list[str]:
     return _apart([_as_place(word) for word in _joined([_understood(word) for word in words])])
 
 
+def misplaced_stream(words: Sequence[str]) -> str | None:
+    """What to say where `-` stands for a stream and the command has none."""
+    streams = any(word.partition("=")[2] == STREAM or word == STREAM for word in words)
+    if not streams or words[0] in ("style", "job"):
+        return None
+    return f"hasama {words[0]} reads and writes files: - as a name, for a stream, is for hasama style."
+
+
 def _as_place(word: str) -> str:
     """A file called -a.png, which a pattern such as *.png can give, as ./-a.png: else it would be a flag."""
     there = _is_value(word) and len(word) <= LONGEST_NAME and os.path.lexists(word)

@@ -13,7 +13,8 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePath
 from typing import cast
 from zipfile import BadZipFile
 
@@ -123,6 +124,10 @@ class Reading:
         pictures = open_cached(self.key)
         if pictures is None:
             raise HasamaError(f"The cache {cached(self.key)} vanished while it was being used; start again.")
+        report = pictures.report  # the same files may have been read where they were called otherwise
+        report.source = self.source.description
+        if report.only and self.source.folder:
+            report.only = str(self.source.folder / PurePath(report.only).name)
         return pictures
 
 
@@ -206,8 +211,18 @@ def _key(source: Source, form: Form, streamed: bool) -> str:
         told = json.dumps([LAYOUT, "streamed", digest_of(source.shards), tars, wanted, *source.only])
     else:
         listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
-        told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only], ensure_ascii=True)
+        readers = (
+            ["heif"]
+            if find_spec("pillow_heif")
+            and any(PurePath(entry.name).suffix.lower() in HEIF for entry in source.entries)
+            else []
+        )
+        told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only, *readers], ensure_ascii=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+HEIF = (".heic", ".heif", ".hif", ".heics")
+"""Endings of pictures whose reader is an extra: with it, more can be read."""
 
 
 def _whole(folder: Path) -> dict | None:

@@ -151,9 +151,16 @@ def first_image(subject: Subject, height: int, width: int) -> Images:
         image = style_image(subject, subject.styles[0], height, width)
     else:
         image = content_image(subject, height, width)
-    if recipe.start_noise and subject.start_image is None:
-        image = image.lerp(noise(height, width, recipe.seed).to(image), recipe.start_noise)
+    image = image if subject.start_image is not None else with_start_noise(subject, image)
     return (in_grey(image) if recipe.keep_colour == "luminance" else image).to(subject.device)
+
+
+def with_start_noise(subject: Subject, image: Images) -> Images:
+    """What a canvas starts from, as far on the way to noise as was asked for."""
+    recipe = subject.recipe
+    if not recipe.start_noise:
+        return image
+    return image.lerp(noise(image.shape[2], image.shape[3], recipe.seed).to(image), recipe.start_noise)
 
 
 def content_image(subject: Subject, height: int, width: int) -> Images:

@@ -13,7 +13,7 @@ from hasama.style.finish import finished
 from hasama.style.instant import image_to_start_from, paint_at_once
 from hasama.style.matched import columns_for, split_for
 from hasama.style.methods.objective import LossAndGradient, loss_and_gradient
-from hasama.style.subject import Matches, Subject, first_image, objective_for
+from hasama.style.subject import Matches, Subject, first_image, objective_for, with_start_noise
 
 
 class Frame(NamedTuple):
@@ -113,7 +113,7 @@ def repaint(subject: Subject, state: dict[str, Any] | None = None) -> Iterator[F
 
 def _started(subject: Subject, height: int, width: int) -> Images:
     if subject.recipe.start == "instant" and subject.start_image is None:
-        return image_to_start_from(subject, height, width)
+        return with_start_noise(subject, image_to_start_from(subject, height, width))
     return first_image(subject, height, width)
 
 

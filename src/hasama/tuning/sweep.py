@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hasama.device import pick_device
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, short_of_memory
 from hasama.files import write_json
 from hasama.pictures.dataset import Pictures
 from hasama.recipe import Recipe
@@ -273,7 +273,9 @@ def train_to(opening: Opening, goal: float, device: str, stop: Callable[[], bool
         if str(error).startswith(BROKE_DOWN):
             raise PrunedError("broke down: a loss was no longer a number") from error
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except Exception as error:
+        if short_of_memory(error) is None:
+            raise
         raise PrunedError("it needs more memory than there is") from error
     diagnose(run)
 

@@ -1,5 +1,6 @@
 """hasama teach, invert: a network that learns to paint at once, and what a network knows of a picture."""
 
+import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def teach(
     say(f"{out}: paints at once, such as  hasama style photo.jpg {out}\nIts preview is {folder.preview}.")
     if last and last[0].images_seen < last[0].total:
         say(f"Saved at {last[0].images_seen} of {last[0].total} crops. To go on, give the same command again.")
-        return asked.exit_code() if stopped else 0
+        return asked.exit_code(requeue="SLURM_JOB_ID" in os.environ) if stopped else 0  # whose script asks by SIGTERM
     return 0
 
 

@@ -45,8 +45,11 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
                     f"{path} holds no array called `images` (it has {', '.join(loaded.files) or 'none'}). "
                     "Save it as  np.savez(FILE, images=x, labels=y)."
                 )
+            images = loaded[name]
             labels = next((loaded[n] for n in ("labels", "y", "y_train", "arr_1") if n in loaded.files), None)
-            return loaded[name], labels
+            if "arr_1" in loaded.files and name == "arr_0" and labels is not None and len(labels.shape) > 2:
+                labels = None  # another array of pictures, such as those kept for a test
+            return images, labels
     except HasamaError:
         raise
     except Exception as error:  # numpy, zip and header parsing raise nearly everything

@@ -240,7 +240,7 @@ async def go_on_larger(studio: Studio, request: Request) -> Response:
     job = _painted(studio, str(form.get("job", "")))
     if job is None or (side := _larger_size(job)) is None:
         raise HasamaError("This painting cannot be made larger.")
-    words = _without(job.words, ("--size", "--out", "--start", "--smallest"))
+    words = _without(job.words, ("--size", "--out", "--start", "--start-noise", "--smallest", "--iterations"))
     instant = job.about["recipe"] in ("instant", TAUGHT)
     begun = [] if instant else ["--start", job.about["out"], "--smallest", str(side)]
     about = job.about

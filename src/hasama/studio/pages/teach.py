@@ -75,6 +75,8 @@ def name_of(studio: Studio, place: Path) -> str:
         place: the network's file, or a teach folder.
     """
     place = place.parent if place.parent.suffix == FOLDER_ENDING else place
+    if not place.is_relative_to(studio.root):  # the root was moved since
+        return place.stem
     return place.relative_to(studio.root).with_suffix("").as_posix()
 
 
@@ -266,7 +268,7 @@ async def resume(studio: Studio, request: Request) -> Response:
     if folder.is_held() or (job is not None and job.state in ("waiting", "running")):
         raise HasamaError("This network is being taught already.")
     if not folder.exists() and job is not None:
-        words = job.words  # it was taken back before it began
+        words = job.words + (["--kimg", length] if length else [])  # it was taken back before it began
     else:
         words = folder.command(**filled_in({"kimg": length, "shown": "kimg"}, folder.recipe()) if length else {})
     studio.jobs.add(words, place=str(folder.folder), out=str(folder.folder.with_suffix(FILE_ENDING)))

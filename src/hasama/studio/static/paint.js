@@ -26,6 +26,9 @@ const draw = () => {
   });
 };
 const begin = async () => {
+  masks = []; // those that were drawn belong to another picture
+  document.querySelector("#mask-files").replaceChildren();
+  delete form.dataset.ready;
   box.hidden = !(content.files.length && styles.files.length);
   if (box.hidden) return;
   try {
@@ -77,6 +80,7 @@ document.querySelector("#mask-all").addEventListener("click", () => fill(true));
 document.querySelector("#mask-none").addEventListener("click", () => fill(false));
 
 const form = document.querySelector("#paint");
+window.addEventListener("pageshow", () => delete form.dataset.ready);
 form.addEventListener("submit", async (event) => {
   if (form.dataset.ready || !masks.some((mask) => mask.dataset.drawn)) return;
   event.preventDefault();

@@ -9,10 +9,20 @@ const cut = () => over.style.setProperty("--at", `${at.value}%`);
 at.addEventListener("input", cut);
 cut();
 let changed = 0;
+const asked = async () => {
+  try {
+    const answer = await fetch(`/api/painting?job=${job}`);
+    return answer.ok ? await answer.json() : null;
+  } catch (error) {
+    return null; // the studio is being restarted, or this machine slept
+  }
+};
 const turn = async () => {
-  const answer = await fetch(`/api/painting?job=${job}`);
-  if (!answer.ok) return;
-  const now = await answer.json();
+  const now = await asked();
+  if (!now) {
+    setTimeout(turn, 5000);
+    return;
+  }
   showStatus(page.querySelector(".status"), now.state);
   const said = page.querySelector(".said");
   said.hidden = !now.said;

@@ -6,6 +6,7 @@ const playing = document.querySelector("#play");
 const slow = document.querySelector("#slow");
 const one = (name) => document.querySelector(name);
 let id = "";
+let games = 0; // that were begun anew: what is answered of an older one does not count
 let points = [];
 let on = false;
 let busy = false;
@@ -71,6 +72,7 @@ const ask = async (who, steps) => {
     return;
   }
   busy = true;
+  const game = games;
   try {
     const answer = await fetch("/api/ring", {
       method: "POST", headers: { "content-type": "application/json" },
@@ -78,7 +80,9 @@ const ask = async (who, steps) => {
     });
     const now = await answer.json();
     one("#wrong").hidden = answer.ok;
-    if (answer.ok) {
+    if (game !== games) {
+      one("#wrong").hidden = true;
+    } else if (answer.ok) {
       id = now.id;
       draw(now);
     } else {
@@ -110,7 +114,7 @@ playing.addEventListener("click", () => turn(!on));
 for (const button of document.querySelectorAll("[data-who]")) {
   button.addEventListener("click", () => { turn(false); ask(button.dataset.who, 1); });
 }
-one("#again").addEventListener("click", () => { turn(false); id = ""; ask("both", 0); });
+one("#again").addEventListener("click", () => { turn(false); games += 1; id = ""; ask("both", 0); });
 form.addEventListener("change", () => {
   if (form.elements.data.value === "drawn" && !points.length) { turn(false); return; }
   ask("both", 0);

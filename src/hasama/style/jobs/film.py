@@ -77,7 +77,8 @@ class Film(NamedTuple):
             return
         import imageio_ffmpeg  # an extra
 
-        frames = imageio_ffmpeg.read_frames(str(self.path))
+        # at an even rate, or a film whose pictures stand for different times would become slower
+        frames = imageio_ffmpeg.read_frames(str(self.path), output_params=["-r", f"{self.fps:g}"])
         next(frames)  # the form
         try:
             for frame in frames:
@@ -114,9 +115,12 @@ def open_film(path: Path) -> Film:
         form = next(reader)
         reader.close()
         width, height = form["size"]
+        length = round(form["duration"] * form["fps"])
+        if not length:  # where no length is written down, as where a browser records
+            length, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
     except Exception as error:  # ffmpeg's words, in many kinds of exceptions
         raise HasamaError(f"Cannot read the film {path}: it is broken, or no film at all.") from error
-    return Film(path, width, height, form["fps"], max(1, round(form["duration"] * form["fps"])))
+    return Film(path, width, height, form["fps"], max(1, length))
 
 
 class Painted(NamedTuple):

@@ -155,15 +155,21 @@ def _watched(
             yield lesson
             if agreed(stop() or folder.stop_file.exists()):
                 break
-    except HasamaError:  # another process was lost in the middle of a step, or nothing is a number any more
-        kept = None
+    except GeneratorExit:
+        _end(folder, school, names, sample, kept, before)
         raise
-    finally:
-        if kept is not None:
-            if before < kept.images_seen:
-                folder.add_to_log({"images_seen": kept.images_seen, **kept.losses})
-            _save(folder, school, names)
-            _show(folder, school, sample)
+    _end(folder, school, names, sample, kept, before)  # but not where a step broke off, by a second Ctrl-C, say
+
+
+def _end(
+    folder: TeachFolder, school: School, names: list[str], sample: Images, kept: Lesson | None, logged: int
+) -> None:
+    if kept is None:
+        return
+    if logged < kept.images_seen:
+        folder.add_to_log({"images_seen": kept.images_seen, **kept.losses})
+    _save(folder, school, names)
+    _show(folder, school, sample)
 
 
 def _save(folder: TeachFolder, school: School, names: list[str]) -> None:
