@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FACES, LARGE, SEED = "portraits", "portraits-128", "5"
+FACES, LARGE, SEED, LARGE_SEED = "portraits", "portraits-128", "5", "7"
 RECIPES = ("instant", "neighbour", "best")
 GAP, QUALITY = 6, 85
 PHOTO = (60, 20, 460, 420)
@@ -101,7 +101,7 @@ def faces(work: Path, out: Path) -> None:
     as_jpeg(work / "best-40.png", out / "best-faces.jpg")
     hasama("directions", FACES, "--count", "3", "--samples", "1", "--out", work / "directions.png")
     as_jpeg(work / "directions.png", out / "directions.jpg")
-    hasama("sample", LARGE, "--count", "4", "--best-of", "25", "--seed", SEED, "--out", work / "four")
+    hasama("sample", LARGE, "--count", "4", "--best-of", "25", "--seed", LARGE_SEED, "--out", work / "four")
     hasama("enlarge", work / "four", "--times", "4", "--out", work / "four-x4")
     small, large = (sorted((work / name).glob("*.png"))[:4] for name in ("four", "four-x4"))
     for file in small:
