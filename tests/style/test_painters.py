@@ -345,8 +345,16 @@ def test_a_loss_that_is_no_number_ends_it():
         next(teach(broken, Scenes(32)))
 
 
-@pytest.mark.parametrize("end", [HasamaError("a loss is no longer a number"), LostProcessError("one is gone")])
-def test_what_breaks_off_a_step_is_not_saved(end: HasamaError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "end",
+    [
+        HasamaError("a loss is no longer a number"),
+        LostProcessError("one is gone"),
+        KeyboardInterrupt("the second, which is to stop at once"),
+        MemoryError("too little"),
+    ],
+)
+def test_what_breaks_off_a_step_is_not_saved(end: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Else a painter of no numbers, or one that counts crops that it has not learnt from, would take its place."""
     folder, whole = TeachFolder(tmp_path), School.step
 

@@ -240,8 +240,9 @@ async def go_on_larger(studio: Studio, request: Request) -> Response:
     job = _painted(studio, str(form.get("job", "")))
     if job is None or (side := _larger_size(job)) is None:
         raise HasamaError("This painting cannot be made larger.")
-    words = _without(job.words, ("--size", "--out", "--start", "--start-noise", "--smallest", "--iterations"))
     instant = job.about["recipe"] in ("instant", TAUGHT)
+    of_scales = () if instant else ("--start-noise", "--iterations")  # there will be but one, begun with the painting
+    words = _without(job.words, ("--size", "--out", "--start", "--smallest", *of_scales))
     begun = [] if instant else ["--start", job.about["out"], "--smallest", str(side)]
     about = job.about
     words += ["--size", str(side), *begun]
