@@ -103,8 +103,11 @@ def _temporary(path: Path) -> Path:
     return Path(name)
 
 
-TEMPORARY = re.compile(r"\..*[^.](\.[^.]+)\.[a-z0-9_]{8}\1")
-"""Names that `_temporary` gives, of files with an ending."""
+TEMPORARY = re.compile(
+    r"\..*[^.](\.[^.]+)\.[a-z0-9_]{8}\1"
+    r"|\.(\d+\.png|(game|enlarging|\d+)\.pt|(generator|best|enlarger)\.safetensors)\.[a-z0-9_]+(\.\w+)?"
+)
+"""Names that `_temporary` gives, of files with an ending; and of what a run has, whatever follows the name."""
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -343,6 +343,7 @@ def test_stopped_between_scales_it_goes_on_to_the_same_picture(tmp_path: Path):
     np.testing.assert_array_equal(pixels_of(cut.out), pixels_of(whole.out))
 
 
+@pytest.mark.slow
 def test_a_start_can_be_on_its_way_to_noise(tmp_path: Path):
     content, style = tmp_path / "c.png", tmp_path / "s.png"
     scene(48, 32, seed=1).save(content)

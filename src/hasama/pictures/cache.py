@@ -127,7 +127,8 @@ class Reading:
         report = pictures.report  # the same files may have been read where they were called otherwise
         report.source = self.source.description
         if report.only and self.source.folder:
-            report.only = str(self.source.folder / PurePath(report.only).name)
+            name = next((one.name for one in self.source.entries if report.only.endswith(one.name)), report.only)
+            report.only = str(self.source.folder / name)
         return pictures
 
 
