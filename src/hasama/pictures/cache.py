@@ -27,6 +27,7 @@ from hasama.names import as_source
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form, Scan, decode, survey
 from hasama.pictures.depth import Range, Ranges
+from hasama.pictures.formats import HEIF_ENDINGS
 from hasama.pictures.report import Report
 from hasama.pictures.shards.fetching import gigabytes
 from hasama.pictures.shards.index import Tar
@@ -212,18 +213,10 @@ def _key(source: Source, form: Form, streamed: bool) -> str:
         told = json.dumps([LAYOUT, "streamed", digest_of(source.shards), tars, wanted, *source.only])
     else:
         listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
-        readers = (
-            ["heif"]
-            if find_spec("pillow_heif")
-            and any(PurePath(entry.name).suffix.lower() in HEIF for entry in source.entries)
-            else []
-        )
+        can_be_more = any(PurePath(entry.name).suffix.lower() in HEIF_ENDINGS for entry in source.entries)
+        readers = ["heif"] if can_be_more and find_spec("pillow_heif") else []
         told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only, *readers], ensure_ascii=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-
-
-HEIF = (".heic", ".heif", ".hif", ".heics")
-"""Endings of pictures whose reader is an extra: with it, more can be read."""
 
 
 def _whole(folder: Path) -> dict | None:

@@ -49,6 +49,7 @@ def raw_photo(name: str) -> Format:
     return Format(f"a raw photo ({name})", DEVELOP)
 
 
+HEIF_ENDINGS = (".heic", ".heif", ".hif", ".heics")
 HEIC = Format("a HEIC photo", "install its reader by  pip install 'hasama[heif]'  or save it as JPEG first")
 AVIF = Format("an AVIF picture", CONVERT)
 JXL = Format("a JPEG XL picture", CONVERT)
@@ -135,7 +136,7 @@ FILMS = {
 ENDINGS: dict[str, Format] = {
     **{ending: raw_photo(name) for ending, name in RAWS.items()},
     **{ending: _film(name) for ending, name in FILMS.items()},
-    **dict.fromkeys((".heic", ".heif", ".hif", ".heics"), HEIC),
+    **dict.fromkeys(HEIF_ENDINGS, HEIC),
     **dict.fromkeys((".h5", ".hdf5", ".he5"), _dataset("an HDF5 file")),
     **dict.fromkeys((".tfrecord", ".tfrecords", ".tfrec"), _dataset("a file of TensorFlow records")),
     **dict.fromkeys((".lmdb", ".mdb"), _dataset("an LMDB database")),

@@ -174,9 +174,10 @@ def _pillow(frames: list[Image.Image], path: Path, fps: float, timing: Timing | 
 
 def _steps(ends: list[float], unit: int) -> list[int]:
     """Milliseconds for each frame until these ends, in whole units, of which a GIF has hundredths of a second."""
-    steps = []
+    steps, last = [], 0
     for end in ends:
-        steps.append(max(unit, round(end / unit) * unit - sum(steps)))
+        steps.append(max(unit, round(end / unit) * unit - last))
+        last += steps[-1]
     return steps
 
 
