@@ -120,7 +120,7 @@ def open_film(path: Path) -> Film:
             length, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
     except Exception as error:  # ffmpeg's words, in many kinds of exceptions
         raise HasamaError(f"Cannot read the film {path}: it is broken, or no film at all.") from error
-    return Film(path, width, height, form["fps"], max(1, length))
+    return Film(path, width, height, form["fps"], max(1, length or 1))
 
 
 class Painted(NamedTuple):
