@@ -157,7 +157,7 @@ def test_the_queue_outlives_a_disk_that_takes_nothing(
 
 
 def test_what_can_only_be_read_is_shown(trained: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch):
-    jobs_of(trained).add(["images", "digits"])
+    jobs_of(trained).add(["images", "digits", "--preview", str(root / "digits.png")])
 
     def refuse(path: Path, _: Any) -> None:
         raise HasamaError(f"Cannot write {path}.")
