@@ -114,6 +114,15 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def told_of_notices(notices: Sequence[str]) -> int:
+    """Say what a film lacks. Returns the exit code: 0, or `PARTLY` if something."""
+    from hasama.cli.terminal import say  # start-up time
+
+    for notice in notices:
+        say(notice, "yellow")
+    return PARTLY if notices else 0
+
+
 def told_of_failures(total: int, failed: int, done: str) -> int:
     """Say how many of several could not be done, if any; the exit code that goes with it.
 

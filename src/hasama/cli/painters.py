@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.flags import INTERRUPTED, told_of_failures
+from hasama.cli.flags import INTERRUPTED, told_of_failures, told_of_notices
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
@@ -200,26 +200,24 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
     import time
 
     from hasama.cli.progress import watch_stages
-    from hasama.cli.terminal import complain, say
+    from hasama.cli.terminal import say
     from hasama.files import write_json
-    from hasama.pictures.animation import is_animation
-    from hasama.pictures.video import breaks_off
+    from hasama.style.jobs.film import broken_off, open_film
     from hasama.style.painters.film_at_once import paint_film_at_once
 
     taught, prepared = _opened(painter, job, mix)
     began = time.monotonic()
     kept = job.recipe.keep_colour == "luminance"
     film = paint_film_at_once(taught.painter, prepared, job.content, job.out, job.machine.memory, kept)
-    for _ in watch_stages(film):
+    count = 0
+    for picture in watch_stages(film):
+        count = picture.done
         if asked():
             say("\nStopped; nothing was written.")
             return INTERRUPTED
     write_json(job.report, _told(job, taught, prepared, time.monotonic() - began))
     say(f"{job.out}")
-    if not is_animation(job.content) and breaks_off(job.content):
-        complain(f"{job.content} breaks off: what could be read of it is painted.")
-        return 1
-    return 0
+    return told_of_notices(broken_off(open_film(job.content), count))
 
 
 def _told(job: "Job", taught: "Taught", mix: "Mix", seconds: float) -> dict[str, Any]:

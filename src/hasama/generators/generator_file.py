@@ -62,6 +62,11 @@ class TrainedGenerator:
     channels: int
     classes: tuple[str, ...] = ()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
     @torch.no_grad()
     def generate(self, latents: Latents, labels: Labels | None = None) -> Pixels:
         """Pictures for these latents, all at once.
@@ -76,12 +81,13 @@ class TrainedGenerator:
         Raises:
             HasamaError: the latents have another shape, or there are labels but no classes.
         """
-        device = next(self.network.parameters()).device
-        latents = self.as_latents(latents).to(device)
+        latents = self.as_latents(latents).to(self.device)
         if labels is not None and not self.classes:
             raise HasamaError("This generator knows no classes: leave the labels out.")
         with self.at_rest():
-            return to_pixels(self.network(latents) if labels is None else self.network(latents, labels.to(device)))
+            return to_pixels(
+                self.network(latents) if labels is None else self.network(latents, labels.to(self.device))
+            )
 
     def as_latents(self, given: Any) -> Latents:
         """Latents that somebody gives, in float32.

@@ -159,7 +159,7 @@ def for_each_layer(w: W, count: int) -> Styles:
 
 def device_of(generator: TrainedGenerator) -> torch.device:
     """Where the generator is."""
-    return next(generator.network.parameters()).device
+    return generator.device
 
 
 def in_batches(count: int) -> list[slice]:

@@ -96,8 +96,8 @@ def against_discriminator(recipe: Recipe) -> list[Remedy]:
     lopsided = recipe.discriminator_lr > 2 * usual["discriminator_lr"] or recipe.generator_lr < (
         usual["generator_lr"] / 2
     )
-    slower = min(recipe.discriminator_lr, usual["discriminator_lr"]) / 2
-    skip = {"balance": "skip-strong", "instance_noise": 0.1, "discriminator_lr": slower}
+    rate = min(recipe.discriminator_lr, usual["discriminator_lr"]) / 2
+    skip = {"balance": "skip-strong", "instance_noise": 0.1, "discriminator_lr": rate}
     first = usual_rates(recipe) if lopsided else steady(recipe)
     saturates = {"objective": "non-saturating"} if recipe.objective == "minimax" else {}
     first = first._replace(changes=first.changes | saturates) if lopsided else first

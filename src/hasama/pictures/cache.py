@@ -14,7 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import cast
 from zipfile import BadZipFile
 
@@ -213,8 +213,8 @@ def _key(source: Source, form: Form, streamed: bool) -> str:
         told = json.dumps([LAYOUT, "streamed", digest_of(source.shards), tars, wanted, *source.only])
     else:
         listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
-        can_be_more = any(PurePath(entry.name).suffix.lower() in HEIF_ENDINGS for entry in source.entries)
-        readers = ["heif"] if can_be_more and find_spec("pillow_heif") else []
+        readable = find_spec("pillow_heif") and any(e.name.lower().endswith(HEIF_ENDINGS) for e in source.entries)
+        readers = ["heif"] if readable else []
         told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only, *readers], ensure_ascii=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 

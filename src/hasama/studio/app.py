@@ -112,16 +112,16 @@ def make_studio(root: Path, hosts: list[str], token: str, password: str | None =
 def _language(studio: Studio, request: Request) -> Response:
     """Remember a language, and go back."""
     wish, back = request.query_params.get("to", ""), request.query_params.get("back", "/")
-    answer = back_to(back if back.startswith("/") and not back.startswith(("//", "/\\")) and _is_here(back) else "/")
+    answer = back_to(back if _is_here(back) else "/")
     if wish in languages():
         answer.set_cookie(LANGUAGE, wish, max_age=365 * 86400, samesite="strict", httponly=True)
     return answer
 
 
 def _is_here(address: str) -> bool:
-    """Whether it names no other machine."""
+    """Whether it is a path, and names no other machine."""
     try:
-        return not urlsplit(address).netloc
+        return address.startswith("/") and not (urlsplit(address).netloc or address.startswith(("//", "/\\")))
     except ValueError:
         return False
 

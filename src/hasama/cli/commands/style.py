@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hasama.cli.flags import INTERRUPTED, PARTLY, asked_to_stop, default_of, flags_of, given, use_threads
+from hasama.cli.flags import INTERRUPTED, asked_to_stop, default_of, flags_of, given, told_of_notices, use_threads
 from hasama.cli.streams import STREAM, only_results, streamed
 from hasama.cli.style_arguments import (
     check_job,
@@ -322,7 +322,4 @@ def _film(job: "Job") -> int:
             say("\nThe pictures painted so far are kept. To go on, give the same command again.")
             return INTERRUPTED
     say(f"{job.out}")
-    notices = read_json(job.report, "report").get("notices", [])
-    for notice in notices:
-        say(notice, "yellow")
-    return PARTLY if notices else 0
+    return told_of_notices(read_json(job.report, "report").get("notices", []))

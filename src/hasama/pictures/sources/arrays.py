@@ -46,8 +46,9 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
                     "Save it as  np.savez(FILE, images=x, labels=y)."
                 )
             images = loaded[name]
-            labels = next((loaded[n] for n in ("labels", "y", "y_train", "arr_1") if n in loaded.files), None)
-            if "arr_1" in loaded.files and name == "arr_0" and labels is not None and len(labels.shape) > 2:
+            named = next((n for n in ("labels", "y", "y_train", "arr_1") if n in loaded.files), None)
+            labels = None if named is None else loaded[named]
+            if named == "arr_1" and labels is not None and labels.ndim > 2:
                 labels = None  # another array of pictures, such as those kept for a test
             return images, labels
     except HasamaError:

@@ -20,8 +20,8 @@ from hasama.studio.uploads import form_of
 from hasama.studio.watching import all_runs, counts, curves_of, run_named, state_of
 
 SMALL_FORM = 2**20
-LEFT_OUT = (".pt", "stop")
-"""Endings of what is not taken along of a run: checkpoints are large, and only for going on."""
+LEFT_OUT = {".pt", "stop"}
+"""Endings and names of what is not taken along of a run: checkpoints are large, and only for going on."""
 
 
 def home(studio: Studio, request: Request) -> Response:
@@ -154,7 +154,7 @@ def _zipped(folder: Path, name: str) -> Iterator[bytes]:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(folder.rglob("*")):
             hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-            if file.is_symlink() or not file.is_file() or hidden or file.name.endswith(LEFT_OUT):
+            if file.is_symlink() or not file.is_file() or hidden or {file.name, file.suffix} & LEFT_OUT:
                 continue
             with file.open("rb") as read, archive.open(f"{name}/{file.relative_to(folder).as_posix()}", "w") as into:
                 while piece := read.read(2**20):

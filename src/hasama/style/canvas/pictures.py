@@ -202,8 +202,7 @@ def to_canvas(picture: Picture, height: int, width: int) -> Images:
     """[1, 3, height, width] in [-1, 1], laid on the mean colour of what is seen; `to_output` takes it off again."""
     full = 65535.0 if picture.is_deep else 255.0
     image = torch.empty(1, 3, height, width)
-    alpha = None if picture.alpha is None else (picture.alpha / full).astype(np.float32)
-    small = None if alpha is None else _resize(alpha, height, width)
+    alpha, small = _opacities(picture, height, width)
     for channel in range(3):
         values = picture.pixels[..., channel].astype(np.float32)
         if alpha is None or small is None:
@@ -212,6 +211,14 @@ def to_canvas(picture: Picture, height: int, width: int) -> Images:
             there = _resize(values * alpha, height, width) + (1 - small) * _mean(values, alpha, full)
         image[0, channel] = torch.from_numpy(there)
     return image.mul_(2 / full).sub_(1).clamp_(-1, 1)
+
+
+def _opacities(picture: Picture, height: int, width: int) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Its alpha from 0 to 1, as it is and at another size, float32; None and None without."""
+    if picture.alpha is None:
+        return None, None
+    alpha = (picture.alpha / (65535 if picture.is_deep else 255)).astype(np.float32)
+    return alpha, _resize(alpha, height, width)
 
 
 def _mean(values: np.ndarray, alpha: np.ndarray, full: float) -> float:
@@ -280,15 +287,15 @@ def to_output(image: Images, content: Picture, deep: bool) -> Picture:
     full, kind = (65535, np.uint16) if deep else (255, np.uint8)
     height, width = image.shape[2:]
     opaque = 65535 if content.is_deep else 255
-    alpha = None if content.alpha is None else (content.alpha / opaque).astype(np.float32)
-    small = None if alpha is None else _resize(alpha, height, width)
+    alpha, small = _opacities(content, height, width)
+    shown = None if small is None else small >= LEAST_SEEN
     pixels = np.empty((height, width, 3), kind)
     for channel in range(3):
         values = image[0, channel].detach().float().cpu().add(1).mul_(full / 2).numpy()
-        if alpha is not None and small is not None:
+        if alpha is not None and small is not None and shown is not None:
             below = _mean(content.pixels[..., channel].astype(np.float32), alpha, opaque) * (full / opaque)
-            np.divide(values - below, small, out=values, where=small >= LEAST_SEEN)
-            values[small >= LEAST_SEEN] += below
+            np.divide(values - below, small, out=values, where=shown)
+            values[shown] += below
         pixels[..., channel] = values.round().clip(0, full).astype(kind)
     seen = None if small is None else (small * full).round().clip(0, full).astype(kind)
     return Picture(pixels, seen, content.profile)

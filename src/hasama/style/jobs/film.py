@@ -117,10 +117,10 @@ def open_film(path: Path) -> Film:
         width, height = form["size"]
         length = round(form["duration"] * form["fps"])
         if not length:  # where no length is written down, as where a browser records
-            length, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+            length = imageio_ffmpeg.count_frames_and_secs(str(path))[0]
     except Exception as error:  # ffmpeg's words, in many kinds of exceptions
         raise HasamaError(f"Cannot read the film {path}: it is broken, or no film at all.") from error
-    return Film(path, width, height, form["fps"], max(1, length or 1))
+    return Film(path, width, height, form["fps"], length or 1)
 
 
 class Painted(NamedTuple):
@@ -221,13 +221,20 @@ def _join(job: Job, film: Film, folder: Path, count: int, mark: str) -> None:
     }  # fmt: skip
     if film.animation:
         report["durations"] = list(film.animation.durations)
-    elif breaks_off(job.content):
-        report["notices"] = [f"{job.content} breaks off: {count} of about {film.length} pictures could be read."]
+    if notices := broken_off(film, count):
+        report["notices"] = notices
     write_json(job.report, report)
     for place in [*places, folder / NOTE, folder / BEGUN]:
         place.unlink(missing_ok=True)
     with suppress(OSError):  # something of the user's is in it
         folder.rmdir()
+
+
+def broken_off(film: Film, count: int) -> list[str]:
+    """What is told of a film of which only so many pictures could be read; nothing of one that is whole."""
+    if film.animation or not breaks_off(film.path):
+        return []
+    return [f"{film.path} breaks off: {count} of about {film.length} pictures could be read."]
 
 
 def frames_folder(job: Job) -> Path:
