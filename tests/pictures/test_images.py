@@ -349,7 +349,7 @@ def test_small_tiles_are_enlarged_by_whole_factors():
 # --- saving ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", [".png", ".webp", ".jpg", ".JPEG", ".gif", ".bmp", ".tiff", ".avif"])
+@pytest.mark.parametrize("ending", [".png", ".webp", ".jpg", ".JPEG", ".gif", ".bmp", ".tiff", ".avif", ".qoi"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_pictures_are_saved_by_their_ending(tmp_path, ending, mode):
     path = tmp_path / "new" / f"picture{ending}"

@@ -662,3 +662,7 @@ def test_what_a_format_cannot_hold_is_told(kind: type):
     assert lost_in("a.jpg", Picture(pixels), deep=False) == []  # that was asked for
     with pytest.raises(HasamaError, match="Cannot write a picture called"):
         lost_in("a.xyz", Picture(pixels))
+    for ending in ("pcx", "eps"):  # refused before it is painted, for Pillow refuses it when all is done
+        assert lost_in(f"a.{ending}", Picture(pixels), deep=False) == []
+        with pytest.raises(HasamaError, match="holds no transparency, which the picture has"):
+            lost_in(f"a.{ending}", Picture(pixels, alphas["opaque"]))

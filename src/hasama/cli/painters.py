@@ -177,6 +177,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     picture_format(job.out)
     content = job.ready or read_picture(job.content)
     height, width = within(*content.size, size or max(content.size))
+    lost = lost_in(job.out, content, job.sixteen_bits)  # before anything is painted that could not be written
     photo = to_canvas(content, height, width)
     kept = job.recipe.keep_colour == "luminance"
     taken = process_bytes() + kept * GREY_BYTES * height * width
@@ -187,7 +188,6 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     deep = content.is_deep if job.sixteen_bits is None else job.sixteen_bits
     write_picture(to_output(painted, content, deep), job.out)
     seconds = time.monotonic() - began
-    lost = lost_in(job.out, content, job.sixteen_bits)
     report = {"fingerprint": _mark(job, content, mix, size), "size": [width, height], "notices": lost}
     write_json(job.report, report | _told(job, taught, mix, seconds))
     say(f"{job.out}  {width}x{height}, painted in {seconds:.1f} s")

@@ -17,6 +17,9 @@ from hasama.files import replacing
 OPAQUE_FORMATS = ("JPEG", "MPO", "BMP", "DIB", "PPM")
 """Formats without transparency. (Pillow writes alpha into some of them, where nobody reads it.)"""
 
+REFUSE_ALPHA = ("PCX", "EPS")
+"""Formats in which Pillow writes nothing that has transparency."""
+
 NOT_WHOLE = ("ICO", "ICNS", "SPIDER", "PALM", "XBM", "MSP", "BLP", "BUFR", "HDF5", "GRIB", "WMF")
 """Formats in which Pillow writes a picture smaller or without its colours, or not at all."""
 
@@ -161,6 +164,8 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
     file_format = picture_format(path)
     if file_format in OPAQUE_FORMATS:
         picture = as_channels(picture, 1 if picture.mode == "L" else 3)
+    if file_format == "QOI" and picture.mode == "L":
+        picture = as_channels(picture, 3)
     if file_format == "GIF" and picture.mode == "RGBA":
         picture = _clear_or_opaque(picture)
     options = {"icc_profile": profile} if profile else {}

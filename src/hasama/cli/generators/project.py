@@ -240,6 +240,7 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     if width * height > LARGEST_PICTURE:
         raise HasamaError(f"{file} would become gigantic ({width}x{height} pixels): enlarge it by fewer --times.")
     check_place(out)
+    lost = lost_in(out, read)
     replaced = ", in place of what was there" if out.exists() else ""
     tiles = watch_stages(enlarge_in_tiles(enlarger, to_values(read), times))
     large = next(tile.picture for tile in tiles if tile.picture is not None)
@@ -247,5 +248,5 @@ def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     say(f"{out}  {width}x{height}{replaced}")
     if note := only_first(file):
         say(note, "yellow")
-    for note in lost_in(out, read):
+    for note in lost:
         say(note, "yellow")
