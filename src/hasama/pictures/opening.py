@@ -4,11 +4,11 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from hasama.errors import HasamaError
 from hasama.pictures.depth import (
@@ -57,6 +57,7 @@ def open_picture(
     about: int | None = None,
     ranges: Ranges | None = None,
     name: str | None = None,
+    profiled: bool = True,
 ) -> Image.Image:
     """Decode the first frame of a picture as 8-bit L, RGB or RGBA, upright.
 
@@ -66,6 +67,8 @@ def open_picture(
             their size, several times faster.
         ranges: which values are black and white in pictures of more than 8 bits; by their own values if None.
         name: the file's, which helps to say what it is if it is no picture.
+        profiled: whether it has sRGB's colours by its profile, as photos of telephones need it; else its numbers are
+            left as they are.
 
     Raises:
         HasamaError: it is not a picture, is broken, or is larger than `LARGEST_PICTURE`.
@@ -80,7 +83,8 @@ def open_picture(
             return eight_bits(upright(deep_colour(stream, picture, ranges[depth]), picture))
         if ppm and picture.mode == "I":
             return eight_bits(picture.convert("I;16"), ranges)  # Pillow widens its 16 bits to 32
-        return eight_bits(upright(picture), ranges)
+        profile = picture.info.get("icc_profile") if profiled and depth is None else None
+        return _in_srgb(upright(picture), profile) if profile else eight_bits(upright(picture), ranges)
 
 
 def peek_at(file: Path | io.BytesIO, name: str | None = None) -> Image.Image:
@@ -196,6 +200,39 @@ def upright(picture: Image.Image, origin: Image.Image | None = None) -> Image.Im
     except Exception:  # as for all broken files
         return picture
     return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
+
+
+def _in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """L, RGB or RGBA of 8 bits, by the profile; by that of sRGB itself nothing is changed."""
+    flat = picture if picture.mode in ("CMYK", "LAB") else eight_bits(picture)
+    if _is_srgb(profile):
+        return eight_bits(flat)
+    if flat.mode == "RGBA":
+        colours = to_srgb(flat.convert("RGB"), profile).convert("RGBA")
+        colours.putalpha(flat.getchannel("A"))
+        return colours
+    colours = to_srgb(flat, profile)
+    return colours.convert("L") if flat.mode == "L" else eight_bits(colours)
+
+
+def to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """By its profile; one that is damaged or does not fit is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture
+    return converted or picture
+
+
+@lru_cache(16)
+def _is_srgb(profile: bytes) -> bool:
+    """Whether a profile leaves colours as they are but for a rounding: nearly all are sRGB's, under many names."""
+    if profile[16:20] != b"RGB ":
+        return False
+    steps = np.array([0, 64, 128, 192, 255], np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(25, 5, 3)
+    return bool(np.abs(np.asarray(to_srgb(Image.fromarray(colours), profile), int) - colours).max() <= 2)
 
 
 def eight_bits(picture: Image.Image, ranges: Ranges | None = None) -> Image.Image:

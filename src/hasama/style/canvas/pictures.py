@@ -15,7 +15,7 @@ from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
 from hasama.names import at_home, near_name
 from hasama.pictures.images import has_alpha, picture_format, save_picture
-from hasama.pictures.opening import check_size, eight_bits, open_picture, upright, why
+from hasama.pictures.opening import check_size, eight_bits, open_picture, to_srgb, upright, why
 from hasama.shapes import Images, Weighting
 
 DEEP_FORMATS = ("PNG", "TIFF")
@@ -103,7 +103,7 @@ def _from_pillow(picture: Image.Image, profile: bytes | None) -> Picture:
     alpha = np.asarray(flat.getchannel("A")) if flat.mode == "RGBA" else None
     if profile and not _is_rgb(profile):
         source = picture.convert("L") if picture.mode in ("1", "LA") else picture
-        flat, profile = eight_bits(_to_srgb(source, profile)), None
+        flat, profile = eight_bits(to_srgb(source, profile)), None
     return Picture(np.asarray(flat if flat.mode == "RGB" else flat.convert("RGB")), alpha, profile)
 
 
@@ -159,16 +159,6 @@ def _read_deep(path: Path) -> Picture:
 def _is_rgb(profile: bytes) -> bool:
     """Whether a profile is one for red, green and blue; the colour space stands at byte 16 of its header."""
     return profile[16:20] == b"RGB "
-
-
-def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """From CMYK, Lab or grey with a profile; a profile that does not fit is ignored."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture
-    return converted or picture
 
 
 def in_space_of(picture: Picture, profile: bytes | None) -> Picture:
@@ -262,7 +252,7 @@ def read_mask(path: str | Path) -> Weighting:
         HasamaError: see `hasama.pictures.opening.open_picture`.
     """
     try:
-        picture = open_picture(at_home(path))
+        picture = open_picture(at_home(path), profiled=False)
     except HasamaError as error:
         raise HasamaError(f"Cannot read the mask {path}: {reason(error)}.") from error
     grey = np.asarray(picture.convert("L"), np.float32) / 255

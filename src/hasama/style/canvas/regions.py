@@ -75,7 +75,7 @@ def read_regions(path: Path) -> RegionMap | None:
         HasamaError: it cannot be read, or is coloured and yet no map of few even colours.
     """
     try:
-        picture = open_picture(path)
+        picture = open_picture(path, profiled=False)
     except HasamaError as error:
         raise HasamaError(f"Cannot read the mask {path}: {reason(error)}.") from error
     if picture.mode == "L":
