@@ -1,9 +1,11 @@
 """Films: every frame is there, for as long as it should be, in every format; odd sizes and bad endings too."""
 
 import errno
+import subprocess
 import threading
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -62,6 +64,18 @@ def test_mp4_with_odd_sides(tmp_path: Path):
     shown = [np.frombuffer(frame, np.uint8).reshape(22, 34, 3) for frame in reader]
     assert len(shown) == 7
     assert np.allclose([frame[15, 30].mean() for frame in shown], [30 * index for index in range(7)], atol=12)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1280, 720)])
+def test_a_film_has_the_colours_that_players_take_it_for(tmp_path: Path, size: tuple[int, int]):
+    """Luma by ITU-R BT.709, item 3.2, in 16 to 235, and the word of it: by BT.601's this green is 14 levels darker."""
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    save_film([Image.new("RGB", size, (30, 180, 90))] * 3, tmp_path / "a.mp4", 10)
+    told = subprocess.run([ffmpeg, "-hide_banner", "-i", tmp_path / "a.mp4"], capture_output=True, text=True).stderr
+    assert "yuv420p(tv, bt709" in told
+    raw = [ffmpeg, "-v", "error", "-i", tmp_path / "a.mp4", "-frames:v", "1", "-f", "rawvideo", "-"]
+    luma = subprocess.run(raw, capture_output=True, check=True).stdout[size[0] * size[1] // 2]
+    assert abs(luma - (16 + 219 * (0.2126 * 30 + 0.7152 * 180 + 0.0722 * 90) / 255)) <= 1.5
 
 
 def test_a_film_that_breaks_leaves_the_old_one(tmp_path: Path):

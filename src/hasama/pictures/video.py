@@ -34,6 +34,14 @@ ALIKE = 2
 """Milliseconds by which the times of frames may differ and still be the same: 33, 33, 34."""
 
 
+BT_709 = (
+    "-vf", "scale=out_color_matrix=bt709:out_range=tv",
+    "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+)  # fmt: skip
+"""ITU-R BT.709's matrix, and the word of it in the file. Left to itself, ffmpeg takes BT.601's and says nothing, and
+players take large films for BT.709: greens and reds are off."""
+
+
 class Timing(NamedTuple):
     """How long the frames stand, where it is not the same for all."""
 
@@ -194,6 +202,7 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
         macro_block_size=1,
         quality=8,
         ffmpeg_log_level="quiet",
+        output_params=[*BT_709],
         **more,
     )
     try:
