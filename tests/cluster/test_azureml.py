@@ -82,6 +82,7 @@ def test_what_is_a_file_keeps_its_name(pictures: Path, tmp_path: Path):
     job = made("teach", painting, pictures, "--out", "my painters/night sky.safetensors")
     assert [one["type"] for one in job["inputs"].values()] == ["uri_file", "uri_folder"]
     wanted = ["teach", "/mnt/inputs/read_1", "/mnt/inputs/read_2", "--out", "/mnt/outputs/made/night sky.safetensors"]
+    wanted.append("--requeue")
     assert started(job, tmp_path) == wanted
 
 

@@ -437,8 +437,15 @@ def test_killed_it_goes_on(tmp_path: Path):
     process.send_signal(signal.SIGINT)  # saves, too
     process.communicate()
     assert process.returncode == 130
+    for more, code in (([], 0), (["--requeue"], 75)):  # a scheduler's end: is another turn asked for?
+        state = torch.load(folder / "state.pt", weights_only=True)
+        assert state["images_seen"] > 0
+        process = start(*words, *more)
+        go_on_beyond(state["images_seen"], process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        assert process.returncode == code
     state = torch.load(folder / "state.pt", weights_only=True)
-    assert state["images_seen"] > 0
     process = start(*words)
     go_on_beyond(state["images_seen"], process)
     process.kill()

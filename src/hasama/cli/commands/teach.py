@@ -33,6 +33,7 @@ def teach(
     weights: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
+    requeue: bool = False,
     changes: AnyChanges = TeachFlags(),  # noqa: B008 (frozen)
 ) -> int:
     """Teach a network to paint like one or several paintings; or, with the same command again, go on.
@@ -56,6 +57,9 @@ def teach(
         auto, cpu, cuda, ...
     threads
         CPU threads.
+    requeue
+        For schedulers: what SIGTERM ends before it is done has exit code 75, so that it is given another turn;
+        without, 0, but in a SLURM job. (SIGUSR1 always gives 75.)
     changes
         What differs from the defaults.
     """
@@ -89,7 +93,7 @@ def teach(
     say(f"{out}: paints at once, such as  hasama style photo.jpg {out}\nIts preview is {folder.preview}.")
     if last and last[0].images_seen < last[0].total:
         say(f"Saved at {last[0].images_seen} of {last[0].total} crops. To go on, give the same command again.")
-        return asked.exit_code(requeue="SLURM_JOB_ID" in os.environ) if stopped else 0  # whose script asks by SIGTERM
+        return asked.exit_code(requeue or "SLURM_JOB_ID" in os.environ) if stopped else 0  # whose script sends it
     return 0
 
 
