@@ -15,7 +15,7 @@ from hasama.recipe import DEFAULTS, Recipe
 def flags_of_difference(recipe: Recipe, preset: Recipe) -> list[str]:
     """What to type after `hasama train SOURCE PRESET` for this recipe: ['--size', '64', '--mirror', ...]."""
     begun = preset.lasting(recipe.kimg)
-    begun = begun.but(**usual_rates(preset, recipe))
+    begun = begun.but(**usual_rates_of(preset, recipe))
     changes = {name: value for name, (value, _) in recipe.differences(begun).items()}
     if recipe.kimg != preset.kimg:
         changes["kimg"] = recipe.kimg
@@ -197,7 +197,7 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
 
     What only the preset says, and does nothing beside what is asked for, goes back to its default: another
     architecture has no use for r3gan's fields. `progressive` grows in the same share of any length. Learning rates
-    are the `usual_rates`.
+    are the `usual_rates_of`.
 
     Raises:
         HasamaError: there is no such preset or field, or a value is refused.
@@ -208,7 +208,7 @@ def asked_recipe(name: str, asked: dict[str, Any]) -> Recipe:
         fields |= {one: DEFAULTS[one] for one in GANS_ONLY if one not in asked}
     fields |= {one: DEFAULTS[one] for one in idle_fields(fields) if one not in asked}
     recipe = preset.but(**fields | {"kimg": preset.kimg})
-    recipe = recipe.but(**{name: rate for name, rate in usual_rates(preset, recipe).items() if name not in asked})
+    recipe = recipe.but(**{name: rate for name, rate in usual_rates_of(preset, recipe).items() if name not in asked})
     lasting = recipe.lasting(asked.get("kimg", recipe.kimg))
     return lasting.but(grow_kimg=asked["grow_kimg"]) if "grow_kimg" in asked else lasting
 
@@ -220,7 +220,7 @@ def half_size(recipe: Recipe) -> Recipe:
     return recipe.but(size=size, enlarge=1, kimg=recipe.small_kimg, small_kimg=0.0, schedule_kimg=None)
 
 
-def usual_rates(preset: Recipe, recipe: Recipe) -> dict[str, float]:
+def usual_rates_of(preset: Recipe, recipe: Recipe) -> dict[str, float]:
     """The learning rates of what differs from a preset, where nobody asks for others.
 
     Wider networks learn by smaller ones, or they dissolve: as one over the root of the width. With Adam a layer's
@@ -232,6 +232,18 @@ def usual_rates(preset: Recipe, recipe: Recipe) -> dict[str, float]:
         narrower = math.sqrt(preset.width / recipe.width)
         rates = {name: float(f"{rate * narrower:.3g}") for name, rate in rates.items()}
     return {name: min(rate, GENTLE) if recipe.init_from else rate for name, rate in rates.items()}
+
+
+def varied(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """A recipe with changes; what becomes wider gets smaller learning rates, unless they are among the changes.
+
+    Raises:
+        HasamaError: they contradict the recipe.
+    """
+    changed = Recipe.from_dict(recipe.to_dict() | changes)
+    return changed.but(
+        **{name: rate for name, rate in usual_rates_of(recipe, changed).items() if name not in changes}
+    )
 
 
 def gentle_rates(recipe: Recipe) -> dict[str, float]:

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from command import FORM, TINY, forked, hasama, in_a_terminal, make_pictures, refused, run_code, run_hasama, start
 from hasama.cli import training_progress
-from hasama.cli.training_progress import watch_training
+from hasama.cli.training_progress import _can_be_parted, watch_training
 from hasama.cli.words import _understood
 from hasama.errors import short_of_memory
 from hasama.presets import RECIPES
@@ -331,6 +331,16 @@ def _out_of_memory_at_the_fifth_step() -> None:
 
     turns.both_turns = both_turns
     run_hasama()
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "parts"),
+    [("r3gan", {}, [2, 4]), ("r3gan", {"accumulate": 4}, []), ("vae", {}, []), ("gentle", {}, [])],
+)
+def test_no_parts_are_advised_that_would_be_refused(preset: str, changes: dict[str, int], parts: list[int]):
+    recipe = RECIPES[preset].but(**changes)
+    numbers = range(recipe.accumulate + 1, recipe.batch + 1)
+    assert [number for number in numbers if _can_be_parted(recipe, number)] == parts
 
 
 def test_where_memory_runs_out_the_run_is_kept_and_goes_on_in_parts(pictures: Path, tmp_path: Path):

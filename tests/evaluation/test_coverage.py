@@ -573,8 +573,13 @@ def test_ctrl_c_saves_the_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         assert run(*words) == 130
     assert "Stopped after 0 of 1 seeds. The same command goes on." in capsys.readouterr().out
     assert Run(tmp_path / "kept" / "seed-1").images_seen() == 600
+    taken = tmp_path / "kept" / "seed-1" / "seconds.json"
+    assert 0 < json.loads(taken.read_text())["seconds"] < 100
+    taken.write_text('{"seconds": 1000}')
     assert run(*words) == 0
     assert figures(tmp_path / "kept")[1][0] >= 0
+    (ended,) = json.loads((tmp_path / "kept" / "coverage.json").read_text())["seeds"]
+    assert 1000 < ended["seconds"] < 1100  # of both sittings
 
 
 def test_figures_of_other_settings_are_not_overwritten(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from command import TINY, hasama, refused
 from hasama.cli.app import app
 from hasama.cli.flags import given
 from hasama.errors import HasamaError
+from hasama.health.findings import Finding
+from hasama.health.remedies import finer
+from hasama.presets import varied
 from hasama.runs.autopilot import Intervention
 from hasama.runs.folder import Run
-from hasama.runs.reports.diagnosis import as_text, diagnose
+from hasama.runs.reports.diagnosis import Seen, as_text, diagnose
 from hasama.runs.reports.diagnosis_page import save_page
 from hasama.runs.reports.plot import health_plot
 from histories import CASES, late, planted, story
@@ -222,3 +226,17 @@ def test_a_vae_is_looked_at_too(tmp_path: Path, pictures: Path):
     assert len(looks) == 3
     assert "logit_real" not in looks[0]
     assert diagnose(Run(tmp_path / "vae")).history.looks
+
+
+def test_larger_networks_are_advised_with_smaller_rates(tmp_path: Path):
+    """As `hasama train --width` has them: wider networks dissolve by the rates of narrow ones."""
+    recipe = package.RECIPES["r3gan"].but(kimg=200.0)
+    wider = varied(recipe, {"width": 32})
+    assert wider.generator_lr == pytest.approx(recipe.generator_lr / 2**0.5, rel=0.01)
+    assert varied(recipe, {"width": 32, "generator_lr": 0.001, "discriminator_lr": 0.001}).generator_lr == 0.001
+    run = planted(tmp_path / "run", story(late({"distance": 0.8})))
+    run.save_recipe(recipe)
+    plateau = Finding("plateau", "note", 0, 0, {}, "", (finer(recipe)[0],))
+    told = replace(diagnose(run), seen=(Seen(plateau, 0, 0, True),))
+    assert "--width 32" in (told.command or "")
+    assert "-lr" not in (told.command or "")  # which would undo it

@@ -4,8 +4,16 @@ from typing import Any
 
 import pytest
 
-from hasama.health.remedies import against_discriminator, steady
-from hasama.presets import RECIPES
+from hasama.health.remedies import (
+    against_collapse,
+    against_discriminator,
+    against_generator,
+    against_standstill,
+    against_swings,
+    steady,
+)
+from hasama.presets import GENTLE, RECIPES, usual_rates_of
+from hasama.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -29,3 +37,44 @@ def test_the_steady_rules_have_the_weight_for_the_size_that_is_played(size: str,
     recipe = RECIPES["r3gan"].but(size=size, enlarge=enlarge)
     assert steady(recipe.but(gamma=1.0)).changes["gamma"] == recipe.penalty_weight
     assert "gamma" not in steady(recipe).changes
+
+
+def as_asked(preset: str, **asked: Any) -> Recipe:
+    """A preset with changes, at the rates that `hasama train` gives it by itself."""
+    recipe = RECIPES[preset].but(**asked)
+    return recipe.but(**usual_rates_of(RECIPES[preset], recipe))
+
+
+@pytest.mark.parametrize(
+    ("preset", "asked"),
+    [
+        ("r3gan", {"width": 64}),
+        ("stylegan", {"width": 64}),
+        ("vision-aided", {"width": 32}),
+        ("r3gan", {"init_from": "portraits"}),
+        ("vision-aided", {"init_from": "portraits", "width": 16}),
+        ("stable", {}),
+        ("stable", {"width": 128}),
+        ("wgan-gp", {}),
+    ],
+)
+def test_no_remedy_has_larger_rates_than_those_that_suit_the_networks(preset: str, asked: dict[str, Any]):
+    """Wide networks dissolve by the preset's own rates, and those of a run that is begun with are forgotten."""
+    recipe = as_asked(preset, **asked)
+    for remedies in (against_collapse(recipe), against_swings(recipe), against_standstill(recipe)):
+        for remedy in remedies:
+            if preset != "wgan-gp" or remedy.changes.get("penalty") != "r1+r2":  # other rules have other rates
+                for name in ("generator_lr", "discriminator_lr"):
+                    assert remedy.changes.get(name, 0) <= getattr(recipe, name), remedy
+    own = {"generator_lr": recipe.generator_lr, "discriminator_lr": recipe.discriminator_lr}
+    assert against_generator(recipe)[0].changes == own  # nothing is changed by it, so that it is not advised
+    if recipe.init_from:
+        assert max(own.values()) <= GENTLE
+
+
+def test_the_steady_rules_never_raise_rates_that_were_asked_for():
+    for preset in ("r3gan", "stylegan", "stable", "vision-aided"):
+        recipe = RECIPES[preset].but(generator_lr=1e-5, discriminator_lr=2e-5)
+        changes = steady(recipe).changes
+        assert (changes["generator_lr"], changes["discriminator_lr"]) == (1e-5, 2e-5)
+    assert steady(RECIPES["dcgan"]).changes["generator_lr"] == RECIPES["stable"].generator_lr  # which need more

@@ -102,6 +102,16 @@ def synthesize(pictures: Pictures, numbers: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pictures.take(numbers)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+@pytest.mark.parametrize("count", [5, 16, 32, 40, 300])
+def test_few_pictures_are_covered_by_their_likes(pictures: Pictures, count: int):
+    """To fill the batch, few pictures come again: what is its own nearest neighbour is covered by nothing."""
+    some = synthesize(pictures, np.arange(count))
+    few = Pictures(pictures.take(np.arange(count)), None, pictures.report)
+    like = some + 0.001 * torch.randn(some.shape, generator=torch.Generator().manual_seed(0))
+    assert Probe(few, None)(painting(like))["covered"] >= 0.99
+    assert Probe(few, None)(painting(torch.ones(1, 3, 16, 16)))["covered"] < 0.5
+
+
 def test_one_picture_for_all_latents(pictures: Pictures):
     figures = Probe(pictures, None)(painting(torch.zeros(1, 3, 16, 16)))
     assert figures["diversity"] == figures["diversity_features"] == figures["contrast"] == 0

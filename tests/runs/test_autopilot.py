@@ -115,6 +115,27 @@ def test_an_intervention_that_was_cut_off_is_carried_out(pictures: str, tmp_path
     assert interventions(run)[0].done
 
 
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_run_that_was_sent_back_to_its_beginning_goes_on_from_there(pictures: str, tmp_path: Path, cut_off: bool):
+    """Killed before anything was saved again: no generator stands there that seems to have lost its checkpoint."""
+    run = Run(tmp_path / "run")
+    for _ in itertools.islice(hasama.train(pictures, ILL.but(generator_lr=2e-4), run.folder), 60):
+        pass
+    assert run.generator.exists()
+    one = Intervention("dead-start", run.images_seen(), 0, {"generator_lr": 1e-4}, "--generator-lr 0.0001", "")
+    recipe = run.recipe().to_dict()
+    run.autopilot_file.write_text(json.dumps({"recipe": recipe, "interventions": [one._asdict()]}))
+    if cut_off:  # in the middle of it
+        kept = run.folder / "autopilot"
+        kept.mkdir()
+        run.generator.replace(kept / "attempt-1.safetensors")
+        run.checkpoint.replace(kept / "attempt-1.pt")
+    assert next(hasama.resume(run.folder)).images_seen == ILL.batch
+    assert sorted(file.name for file in (run.folder / "autopilot").iterdir())[-2:] == [
+        "attempt-1.pt", "attempt-1.safetensors"
+    ]  # fmt: skip
+
+
 def test_attempts_are_bounded(pictures: str, tmp_path: Path):
     run = Run(tmp_path / "run")
     for _ in itertools.islice(hasama.train(pictures, ILL.but(generator_lr=2e-4), run.folder), 130):

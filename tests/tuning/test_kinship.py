@@ -99,6 +99,14 @@ def test_a_recipe_that_could_not_begin_there_gets_none(base: Path, place: Path, 
     assert nearest_base(pictures, recipe, extractor) is None
 
 
+def test_the_colour_that_is_trained_in_decides_not_the_files(base: Path, place: Path, extractor, monkeypatch):
+    """`suggest` may choose another: grey for grey pictures in colour files, rgb for opaque ones with alpha."""
+    monkeypatch.setattr(bases, "BASES", base.parent)
+    with_alpha = opened(place / "discs", SMALL.but(colour="rgba"))
+    assert nearest_base(with_alpha, SMALL.but(colour="rgb"), extractor) is not None
+    assert nearest_base(opened(place / "discs"), SMALL.but(colour="grey"), extractor) is None
+
+
 def test_of_two_bases_of_the_same_pictures_the_larger_that_fits(
     base: Path, place: Path, extractor, monkeypatch, tmp_path: Path
 ):

@@ -163,6 +163,15 @@ def test_left_and_right_are_told_apart(tmp_path: Path):
     assert looks_of(np.concatenate([lit, lit[:, :, ::-1]]), tmp_path / "both").mirrored < 1.05
 
 
+@pytest.mark.parametrize("share", [0.05, 0.25, 1.0])
+def test_copies_do_not_give_pictures_a_left_and_a_right(share: float, tmp_path: Path):
+    plain = noise(40)
+    again = np.concatenate([plain, plain[: round(40 * share)]])
+    seen = looks_of(again, tmp_path / "again").mirrored
+    assert seen == pytest.approx(looks_of(plain, tmp_path / "plain").mirrored, rel=0.03)
+    assert looks_of(np.repeat(plain[:1], 5, 0), tmp_path / "one").mirrored == float("inf")
+
+
 def test_dull_pictures_are_told(tmp_path: Path):
     flat = np.broadcast_to(np.arange(0, 240, 12, dtype=np.uint8)[:, None, None, None], (20, 16, 16, 3))
     seen = looks_of(flat, tmp_path / "flat")

@@ -487,6 +487,13 @@ def test_names_of_parameters_are_fields():
     assert set(SENSITIVE | MORE) - {"beta1"} <= set(DEFAULTS)
 
 
+def test_no_batch_is_tried_that_cannot_be():
+    """Batches of 4 cannot be taken in 4 parts of at least two."""
+    recipe = RECIPES["r3gan"]
+    assert SENSITIVE["batch"](recipe) == Choice((8, 4, 16))
+    assert SENSITIVE["batch"](recipe.but(accumulate=4)) == Choice((8, 16))
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_preset_can_be_varied(name: str):
     """Every value of every parameter makes a recipe, and the preset's own lie within."""

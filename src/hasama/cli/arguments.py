@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
 from hasama.names import SPARE, at_home, check_name, fitting_name, near_name
-from hasama.presets import recipe_named, usual_rates
+from hasama.presets import recipe_named, usual_rates_of
 from hasama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -227,9 +227,9 @@ def tell_rates(run: "Run", preset: str, chosen: Recipe) -> None:
     from hasama.cli.terminal import say
 
     usual = recipe_named(preset)
-    rates, wider = usual_rates(usual, chosen), chosen.width / usual.width
+    rates, wider = usual_rates_of(usual, chosen), chosen.width / usual.width
     own = {name: getattr(chosen, name) for name in rates}
-    if wider > 1 and own == rates != usual_rates(usual, usual) and not run.exists():
+    if wider > 1 and own == rates != usual_rates_of(usual, usual) and not run.exists():
         told = " and ".join(f"{rate:g} ({name.removesuffix('_lr')})" for name, rate in rates.items())
         say(f"Learning rates {told}: networks {wider:g} times as wide as the preset's learn by smaller ones.")
 

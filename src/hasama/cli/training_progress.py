@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -56,7 +57,7 @@ def within_memory(run: "Run") -> Iterator[None]:
         if told is None or not run.exists():
             raise
         recipe, seen = run.recipe(), run.images_seen()
-        parts = next((n for n in range(recipe.accumulate + 1, recipe.batch + 1) if not recipe.batch % n), None)
+        parts = next(filter(partial(_can_be_parted, recipe), range(recipe.accumulate + 1, recipe.batch + 1)), None)
         kept = f"{run.folder} stands at {seen / 1000:g} kimg, where it was last saved." if seen else ""
         less = (
             "Begin anew with a smaller --size or narrower networks (--width)."
@@ -64,6 +65,15 @@ def within_memory(run: "Run") -> Iterator[None]:
             else f"In less memory, to the same result, it goes on with:\n  {run.how_to_go_on()} --accumulate {parts}"
         )
         raise HasamaError(" ".join(filter(None, (told, kept, less)))) from error
+
+
+def _can_be_parted(recipe: "Recipe", parts: int) -> bool:
+    """Whether its batches can be taken in so many parts."""
+    try:
+        recipe.but(accumulate=parts)
+    except HasamaError:
+        return False
+    return recipe.batch % parts == 0
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:

@@ -4,7 +4,7 @@ import shlex
 from typing import Any, NamedTuple
 
 from hasama.options import flags_of
-from hasama.presets import RECIPES
+from hasama.presets import RECIPES, usual_rates_of
 from hasama.recipe import DEFAULTS, Recipe
 
 
@@ -43,18 +43,24 @@ def steady(recipe: Recipe) -> Remedy:
         rules = own if own.penalty == "r1+r2" else RECIPES["stable"]
         changes["gamma"] = rules.but(size=recipe.size, enlarge=recipe.enlarge).penalty_weight
     if recipe.architecture in ("dcgan", "dense"):
+        rates = usual_rates_of(RECIPES["stable"], recipe)
+        is_so = recipe.penalty == "r1+r2" and recipe.discriminator_norm == "none"
         changes["discriminator_norm"] = "none"
     else:
-        changes |= rates_of(recipe)
+        rates, is_so = usual_rates_of(RECIPES[recipe.architecture], recipe), True
+    changes |= {name: min(rate, getattr(recipe, name)) for name, rate in rates.items()} if is_so else rates
     if recipe.latent_size < 16:
         changes["latent_size"] = 64
     return Remedy(changes, "the rules of the recipe `stable`, which do not diverge (Huang et al. 2024)")
 
 
 def rates_of(recipe: Recipe) -> dict[str, float]:
-    """The learning rates of the architecture's own preset."""
-    usual = RECIPES[recipe.architecture]
-    return {"generator_lr": usual.generator_lr, "discriminator_lr": usual.discriminator_lr}
+    """The learning rates of the preset with such networks and such a penalty, for networks of the recipe's width."""
+    if recipe.architecture == "dcgan" and recipe.discriminator_norm == "none" and recipe.penalty != "none":
+        usual = "wgan-gp" if recipe.penalty == "wgan-gp" else "stable"
+    else:
+        usual = "vision-aided" if recipe.vision_aid != "none" else recipe.architecture
+    return usual_rates_of(RECIPES[usual], recipe)
 
 
 def usual_rates(recipe: Recipe) -> Remedy:

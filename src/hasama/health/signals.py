@@ -78,6 +78,7 @@ class Probe:
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(LATENT_SEED)))
         order = rng.permutation(pictures.at_hand)
         shown = np.resize(order, COUNT) if len(order) < COUNT else order[:COUNT]
+        self.distinct = min(len(order), COUNT)  # what comes again is its own nearest neighbour, and covers nothing
         self.real = self._images(pictures, shown)
         self.labels = self._labels(pictures, shown)
         values = int(np.prod(pictures.take(order[:1]).shape))
@@ -140,7 +141,7 @@ class Probe:
             "contrast": _share(_contrast(largest(fake)), _contrast(real)),
             "diversity": _share(_apart(rows), apart),
             "colours": _share(_tints(largest(fake)), _tints(real), SAME_TINT),
-            "covered": coverage(reals, rows, NEIGHBOURS),
+            "covered": coverage(reals[: self.distinct], rows, NEIGHBOURS) if self.distinct > NEIGHBOURS else None,
             "distance": squared_mmd(*_alike(reals, rows)) if apart > NOTHING else None,
         }
         grown = game.pair.whole(self.real[:1]).shape[2:]

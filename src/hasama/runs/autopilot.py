@@ -106,8 +106,12 @@ def unanswered(run: Run) -> Finding | None:
     if len(interventions(run)) >= ATTEMPTS:
         return None
     found = examine(up_to_last_look(run.log(), judged_from(run)), in_force(run, run.recipe()), run.images())
-    ill = (one for one in found if one.severity == "serious" and one.name not in BEYOND_FLAGS)
-    return next((finding for finding in ill if finding.remedies), None)
+    return next(iter(to_answer(found)), None)
+
+
+def to_answer(found: Sequence[Finding]) -> list[Finding]:
+    """The serious ones, for which it would go back: there is a remedy."""
+    return [one for one in found if one.severity == "serious" and one.remedies and one.name not in BEYOND_FLAGS]
 
 
 def in_force(run: Run, recipe: Recipe) -> Recipe:
@@ -167,8 +171,11 @@ def _carry_out(run: Run, one: Intervention) -> None:
     if one.back_to:
         with replacing(run.checkpoint) as temporary:
             shutil.copyfile(healthy_file(run, one.back_to), temporary)
-    elif run.checkpoint.exists():  # it may be the work of days, and the finding may be wrong
-        run.checkpoint.replace(kept.with_suffix(".pt"))
+    else:  # it may be the work of days, and the finding may be wrong; a generator alone is no run to go on with
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        for file in (run.generator, run.checkpoint):
+            if file.exists():
+                file.replace(kept.with_suffix(file.suffix))
     run.cut_log(one.back_to)
     _write(run, original_recipe(run), [*interventions(run)[:-1], one._replace(done=True)])
 

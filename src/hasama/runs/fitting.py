@@ -18,7 +18,7 @@ from hasama.health.quality import QualityProbe, keep_if_best
 from hasama.health.signals import Probe
 from hasama.pictures.images import save_picture
 from hasama.recipe import Recipe
-from hasama.runs.autopilot import SHARES, judged_from, keep_healthy
+from hasama.runs.autopilot import SHARES, judged_from, keep_healthy, to_answer
 from hasama.runs.folder import Run
 from hasama.runs.reports.plot import plot_losses
 from hasama.runs.reports.samples import sample_grid
@@ -218,8 +218,7 @@ class _Keeper:
         due = apart * math.ceil(
             self.recipe.images / SHARES / apart
         )  # a multiple of the looks, for it is only checked at a look
-        ill = any(finding.severity == "serious" for finding in found)
-        if self.recipe.autopilot and not ill and step is not None and crossed(step, due):
+        if self.recipe.autopilot and not to_answer(found) and step is not None and crossed(step, due):
             self.save()
             keep_healthy(self.run, step.images_seen)
 

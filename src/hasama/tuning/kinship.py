@@ -88,4 +88,5 @@ def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:
     except HasamaError:
         return False
     same = all(getattr(own, field) == getattr(recipe, field) for field in ("architecture", "width", *SHAPES))
-    return same and base["channels"] == pictures.report.channels
+    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(recipe.colour, pictures.report.channels)
+    return same and base["channels"] == channels

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hasama.errors import HasamaError
 from hasama.fields import counts
 from hasama.options import unknown_name
-from hasama.presets import usual_rates
+from hasama.presets import varied
 from hasama.recipe import Recipe
 
 Value = float | int | str
@@ -56,7 +56,17 @@ def _augment(recipe: Recipe) -> Choice | None:
 
 def _batch(recipe: Recipe) -> Choice | None:
     most = next(field.metadata["most"] for field in fields(Recipe) if field.name == "batch")
-    return choose(recipe.batch, max(LEAST_BATCH, recipe.batch // 2), min(int(most), 2 * recipe.batch))
+    sizes = recipe.batch, max(LEAST_BATCH, recipe.batch // 2), min(int(most), 2 * recipe.batch)
+    return choose(*(size for size in sizes if _can_be(recipe, batch=size)))
+
+
+def _can_be(recipe: Recipe, **changes: Value) -> bool:
+    """Whether nothing else in the recipe contradicts them."""
+    try:
+        recipe.but(**changes)
+    except HasamaError:
+        return False
+    return True
 
 
 def _beta1(recipe: Recipe) -> Choice | None:
@@ -134,8 +144,7 @@ def vary(recipe: Recipe, parameters: Mapping[str, Value]) -> Recipe:
     if "beta1" in changes:
         beta1 = changes.pop("beta1")
         changes |= {name: (beta1, getattr(recipe, name)[1]) for name in ("generator_betas", "discriminator_betas")}
-    varied = Recipe.from_dict(recipe.to_dict() | changes)
-    return varied.but(**{name: rate for name, rate in usual_rates(recipe, varied).items() if name not in changes})
+    return varied(recipe, changes)
 
 
 def rounded(value: Value) -> Value:

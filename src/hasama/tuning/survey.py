@@ -162,9 +162,14 @@ def _compare(thumbs: Thumbs) -> tuple[float, float]:
         between = torch.cdist(seen.flatten(1), thumbs.flatten(1)) / scale
         return between.fill_diagonal_(float("inf"))  # neither itself nor its own mirror image
 
-    own, turned = distances(thumbs), distances(thumbs.flip(3)).amin(1)
+    own, turned = distances(thumbs), distances(thumbs.flip(3))
     near = ((own > 0.01) & (own < NEAR)).any(1).float().mean()
-    return float(near), float(turned.mean() / own.amin(1).mean().clamp_min(1e-3))
+    copies = own < NEAR  # a burst is as little another picture as a file is that is there twice
+    own, turned = own.masked_fill(copies, float("inf")).amin(1), turned.masked_fill(copies, float("inf")).amin(1)
+    several = own.isfinite() & turned.isfinite()
+    if not several.any():
+        return float(near), float("inf")
+    return float(near), float(turned[several].mean() / own[several].mean().clamp_min(1e-3))
 
 
 # --- the machine ----------------------------------------------------------------------------------

@@ -173,14 +173,19 @@ def _run(
     from hasama.cli.progress import watch_covering
     from hasama.distributed import agreed
     from hasama.evaluation.coverage import cover
+    from hasama.files import read_json, write_json
 
-    began, name = time.monotonic(), f"{asked.what}, seed {recipe.seed}"
+    earlier = None if kept is None else kept.folder / "seconds.json"
+    before = read_json(earlier, "time")["seconds"] if earlier and earlier.exists() else 0.0
+    began, name = time.monotonic() - before, f"{asked.what}, seed {recipe.seed}"
     with closing(cover(asked.what, recipe, asked.kimg, asked.source or "", device, kept)) as records:
         for last in records if asked.json else watch_covering(records, name):
             if last.found is not None and last.floor is not None:
                 return _Ended(recipe.seed, round(time.monotonic() - began, 1), last.found, last.floor, last.sample)
             if last.step is not None and agreed(stop()):
                 break
+    if earlier:
+        write_json(earlier, {"seconds": time.monotonic() - began})
     return None
 
 

@@ -175,10 +175,8 @@ def _numbers(text: str) -> tuple[float, ...]:
         numbers = tuple(float(word) for word in text.replace(" ", "").split(","))
     except ValueError:
         numbers = ()
-    if len(set(numbers)) < 2 or not all(isfinite(number) and number >= 0 for number in numbers):
-        raise HasamaError(
-            f"--gammas takes at least two different numbers from 0 up, such as 0.05,0.5,5; got {text!r}."
-        )
+    if len(set(numbers)) < 2 or not all(isfinite(number) and number > 0 for number in numbers):
+        raise HasamaError(f"--gammas takes at least two different numbers above 0, such as 0.05,0.5,5; got {text!r}.")
     return numbers
 
 

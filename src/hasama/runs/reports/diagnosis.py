@@ -7,8 +7,8 @@ from hasama.health.check_generator import EARLY, ENOUGH, too_soon
 from hasama.health.checks import examine
 from hasama.health.explanations import TITLES
 from hasama.health.findings import Finding, History, is_look
-from hasama.presets import train_command
-from hasama.runs.autopilot import Intervention, interventions, judged_from
+from hasama.presets import train_command, varied
+from hasama.runs.autopilot import Intervention, in_force, interventions, judged_from
 from hasama.runs.folder import Run, free_name
 
 VISITS = 200  # the checks are run at most at so many places of a long log
@@ -80,7 +80,7 @@ class Diagnosis:
         remedies = (one.finding.remedies[0] for one in self.seen if one.holds and one.finding.remedies)
         if (remedy := next(remedies, None)) is None:
             return None
-        recipe = self.run.recipe().but(**remedy.changes)
+        recipe = varied(self.run.recipe(), remedy.changes)
         return train_command(self.history.images["name"], recipe, out=free_name(self.run.folder))
 
     @property
@@ -120,7 +120,7 @@ def diagnose(run: Run) -> Diagnosis:
         HasamaError: there is no run there, or it is damaged.
     """
     stage = run.stage()
-    recipe, images, start = stage.recipe(), stage.images(), judged_from(stage)
+    recipe, images, start = in_force(stage, stage.recipe()), stage.images(), judged_from(stage)
     log = [line for line in stage.log() if line["images_seen"] > start]
     places = [i for i, line in enumerate(log) if is_look(line) or "not_finite" in line]
     step = max(1, len(places) // VISITS)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hasama.errors import HasamaError
-from hasama.presets import RECIPES, flags_of_difference
+from hasama.presets import RECIPES, flags_of_difference, varied
 from hasama.runs.folder import free_name
 from hasama.studio.jobs import ENDED, Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
@@ -126,7 +126,7 @@ async def remedy(studio: Studio, request: Request) -> Response:
     remedies = seen[finding].remedies if finding in seen else ()
     if number not in map(str, range(len(remedies))):
         raise HasamaError("This remedy is not advised (any more).")
-    recipe = run.recipe().but(**remedies[int(number)].changes)
+    recipe = varied(run.recipe(), remedies[int(number)].changes)
     out = free_name(run.folder, studio.jobs.promised())
     base = min(RECIPES, key=lambda one: len(_flags(recipe, one)))
     words = ["train", str(run.images()["name"]), base, *_flags(recipe, base), "--out", str(out)]
