@@ -151,6 +151,10 @@ def test_without_styles_the_table_holds_what_lies_between(plain: Path, tmp_path:
     assert np.abs(tile(table, 1, 1) - tile(table, 2, 2)).max() <= 1  # between 1 and 3, and between 3 and 1
     assert np.abs(tile(table, 1, 1) - tile(table, 1, 0)).max() > 5
     refused(hasama_here("mix", plain, "--layers", "coarse", "--out", out), "no styles", "leave out --layers")
+    words = ["mix", plain, "--rows", "1", "--columns", "3", "--label", "dog", "--truncation", 0, "--out", out]
+    assert hasama_here(*words).returncode == 0
+    table = pixels_of(out).astype(int)  # all are the middle one
+    assert np.abs(tile(table, 1, 1) - tile(table, 1, 0)).max() == 0
 
 
 # --- directions -----------------------------------------------------------------------------------
@@ -170,6 +174,23 @@ def test_directions_are_shown_and_kept(plain: Path, styled: Path, tmp_path: Path
         with safe_open(out.with_suffix(".safetensors"), "pt") as kept:
             assert kept.get_tensor("directions").shape == (3, 8)
             assert kept.get_tensor("shares").diff().max() <= 0
+
+
+@pytest.mark.parametrize("command", ["directions", "project"])
+def test_a_generator_is_not_replaced_by_what_is_found_in_it(command: str, styled: Path, photo: Path, tmp_path: Path):
+    """`--out cats.png` writes cats.safetensors beside it."""
+    cats = tmp_path / "cats.safetensors"
+    cats.write_bytes(styled.read_bytes())
+    words = ["directions", cats, "--count", 2] if command == "directions" else ["project", cats, photo, "--steps", 2]
+    refused(hasama_here(*words, "--out", tmp_path / "cats.png"), f"{cats} would be replaced", "another name by --out")
+    assert cats.read_bytes() == styled.read_bytes()
+    assert not (tmp_path / "cats.png").exists()
+    for _ in range(2):  # its own file of last time is replaced
+        done = hasama_here(*words, "--out", tmp_path / "found.png")
+        assert done.returncode == 0, done.stderr
+    (tmp_path / "note.safetensors").write_text("mine")
+    refused(hasama_here(*words, "--out", tmp_path / "note.png"), "note.safetensors would be replaced")
+    assert (tmp_path / "note.safetensors").read_text() == "mine"
 
 
 def test_directions_in_a_folder(styled: Path, tmp_path: Path):

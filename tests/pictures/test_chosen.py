@@ -100,6 +100,15 @@ def shades(pictures: Pictures) -> list[int]:
     return pictures.take(np.arange(len(pictures)))[:, -1, 0, 0].tolist()
 
 
+def test_a_table_of_something_else_takes_no_classes_away(tmp_path: Path):
+    for name, shade in (("a", 10), ("b", 20)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (16, 16), shade).save(tmp_path / name / "1.png")
+    (tmp_path / "metadata.csv").write_text("id,label\n1,x\n2,y\n")
+    assert open_pictures(str(tmp_path), Recipe(size="8", labels=True)).report.classes == {"a": 1, "b": 1}
+    assert shades(open_pictures(str(tmp_path), Recipe(size="8", only="b"))) == [20]
+
+
 def test_a_folder_that_was_renamed_is_called_by_its_new_name(tmp_path: Path):
     (tmp_path / "a").mkdir()
     Image.new("L", (16, 16), 9).save(tmp_path / "a" / "only.png")

@@ -51,9 +51,27 @@ def test_a_parquet_file(tmp_path: Path, plain: bool):
     assert greys(tmp_path / "a.parquet", FORM.but(only="dog")) == [10, 40]
 
 
+def test_damaged_classes_concern_no_picture(tmp_path: Path):
+    path = write(tmp_path / "a.parquet", label=["a word of its own"] * 6)
+    column = pq.ParquetFile(path).metadata.row_group(1).column(3)
+    assert column.path_in_schema == "label"
+    content = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset
+    content[start : start + column.total_compressed_size] = b"\xee" * column.total_compressed_size
+    path.write_bytes(content)
+    assert greys(path) == [0, 10, 20, 30, 40, 50]
+    report = open_pictures(str(path), FORM.but(labels=True)).report
+    assert report.classes == {"a word of its own": 4}
+    assert set(report.skipped.values()) == {"without a class (its label is damaged)"}
+
+
 @pytest.mark.parametrize(
     ("labels", "classes"),
-    [([3, 3, 10, 10, -1, 3], {"3": 3, "10": 2}), ([True, False] * 3, {"False": 3, "True": 3})],
+    [
+        ([3, 3, 10, 10, -1, 3], {"3": 3, "10": 2}),
+        ([True, False] * 3, {"False": 3, "True": 3}),
+        ([3.0, 3.0, None, 10.0, float("nan"), 0.5], {"3": 2, "10": 1}),  # pandas' whole numbers with gaps
+    ],
 )
 def test_classes_are_numbers_or_words(tmp_path: Path, labels: list, classes: dict):
     write(tmp_path / "a.parquet", label=labels)

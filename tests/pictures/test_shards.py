@@ -458,6 +458,19 @@ def test_a_single_tar_with_classes_beside_its_pictures(tmp_path: Path):
     assert open_source(str(tmp_path / "plain.tar")).shards is None
 
 
+def test_a_folder_with_an_ordinary_tar_is_read_as_the_tar(tmp_path: Path):
+    """Its folders are classes, and a point in a name means nothing."""
+    pixels = some_pictures(4, (20, 20))
+    names = ("cats/IMG.2023.0.png", "cats/IMG.2023.1.png", "dogs/IMG.2023.0.png", "dogs/IMG.2023.1.png")
+    (tmp_path / "it").mkdir()
+    make_tar(tmp_path / "it" / "data.tar", dict(zip(names, map(png, pixels), strict=True)))
+    for name in (tmp_path / "it", tmp_path / "it" / "data.tar"):
+        pictures = opened(name, Form((20, 20), labels=True))
+        assert pictures.report.classes == {"cats": 2, "dogs": 2}
+        assert pictures.report.skipped == {}
+        assert len(opened(name)) == 4
+
+
 def test_classes_in_json_missing_ones_and_foreign_members(tmp_path: Path):
     pixels = some_pictures(6, (20, 20))
     make_tar(

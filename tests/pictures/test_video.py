@@ -65,6 +65,24 @@ def test_mp4_with_odd_sides(tmp_path: Path):
     assert np.allclose([frame[15, 30].mean() for frame in shown], [30 * index for index in range(7)], atol=12)
 
 
+@pytest.mark.parametrize("ending", [".gif", ".webp", ".apng"])
+def test_what_is_clear_in_a_frame_is_clear_in_the_film(tmp_path: Path, ending: str):
+    """A red disc that wanders on nothing: neither the hidden colour nor the frame before is to be seen."""
+    y, x = np.mgrid[:32, :40]
+    made = []
+    for index in range(4):
+        pixels = np.full((32, 40, 4), (10, 200, 30, 0), np.uint8)
+        pixels[(y - 16) ** 2 + (x - 8 - 8 * index) ** 2 < 30] = (220, 20, 20, 255)
+        made.append(Image.fromarray(pixels))
+    save_film(made, tmp_path / f"a{ending}", 10)
+    with Image.open(tmp_path / f"a{ending}") as film:
+        for wanted, frame in zip(made, ImageSequence.Iterator(film), strict=True):
+            found, wanted = np.asarray(frame.convert("RGBA")), np.asarray(wanted)
+            np.testing.assert_array_equal(found[..., 3], wanted[..., 3])
+            inside = wanted[..., 3] > 0
+            assert np.abs(found[inside].astype(int) - wanted[inside]).mean() <= 8  # of 256 colours, or of WebP
+
+
 @pytest.mark.parametrize("size", [(64, 48), (1280, 720)])
 def test_a_film_has_the_colours_that_players_take_it_for(tmp_path: Path, size: tuple[int, int]):
     """Luma by ITU-R BT.709, item 3.2, in 16 to 235, and the word of it: BT.601's luma of this green is 14 lower."""

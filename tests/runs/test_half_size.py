@@ -193,6 +193,20 @@ def test_stopped_while_small_it_says_where_it_stands(pictures: Path, tmp_path: P
     assert run.images_seen() == 40
 
 
+def test_what_it_began_with_may_be_gone_by_then(pictures: Path, tmp_path: Path):
+    began, run = tmp_path / "began", Run(tmp_path / "run")
+    words = ["train", pictures, "r3gan", "--size", 16, "--width", 2, "--latent-size", 4, "--kimg", 0.016]
+    assert hasama(*words[:3], "--size", 8, *words[5:], "--out", began).returncode == 0
+    asked = iter([False, True])
+    recipe = RECIPE.but(init_from=str(began), width=2, latent_size=4)
+    list(train(str(pictures), recipe, run.folder, stop=lambda: next(asked, True)))
+    assert run.small().images_seen()
+    shutil.rmtree(began)
+    done = hasama("resume", run.folder)
+    assert done.returncode == 0, done.stderr
+    assert run.images_seen() == recipe.images
+
+
 def test_the_command_tells_of_the_stage_and_goes_on(pictures: Path, tmp_path: Path):
     words = ["train", pictures, "r3gan", "--size", 16, "--width", 2, "--latent-size", 4, "--small-kimg", 0.016]
     words += ["--kimg", 0.016, "--out", tmp_path / "run"]

@@ -213,6 +213,23 @@ def test_other_settings_do_not_fit_a_run(pictures: Path, tmp_path: Path):
     assert "already has its" in hasama(*command).stdout  # and without --kimg the run's own holds
 
 
+def test_what_has_been_moved_away_is_the_same_by_any_of_its_names(tmp_path: Path):
+    """The same command, typed with relative paths as before: the run has all that it needs."""
+    make_pictures(tmp_path / "cats")
+    begun = ["train", "cats", *BRIEF, "--kimg", "0.1", "--out", "begun"]
+    assert hasama(*begun, cwd=str(tmp_path)).returncode == 0
+    words = ["train", "cats", *BRIEF, "--init-from", "begun", "--out", "run"]
+    done = hasama(*words, "--kimg", "0.1", cwd=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "cats").rename(tmp_path / "moved")
+    (tmp_path / "begun").rename(tmp_path / "gone")
+    done = hasama(*words, "--kimg", "0.2", cwd=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "run").images_seen() >= 200
+    refused(hasama("train", "dogs", *words[2:], cwd=str(tmp_path)), "is training on")
+    refused(hasama(*words[:-4], "--init-from", "other", *words[-2:], cwd=str(tmp_path)), "now --init-from")
+
+
 def test_a_longer_run_is_not_made_shorter(pictures: Path, tmp_path: Path):
     out = tmp_path / "run"
     command = ["train", pictures, *BRIEF, "--kimg", "0.2", "--out", out]

@@ -286,6 +286,25 @@ def test_export_writes_both_and_says_so(run: Path):
     assert "generator.onnx" in (out / "README.md").read_text()
 
 
+def test_nothing_of_others_is_replaced(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Neither another run, nor what lies in a folder that is no export, such as somebody's downloads."""
+    alone = tmp_path / "mine.safetensors"
+    alone.write_bytes((run / "generator.safetensors").read_bytes())
+    for name in ("generator.safetensors", "samples.png", "generator.onnx"):
+        there = tmp_path / name
+        there.write_text("another's")
+        assert command(monkeypatch, "export", alone, "--safetensors", "--out", tmp_path) == 2
+        assert f"{there} would be replaced" in capsys.readouterr().err
+        assert there.read_text() == "another's"
+        there.unlink()
+    for words in ((alone,), (run,)):
+        assert command(monkeypatch, "export", *words, "--safetensors", "--out", run) == 2
+        assert f"{run} is a run" in capsys.readouterr().err
+    for _ in range(2):  # an export is replaced by another
+        assert command(monkeypatch, "export", alone, "--safetensors", "--out", tmp_path) == 0
+    assert (tmp_path / "samples.png").stat().st_size > 100
+
+
 def test_a_generator_alone_can_be_shared_too(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     alone = tmp_path / "elsewhere" / "cats.safetensors"
     alone.parent.mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.errors import HasamaError
-from hasama.names import SPARE, at_home, check_name, fitting_name, near_name
+from hasama.names import SPARE, at_home, check_name, fitting_name, near_name, tensors_beside
 from hasama.presets import recipe_named, usual_rates_of
 from hasama.recipe import Recipe
 
@@ -168,6 +168,31 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
     generator_place(run)
     check_place(out)
     return out
+
+
+def tensors_place(picture: Path, holds: str) -> Path:
+    """The file of tensors beside a picture, checked before any work: it replaces only what is one itself.
+
+    Args:
+        picture: what is written beside it; `cats.png` for `cats.safetensors`.
+        holds: the tensor that such a file has.
+
+    Raises:
+        HasamaError: a generator stands there, or anything else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = tensors_beside(picture)
+    try:
+        with safe_open(file, "pt") as opened:
+            same = holds in opened.keys()  # noqa: SIM118 (it is no dict)
+    except FileNotFoundError:
+        return file
+    except (OSError, SafetensorError):
+        same = False
+    if not same:
+        raise HasamaError(f"{file} would be replaced, and is something else: give {picture} another name by --out.")
+    return file
 
 
 def check_out_folder(out: Path) -> None:

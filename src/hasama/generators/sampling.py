@@ -280,6 +280,6 @@ def slerp(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
     """The point at `share` of the great arc from start to end, with the lengths interpolated too."""
     cosine = torch.dot(start, end) / (start.norm() * end.norm())
     angle = torch.arccos(cosine.clamp(-1, 1))
-    if angle.sin().abs() < 1e-6:
+    if not angle.sin().abs() >= 1e-6:  # NaN, too: a latent of zeros has no direction
         return torch.lerp(start, end, share)
     return (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / angle.sin()

@@ -167,7 +167,7 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
     if file_format == "QOI" and picture.mode == "L":
         picture = as_channels(picture, 3)
     if file_format == "GIF" and picture.mode == "RGBA":
-        picture = _clear_or_opaque(picture)
+        picture = clear_or_opaque(picture)
     options = {"icc_profile": profile} if profile else {}
     if file_format == "JPEG":
         options |= {"quality": 95}
@@ -185,7 +185,7 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
             ) from error
 
 
-def _clear_or_opaque(picture: Image.Image) -> Image.Image:
+def clear_or_opaque(picture: Image.Image) -> Image.Image:
     """RGBA without anything between."""
     white = as_channels(picture, 3).convert("RGBA")
     white.putalpha(picture.getchannel("A").point([255 * (alpha >= HALF) for alpha in range(256)]))

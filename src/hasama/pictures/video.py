@@ -17,7 +17,7 @@ from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
-from hasama.pictures.images import as_channels
+from hasama.pictures.images import as_channels, clear_or_opaque, has_alpha
 
 ENDINGS = (".mp4", ".gif", ".webp", ".apng")
 
@@ -171,13 +171,25 @@ def _pillow(frames: list[Image.Image], path: Path, fps: float, timing: Timing | 
         frames = frames[::every]
     else:
         ends = np.cumsum(timing.durations).tolist()
-    if gif:  # FASTOCTREE: seconds instead of half a minute, and the only one for alpha
-        frames = [frame.convert("RGBA").quantize(method=Image.Quantize.FASTOCTREE) for frame in frames]
     more: dict[str, Any] = {"loop": plays}
     if plays and gif:  # it holds how often it is shown again, or nothing
         more = {"loop": plays - 1} if plays > 1 else {}
+    if gif:
+        more["disposal"] = 2 if any(map(has_alpha, frames)) else 0  # or what is clear shows the frame before
+        frames = [_of_palette(frame) for frame in frames]
     steps = _steps(ends, 10 if gif else 1)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=steps, **more)
+
+
+def _of_palette(frame: Image.Image) -> Image.Image:
+    """256 colours, one of them clear if there is transparency; FASTOCTREE: seconds instead of half a minute."""
+    if not has_alpha(frame):
+        return frame.convert("RGBA").quantize(method=Image.Quantize.FASTOCTREE)
+    painted = clear_or_opaque(frame.convert("RGBA")).quantize(method=Image.Quantize.FASTOCTREE)
+    alphas = (painted.getpalette("RGBA") or [])[3::4]
+    if 0 in alphas:
+        painted.info["transparency"] = alphas.index(0)
+    return painted
 
 
 def _steps(ends: list[float], unit: int) -> list[int]:

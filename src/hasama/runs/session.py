@@ -106,7 +106,7 @@ class Opening(NamedTuple):
     def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
         """A new run, or one that was started by the same command. Checks all that can be checked without work."""
         source = _absolute(source)
-        begin = recipe.init_from if is_base(recipe.init_from) else _absolute(recipe.init_from)
+        begin = recipe.init_from if is_base(recipe.init_from) else _absolute(recipe.init_from, run.exists())
         recipe = as_wide(recipe.but(init_from=begin, only=tidy(recipe.only)), run)
         if run.exists():
             return cls.resumed(run, reconciled(run, recipe, given), source)
@@ -330,10 +330,10 @@ def _check_half_size(recipe: Recipe) -> None:
         raise HasamaError(f"{begins}, which is impossible: {error}") from error
 
 
-def _absolute(source: str) -> str:
-    """A path that still means the same when the run is resumed from elsewhere."""
+def _absolute(source: str, is_path: bool = False) -> str:
+    """A path that still means the same when the run is resumed from elsewhere; `is_path`: be it there or not."""
     try:
         path = at_home(source)
-        return str(path.resolve()) if source and (path.exists() or is_pattern(source)) else source
+        return str(path.resolve()) if source and (is_path or path.exists() or is_pattern(source)) else source
     except (OSError, RuntimeError):  # a name too long, a loop of links: `open_source` has the words for it
         return source

@@ -8,6 +8,7 @@ from pathlib import Path
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE
 from hasama.health.quality import clearly_better, kept_quality
+from hasama.names import at_home
 from hasama.options import flag, said
 from hasama.pictures.cache import Reading
 from hasama.pictures.decoding import Form
@@ -61,12 +62,20 @@ def source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
         now = None if reading.key == images["key"] else reading
     except HasamaError as error:
         now = str(error)
-    if now is not None and source != images["name"]:
+    if now is not None and images["name"] not in (source, _absolute(source)):
         raise HasamaError(
             f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on with  "
             f"{run.how_to_go_on()}"
         )
     return now
+
+
+def _absolute(source: str) -> str:
+    """A path as a run notes it, whether or not there still is anything."""
+    try:
+        return str(at_home(source).resolve())
+    except (OSError, RuntimeError):
+        return source
 
 
 def check_checkpoint(run: Run) -> None:

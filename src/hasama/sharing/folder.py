@@ -6,20 +6,32 @@ from pathlib import Path
 from hasama.errors import HasamaError
 from hasama.files import check_place, replacing
 from hasama.pictures.images import save_picture
-from hasama.sharing.model_card import CARD, GENERATOR, OURS, SAMPLES, Trained, check_license, model_card, sheet
+from hasama.runs.folder import Run
+from hasama.sharing.model_card import CARD, GENERATOR, ONNX, OURS, SAMPLES, Trained, check_license, model_card, sheet
 
 # --- the folder -----------------------------------------------------------------------------------
 
 
-def check_folder(out: Path) -> None:
+def check_folder(out: Path, exported: Path) -> None:
     """Before any work: can an export go here without harm to anything that is not one?
 
+    Args:
+        out: the folder.
+        exported: the generator's file, which may stand there itself.
+
     Raises:
-        HasamaError: it is a file, cannot be written to, or has a README.md that is not a card of ours.
+        HasamaError: it is a file or a run, cannot be written to, has a README.md that is not a card of ours, or has
+            none and something of an export's names.
     """
     if out.exists() and not out.is_dir():
         raise HasamaError(f"{out} is a file; --out takes a folder.")
+    if Run(out).exists():
+        raise HasamaError(f"{out} is a run, whose generator would be replaced: choose another --out.")
     card = out / CARD
+    for name in (GENERATOR, SAMPLES, ONNX):
+        there = out / name
+        if not card.exists() and there.exists() and not (exported.exists() and there.samefile(exported)):
+            raise HasamaError(f"{there} would be replaced, and is of no export of Hasama's: choose another --out.")
     if card.exists() and OURS not in card.read_text(encoding="utf-8", errors="replace"):
         raise HasamaError(f"{card} is not a model card of Hasama's, and would be replaced: choose another --out.")
     check_place(out / GENERATOR)

@@ -143,7 +143,9 @@ def _history(file: Path, run: Run) -> list[tuple[str, str]]:
     if is_base(run.folder):
         base = about_base(run.folder.name)
         source = f"{source}: {base['authors']}; {base['licence']}"
-    length = f"{seen / 1000:g} kimg (thousands of training pictures shown)" if seen else "not known"
+    small = run.small().images_seen()
+    early = f", after {small / 1000:g} of pictures of half the size" if small else ""
+    length = f"{seen / 1000:g} kimg (thousands of training pictures shown){early}" if seen else "not known"
     facts = [("trained for", length), ("trained on", f"{what} ({_words(source)})" if source else what)]
     return facts + _begun_with(run.recipe().init_from)
 

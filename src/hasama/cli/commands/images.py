@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hasama.cli.arguments import name_of, tell_room
+from hasama.errors import HasamaError
 from hasama.names import SPARE, at_home, check_name, fitting_name
 from hasama.recipe import Recipe
 
@@ -67,6 +68,7 @@ def images(
     if preview is not None:
         check_name(preview)
         picture_format(preview)
+        _check_apart(preview, source)
     if shards is not None:
         check_name(shards)
         check_shards(shards, shard_mb)
@@ -83,6 +85,20 @@ def images(
     if shards is not None:
         _write_shards(pictures, shards, shard_mb)
     return 0
+
+
+def _check_apart(preview: Path, source: str) -> None:
+    """Before any work: no picture of the source is replaced by the preview.
+
+    Raises:
+        HasamaError: the preview is one of them, or the source itself.
+    """
+    try:
+        place, there = preview.resolve(), at_home(source).resolve()
+    except (OSError, RuntimeError):
+        return  # the source will be refused
+    if place == there or (preview.exists() and there.is_dir() and place.is_relative_to(there)):
+        raise HasamaError(f"{preview} is a picture of {source}, and would be replaced: choose another --out.")
 
 
 def _save_preview(pictures: "Pictures", place: Path) -> None:

@@ -278,7 +278,8 @@ def _told(opening: Any, start: int) -> str:
     aided = f", aided by {recipe.vision_aid}," if recipe.vision_aid != "none" else ""
     size = f"{steps:,} steps of {recipe.batch}{_shared_out()}"
     told = f"Training {recipe.architecture}{aided} into {run.folder}: {size}."
-    like = beginning(recipe, pictures.report.channels, len(pictures.classes))
+    begun = run.small().checkpoint.exists()  # by then it needs no longer what it began with, which may be gone
+    like = "" if begun else beginning(recipe, pictures.report.channels, len(pictures.classes))
     return f"{pictures.report.text()}\n{told} Ctrl-C saves and stops.{like}{_stages(run.small(), recipe)}"
 
 

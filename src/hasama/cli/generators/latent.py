@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_truncation, numbers_of, open_generator, picture_place
+from hasama.cli.arguments import check_truncation, numbers_of, open_generator, picture_place, tensors_place
 from hasama.errors import HasamaError
-from hasama.names import tensors_beside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -179,6 +178,7 @@ def directions(
     if not (1 <= count <= 100 and 1 <= samples <= 100 and 0 < reach <= 100 and seed >= 0):
         raise HasamaError("--count and --samples take 1 to 100, --reach up to 100, --seed at least 0.")
     out = picture_place(out, run, "directions.png", folder=True)
+    file = tensors_place(out if out.suffix else out / "directions.png", "directions")
     generator = open_generator(run, device)
 
     from hasama.cli.terminal import say
@@ -193,7 +193,6 @@ def directions(
     else:
         for number, strip in enumerate(strips):
             save_picture(strip, out / f"direction-{number}.png")
-    file = tensors_beside(out) if out.suffix else out / "directions.safetensors"
     from hasama.tensor_files import save_tensors
 
     save_tensors(file, {"directions": found.steps, "shares": found.shares}, {})

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import check_apart, open_generator, picture_place
+from hasama.cli.arguments import check_apart, open_generator, picture_place, tensors_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
-from hasama.names import SPARE, at_home, fitting_name, tensors_beside
+from hasama.names import SPARE, at_home, fitting_name
 
 if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
@@ -65,6 +65,7 @@ def project(
     out = picture_place(out, run, fitting_name(photo.stem, "-projected.png", SPARE))
     if out.resolve() == photo.resolve():
         raise HasamaError(f"{out} is the picture itself: choose another --out.")
+    tensors = tensors_place(out, "w")
     use_threads(threads)
     generator = open_generator(run, device)
 
@@ -81,7 +82,7 @@ def project(
         records = watch_projecting(projecting(generator, wanted, steps, chosen, label, seed))
         best = best_of(_noting_first(records, first), asked)
         interrupted = asked()
-    _keep(generator, wanted, first[0], best, chosen, out)
+    _keep(generator, wanted, first[0], best, chosen, out, tensors)
     return INTERRUPTED if interrupted else 0
 
 
@@ -120,6 +121,7 @@ def _keep(
     best: "ProjectionStep",
     space: "Space",
     out: Path,
+    file: Path,
 ) -> None:
     """Write the three pictures and w; say how near they are."""
     import math
@@ -136,7 +138,6 @@ def _keep(
     if generator.channels == 4:
         difference[..., 3] = 255
     save_picture(grid(np.stack([photo, projected, difference]), 3, smallest=128), out)
-    file = tensors_beside(out)
     label = save_projection(generator, best, space, file)
     psnr = 10 * math.log10(4 / max(best.losses["pixels"], 1e-10))
     told = ", ".join(f"{name} {value:.4g} (at first {first.losses[name]:.4g})" for name, value in best.losses.items())

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import beside, check_truncation, numbers_of, open_generator
+from hasama.cli.arguments import (
+    beside,
+    check_out_folder,
+    check_truncation,
+    generator_place,
+    numbers_of,
+    open_generator,
+)
 from hasama.errors import HasamaError
 from hasama.names import check_name
 
@@ -80,9 +87,14 @@ def sample(
     if nearest and (columns is not None or not out.suffix):
         raise HasamaError("--nearest makes a table with a row for each picture: leave out --columns, name a picture.")
     if out.suffix:
+        from hasama.files import check_place
         from hasama.pictures.images import picture_format
 
         picture_format(out)
+        generator_place(run)  # a place that is none is told first, or a folder would be made for it
+        check_place(out)
+    else:
+        check_out_folder(out)
     generator = open_generator(run, device)
 
     from itertools import chain

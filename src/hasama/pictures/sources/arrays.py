@@ -1,6 +1,6 @@
 """Pictures in NumPy files: .npz with images and labels, or .npy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
                 )
             images = loaded[name]
             named = next((n for n in ("labels", "y", "y_train", "arr_1") if n in loaded.files), None)
-            labels = None if named is None else loaded[named]
+            labels = None if named is None else _labels(loaded, named, path)
             if named == "arr_1" and labels is not None and labels.ndim > 2:
                 labels = None  # another array of pictures, such as those kept for a test
             return images, labels
@@ -55,6 +55,18 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise
     except Exception as error:  # numpy, zip and header parsing raise nearly everything
         raise HasamaError(f"Cannot read the arrays in {path}: {error}.") from error
+
+
+def _labels(loaded: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    try:
+        return loaded[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise HasamaError(
+            f"Cannot read the arrays in {path}: its labels are objects, as pandas' words are, which could execute "
+            "anything. Save them as  labels.astype(str)  or as numbers."
+        ) from error
 
 
 # --- images ---------------------------------------------------------------------------------------

@@ -174,8 +174,8 @@ def _number(value: Any) -> Any:
 
 def _from_rows(rows: list[dict[str, Any]]) -> Listed | None:
     column = next((name for name in LABELS if any(name in row for row in rows)), None)
-    if column is None:
-        return None
+    if column is None or not any(row.get(NAME) is not None for row in rows):
+        return None  # of something else
     return {_tidy(row[NAME]): row.get(column) for row in rows if row.get(NAME) is not None}
 
 

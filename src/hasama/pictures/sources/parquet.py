@@ -182,10 +182,12 @@ def _entries(rows: Rows, told: dict[str, Any]) -> Iterator[Entry]:
     stamp, first = stamp_of(rows.file), 0
     why = f"{rows.file.name} has {NO_LABELS}" if label is None else f"its {label} says no class"
     for group, count in enumerate(rows.counts):
-        labels = [None] * count if label is None else [_class(one, names) for one in _values(rows, group, label)]
+        values = [None] * count if label is None else _values(rows, group, label)
+        told = why if values else f"its {label} is damaged"
         for row in range(count):
             name = printable(f"{rows.file.name}/{first + row}")
-            yield Entry(name, labels[row], stamp, partial(images.read, group, row), why)
+            found = _class(values[row], names) if values else None
+            yield Entry(name, found, stamp, partial(images.read, group, row), told)
         first += count
 
 
@@ -251,7 +253,7 @@ def _label_column(rows: Rows, features: dict[str, Any]) -> tuple[str | None, lis
             kind = kind.value_type
         return (
             types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
-        )
+        ) or types.is_floating(kind)
 
     told = [name for name in rows.schema.names if _kind(features, name) == "ClassLabel"]
     found = told or [field.name for field in rows.schema if field.name in LABELS and is_class(field.type)]
@@ -261,10 +263,20 @@ def _label_column(rows: Rows, features: dict[str, Any]) -> tuple[str | None, lis
 
 
 def _values(rows: Rows, group: int, column: str) -> list[Any]:
-    return rows.read(group, column).to_pylist()
+    """A group's values of a column; none if it is damaged, which need not concern the pictures."""
+    from pyarrow import ArrowException  # an extra
+
+    try:
+        return rows.read(group, column).to_pylist()
+    except (ArrowException, OSError):
+        return []
 
 
 def _class(value: Any, names: list[str]) -> str | None:
+    if isinstance(value, float) and value != value // 1:
+        return None  # NaN; or measured, and no class
+    if isinstance(value, float) and names:
+        value = int(value)  # of whole numbers with gaps among them pandas makes these
     if names and isinstance(value, int):
         return names[value] if 0 <= value < len(names) else None
     return class_name(value)

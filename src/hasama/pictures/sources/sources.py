@@ -37,7 +37,7 @@ def open_source(name: str) -> Source:
     except OSError as error:  # no permission, too long a name
         raise HasamaError(f"Cannot look for pictures at {name}: {error.strerror or error}.") from error
     if shards is not None:
-        source = shard_source(shards)
+        source = _of_one_tar(path, shards.tars) or shard_source(shards)
     elif exists:
         source = _open_path(path)
     elif name in BUILT_IN:
@@ -62,6 +62,14 @@ def download_first(name: str) -> Iterator[DownloadProgress]:
         yield from download_missing(name)
     elif is_address(name) and (shards := shard_place(name)) is not None:
         yield from index_first(shards)
+
+
+def _of_one_tar(folder: Path, tars: tuple[str, ...]) -> Source | None:
+    """A folder that holds nothing but a tar is read as that tar; None if it is something else, or of WebDataset."""
+    if len(tars) != 1 or not folder.is_dir() or is_packed(folder / tars[0]):
+        return None
+    source = _open_path(folder / tars[0])
+    return None if source.shards is not None else source
 
 
 def _open_path(path: Path) -> Source:
