@@ -266,6 +266,8 @@ def counts(name: str, recipe: Any) -> bool:
 
 def needs(name: str, fields: Mapping[str, Any]) -> str:
     """Without what a field does nothing beside these; '' if it does something."""
+    if name == "gamma_final" and fields["vision_aid"] != "none" and fields["vision_gamma"] != 0:
+        return ""  # the weight of the penalties at the features falls with gamma, be there others or not
     needed, values = MEANS_NOTHING_WITHOUT.get(name, ("batch", (fields["batch"],)))
     if fields[needed] not in values:
         *others, last = map(str, values)

@@ -419,3 +419,17 @@ def test_instant_with_masks_keeps_to_its_memory(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "o.png.json").read_text())
     assert told["peak_memory_mib"] * 2**20 < budget
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_gigantic_picture_needs_memory_to_be_made_smaller(alpha: bool):
+    side = 8000
+    pixels = np.broadcast_to(np.uint8(9), (side, side, 3))
+    large = Picture(pixels, np.broadcast_to(np.uint8(99), (side, side)) if alpha else None)
+    small = Picture(pixels[:10, :10])
+    needed = 400_000_000 + side**2 * (16 if alpha else 8)
+    with steady():
+        memory.check_sources([small, large], needed)
+        memory.check_sources([small], 401_000_000)
+        with pytest.raises(HasamaError, match=r"8000x8000 pixels smaller takes about .* Give it more \(--memory\)"):
+            memory.check_sources([small, large], needed - 1)

@@ -20,7 +20,7 @@ from hasama.style.canvas.canvas import WINDOW, Canvas
 from hasama.style.canvas.pictures import Picture, read_picture, to_canvas
 from hasama.style.jobs.painting_file import Job, StyleSource, fingerprint, is_done, paint_file, read_part
 from hasama.style.painting import stylize
-from hasama.style.recipe import StyleRecipe
+from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
 from hasama.style.subject import Style
 from hasama.style.transfer import Frame
 
@@ -193,6 +193,19 @@ def test_stopped_and_gone_on_with_is_the_same_to_the_bit(name: str, undisturbed:
     told = told_by(job)
     for field in ("losses", "distances", "iterations", "size", "window", "threads", "curve", "recipe", "notices"):
         assert told[field] == whole.told[field], field
+
+
+def test_at_once_too_it_is_the_same_wherever_it_was_stopped(tmp_path: Path):
+    """`instant` paints a scale over the one before, at several levels: what it goes on from is that one."""
+    recipe = STYLE_RECIPES["instant"].but(size=96, smallest=48, precision="fp32")
+    whole = job_in(tmp_path / "whole", recipe=recipe)
+    frames = paint(whole)
+    assert frames[-1].scales == 2
+    for count in range(1, len(frames)):
+        job = job_in(tmp_path / str(count), recipe=recipe)
+        assert len(paint(job, count)) == count
+        assert len(paint(job)) <= len(frames)
+        assert np.array_equal(pixels_of(job.out), pixels_of(whole.out)), count
 
 
 def test_leaving_the_loop_saves(undisturbed: dict[str, Done], tmp_path: Path):

@@ -24,7 +24,7 @@ from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
 from hasama.style.finish import finished, in_the_styles_colours
 from hasama.style.methods.objective import LossAndGradient
 from hasama.style.recipe import StyleRecipe
-from hasama.style.subject import Style, Subject, content_image, network_for, style_image
+from hasama.style.subject import Style, Subject, content_image, network_for, small_style, style_image
 from hasama.style.transfer import Frame, repaint
 from reads import Reads
 
@@ -320,6 +320,26 @@ def test_with_luminance_the_contents_hues_stay(weights: Weights):
         if keep == "luminance":
             brightness = np.asarray(frame.picture.convert("L"), np.float64) - np.asarray(content.convert("L"))
             assert np.abs(brightness).mean() > 3  # it was painted
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_contents_colours_are_those_that_are_seen(weights: Weights, share: float):
+    """What is invisible lies on the mean colour, and would make all colours paler."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    alpha = np.zeros((40, 40), np.uint8)
+    alpha[: round(40 * share)] = 255
+    seen = from_pixels(pixels[: round(40 * share)])
+    icon = Picture(pixels, alpha)
+    found = []
+    for content in (seen, icon):
+        one = subject(weights, PLAIN.but(keep_colour="histogram"), content=content)
+        found.append(style_image(one, one.styles[0], 40, 40).flatten(2).std(2))
+    torch.testing.assert_close(found[1], found[0], rtol=0.1, atol=0.02)
+    own, mask = small_style(Style(icon))
+    assert mask is not None
+    wanted = colours_of(*small_style(Style(seen)))
+    torch.testing.assert_close(colours_of(own, mask).covariance, wanted.covariance, rtol=0.1, atol=0.01)
 
 
 def test_with_luminance_the_networks_see_grey(weights: Weights):

@@ -581,6 +581,28 @@ def test_jitter_moves_all_pictures_alike_and_repeats_the_edge(most: int):
     assert len(found) == (most + 1) ** 2
 
 
+def test_jitter_keeps_the_levels_of_a_pyramid_together():
+    """Each level shows the same picture: a coarser one is moved by the same part of its side."""
+    image = torch.rand(2, 3, 32, 32)
+    pyramid = (image, image[:, :, ::2, ::2], image[:, :, ::8, ::8])
+    for seed in range(30):
+        torch.manual_seed(seed)
+        alone = moved(image, 8)
+        torch.manual_seed(seed)
+        fine, coarse, coarsest = moved(pyramid, 8)
+        assert torch.equal(fine, alone)
+        down, across = next(
+            (y, x)
+            for y in range(9)
+            for x in range(9)
+            if torch.equal(fine[:, :, y:, x:], image[:, :, : 32 - y, : 32 - x])
+        )
+        for level, whole, every in ((coarse, pyramid[1], 2), (coarsest, pyramid[2], 8)):
+            side, y, x = 32 // every, down // every, across // every
+            assert torch.equal(level[:, :, y:, x:], whole[:, :, : side - y, : side - x])
+            assert torch.equal(level[:, :, :y], level[:, :, y : y + 1].expand(-1, -1, y, -1))
+
+
 def test_no_jitter_draws_nothing():
     images = torch.rand(2, 3, 4, 4)
     torch.manual_seed(3)

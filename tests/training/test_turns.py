@@ -215,6 +215,23 @@ def test_finite_differences_are_of_the_same_picture(changes: dict[str, Any]):
         tiny("dcgan", penalty="r1", discriminator_norm="none", penalty_sigma=0.01, **changes)
 
 
+def test_finite_differences_are_refused_where_dropout_is_the_architectures_own():
+    with pytest.raises(HasamaError, match="--discriminator-dropout 0"):
+        tiny("dense", penalty="r1", penalty_sigma=0.01)
+    tiny("dense", penalty="r1", penalty_sigma=0.01, discriminator_dropout=0.0)
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 6, 7])
+def test_a_short_last_batch_is_taken_in_parts_that_it_has(last: int):
+    """As a `DataLoader` gives it: a part without a picture has no mean, and ADA would stand still for ever."""
+    game = tiny("r3gan", accumulate=4, batch=8, augment="ada", precision="fp32")
+    batches = [pictures(1, count=8), pictures(1, count=last), pictures(1, count=8)]
+    for step in play(game, itertools.chain(*batches)):
+        assert all(math.isfinite(value) for value in step.figures().values())
+    for name, value in game.pair.discriminator.named_buffers():
+        assert value.isfinite().all(), name
+
+
 def test_a_frozen_network_thaws_even_after_an_exception():
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
     network[0].weight.requires_grad_(False)  # pyright: ignore[reportArgumentType]

@@ -11,7 +11,7 @@ from hasama.errors import HasamaError
 from hasama.networks.feature_heads import FeatureHeads, Standard, in_places
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch
-from hasama.presets import RECIPES
+from hasama.presets import RECIPES, asked_recipe
 from hasama.recipe import Recipe
 from hasama.shapes import Labels
 from hasama.training.game import Game
@@ -126,6 +126,16 @@ def test_the_penalty_at_the_features_has_a_weight_of_its_own_which_falls_as_gamm
     assert found[0]["penalty_heads"] == found[1]["penalty_heads"] > 1e-6
     apart = found[1]["loss_heads"] - found[0]["loss_heads"]
     assert apart == pytest.approx(8 * 0.5 * found[0]["penalty_heads"], rel=1e-3)
+
+
+def test_it_falls_where_there_is_no_other_penalty():
+    recipe = RECIPES["vision-aided"]
+    for asked in ({"penalty": "none"}, {"gamma": 0.0}):
+        kept = asked_recipe("vision-aided", asked)
+        assert kept.gamma_final == recipe.gamma_final == 0.1
+        assert kept.but(gamma_final=0.5).gamma_final == 0.5
+        with pytest.raises(HasamaError, match="--gamma-final means nothing"):
+            kept.but(vision_gamma=0.0)
 
 
 def test_the_penalty_at_the_features_forbids_as_much_at_every_size():

@@ -17,7 +17,8 @@ WIDTH, GROUP, PLACES = 64, 16, 4
 class FeatureHeads(nn.Module):
     """Maps of several sizes -> the sum of a logit of each. Multi-scale heads: Sauer et al. 2021, section 3.2.
 
-    Departure: theirs mix the maps by random projections across channels and scales first.
+    Departures: theirs mix the maps by random projections across channels and scales first, and sum the heads' losses;
+    here the logits are summed, and there is one loss of the sum, so that a head that is sure speaks for all.
 
     Args:
         widths: channels of the maps of each size.

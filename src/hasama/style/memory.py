@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from hasama.device import peak_bytes
 from hasama.errors import HasamaError
 from hasama.perception.vgg import stride_of
 from hasama.style.canvas.lbfgs import HISTORY
+from hasama.style.canvas.pictures import Picture
 from hasama.style.canvas.tiles import halo_of
 from hasama.style.methods.matching import AT_ONCE, MOST_ACTIVATIONS, MOST_COLUMNS, ROWS_AT_ONCE, STRIDE
 from hasama.style.recipe import StyleRecipe, scale_sides
@@ -35,6 +37,9 @@ MIXED_BYTES = {2: 650, 4: 50}
 
 COLUMN_COPIES = 4
 """How often a window's hypercolumns are there at once: the canvas's, the wanted ones, and what the gradient needs."""
+
+SOURCE_BYTES, SOURCE_BYTES_WITH_ALPHA = 8, 16
+"""For each pixel of a picture that is made smaller (measured)."""
 
 KEPT = 1.4
 """Times as much where freed blocks are kept for speed (`hasama.device.keep_memory`): they do not always fit again."""
@@ -145,6 +150,23 @@ def fixed_bytes(
     style = COLOUR_BYTES * max(0.0, recipe.style_scale**2 - 1)
     bank = bank_bytes(height, width, recipe, number_bytes, styles, masked) if recipe.by_place else 0
     return round(pixels * (copies * COLOUR_BYTES + kept + style)) + bank + process_bytes() + OVERHEAD
+
+
+def check_sources(pictures: Sequence[Picture], budget: int) -> None:
+    """Pictures are made as small as the canvas channel by channel, each in float32 at its own size.
+
+    Raises:
+        HasamaError: a large one needs more for that than may be taken.
+    """
+    for picture in pictures:
+        pixels = int(np.prod(picture.size))
+        needed = process_bytes() + pixels * (SOURCE_BYTES if picture.alpha is None else SOURCE_BYTES_WITH_ALPHA)
+        if needed > budget:
+            height, width = picture.size
+            raise HasamaError(
+                f"To make a picture of {width}x{height} pixels smaller takes about {needs_in_words(needed)}, and "
+                f"{in_words(budget)} may be taken. Give it more (--memory), or make it smaller first."
+            )
 
 
 def bank_bytes(

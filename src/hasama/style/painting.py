@@ -13,7 +13,7 @@ from hasama.perception.vgg_weights import load_weights
 from hasama.style.canvas.pictures import Picture, in_space_of, read_picture
 from hasama.style.instant import open_hand
 from hasama.style.masks import check_masks
-from hasama.style.memory import pick_window, unasked_budget
+from hasama.style.memory import check_sources, pick_window, unasked_budget
 from hasama.style.recipe import STARTS, StyleRecipe, style_recipe_named
 from hasama.style.subject import Style, Subject, network_for
 from hasama.style.transfer import Frame, repaint
@@ -105,5 +105,7 @@ def plan(content: Picture, styles: list[Style], recipe: StyleRecipe, machine: Ma
     about = (recipe, number, network.name, budget, kept, *shared)
     sides = {sizes[-1]: pick_window(*sizes[-1], *about, scales=sizes[:-1])}
     sides |= {size: pick_window(*size, *about) for size in sizes[:-1]}
+    if machine.memory is not None:
+        check_sources([content, *(style.picture for style in styles)], machine.memory)
     limits = [side for size, side in sides.items() if side < max(size)]  # others went through in one piece
     return subject._replace(side=min(limits, default=max(sides.values())))

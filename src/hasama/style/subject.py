@@ -13,7 +13,7 @@ from hasama.perception.vgg import VGG, Weights
 from hasama.shapes import Images, Weighting
 from hasama.style.canvas.canvas import noise
 from hasama.style.canvas.colour import colours_of, in_grey, recoloured, relit
-from hasama.style.canvas.pictures import Picture, fitted_mask, to_canvas
+from hasama.style.canvas.pictures import Picture, fitted_mask, opacity, to_canvas
 from hasama.style.canvas.tiles import Tile, cut_up
 from hasama.style.methods.losses import STYLE_LOSSES, Distance, from_nothing
 from hasama.style.methods.matching import GRID, Columns, Split
@@ -175,16 +175,20 @@ def style_image(subject: Subject, style: Style, height: int, width: int) -> Imag
     if subject.recipe.keep_colour == "no":
         return image
     own = colours_of(*small_style(style))
-    wanted = colours_of(to_canvas(subject.content, *within(*subject.content.size, COLOUR_SIDE)))
+    wanted = colours_of(*small_style(Style(subject.content)))
     if subject.recipe.keep_colour == "histogram":
         return recoloured(image, own, wanted)
     return relit(image, own, wanted)
 
 
 def small_style(style: Style) -> tuple[Images, Weighting | None]:
-    """A style picture as small as its colours need, and which part of it is learnt from."""
+    """A style picture as small as its colours need, and how much each place counts: none where nothing is seen."""
     size = within(*style.picture.size, COLOUR_SIDE)
-    return to_canvas(style.picture, *size), None if style.mask is None else fitted_mask(style.mask, *size)
+    counts = None if style.mask is None else fitted_mask(style.mask, *size)
+    seen = opacity(style.picture, *size)
+    if seen is not None and seen.any():
+        counts = seen if counts is None or not (seen * counts).any() else seen * counts
+    return to_canvas(style.picture, *size), counts
 
 
 def objective_for(subject: Subject, height: int, width: int, matches: Matches | None = None) -> Objective:

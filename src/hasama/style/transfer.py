@@ -39,7 +39,7 @@ class Frame(NamedTuple):
     subject: "Subject"
     """What is painted."""
     began: Images | None = None
-    """The canvas when this scale began, where targets were chosen by it."""
+    """The canvas when this scale began, where targets were chosen by it, or it is painted over (`instant`)."""
     notice: str = ""
     """Something to tell, such as an optimizer that had to be replaced."""
 
@@ -121,11 +121,15 @@ def _at_once(subject: Subject, state: dict[str, Any] | None) -> Iterator[Frame]:
     """The painting of `instant`, a frame for each tile at each level."""
     first, begun = 0, None
     if state is not None:
-        first = state["scale"] + (state["iteration"] == state["iterations"])
-        begun = Canvas.from_state(state["canvas"], subject.recipe, subject.device).shown() if first else None
+        whole = state["iteration"] == state["iterations"]
+        painted = Canvas.from_state(state["canvas"], subject.recipe, subject.device).shown()
+        first, begun = state["scale"] + whole, painted if whole else state["began"]
+        first = 0 if begun is None else first  # saved before it was kept
     for scale, scales, done, steps, image in paint_at_once(subject, first, begun):
-        canvas = Canvas(image, subject.recipe)
-        yield Frame(scale, scales, done, steps, {}, {}, {}, canvas, (scale + done / steps) / scales, subject)
+        canvas, share = Canvas(image, subject.recipe), (scale + done / steps) / scales
+        yield Frame(scale, scales, done, steps, {}, {}, {}, canvas, share, subject, begun)
+        if done == steps:
+            begun = canvas.shown()
 
 
 def _matches(subject: Subject, scale: int, sizes: list[tuple[int, int]], began: Images | None) -> Matches | None:

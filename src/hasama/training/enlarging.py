@@ -1,10 +1,10 @@
 """How the enlarger learns: pictures are made smaller and spoilt a little, and it is to undo both.
 
 Five costs (the first three as SRGAN, Ledig et al. 2017, with later practice): the absolute difference; the
-difference in what a frozen network sees; a discriminator of patches, relativistic (Jolicoeur-Martineau 2019), so that
-strokes are sharp; that the enlarged picture made smaller is the small one again; and that there is no lattice, the
-cheapest way for a network without noise to have as much grain as real pictures. Gradients are clipped: without that a
-discriminator of patches blew such networks up.
+difference in what a frozen network sees; a discriminator of patches, relativistic (Jolicoeur-Martineau 2019; of the
+enlarger's own loss the half that asks of fakes), so that strokes are sharp; that the enlarged picture made smaller is
+the small one again; and that there is no lattice, the cheapest way for a network without noise to have as much grain
+as real pictures. Gradients are clipped: without that a discriminator of patches blew such networks up.
 """
 
 import math

@@ -32,7 +32,7 @@ class Parts:
 
     def __init__(self, game: Game, images: Images, labels: Labels | None, draw: Draw) -> None:
         self.game, self.images, self.labels, self.draw = game, images, labels, draw
-        self.device, self.count = images.device, game.rules.accumulate
+        self.device, self.count = images.device, _whole_parts(len(images), game.rules.accumulate)
         self.first = self.random_state()
 
     def through(self, turn: Callable[..., Any], begins: Tensor | None = None, keeps: bool = False) -> list[Any]:
@@ -65,6 +65,16 @@ class Parts:
     def set_random_state(self, state: Tensor) -> None:
         """Go on with random numbers from there."""
         set_random_state(self.device, state)
+
+
+def _whole_parts(images: int, most: int) -> int:
+    """Into how many parts of equal size a batch divides, for pictures of smaller ones would count more.
+
+    The last batch of a `DataLoader` may be short: it is then taken in fewer, of two pictures at least.
+    """
+    if images % most == 0:
+        return most
+    return next((n for n in range(most, 1, -1) if not images % n and images // n >= 2), 1)
 
 
 def mean_turn(parts: list[Turn]) -> Turn:

@@ -121,11 +121,12 @@ def check_looks(recipe: Recipe) -> None:
     Raises:
         HasamaError: something would make them differ, which divided by a small number would be the penalty.
     """
-    differs = recipe.augment != "none" or recipe.discriminator_dropout
+    differs = recipe.augment != "none" or recipe.dropout
     if recipe.penalty != "none" and recipe.penalty_sigma and differs:
         raise HasamaError(
             "--penalty-sigma compares what the discriminator says of a picture and of nearly the same; --augment and "
-            "--discriminator-dropout would make them two different ones: leave either out."
+            "--discriminator-dropout would make them two different ones: leave either out. (`dense` has dropout by "
+            "itself: --discriminator-dropout 0.)"
         )
 
 

@@ -6,8 +6,9 @@ a thousand kinds of things apart knows eyes from noses before the game begins, a
 by heart; the ordinary discriminator sees what that one was taught to ignore.
 
 Departures: one network, EfficientNet-Lite0; a head for each of three sizes of its maps, as in Sauer et al. 2021
-(projected GANs); and R1 and R2 at the maps, in place of label smoothing, so that the heads do not win at once. They
-cost little, for the penalties' gradients do not go through the frozen network.
+(projected GANs), whose logits are summed, where both papers sum their losses; and R1 and R2 at the maps, in place of
+label smoothing, so that the heads do not win at once. They cost little, for the penalties' gradients do not go
+through the frozen network.
 """
 
 from typing import NamedTuple

@@ -207,8 +207,15 @@ def _opacities(picture: Picture, height: int, width: int) -> tuple[np.ndarray, n
     """Its alpha from 0 to 1, as it is and at another size, float32; None and None without."""
     if picture.alpha is None:
         return None, None
-    alpha = (picture.alpha / (65535 if picture.is_deep else 255)).astype(np.float32)
+    alpha = picture.alpha.astype(np.float32)
+    alpha /= 65535 if picture.is_deep else 255
     return alpha, _resize(alpha, height, width)
+
+
+def opacity(picture: Picture, height: int, width: int) -> Weighting | None:
+    """How opaque it is at another size, [H, W] from 0 to 1; None without transparency."""
+    _, small = _opacities(picture, height, width)
+    return None if small is None else torch.from_numpy(small).clamp_(0, 1)
 
 
 def _mean(values: np.ndarray, alpha: np.ndarray, full: float) -> float:

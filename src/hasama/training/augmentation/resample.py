@@ -106,19 +106,21 @@ def sampled(images: Images, placement: Placement, beyond: int) -> Images:
 def moved(images: Views, most: int) -> Views:
     """All pictures moved alike, down and right by 0 to `most` pixels drawn at random; the edge is repeated.
 
+    A coarser level of a pyramid is moved by the same part of its side, rounded down.
+
     A discriminator that strides treats even and odd pixels differently, and so does its gradient: where it always
     sees a picture at the same place, the generator learns a grain of two pixels (Odena et al. 2016, "Deconvolution
     and Checkerboard Artifacts", on gradients). Moved about, no pixel is special.
     """
     if not most:
         return images
-    device = largest(images).device
-    down, right = torch.randint(0, most + 1, (2, 1), device=device)
+    device, whole = largest(images).device, largest(images).shape[2:]
+    offsets = torch.randint(0, most + 1, (2, 1), device=device)
 
     def shifted(level: Images) -> Images:
-        height, width = level.shape[2:]
         rows, columns = (
-            (torch.arange(n, device=device) - by).clamp_min(0) for n, by in ((height, down), (width, right))
+            (torch.arange(side, device=device) - by * side // most_of).clamp_min(0)
+            for side, by, most_of in zip(level.shape[2:], offsets, whole, strict=True)
         )
         rows_first = level.permute(0, 2, 3, 1)  # so that what comes out has the channels-last layout
         return rows_first.index_select(1, rows).index_select(2, columns).permute(0, 3, 1, 2)
