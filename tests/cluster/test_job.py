@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from command import hasama, refused
+from command import hasama, make_pictures, refused
 from hasama.cli.commands.job import COMMANDS, READS, work_of
 from hasama.cli.commands.train import resume
 from hasama.cli.words import understood
@@ -138,6 +139,45 @@ def test_nothing_is_made_or_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for engine in ENGINES:
         job_text(engine, *ASKED[engine], "train", "digits", "dcgan")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("engine", ["slurm", "kubernetes"])
+def test_machines_that_share_a_disk_share_a_sweep_by_a_journal(engine: str):
+    """SQLite must not lie on a network's disk."""
+    several, words = ("--nodes", "3"), ("sweep", "digits", "dcgan", "--out", "runs/s")
+    assert "runs/s/sweep.journal" in job_text(engine, *ASKED[engine], *several, *words)
+    assert "sweep.journal" not in job_text(engine, *ASKED[engine], *words)
+    own = job_text(engine, *ASKED[engine], *several, *words, "--storage", "mine.journal")
+    assert "sweep.journal" not in own
+
+
+def test_the_pictures_that_are_elsewhere_are_the_photos(tmp_path: Path):
+    """Neither the painting, nor the run that is begun with."""
+    pictures = make_pictures(tmp_path / "photos", 3)
+    painting = make_pictures(tmp_path / "paintings", 1) / "light" / "000.png"
+    bucket = ("--data", "s3://mine/photos")
+    for words in (("teach", painting, pictures), ("train", pictures, "dcgan"), ("style", pictures, painting)):
+        text = job_text("skypilot", *ASKED["skypilot"], *bucket, *words, "--out", "made/x.safetensors")
+        (mount,) = (value for value in yaml.safe_load(text)["file_mounts"].values() if isinstance(value, dict)
+                    and value["source"] == bucket[1])  # fmt: skip
+        assert mount["mode"] == "MOUNT"
+        assert str(painting) in yaml.safe_load(text)["file_mounts"].values() or words[0] == "train"
+    with pytest.raises(HasamaError, match="this one names none"):
+        job_text("skypilot", *ASKED["skypilot"], *bucket, "train", "digits", "dcgan")
+
+
+@pytest.mark.parametrize("engine", ["azureml", "skypilot"])
+def test_what_could_not_work_elsewhere_is_refused(engine: str, tmp_path: Path):
+    pictures, file = make_pictures(tmp_path / "photos", 3), tmp_path / "generator.safetensors"
+    file.touch()
+    for words, told in (
+        (("evaluate", "runs/cats"), "name the real pictures by --source"),
+        (("evaluate", "portraits", "--source", pictures), "portraits is none"),
+        (("evaluate", file, "--source", pictures), "generator.safetensors is none"),
+        (("sweep", pictures, "dcgan"), r"needs the extra `sweep`:  --install 'hasama\[sweep\] @ git"),
+    ):
+        with pytest.raises(HasamaError, match=told):
+            job_text(engine, *ASKED[engine], *words)
 
 
 def test_the_room_does_not_import_torch():

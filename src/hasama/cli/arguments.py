@@ -274,9 +274,10 @@ def advice_for_a_card(recipe: Recipe, device: str) -> str | None:
 
 def advice_on_size(recipe: Recipe, crops: int = 0) -> str | None:
     """That a stage of half the size would be better, if so."""
+    from hasama.distributed import team
     from hasama.tuning.suggest import gains_by_a_stage
 
-    if crops or recipe.small_kimg or not gains_by_a_stage(recipe):
+    if crops or team().world > 1 or recipe.small_kimg or not gains_by_a_stage(recipe):
         return None
     return (
         f"Pictures of {recipe.size} pixels are learnt quicker with half the size first, such as --small-kimg "

@@ -41,8 +41,15 @@ def of_a_new_run(words: Sequence[str]) -> str | None:
     """What to say where `resume` is given a field of the recipe, which a run keeps."""
     if words[:1] != ["resume"]:
         return None
+    from hasama.runs.standing import FREE
+
     names = (word.partition("=")[0] for word in words)
     asked = next((name for name in names if name in FIELDS and name not in OF_RESUME), None)
+    if asked and asked in map(flag, FREE):
+        return (
+            f"hasama resume does not take {asked}: give the command that began the run once more, with it; the run "
+            "goes on where it stands."
+        )
     return asked and (
         f"A run keeps its recipe, and so {asked}: for another begin a new run by  hasama train SOURCE RECIPE "
         f"{asked} ... --init-from RUN  (or without --init-from, from nothing)."

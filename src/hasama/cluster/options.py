@@ -19,6 +19,7 @@ GROUPS = {
 """The headings of the help, and the fields under each."""
 
 ONLY_FOR = {
+    "hours": ("slurm", "kubernetes", "azureml"),
     "memory": ("slurm", "kubernetes", "skypilot"),
     "install": ("azureml", "skypilot"),
     "python_env": ("slurm",),
@@ -75,7 +76,7 @@ class JobOptions:
     hours: float = option(
         0.0,
         "The longest that the job may take; with slurm, that one turn of it may take, for the "
-        "job goes on in another. 0: the cluster's own limit.",
+        "job goes on in another. 0: the cluster's own limit (slurm, kubernetes, azureml).",
         0,
         10_000,
     )
@@ -88,8 +89,8 @@ class JobOptions:
     )
     install: str = option(
         "",
-        "Without an image: what pip is to install, such as git+https://git.example/hasama or "
-        "a wheel's address (azureml, skypilot).",
+        "Without an image: what pip is to install, such as git+https://git.example/hasama, with extras "
+        "'hasama[sweep] @ git+https://git.example/hasama', or a wheel's address (azureml, skypilot).",
     )
     python_env: str = option(
         "",

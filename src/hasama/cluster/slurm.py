@@ -57,6 +57,8 @@ def wall_time(hours: float) -> str:
 
 def _environment(job: Job) -> list[str]:
     lines = [f"export {name}={value}" for name, value in job.environment.items()]
+    if job.options.image:  # whose own place for it cannot be written to
+        lines.append('export HASAMA_CACHE="${HASAMA_CACHE:-$HOME/.cache/hasama}"')
     if job.options.python_env:
         place = job.options.python_env.rstrip("/") + "/bin"
         lines.append(f'export PATH={shlex.quote(place)}:"$PATH"')
@@ -73,6 +75,8 @@ def _work(job: Job) -> list[str]:
     quoted = [word if word in flags else shlex.quote(word) for word in [*image, *program]]
     lines = ["", *_RENDEZVOUS.splitlines()] if many and job.is_spread else [""]
     lines.append(f"work=({' '.join(quoted)})")
+    if job.work.command not in ONE_RUN:
+        lines.append(f"keeps={'no' if job.work.command == 'evaluate' else 'yes'}  # its work, when it is broken off")
     if job.work.command in ONE_RUN:
         asks = [*image, "python", "-m", "hasama.cluster.standing", job.work.makes]
         lines += [f"run={shlex.quote(job.work.makes)}", f"standing=({shlex.join(asks)})"]
@@ -143,7 +147,7 @@ _SAVED_BY_SIGNAL = dedent(f"""\
     done
     wait "$pid"
     code=$?
-    if [ "$code" -eq {UNFINISHED} ] || {{ [ "$code" -ne 0 ] && [ "$asked" = again ]; }}; then
+    if [ "$code" -eq {UNFINISHED} ] || {{ [ "$code" -ne 0 ] && [ "$asked" = again ] && [ "$keeps" = yes ]; }}; then
         exec scontrol requeue "$SLURM_JOB_ID"
     fi
     exit "$code"

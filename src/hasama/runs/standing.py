@@ -38,6 +38,8 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
         older.add("grow_kimg")  # which goes by the length
     pairs = original_recipe(run).differences(asked)
     different = {name: pair for name, pair in pairs.items() if name not in FREE and name not in older}
+    if "init_from" in different and _has_moved(run, *different["init_from"]):
+        del different["init_from"]
     if different:
         told = ", ".join(f"{said(name, here)} (now {said(name, there)})" for name, (here, there) in different.items())
         begun = run.images_seen() or run.small().images_seen()
@@ -48,6 +50,15 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
         )
     changes = {name: getattr(asked, name) for name in FREE if name in given}
     return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
+
+
+def _has_moved(run: Run, then: str, now: str) -> bool:
+    """Whether what a run began with is only elsewhere: where machines come and go each mounts it at another place.
+
+    It is not needed any more: the run has a checkpoint of its own.
+    """
+    begun = run.checkpoint.exists() or run.small().checkpoint.exists()
+    return begun and Path(then).name == Path(now).name and not Path(then).exists()
 
 
 def source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:

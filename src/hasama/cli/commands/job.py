@@ -1,6 +1,7 @@
 """hasama job: the file that hands a command to a cluster."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -87,9 +88,13 @@ def job(
     arguments = _with_defaults(function, bound.arguments)
     work = work_of(function, command, arguments, engine, data=bool(asked.data))
     _check_device(str(arguments.get("device", "")), asked)
+    if function is sweep and asked.nodes > 1 and arguments.get("storage") is None:  # SQLite is not for shared disks
+        work = work._replace(words=(*work.words, "--storage", str(Path(work.makes) / "sweep.journal")))
     if function.__name__ == "train":
         _check_processes(arguments, asked)
-    sys.stdout.write(job_file(engine, job_of(work, asked)))
+    text = job_file(engine, job_of(work, asked))
+    _check_elsewhere(function.__name__, arguments, engine, asked)
+    sys.stdout.write(text)
     return 0
 
 
@@ -138,6 +143,11 @@ def work_of(
     makes = str(arguments["run"] if "run" in arguments else arguments.get("out") or place)
     every = list(_reads(name, arguments, own))
     reads, makes = list(dict.fromkeys(every)), _as_typed(Path(makes), own)
+    if data:  # which stands for the first of them
+        pictures = _pictures_of(name, arguments, own)
+        if pictures not in reads:
+            raise HasamaError("--data says where pictures are that the command reads; this one names none.")
+        reads.sort(key=pictures.__ne__)
     if engine in ELSEWHERE:
         _check_distinct([*every, makes], own)
     if engine in HERE:
@@ -157,6 +167,15 @@ def _reads(name: str, arguments: Mapping[str, Any], words: Sequence[str]) -> Ite
             known = str(one) in BUILT_IN or str(one) == "none" or is_base(str(one))
             if one and not (known and not Path(one).exists()):
                 yield _as_typed(Path(one), words)
+
+
+def _pictures_of(name: str, arguments: Mapping[str, Any], words: Sequence[str]) -> str:
+    """The word for the pictures: of what is taught the photos, not the painting."""
+    if name == "teach":
+        _, photos = what_to_teach((arguments["painting"], *arguments["more"]))
+    else:
+        photos = arguments.get("content" if name == "style" else "source")
+    return _as_typed(Path(photos or ""), words)
 
 
 def _as_typed(path: Path, words: Sequence[str]) -> str:
@@ -186,6 +205,22 @@ def _check_there(reads: Sequence[str], source: str | None) -> None:
             if source and Path(source) == Path(path):
                 open_source(path)
             raise HasamaError(f"There is nothing at {path}.")
+
+
+def _check_elsewhere(name: str, arguments: Mapping[str, Any], engine: str, options: JobOptions) -> None:
+    """Refuse what could not work on a machine that has only what is sent to it."""
+    from hasama.runs.bases import is_base
+
+    if engine not in ELSEWHERE:
+        return
+    if name == "sweep" and options.install and not {"sweep", "optuna"} & {*re.findall(r"\w+", options.install)}:
+        raise HasamaError(f"hasama sweep needs the extra `sweep`:  --install 'hasama[sweep] @ {options.install}'")
+    if name == "evaluate":
+        run = Path(arguments["run"])
+        if run.is_file() or is_base(str(run)):
+            raise HasamaError(f"A job for {engine} evaluates a run's folder, which it keeps; {run} is none.")
+        if arguments.get("source") is None:
+            raise HasamaError(f"A job for {engine} has only what is sent to it: name the real pictures by --source.")
 
 
 def _check_device(device: str, options: JobOptions) -> None:
