@@ -113,3 +113,11 @@ def test_an_animation_that_breaks_off_is_refused(tmp_path: Path):
         open_animation(path)
     with pytest.raises(HasamaError, match="There is no film at"):
         open_animation(tmp_path / "none.gif")
+
+
+@pytest.mark.parametrize("ending", ["webp", "apng"])
+def test_sixty_pictures_a_second_stay_so(tmp_path: Path, ending: str):
+    """Browsers slow only what stands for 10 ms or less."""
+    made = [Image.new("RGB", (8, 8), (30 * index, 0, 0)) for index in range(6)]
+    save_film(made, tmp_path / f"a.{ending}", 60)
+    assert sum(open_animation(tmp_path / f"a.{ending}").durations) == pytest.approx(100, abs=3)

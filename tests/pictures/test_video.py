@@ -95,6 +95,27 @@ def test_a_film_has_the_colours_that_players_take_it_for(tmp_path: Path, size: t
     assert abs(luma - (16 + 219 * (0.2126 * 30 + 0.7152 * 180 + 0.0722 * 90) / 255)) <= 1.5
 
 
+def test_a_film_that_could_not_be_ended_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ffmpeg has taken all frames, and then the disk is full: it says nothing of it."""
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    save_film(frames(), tmp_path / "a.mp4", 10)
+    old = (tmp_path / "a.mp4").read_bytes()
+    real = imageio_ffmpeg.write_frames
+
+    def cut_short(path: str, *rest, **more):
+        try:
+            yield from real(path, *rest, **more)
+        finally:
+            with Path(path).open("r+b") as file:
+                file.truncate(len(old) // 2)
+
+    monkeypatch.setattr(imageio_ffmpeg, "write_frames", cut_short)
+    with pytest.raises(HasamaError, match="could not be written to its end"):
+        save_film(frames(), tmp_path / "a.mp4", 10)
+    assert (tmp_path / "a.mp4").read_bytes() == old
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_film_that_breaks_leaves_the_old_one(tmp_path: Path):
     path = tmp_path / "a.gif"
     path.write_bytes(b"old")

@@ -16,8 +16,8 @@ from command import refused
 from easel import BRIEF_RECIPE, brief, hasama_here, lay_out, style_scene
 from hasama.errors import HasamaError
 from hasama.pictures.images import save_picture
-from hasama.pictures.video import save_film
-from hasama.style.jobs.film import carried_along, open_film, paint_film
+from hasama.pictures.video import breaks_off, save_film
+from hasama.style.jobs.film import carried_along, frames_folder, open_film, paint_film
 from hasama.style.jobs.motion import STEADY, steadied
 from hasama.style.jobs.painting_file import Job, StyleSource
 from hasama.style.painting import stylize
@@ -446,3 +446,48 @@ def test_a_film_that_does_not_say_how_long_it_is_is_counted(tmp_path: Path):
         ]
         subprocess.run([*made, "-f", "webm", "-"], stdout=file, check=True)
     assert open_film(film).length == 20
+
+
+def test_a_film_without_a_rate_is_counted(tmp_path: Path):
+    """As a browser records: of a single picture, or of uneven ones, ffmpeg tells no frames a second."""
+    film = tmp_path / "one.webm"
+    make = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=0.1"]
+    with film.open("wb") as file:
+        subprocess.run([*make, "-fps_mode", "vfr", "-f", "webm", "-"], stdout=file, check=True)
+    opened = open_film(film)
+    assert opened.length == 1
+    assert 1 <= opened.fps <= 60
+    assert sum(1 for _ in opened.pictures()) >= 1
+    broken = opened._replace(fps=0.0)  # what ffmpeg refuses is told in our words
+    with pytest.raises(HasamaError, match="Cannot read the film"):
+        list(broken.pictures())
+
+
+@pytest.mark.parametrize("name", ["2024-05-01T12:30:00.mp4", "-dash.mp4", "100%.mp4"])
+def test_films_of_any_name_are_read_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    """Ffmpeg takes what stands before a colon for a protocol, and after a dash for an option."""
+    monkeypatch.chdir(tmp_path)
+    pictures = [Image.new("RGB", (32, 24), (20 * index, 80, 120)) for index in range(6)]
+    save_film(pictures, tmp_path / "plain.mp4", 6)
+    (tmp_path / "plain.mp4").rename(tmp_path / name)
+    opened = open_film(Path(name))
+    assert sum(1 for _ in opened.pictures()) == 6
+    assert not breaks_off(Path(name))
+    save_film(pictures, Path("copy-of " + name), 6, sound=Path(name))
+    assert open_film(Path("copy-of " + name)).length == 6
+
+
+def test_what_was_left_over_among_the_painted_pictures_is_no_hindrance(tmp_path: Path):
+    """Half a picture of a killed process goes; a file that a desktop hides is nobody's work."""
+    lay_out(tmp_path)
+    job = job_for(film_of(tmp_path / "film.mp4", panning(3)))
+    folder = frames_folder(job)
+    for frame in paint_film(job):
+        if frame.picture == 1:
+            (folder / ".000001.png.ab12cd34.png").write_bytes(b"half")
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / ".DS_Store").touch()
+    other = job._replace(recipe=dataclasses.replace(job.recipe, seed=1))
+    list(paint_film(other))
+    assert (folder / ".DS_Store").exists()

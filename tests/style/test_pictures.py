@@ -1,5 +1,6 @@
 """Pictures in and out of style transfer: depth, colour profile, transparency, and every broken file refused."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin, TiffTags
 
 from hasama.errors import HasamaError
 from hasama.style.canvas.formats import lost_in
@@ -26,6 +27,7 @@ from hasama.style.canvas.pictures import (
     to_output,
     write_picture,
 )
+from hasama.style.jobs.batch import pictures_in
 from odd_files import claiming, encoded, not_pictures, scene
 from profiles import CMYK, LINEAR_GREY, SRGB, SWAPPED
 
@@ -615,3 +617,51 @@ def test_what_a_format_cannot_hold_is_told(kind: type):
         assert lost_in(f"a.{ending}", Picture(pixels), deep=False) == []
         with pytest.raises(HasamaError, match="holds no transparency, which the picture has"):
             lost_in(f"a.{ending}", Picture(pixels, alphas["opaque"]))
+
+
+# --- photos of telephones and cameras -------------------------------------------------------------
+
+
+def test_heic_is_painted_where_its_extra_is_installed(tmp_path: Path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(scene(40, 28)).save(tmp_path / "a.heic")
+    read = read_picture(tmp_path / "a.heic")
+    assert read.size == (28, 40)
+    assert np.abs(read.pixels.astype(int) - np.asarray(scene(40, 28).convert("RGB"))).mean() < 25
+    assert pictures_in(tmp_path) == [tmp_path / "a.heic"]
+
+
+def test_of_a_raw_photo_no_preview_is_painted(tmp_path: Path):
+    """Pillow reads the small picture that a DNG begins with."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[50706] = b"\x01\x04\x00\x00"
+    tags.tagtype[50706] = TiffTags.BYTE
+    scene(16, 12).convert("RGB").save(tmp_path / "a.dng", "TIFF", tiffinfo=tags)
+    with pytest.raises(HasamaError, match=r"a\.dng: a raw photo \(DNG\): develop it"):
+        read_picture(tmp_path / "a.dng")
+
+
+def test_documents_and_films_among_photos_are_no_pictures(tmp_path: Path):
+    for name in ("notes.pdf", "MVI_001.MPG", "table.h5", "a.png", "b.JPG", "c.webp"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in pictures_in(tmp_path)] == ["a.png", "b.JPG", "c.webp"]
+
+
+@pytest.mark.parametrize("grey", [0.06, 0.12, 0.25, 0.5, 1.0])
+def test_a_mask_of_sixteen_bits_is_as_grey_as_it_is(tmp_path: Path, grey: float):
+    write_vips(tmp_path / "it.png", np.full((4, 4, 1), round(65535 * grey), np.uint16))
+    np.testing.assert_allclose(read_mask(tmp_path / "it.png"), grey, atol=0.003)
+
+
+def test_sixteen_bits_are_refused_before_the_work_where_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    with pytest.raises(HasamaError, match="pyvips"):
+        lost_in("a.png", Picture(values(4, 4, 3)), deep=True)
+    assert lost_in("a.png", Picture(values(4, 4, 3)), deep=False) == []
+
+
+def test_names_that_are_no_utf8_hold_sixteen_bits_too(tmp_path: Path):
+    name = tmp_path / os.fsdecode(b"f\xfcr.png")
+    picture = Picture(values(6, 5, 3, np.uint16))
+    write_picture(picture, name)
+    assert same(read_picture(name).pixels, picture.pixels)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.cli.flags import INTERRUPTED, told_of_failures, told_of_notices
+from hasama.cli.streams import is_a_streams
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def told_of_turns(turns: "Generator[Turn, None, None]", jobs: Sequence["Job"], a
             if asked():
                 break
     if asked() and len(ended) < len(jobs):
-        say("\nSaved. To go on, give the same command again.")
+        lost = any(is_a_streams(job.out) for job in jobs)
+        told = (
+            "Stopped: of what goes to standard output nothing is kept. Name a file by --out to go on with it later."
+        )
+        say("\n" + (told if lost else "Saved. To go on, give the same command again."))
         return INTERRUPTED
     _tell_of_others(others, len(jobs))
     return told_of_failures(len(jobs) - len(others), failed, "painted")

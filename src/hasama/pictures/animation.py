@@ -18,9 +18,9 @@ ONE = ("MPO", "PSD", "JPEG")
 """Formats whose further pictures are previews, depth maps or layers of the first, which is the whole."""
 
 USUAL = 100
-"""Milliseconds that a picture stands if its file does not say, or says less than 20: as in browsers."""
+"""Milliseconds that a picture stands if its file does not say, or says 10 or less: as in browsers."""
 
-SHORTEST = 20
+SHORTEST = 11
 
 
 class Animation(NamedTuple):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
+from hasama.pictures.formats import HEIF_ENDINGS
 
 OPAQUE_FORMATS = ("JPEG", "MPO", "BMP", "DIB", "PPM")
 """Formats without transparency. (Pillow writes alpha into some of them, where nobody reads it.)"""
@@ -23,6 +24,9 @@ REFUSE_ALPHA = ("PCX", "EPS")
 NOT_WHOLE = ("ICO", "ICNS", "SPIDER", "PALM", "XBM", "MSP", "BLP", "BUFR", "HDF5", "GRIB", "WMF")
 """Formats in which Pillow writes a picture smaller or without its colours, or not at all."""
 
+STUBS = ("MPEG", "BUFR", "GRIB", "HDF5", "WMF")
+"""Formats that Pillow knows by name only."""
+
 HALF = 128
 """Of 255, rounded up."""
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -31,6 +35,13 @@ MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
 def has_picture_ending(path: Path | str) -> bool:
     """Whether a file of this name would be a picture."""
     return PurePath(path).suffix.lower() in Image.registered_extensions()
+
+
+def is_picture_name(path: Path | str) -> bool:
+    """Whether a file of this name is read as a picture: no document, no film, and a telephone's photo, too."""
+    ending = PurePath(path).suffix.lower()
+    known = Image.registered_extensions().get(ending)
+    return ending in HEIF_ENDINGS or (known in Image.OPEN and known not in STUBS)
 
 
 def has_alpha(picture: Image.Image) -> bool:

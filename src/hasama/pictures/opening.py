@@ -22,7 +22,7 @@ from hasama.pictures.depth import (
     grey_of,
     own_range,
 )
-from hasama.pictures.formats import HEAD, is_heif, raw_of, raw_photo, recognise
+from hasama.pictures.formats import HEAD, HEIC, is_heif, raw_of, raw_photo, recognise
 from hasama.pictures.images import has_alpha
 
 LARGEST_PICTURE = 90_000_000
@@ -119,17 +119,24 @@ def _opened(file: str | Path | Stream, name: str | None) -> Iterator[tuple[Strea
     try:  # from an open file: of a path, Pillow maps some TIFFs into memory, and those it does not turn rightly
         with path.open("rb") if path else nullcontext(file) as stream:
             assert isinstance(stream, (io.BytesIO, io.BufferedReader))
-            with _identified(stream, name or (path.name if path else "")) as picture:
+            with identified(stream, name or (path.name if path else "")) as picture:
                 yield stream, picture
     except Exception as error:  # decoders of broken files raise nearly everything
         raise HasamaError(why(error)) from error
 
 
-def _identified(stream: Stream, name: str) -> Image.Image:
+def identified(stream: Stream, name: str, explains: bool = True) -> Image.Image:
     """Have Pillow open it; if it cannot, say what it is.
+
+    Args:
+        stream: at its beginning.
+        name: the file's.
+        explains: whether what Pillow does not know is told; else but raw photos, whose preview it would take for
+            them, and telephones' photos, which an extra reads.
 
     Raises:
         HasamaError: it is of a known format that is not read.
+        UnidentifiedImageError: it is not known.
     """
     start = stream.tell()
     head = stream.read(HEAD)
@@ -141,10 +148,10 @@ def _identified(stream: Stream, name: str) -> Image.Image:
     try:
         picture = Image.open(stream)
     except UnidentifiedImageError:
-        if (known := recognise(head, name)) is not None:
+        if (known := recognise(head, name)) is not None and (explains or known is HEIC):
             raise HasamaError(str(known)) from None
         raise
-    if isinstance(picture, ImageFile.StubImageFile) and (known := recognise(head, name)) is not None:
+    if explains and isinstance(picture, ImageFile.StubImageFile) and (known := recognise(head, name)) is not None:
         raise HasamaError(str(known))  # Pillow knows it only by name
     if picture.format == "TIFF" and DNG_VERSION in picture.tag_v2:  # type: ignore[attr-defined]
         raise HasamaError(str(raw_photo("DNG")))

@@ -269,17 +269,16 @@ def _told(opening: Any, start: int) -> str:
     if start >= recipe.images:
         return f"{run.folder} already has its {recipe.kimg:g} kimg."
     logged = run.log()[-1]["images_seen"] if run.log() else 0
-    lost = (
-        f" What came after, up to {logged / 1000:g} kimg, was not saved, and is done again." if logged > start else ""
-    )
+    unsaved = f" What came after, up to {logged / 1000:g} kimg, was not saved, and is done again."
+    lost = unsaved if logged > start else ""
     if start or lost:
         return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
     pictures, steps = opening.pictures(), math.ceil(recipe.images / recipe.batch)
     aided = f", aided by {recipe.vision_aid}," if recipe.vision_aid != "none" else ""
     size = f"{steps:,} steps of {recipe.batch}{_shared_out()}"
     told = f"Training {recipe.architecture}{aided} into {run.folder}: {size}."
-    begun = run.small().checkpoint.exists()  # by then it needs no longer what it began with, which may be gone
-    like = "" if begun else beginning(recipe, pictures.report.channels, len(pictures.classes))
+    begins = not run.small().checkpoint.exists()  # then what it began with may be gone, and is no longer needed
+    like = beginning(recipe, pictures.report.channels, len(pictures.classes)) if begins else ""
     return f"{pictures.report.text()}\n{told} Ctrl-C saves and stops.{like}{_stages(run.small(), recipe)}"
 
 

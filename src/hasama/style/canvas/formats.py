@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.pictures.images import OPAQUE_FORMATS, REFUSE_ALPHA, picture_format
-from hasama.style.canvas.pictures import DEEP_FORMATS, Picture
+from hasama.style.canvas.pictures import DEEP_FORMATS, Picture, check_deep
 
 
 def lost_in(path: str | Path, picture: Picture, deep: bool | None = None) -> list[str]:
@@ -16,12 +16,14 @@ def lost_in(path: str | Path, picture: Picture, deep: bool | None = None) -> lis
         deep: whether 16 bits a channel were asked for; None: as many as it has.
 
     Raises:
-        HasamaError: Pillow cannot write it, be it for its transparency alone.
+        HasamaError: Pillow cannot write it, be it for its transparency alone; or an extra is missing.
     """
     name, form = Path(path).name, picture_format(Path(path))
     full = 65535 if picture.is_deep else 255
     if picture.alpha is not None and form in REFUSE_ALPHA:
         raise HasamaError(f"{form} holds no transparency, which the picture has. Use another ending, such as .png.")
+    if deep and form in DEEP_FORMATS:
+        check_deep()
     lost = []
     if picture.alpha is not None and (picture.alpha < full).any():
         if form in OPAQUE_FORMATS:

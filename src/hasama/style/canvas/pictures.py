@@ -14,8 +14,9 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import replacing
 from hasama.names import at_home, near_name
+from hasama.pictures.depth import Range, Ranges
 from hasama.pictures.images import has_alpha, picture_format, save_picture
-from hasama.pictures.opening import check_size, eight_bits, open_picture, to_srgb, upright, why
+from hasama.pictures.opening import check_size, eight_bits, identified, open_picture, to_srgb, upright, why
 from hasama.shapes import Images, Weighting
 
 DEEP_FORMATS = ("PNG", "TIFF")
@@ -65,7 +66,7 @@ def read_picture(path: str | Path) -> Picture:
     """
     path = at_home(path)
     try:
-        with path.open("rb") as file, Image.open(file) as opened:
+        with path.open("rb") as file, identified(file, path.name, False) as opened:
             check_size(*opened.size)
             profile = opened.info.get("icc_profile") or None
             if _bits(opened, path) == 16 and opened.mode in ("RGB", "RGBA", "I;16", "I;16B", "LA", "L", "I"):
@@ -128,10 +129,15 @@ def _vips():
     return pyvips
 
 
+def check_deep() -> None:
+    """Before any work. Raises HasamaError if the extra for 16 bits a channel is missing."""
+    _vips()
+
+
 def _read_deep(path: Path) -> Picture:
     pyvips = _vips()
     try:
-        image = pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True).autorot()
+        image = pyvips.Image.new_from_buffer(path.read_bytes(), "", fail_on="truncated").autorot()
         check_size(image.width, image.height)
         found = image.get(PROFILE) if image.get_typeof(PROFILE) else None
         profile = found if isinstance(found, bytes) else None
@@ -252,6 +258,9 @@ def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.array(Image.fromarray(values).resize((width, height), Image.Resampling.LANCZOS))
 
 
+AS_IT_IS: Ranges = {"16-bit": Range(0.0, 65535.0)}  # a mask's black and white, be it as dark as it may
+
+
 def read_mask(path: str | Path) -> Weighting:
     """A grey picture as weights: [H, W], 0 (black) to 1 (white). Transparent counts as black.
 
@@ -259,7 +268,7 @@ def read_mask(path: str | Path) -> Weighting:
         HasamaError: see `hasama.pictures.opening.open_picture`.
     """
     try:
-        picture = open_picture(at_home(path), profiled=False)
+        picture = open_picture(at_home(path), ranges=AS_IT_IS, profiled=False)
     except HasamaError as error:
         raise HasamaError(f"Cannot read the mask {path}: {reason(error)}.") from error
     grey = np.asarray(picture.convert("L"), np.float32) / 255
@@ -325,8 +334,7 @@ def _write_deep(picture: Picture, path: Path) -> None:
         image.set_type(pyvips.GValue.blob_type, PROFILE, picture.profile)  # type: ignore[arg-type]
     with replacing(path) as temporary:
         try:
-            image.write_to_file(
-                str(temporary), **({} if path.suffix.lower() == ".png" else {"compression": "deflate"})
-            )
+            packed = {} if path.suffix.lower() == ".png" else {"compression": "deflate"}
+            temporary.write_bytes(image.write_to_buffer(path.suffix.lower(), **packed))
         except pyvips.Error as error:
             raise OSError(errno.EIO, "the picture could not be written to its end") from error

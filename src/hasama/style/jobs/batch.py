@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.names import SPARE, fitting_name
-from hasama.pictures.images import has_picture_ending
+from hasama.pictures.images import is_picture_name
 from hasama.style.jobs.job import Job, StyleSource
 
 
@@ -19,7 +19,7 @@ def pictures_in(folder: Path, but: Path | None = None) -> list[Path]:
     found = []
     outside = but is None or folder.resolve().is_relative_to(but.resolve())  # everything is below `but`
     for path in sorted(folder.rglob("*")):
-        if not has_picture_ending(path) or not path.is_file():  # a link that goes round is none
+        if not is_picture_name(path) or not path.is_file():  # a link that goes round is none
             continue
         parts = path.relative_to(folder).parts
         made = not outside and but is not None and path.resolve().is_relative_to(but.resolve())

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, replacing, write_json
+from hasama.files import check_place, remove_leftovers, replacing, write_json
 from hasama.names import fitting_name
 from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
@@ -43,6 +43,9 @@ from hasama.version import __version__
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 """Of the files that are films by their name. Animations are films by their content."""
+
+FASTEST = 60.0
+"""Pictures a second at most, of a film that does not say it."""
 
 LEARNT_FROM = 6
 """Pictures of a film, from which `instant` learns how its features are moved."""
@@ -78,11 +81,13 @@ class Film(NamedTuple):
         import imageio_ffmpeg  # an extra
 
         # at an even rate, or a film whose pictures stand for different times would become slower
-        frames = imageio_ffmpeg.read_frames(str(self.path), output_params=["-r", f"{self.fps:g}"])
-        next(frames)  # the form
+        frames = imageio_ffmpeg.read_frames(_address(self.path), output_params=["-r", f"{self.fps:g}"])
         try:
+            next(frames)  # the form
             for frame in frames:
                 yield np.frombuffer(frame, np.uint8).reshape(self.height, self.width, 3)
+        except OSError as error:  # ffmpeg's words
+            raise HasamaError(f"Cannot read the film {self.path}: it is broken, or no film at all.") from error
         finally:
             frames.close()
 
@@ -111,16 +116,23 @@ def open_film(path: Path) -> Film:
     if not path.exists():
         raise HasamaError(f"There is no film at {path}.")
     try:
-        reader = imageio_ffmpeg.read_frames(str(path))
+        reader = imageio_ffmpeg.read_frames(_address(path))
         form = next(reader)
         reader.close()
         width, height = form["size"]
-        length = round(form["duration"] * form["fps"])
-        if not length:  # where no length is written down, as where a browser records
-            length = imageio_ffmpeg.count_frames_and_secs(str(path))[0]
+        fps, seconds = form["fps"], form["duration"]
+        length = round(seconds * fps)
+        if not length:  # where no length or no rate is written down, as where a browser records
+            length, seconds = imageio_ffmpeg.count_frames_and_secs(_address(path))
+        fps = fps or min(max(1.0, length / seconds if seconds else 1.0), FASTEST)
     except Exception as error:  # ffmpeg's words, in many kinds of exceptions
         raise HasamaError(f"Cannot read the film {path}: it is broken, or no film at all.") from error
-    return Film(path, width, height, form["fps"], length or 1)
+    return Film(path, width, height, fps, length or 1)
+
+
+def _address(path: Path) -> str:
+    """For ffmpeg, which takes what stands before a colon for a protocol: 12:30.mp4."""
+    return str(path.absolute())
 
 
 class Painted(NamedTuple):
@@ -226,6 +238,7 @@ def _join(job: Job, film: Film, folder: Path, count: int, mark: str) -> None:
     write_json(job.report, report)
     for place in [*places, folder / NOTE, folder / BEGUN]:
         place.unlink(missing_ok=True)
+    remove_leftovers(folder)
     with suppress(OSError):  # something of the user's is in it
         folder.rmdir()
 
@@ -286,7 +299,8 @@ def _own_folder(folder: Path, mark: str) -> str:
         same = json.loads(note.read_text(encoding="utf-8")) == mark
     except (OSError, ValueError):
         same = False
-    if not same and not note.exists() and folder.exists() and any(folder.iterdir()):
+    foreign = (one for one in folder.glob("*") if not one.name.startswith("."))
+    if not same and not note.exists() and any(foreign):
         raise HasamaError(f"{folder} is in the way: the painted pictures go there. Move it, or choose another --out.")
     begun = not same and any((*folder.glob("[0-9]*.png"), *folder.glob(BEGUN)))
     told = another_was_here(folder) if begun else ""

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.pictures.images import as_channels, has_picture_ending
+from hasama.pictures.images import as_channels, is_picture_name
 from hasama.pictures.opening import open_picture, why
 from hasama.pictures.sources.sources import open_source
 from hasama.shapes import Images
@@ -129,7 +129,7 @@ def _listed(place: Path) -> list[tuple[str, Callable[[], Image.Image]]]:
     if place.suffix.lower() != ".zip":
         files = pictures_in(place) if place.is_dir() else [place]
         return [(str(file), partial(open_picture, file)) for file in files]
-    entries = [one for one in open_source(str(place)).entries if has_picture_ending(one.name)]
+    entries = [one for one in open_source(str(place)).entries if is_picture_name(one.name)]
     if not entries:
         raise HasamaError(f"There are no pictures in {place}.")
     return [(one.name, one.open) for one in entries]
