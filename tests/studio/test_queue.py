@@ -1,13 +1,20 @@
 """The studio's queue and doors: two of one name, a disk that takes nothing, odd requests and odd runs."""
 
+import asyncio
 import io
 import json
+import os
+import re
+import shutil
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
@@ -15,15 +22,18 @@ from PIL import Image
 starlette = pytest.importorskip("starlette")
 pytest.importorskip("python_multipart")
 
+from starlette.datastructures import UploadFile  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from easel import hasama_here  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
 from hasama.presets import RECIPES  # noqa: E402
+from hasama.runs.folder import Run  # noqa: E402
 from hasama.studio import jobs as queue  # noqa: E402
 from hasama.studio.app import make_studio  # noqa: E402
 from hasama.studio.jobs import Job, Jobs  # noqa: E402
 from hasama.studio.security import WRONG_MOST, WRONG_SECONDS, Tries  # noqa: E402
+from hasama.studio.uploads import _written  # noqa: E402
 
 HOST = "127.0.0.1:8765"
 OWN = {"host": HOST, "origin": f"http://{HOST}"}
@@ -181,6 +191,129 @@ def test_of_what_nobody_saw_end_its_complaint_tells(root: Path, still: None, com
     job.complained.write_text(complaint)
     jobs._save(job._replace(state="running", pid=2**22 - 1, about={"started": "1"}))
     assert Jobs(root)._looked_at(Jobs(root).get(job.id) or job).state == state
+
+
+def test_of_a_painting_that_nobody_saw_end_the_picture_tells(root: Path, still: None):
+    """A process that was killed says nothing: without its picture it is not done."""
+    jobs, out = Jobs(root), root / "a.png"
+    job = jobs.add(["style", "c.png", "s.png"], content="c.png", styles=["s.png"], out=str(out), recipe="best")
+    jobs._save(job._replace(state="running", pid=2**22 - 1, about=job.about | {"started": "1"}))
+    assert Jobs(root)._looked_at(Jobs(root).get(job.id) or job).state == "failed"
+    out.write_bytes(b"it")
+    jobs._save(job._replace(state="running", pid=2**22 - 1, about=job.about | {"started": "1"}))
+    assert Jobs(root)._looked_at(Jobs(root).get(job.id) or job).state == "done"
+
+
+def test_a_painting_that_was_stopped_goes_on_in_its_place(client: TestClient, root: Path, still: None):
+    jobs, out = jobs_of(client), root / "paintings" / "a.png"
+    about = {"content": "c.png", "styles": ["s.png"], "out": str(out), "recipe": "best"}
+    job = jobs.add(["style", "c.png", "s.png", "--out", str(out)], **about)
+    assert client.post("/paint/resume", headers=OWN, data={"job": job.id}).status_code == 422  # it waits, or paints
+    jobs._save(job._replace(state="stopped", about=job.about | {"stopping": True}))
+    assert 'action="/paint/resume"' in client.get(f"/painting?job={job.id}", headers=OWN).text
+    answer = client.post("/paint/resume", headers=OWN, data={"job": job.id})
+    again = jobs.get(answer.headers["location"].partition("job=")[2])
+    assert again is not None
+    assert again.words == job.words
+    assert again.about["out"] == str(out)
+    assert "stopping" not in again.about
+    assert (
+        'action="/paint/resume"' not in client.get(f"/painting?job={job.id}", headers=OWN).text
+    )  # it is painted now
+
+
+def test_no_painting_lies_where_the_preview_of_another_does(root: Path, still: None):
+    jobs, folder = Jobs(root / "jobs"), root / "paintings"
+    first = jobs.free_place(folder, "cat--starry-preview", ".png")
+    jobs.add(["style", "x", "y"], out=str(first))
+    assert jobs.free_place(folder, "cat--starry", ".png").name != "cat--starry.png"
+    second = jobs.free_place(folder, "dog--starry", ".png")
+    jobs.add(["style", "x", "y"], out=str(second))
+    assert jobs.free_place(folder, "dog--starry-preview", ".png").name != "dog--starry-preview.png"
+
+
+def test_a_gigantic_painting_has_its_page(client: TestClient, root: Path, still: None):
+    """So large that Pillow takes it for an attack."""
+    out = root / "paintings" / "large.png"
+    out.parent.mkdir(parents=True)
+    head = struct.pack(">IIBBBBB", 16384, 10923, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    out.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", 0xAE426082))
+    jobs = jobs_of(client)
+    job = jobs.add(["style", "c", "s"], content="c.png", styles=["s.png"], out=str(out), recipe="instant")
+    jobs._save(job._replace(state="done"))
+    page = client.get(f"/painting?job={job.id}", headers=OWN)
+    assert page.status_code == 200
+    assert "keep=1" in page.text
+    assert "/paint/larger" not in page.text
+
+
+def test_what_looks_at_pictures_can_be_stopped(client: TestClient, root: Path, still: None):
+    jobs = jobs_of(client)
+    job = jobs.add(["suggest", "/", "--json"], source="/", hours="1")
+    shown = jobs.add(["images", "/"], of=job.id)
+    page = client.get(f"/train/proposal?job={job.id}", headers=OWN).text
+    assert 'action="/job/stop"' in page
+    assert f"/job?job={job.id}" in client.get("/", headers=OWN).text or "suggest" in client.get("/", headers=OWN).text
+    client.post("/job/stop", headers=OWN, data={"job": job.id})
+    for one in (job, shown):
+        now = jobs.get(one.id)
+        assert now is not None
+        assert now.state == "stopped" or now.about.get("stopping")
+
+
+def test_names_that_are_no_utf8_break_no_page(trained: TestClient, root: Path):
+    """As from an old disk or zip."""
+    source = root.parent / os.fsdecode(b"B\xfccher")
+    about = json.loads((root / "cats" / "images.json").read_text())
+    (root / "cats" / "images.json").write_text(json.dumps(about | {"name": str(source)}))
+    odd = root / os.fsdecode(b"M\xfcller")
+    shutil.copytree(root / "cats", odd)
+    for address in ("/", "/watch?run=cats", "/api/state?run=cats", "/paint"):
+        assert trained.get(address, headers=OWN).status_code == 200, address
+    assert "B\\udcfccher" in trained.get("/watch?run=cats", headers=OWN).text
+
+
+def test_what_the_autopilot_gave_up_is_not_shown_as_the_newest(trained: TestClient, root: Path):
+    run = Run(root / "cats")
+    seen = run.log()[-1]["images_seen"]
+    run.sample_file(10 * seen).write_bytes(next(run.samples.glob("*.png")).read_bytes())
+    made = trained.get("/api/state?run=cats", headers=OWN).json()["samples"]
+    assert made[-1] == 10 * seen
+    run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": []}))
+    assert trained.get("/api/state?run=cats", headers=OWN).json()["samples"] == made[:-1]
+
+
+def test_thousands_of_files_of_few_names_are_written_quickly(tmp_path: Path):
+    """Folders of classes, flattened: the time grows with the files, not with their square."""
+
+    def sent(names: list[str]) -> list[UploadFile]:
+        return [UploadFile(io.BytesIO(b"x"), filename=name) for name in names]
+
+    names = [f"{number:04}.png" for number in range(20)] * 60 + ["A.jpg", "a.jpg", "a.JPG"]
+    made = asyncio.run(_written(sent(names), tmp_path, (".png", ".jpg")))
+    assert len({path.name.casefold() for path in made}) == len(names) == len(list(made[0].parent.iterdir()))
+    started = time.process_time()
+    asyncio.run(_written(sent(["0001.png"] * 3000), tmp_path, (".png",)))
+    again = time.process_time() - started
+    started = time.process_time()
+    asyncio.run(_written(sent([f"{number}.png" for number in range(3000)]), tmp_path, (".png",)))
+    assert again < 5 * (time.process_time() - started)
+
+
+def test_a_refused_form_leaves_a_way_back_in_any_language(client: TestClient):
+    told = client.post("/paint/start", headers=OWN, data={"recipe": "best"})
+    assert told.status_code == 422
+    (back,) = set(re.findall(r'href="/language\?to=sw&amp;back=([^"]+)"', told.text))
+    assert client.get(unquote(back), headers=OWN).status_code == 200
+
+
+def test_the_language_can_be_chosen_before_the_password_is_given(root: Path):
+    root.mkdir()
+    with TestClient(make_studio(root, [HOST], "in", "sesame"), base_url=f"http://{HOST}") as visitor:
+        answer = visitor.get("/language?to=sw&back=/login", headers=OWN, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        assert "sw" in answer.headers["set-cookie"]
 
 
 # --- doors ----------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ FORMS = {
     "/explore/project": explore.project,
     "/paint/start": paint.start,
     "/paint/larger": paint.go_on_larger,
+    "/paint/resume": paint.go_on,
     "/teach/start": teach.start,
     "/teach/stop": teach.stop,
     "/teach/resume": teach.resume,

@@ -39,6 +39,11 @@ FAILURES = ("hasama: ", "Traceback ")
 log = logging.getLogger(__name__)
 
 
+def preview_of(picture: Path) -> Path:
+    """Where what there is of a painting is shown while it is painted (`hasama style --preview`)."""
+    return picture.with_name(fitting_name(picture.stem, "-preview.png"))
+
+
 class Job(NamedTuple):
     """Something that is to be done, is being done or was done.
 
@@ -148,11 +153,15 @@ class Jobs:
             HasamaError: the folder cannot be made.
         """
         make_folder(folder)
-        promised = {job.about.get("out") for job in self.all()}  # of those that have ended, too: pages show it
+        # Of those that have ended, too: pages show what they made.
+        promised = {str(job.about["out"]) for job in self.all() if "out" in job.about}
+        previews = {str(preview_of(Path(out))) for out in promised}
         for number in itertools.count(1):
             tail = f"-{number}" if number > 1 else ""
             place = folder / fitting_name(stem, tail + endings[0], SPARE)
-            if str(place) not in promised and not any(place.with_suffix(ending).exists() for ending in endings):
+            own = {str(place), str(preview_of(place))}
+            there = any(place.with_suffix(ending).exists() for ending in endings) or preview_of(place).exists()
+            if not own & (promised | previews) and not there:
                 return place
         raise AssertionError("there is always another number")
 
@@ -216,7 +225,8 @@ class Jobs:
         if code is None and not unseen:
             return job
         self.children.pop(job.id, None)
-        well = not job.complains() if unseen else code in (0, INTERRUPTED)
+        lacking = unseen and "out" in job.about and not Path(job.about["out"]).exists()
+        well = not (job.complains() or lacking) if unseen else code in (0, INTERRUPTED)
         stopped = job.about.get("stopping") or code == INTERRUPTED
         state = "failed" if not well else "stopped" if stopped else "done"
         ended = job._replace(state=state, code=-1 if unseen else code)

@@ -26,7 +26,7 @@ from hasama.training.rules.balance import Balance
 from hasama.training.setup import new_game
 from hasama.training.turns import play
 
-KEPT = 8
+KEPT = 64
 """Games in memory at once."""
 SHOWN, HEAT, GRID, ARROWS = 200, 28, 13, 48
 """Points that are shown, sides of the map and of the grid, arrows."""

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 COOKIE = "hasama-studio"
-OPEN = ("/login", "/static/studio.css")
+OPEN = ("/login", "/language", "/static/studio.css")
 """What can be seen without the password."""
 
 WRONG_MOST, WRONG_SECONDS = 10, 60.0
@@ -71,7 +71,7 @@ class Guard:
                 for name, value in HEADERS.items():
                     given[name] = value
                 if "cache-control" not in given:
-                    given["cache-control"] = "no-store"
+                    given["cache-control"] = "private, no-cache" if self.password is None else "no-store"
             await send(message)
 
         refusal = self.refusal(scope, headers)

@@ -6,12 +6,16 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import make_folder
 from hasama.names import at_home
+
+OPEN_FILES = 65_536
+"""At most, if the system lets us."""
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ def serve(
             f"On {host} others could use the studio: it needs a password, in the variable HASAMA_STUDIO_PASSWORD."
         )
     make_folder(at_home(root) / ".studio", root)
+    _allow_many_files()
 
     import uvicorn  # an extra
 
@@ -73,6 +78,16 @@ def serve(
     threading.Thread(target=_say_when_ready, args=(server, address, browser, ready), daemon=True).start()
     threading.Thread(target=_keep_turning, args=(app.state.studio.jobs.turn,), daemon=True).start()
     server.run(sockets=[listening])
+
+
+def _allow_many_files() -> None:
+    """Each photo that is sent is a file while the rest comes, and systems allow 256 or 1024 unless asked for more."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(most, OPEN_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -101,17 +102,21 @@ async def _written(files: Iterable[object], folder: Path, endings: tuple[str, ..
     if sent and (noted := _SENT.get()) is not None:
         noted.append(place)
     made: list[Path] = []
+    taken: set[str] = set()
+    again: Counter[str] = Counter()
     for file in sent:
         name = Path(str(file.filename).replace("\\", "/")).name.replace("\0", "")
         ending = Path(name).suffix.lower()
         if ending not in endings:
             raise HasamaError(f"{name}: files that end in {', '.join(endings)} are taken.")
-        target = place / fitting_name(Path(name).stem.lstrip(".")[:LONGEST_NAME] or "picture", ending)
-        number = 2
-        while target in made:
-            target = place / fitting_name(Path(name).stem.lstrip(".") or "picture", f"-{number}{ending}")
-            number += 1
+        stem = Path(name).stem.lstrip(".")[:LONGEST_NAME] or "picture"
+        target = place / fitting_name(stem, ending)
+        while target.name.casefold() in taken:  # where A.jpg and a.jpg are one file, too
+            again[stem] += 1
+            target = place / fitting_name(stem, f"-{again[stem] + 1}{ending}")
+        taken.add(target.name.casefold())
         made.append(target)
+        await asyncio.sleep(0)  # others are served, too, while many are written
         try:
             place.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as opened:

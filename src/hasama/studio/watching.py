@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from hasama.errors import HasamaError
 from hasama.files import size_of
+from hasama.pictures.sources.entries import printable
 from hasama.runs.folder import Run, find_runs
 from hasama.runs.lines import parsed
 
@@ -109,11 +110,14 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
     left = max(0, recipe.images - seen) / speed if held and speed else None
     small, done = stage is not run, seen >= recipe.images
     status = "training" if held else "finished" if done and not small else "paused" if seen else "begun"
+    samples = samples_of(stage)
+    if stage.autopilot_file.exists():  # what it gave up is not the newest: it went back, and makes others
+        samples = [made for made in samples if made <= seen]
     kid = next((_number(line["kid"]) for line in reversed(last) if "kid" in line), None)
     return {
         "name": name, "status": "stopping" if held and run.stop_asked() else status, "kimg": seen / 1000,
         "of_kimg": recipe.kimg, "done": min(1.0, seen / recipe.images) if recipe.images else 1.0,
-        "images_per_second": speed, "seconds_left": left, "samples": samples_of(stage), "kid": kid,
+        "images_per_second": speed, "seconds_left": left, "samples": samples, "kid": kid,
         "recipe": {"architecture": recipe.architecture, "size": recipe.size}, "small": small,
         "source": _source(run), "generator": run.generator.exists(),
     }  # fmt: skip
@@ -246,5 +250,5 @@ def speed_of(lines: list[dict[str, Any]]) -> float | None:
 
 def _source(run: Run) -> str:
     with suppress(HasamaError):
-        return str(run.images()["name"])
+        return printable(str(run.images()["name"]))
     return ""

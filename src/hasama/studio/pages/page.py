@@ -83,18 +83,20 @@ class Studio:
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page from its template."""
-        words = self.words(request)
+        words, query = self.words(request), request.url.query
+        address = request.url.path + (f"?{query}" if query else "")
         shared = {
             "t": words, "language": words.language, "languages": languages(), "version": __version__,
-            "here": request.url.path, "address": request.url.path + (f"?{q}" if (q := request.url.query) else ""),
+            "here": request.url.path, "address": address if request.method == "GET" else "/",
             "clock": clock,
         }  # fmt: skip
-        return HTMLResponse(self.templates.get_template(template).render(**shared, **values), status)
+        text = self.templates.get_template(template).render(**shared, **values)
+        return HTMLResponse(text.encode("utf-8", "backslashreplace"), status)  # names may be no UTF-8
 
 
 def quoted(text: object) -> str:
     """As a part of an address."""
-    return quote(str(text), safe="")
+    return quote(str(text), safe="", errors="surrogateescape")
 
 
 def clock(seconds: float | None) -> str:
@@ -138,7 +140,7 @@ def file_of_ours(place: Path, kind: str, name: str | None = None) -> Response:
     """
     if not place.is_file():
         raise HasamaError("There is no such file.")
-    return FileResponse(place, media_type=kind, filename=name, headers={"cache-control": "private, max-age=3600"})
+    return FileResponse(place, media_type=kind, filename=name, headers={"cache-control": "private, no-cache"})
 
 
 def back_to(place: str) -> RedirectResponse:

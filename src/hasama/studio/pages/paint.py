@@ -8,10 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hasama.errors import HasamaError
-from hasama.names import fitting_name
 from hasama.options import flags_of
 from hasama.studio.forms import Field, fields_of, filled_in
-from hasama.studio.jobs import Job
+from hasama.studio.jobs import Job, preview_of
 from hasama.studio.pages.explore import one_file
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
 from hasama.studio.pages.teach import known_networks, name_of, network_named, title_of
@@ -157,7 +156,7 @@ def painting(studio: Studio, request: Request) -> Response:
     taught = name_of(studio, Path(job.about["styles"][0])) if job.about["recipe"] == TAUGHT else None
     return studio.page(
         request, "painting.html", job=job, larger=_larger_size(job), is_run=_is_run(job), there=_shown(job),
-        taught=taught,
+        taught=taught, goes_on=_goes_on(studio, job),
     )  # fmt: skip
 
 
@@ -197,7 +196,7 @@ def progress(studio: Studio, request: Request) -> Response:
 def _shown(job: Job) -> Path | None:
     """The painting, or what there is of it."""
     out = Path(job.about["out"])
-    for place in (out, out.with_name(fitting_name(out.stem, "-preview.png"))):
+    for place in (out, preview_of(out)):
         if place.is_file():
             return place
     return None
@@ -229,9 +228,29 @@ def _larger_size(job: Job) -> int | None:
         or _is_run(job)
     ):
         return None
-    with Image.open(out) as opened:
-        side = LARGER * max(opened.size)
+    try:
+        with Image.open(out) as opened:
+            side = LARGER * max(opened.size)
+    except (OSError, Image.DecompressionBombError):  # so large already
+        return None
     return side if side <= LARGEST_SIDE else None
+
+
+def _goes_on(studio: Studio, job: Job) -> bool:
+    """Whether a painting was broken off, and nothing else paints it by now."""
+    out = job.about["out"]
+    busy = any(one.about.get("out") == out and one.state in ("waiting", "running") for one in studio.jobs.all())
+    return job.state in ("stopped", "failed") and not busy and not _is_run(job) and not Path(out).is_file()
+
+
+async def go_on(studio: Studio, request: Request) -> Response:
+    """Paint on where a painting was broken off: the same words, and the same place."""
+    form = await form_of(request, 2**20)
+    job = _painted(studio, str(form.get("job", "")))
+    if job is None or not _goes_on(studio, job):
+        raise HasamaError("This painting cannot be gone on with.")
+    about = {name: job.about[name] for name in ("content", "styles", "out", "recipe")}
+    return back_to(f"/painting?job={studio.jobs.add(job.words, **about).id}")
 
 
 async def go_on_larger(studio: Studio, request: Request) -> Response:

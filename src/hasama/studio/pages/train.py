@@ -34,7 +34,11 @@ async def look(studio: Studio, request: Request) -> Response:
     form = await form_of(request)
     source = str(form.get("source", "")).strip()
     if not source:
-        place = await kept(form.getlist("files"), studio.uploads, (*PICTURES, *ARCHIVES))
+        files = form.getlist("files")
+        names = [str(getattr(file, "filename", "")).lower() for file in files]
+        if len(names) > 1 and any(name.endswith(ARCHIVES) for name in names):
+            raise HasamaError("Send one archive of pictures, or the pictures themselves.")
+        place = await kept(files, studio.uploads, (*PICTURES, *ARCHIVES))
         if place is None:
             raise HasamaError("Choose pictures: drop some, or name a folder of this machine.")
         source = str(place)
@@ -60,7 +64,8 @@ def proposal(studio: Studio, request: Request) -> Response:
     job = _look_job(studio, request.query_params.get("job", ""))
     told = _told(job)
     if told is None:
-        return studio.page(request, "looking.html", job=job, report=_report(studio, job))
+        before = [one for one in studio.jobs.all() if one.lane == job.lane and one.state == "running"]
+        return studio.page(request, "looking.html", job=job, report=_report(studio, job), before=before)
     recipe = Recipe.from_dict(told["recipe"])
     groups = fields_of(recipe, GROUPS)
     values = {
@@ -148,6 +153,8 @@ async def stop_job(studio: Studio, request: Request) -> Response:
     job = studio.jobs.get(str((await form_of(request, 2**20)).get("job", "")))
     if job is None:
         raise HasamaError("There is no such job.")
+    for one in [one for one in studio.jobs.all() if one.about.get("of") == job.id]:  # what looks with it
+        studio.jobs.stop(one)
     studio.jobs.stop(job)
     page = {"style": "painting", "project": "projection"}.get(job.lane, "job")
     return back_to(f"/{page}?job={job.id}")

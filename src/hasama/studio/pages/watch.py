@@ -29,7 +29,7 @@ def home(studio: Studio, request: Request) -> Response:
     studio.jobs.turn()
     wish = request.query_params.get("filter", "").strip().lower()
     runs = [one for one in all_runs(studio.root) if not wish or wish in _searched(one)]
-    waiting = [job for job in studio.jobs.all() if job.state in ("waiting", "running") and job.lane != "look"]
+    waiting = [job for job in studio.jobs.all() if job.state in ("waiting", "running") and job.lane != "show"]
     return studio.page(request, "home.html", runs=runs, filter=wish, jobs=waiting, root=str(studio.root))
 
 
@@ -189,7 +189,9 @@ class _Passing(io.RawIOBase):
 def _job_told(job: Job | None) -> dict[str, Any] | None:
     if job is None:
         return None
-    return {"state": job.state, "said": job.said()[-2000:] if job.state == "failed" else ""}
+    failed = job.state == "failed"
+    said = job.said()[-2000:] or str(job.about.get("why") or f"It ended with code {job.code}, and said nothing.")
+    return {"state": job.state, "said": said if failed else ""}
 
 
 def _address(name: str) -> str:

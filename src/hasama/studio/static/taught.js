@@ -28,7 +28,7 @@ again(async () => {
   one(".left").textContent = clock(now.seconds_left);
   one("progress").value = now.done;
   one(".said").hidden = !now.said;
-  one(".said").textContent = now.said;
+  if (one(".said").textContent !== now.said) one(".said").textContent = now.said;
   one("form.stop").hidden = !["waiting", "running"].includes(now.status);
   one("form.resume").hidden = ["waiting", "running", "stopping"].includes(now.status);
   one("input[name=kimg]").required = now.status === "finished";

@@ -53,13 +53,16 @@ for (const section of document.querySelectorAll("section.run")) {
     one(".left").textContent = clock(now.seconds_left);
     one(".kid").textContent = short(now.kid);
     one("progress").value = now.done;
-    showStatus(one(".status"), now.status);
-    one("form.stop").hidden = now.status !== "training";
-    one("form.resume").hidden = now.status === "training" || now.status === "stopping";
+    const coming = ["waiting", "running"].includes(now.job?.state) && !["training", "stopping"].includes(now.status);
+    const status = coming ? now.job.state : now.status;
+    showStatus(one(".status"), status);
+    one("form.stop").hidden = status !== "training" && !coming;
+    one("form.resume").hidden = ["training", "stopping"].includes(status) || coming;
     const failure = one(".failure");
-    failure.hidden = now.job?.state !== "failed";
-    failure.textContent = now.job?.said ?? "";
-    if (now.samples.length !== samples.length) {
+    const told = now.job?.state === "failed" ? now.job.said : "";
+    failure.hidden = !told;
+    if (failure.textContent !== told) failure.textContent = told;
+    if (now.samples.join() !== samples.join()) {
       const atEnd = !slider || Number(slider.value) >= samples.length - 1;
       samples = now.samples;
       if (!slider) { location.reload(); return; }
