@@ -241,6 +241,8 @@ def varied(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
         HasamaError: they contradict the recipe.
     """
     changed = Recipe.from_dict(recipe.to_dict() | changes)
+    if changed.width <= recipe.width:
+        return changed
     return changed.but(
         **{name: rate for name, rate in usual_rates_of(recipe, changed).items() if name not in changes}
     )

@@ -10,6 +10,7 @@ from hasama.health.remedies import (
     against_generator,
     against_standstill,
     against_swings,
+    rates_of,
     steady,
 )
 from hasama.presets import GENTLE, RECIPES, usual_rates_of
@@ -70,6 +71,18 @@ def test_no_remedy_has_larger_rates_than_those_that_suit_the_networks(preset: st
     assert against_generator(recipe)[0].changes == own  # nothing is changed by it, so that it is not advised
     if recipe.init_from:
         assert max(own.values()) <= GENTLE
+
+
+def test_rates_go_with_the_networks_and_the_rules_that_they_belong_to():
+    """Not those of the aid, which is r3gan's; nor those of `stable` without its rules."""
+    for preset in ("dcgan", "lsgan", "stylegan"):
+        recipe = as_asked(preset, vision_aid="efficientnet")
+        assert rates_of(recipe) == rates_of(as_asked(preset))
+    half = as_asked("dcgan", discriminator_norm="none", penalty="r1+r2")
+    assert rates_of(half) == rates_of(as_asked("dcgan"))
+    assert steady(half).changes["objective"] == "relativistic"
+    assert steady(half).changes["generator_lr"] == RECIPES["stable"].generator_lr
+    assert against_discriminator(half)[0].changes["penalty"] == "r1+r2"
 
 
 def test_the_steady_rules_never_raise_rates_that_were_asked_for():

@@ -51,6 +51,11 @@ def test_a_parquet_file(tmp_path: Path, plain: bool):
     assert greys(tmp_path / "a.parquet", FORM.but(only="dog")) == [10, 40]
 
 
+def test_a_score_hides_no_classes(tmp_path: Path):
+    path = write(tmp_path / "a.parquet", label=[0.25, 0.5, 0.1, 0.2, 0.3, 0.9], **{"class": ["a", "b"] * 3})
+    assert open_pictures(str(path), FORM.but(labels=True)).report.classes == {"a": 3, "b": 3}
+
+
 def test_damaged_classes_concern_no_picture(tmp_path: Path):
     path = write(tmp_path / "a.parquet", label=["a word of its own"] * 6)
     column = pq.ParquetFile(path).metadata.row_group(1).column(3)

@@ -83,3 +83,17 @@ def test_a_folder_is_learnt_in_the_colours_that_are_seen(tmp_path: Path, colour)
     first, second = pictures.take(np.array([0, 1]))[:, 8, 8, :3]
     np.testing.assert_allclose(first, in_srgb((180, 120, 100)), atol=1.6)
     assert second.tolist() == [180, 120, 100]
+
+
+def test_sixteen_bits_and_grey_with_alpha_have_their_profiles_too(tmp_path: Path):
+    pyvips = pytest.importorskip("pyvips")
+    deep = np.full((8, 8, 3), (180, 120, 100), np.uint16) * 257
+    image = pyvips.Image.new_from_array(deep, interpretation="rgb16").copy()
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", P3)
+    image.write_to_file(str(tmp_path / "deep.png"))
+    saved(tmp_path / "flat.png", Image.new("RGB", (8, 8), (180, 120, 100)), P3)
+    pictures = hasama.open_pictures(str(tmp_path), hasama.RECIPES["dcgan"].but(size="16"))
+    np.testing.assert_allclose(pictures.take(np.arange(2))[:, 4, 4], [in_srgb((180, 120, 100))] * 2, atol=1.6)
+    half = Image.merge("LA", (Image.new("L", (8, 8), 128), Image.new("L", (8, 8), 99)))
+    read = np.asarray(open_picture(saved(tmp_path / "grey.png", half, LINEAR_GREY)))
+    np.testing.assert_allclose(read[4, 4], (188, 188, 188, 99), atol=1.5)

@@ -471,6 +471,22 @@ def test_a_folder_with_an_ordinary_tar_is_read_as_the_tar(tmp_path: Path):
         assert len(opened(name)) == 4
 
 
+def test_a_folder_with_one_tar_of_webdataset_is_shards(tmp_path: Path):
+    """As img2dataset writes them: classes and texts beside each picture; or pictures alone, many of them."""
+    pixels = some_pictures(4, (20, 20))
+    files: dict[str, bytes] = {}
+    for number in range(4):
+        files |= {f"{number:06}.png": png(pixels[number]), f"{number:06}.json": b'{"label": %d}' % (number % 2),
+                  f"{number:06}.txt": b"a picture"}  # fmt: skip
+    (tmp_path / "told").mkdir()
+    make_tar(tmp_path / "told" / "00000.tar", files)
+    assert open_source(str(tmp_path / "told")).shards is not None
+    assert opened(tmp_path / "told", Form((20, 20), labels=True)).report.classes == {"0": 2, "1": 2}
+    (tmp_path / "plain").mkdir()
+    make_tar(tmp_path / "plain" / "a.tar", {f"{number}.png": png(pixels[number]) for number in range(4)})
+    assert open_source(str(tmp_path / "plain")).shards is not None  # which can be streamed
+
+
 def test_classes_in_json_missing_ones_and_foreign_members(tmp_path: Path):
     pixels = some_pictures(6, (20, 20))
     make_tar(

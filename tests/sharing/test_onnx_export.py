@@ -293,13 +293,20 @@ def test_nothing_of_others_is_replaced(run: Path, tmp_path: Path, monkeypatch: p
     for name in ("generator.safetensors", "samples.png", "generator.onnx"):
         there = tmp_path / name
         there.write_text("another's")
-        assert command(monkeypatch, "export", alone, "--safetensors", "--out", tmp_path) == 2
+        assert command(monkeypatch, "export", alone, "--out", tmp_path) == 2
         assert f"{there} would be replaced" in capsys.readouterr().err
         assert there.read_text() == "another's"
         there.unlink()
     for words in ((alone,), (run,)):
         assert command(monkeypatch, "export", *words, "--safetensors", "--out", run) == 2
         assert f"{run} is a run" in capsys.readouterr().err
+    own = tmp_path / "own"
+    for words in (["--onnx"], ["--onnx"], ["--safetensors"], ["--onnx"]):  # which of them has a card, and which not
+        assert command(monkeypatch, "export", alone, *words, "--out", own) == 0, words
+    (own / "README.md").unlink()
+    (own / "generator.safetensors").write_text("another's")
+    assert command(monkeypatch, "export", alone, "--onnx", "--out", own) == 0  # which does not touch it
+    assert (own / "generator.safetensors").read_text() == "another's"
     for _ in range(2):  # an export is replaced by another
         assert command(monkeypatch, "export", alone, "--safetensors", "--out", tmp_path) == 0
     assert (tmp_path / "samples.png").stat().st_size > 100

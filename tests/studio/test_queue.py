@@ -199,6 +199,9 @@ def test_of_a_painting_that_nobody_saw_end_the_picture_tells(root: Path, still: 
     job = jobs.add(["style", "c.png", "s.png"], content="c.png", styles=["s.png"], out=str(out), recipe="best")
     jobs._save(job._replace(state="running", pid=2**22 - 1, about=job.about | {"started": "1"}))
     assert Jobs(root)._looked_at(Jobs(root).get(job.id) or job).state == "failed"
+    about = job.about | {"started": "1", "stopping": True}
+    jobs._save(job._replace(state="running", pid=2**22 - 1, about=about))
+    assert Jobs(root)._looked_at(Jobs(root).get(job.id) or job).state == "stopped"
     out.write_bytes(b"it")
     jobs._save(job._replace(state="running", pid=2**22 - 1, about=job.about | {"started": "1"}))
     assert Jobs(root)._looked_at(Jobs(root).get(job.id) or job).state == "done"
@@ -254,7 +257,9 @@ def test_what_looks_at_pictures_can_be_stopped(client: TestClient, root: Path, s
     shown = jobs.add(["images", "/"], of=job.id)
     page = client.get(f"/train/proposal?job={job.id}", headers=OWN).text
     assert 'action="/job/stop"' in page
-    assert f"/job?job={job.id}" in client.get("/", headers=OWN).text or "suggest" in client.get("/", headers=OWN).text
+    assert f"/job?job={job.id}" in client.get("/", headers=OWN).text
+    there = client.get(f"/job?job={job.id}", headers=OWN)
+    assert there.headers["location"] == f"/train/proposal?job={job.id}"
     client.post("/job/stop", headers=OWN, data={"job": job.id})
     for one in (job, shown):
         now = jobs.get(one.id)
@@ -274,6 +279,17 @@ def test_names_that_are_no_utf8_break_no_page(trained: TestClient, root: Path):
     assert "B\\udcfccher" in trained.get("/watch?run=cats", headers=OWN).text
 
 
+def test_a_grid_that_the_browser_has_is_not_sent_again(trained: TestClient, root: Path):
+    seen = trained.get("/api/state?run=cats", headers=OWN).json()["samples"][-1]
+    address = f"/sample.png?run=cats&seen={seen}"
+    first = trained.get(address, headers=OWN)
+    known = OWN | {"if-none-match": first.headers["etag"]}
+    again = trained.get(address, headers=known)
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    Run(root / "cats").sample_file(seen).write_bytes(b"another, which the autopilot has made")
+    assert trained.get(address, headers=known).content == b"another, which the autopilot has made"
+
+
 def test_what_the_autopilot_gave_up_is_not_shown_as_the_newest(trained: TestClient, root: Path):
     run = Run(root / "cats")
     seen = run.log()[-1]["images_seen"]
@@ -281,6 +297,8 @@ def test_what_the_autopilot_gave_up_is_not_shown_as_the_newest(trained: TestClie
     made = trained.get("/api/state?run=cats", headers=OWN).json()["samples"]
     assert made[-1] == 10 * seen
     run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": []}))
+    old = run.autopilot_file.stat().st_mtime_ns
+    os.utime(run.sample_file(10 * seen), ns=(old - 10**9, old - 10**9))
     assert trained.get("/api/state?run=cats", headers=OWN).json()["samples"] == made[:-1]
 
 

@@ -19,6 +19,7 @@ from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.shapes import each, largest
 from hasama.training.game import Game
+from hasama.training.parts import _whole_parts
 from hasama.training.setup import loop_for, mixes_images, new_game
 from hasama.training.stepping import begin, count, follow, scheduled, update_ema
 from hasama.training.turns import (
@@ -230,6 +231,14 @@ def test_a_short_last_batch_is_taken_in_parts_that_it_has(last: int):
         assert all(math.isfinite(value) for value in step.figures().values())
     for name, value in game.pair.discriminator.named_buffers():
         assert value.isfinite().all(), name
+
+
+@pytest.mark.parametrize(
+    ("images", "most", "parts"),
+    [(32, 4, 4), (25, 4, 5), (26, 4, 13), (3, 4, 1), (6, 4, 3), (31, 4, 1), (8, 1, 1), (2, 4, 1), (4, 2, 2)],
+)
+def test_a_short_batch_needs_no_more_memory_than_a_whole_one_where_it_divides(images: int, most: int, parts: int):
+    assert _whole_parts(images, most) == parts
 
 
 def test_a_frozen_network_thaws_even_after_an_exception():

@@ -18,7 +18,9 @@ def too_few(history: History) -> Finding | None:
     if not isinstance(used, int) or history.images.get("crops"):
         return None
     different = used - sum(len(group) - 1 for group in history.images.get("duplicates", []))
-    augments = history.recipe.augment != "none" or history.recipe.init_from
+    recipe = history.recipe
+    own = recipe.small_kimg and recipe.init_from.endswith("small")  # its own stage of half the size is no base
+    augments = recipe.augment != "none" or (recipe.init_from and not own)
     if different >= FEW or (augments and different >= VERY_FEW):
         return None
     severity = "serious" if different < VERY_FEW else "warning"

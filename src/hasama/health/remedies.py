@@ -43,8 +43,7 @@ def steady(recipe: Recipe) -> Remedy:
         rules = own if own.penalty == "r1+r2" else RECIPES["stable"]
         changes["gamma"] = rules.but(size=recipe.size, enlarge=recipe.enlarge).penalty_weight
     if recipe.architecture in ("dcgan", "dense"):
-        rates = usual_rates_of(RECIPES["stable"], recipe)
-        is_so = recipe.penalty == "r1+r2" and recipe.discriminator_norm == "none"
+        rates, is_so = usual_rates_of(RECIPES["stable"], recipe), _goes_by("stable", recipe)
         changes["discriminator_norm"] = "none"
     else:
         rates, is_so = usual_rates_of(RECIPES[recipe.architecture], recipe), True
@@ -56,11 +55,17 @@ def steady(recipe: Recipe) -> Remedy:
 
 def rates_of(recipe: Recipe) -> dict[str, float]:
     """The learning rates of the preset with such networks and such a penalty, for networks of the recipe's width."""
-    if recipe.architecture == "dcgan" and recipe.discriminator_norm == "none" and recipe.penalty != "none":
-        usual = "wgan-gp" if recipe.penalty == "wgan-gp" else "stable"
-    else:
-        usual = "vision-aided" if recipe.vision_aid != "none" else recipe.architecture
+    usual = next((name for name in ("stable", "wgan-gp") if _goes_by(name, recipe)), recipe.architecture)
+    aided = RECIPES["vision-aided"]
+    if recipe.vision_aid != "none" and recipe.architecture == aided.architecture:
+        usual = "vision-aided"
     return usual_rates_of(RECIPES[usual], recipe)
+
+
+def _goes_by(preset: str, recipe: Recipe) -> bool:
+    """Whether a recipe has a preset's networks and rules, with which its rates belong."""
+    rules = "architecture", "discriminator_norm", "objective", "penalty", "generator_betas", "discriminator_betas"
+    return all(getattr(recipe, name) == getattr(RECIPES[preset], name) for name in rules)
 
 
 def usual_rates(recipe: Recipe) -> Remedy:

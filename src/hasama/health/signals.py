@@ -134,14 +134,14 @@ class Probe:
         """What the fakes look like, beside the reals as the discriminator is shown them."""
         real = largest(game.pair.view(self.real))
         rows, reals = project(largest(fake)), self.rows if real is self.real else project(real)
-        apart = _apart(reals)
+        apart, nearest = _apart(reals), min(NEIGHBOURS, self.distinct - 1)
         figures: Shares = {
             "spread_real": self.apart / PROJECTED**0.5,
             "contrast_real": _contrast(self.real),
             "contrast": _share(_contrast(largest(fake)), _contrast(real)),
             "diversity": _share(_apart(rows), apart),
             "colours": _share(_tints(largest(fake)), _tints(real), SAME_TINT),
-            "covered": coverage(reals[: self.distinct], rows, NEIGHBOURS) if self.distinct > NEIGHBOURS else None,
+            "covered": coverage(reals[: self.distinct], rows, nearest) if nearest else None,
             "distance": squared_mmd(*_alike(reals, rows)) if apart > NOTHING else None,
         }
         grown = game.pair.whole(self.real[:1]).shape[2:]

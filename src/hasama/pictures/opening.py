@@ -79,12 +79,13 @@ def open_picture(
         check_size(*picture.size)
         depth, ppm = depth_of(picture), picture.format == "PPM"
         picture.load()
+        profile = picture.info.get("icc_profile") if profiled else None
         if depth is not None and ranges is not None and picture.mode in COLOURS and depth in ranges:
-            return eight_bits(upright(deep_colour(stream, picture, ranges[depth]), picture))
+            deep = upright(deep_colour(stream, picture, ranges[depth]), picture)
+            return _in_srgb(deep, profile) if profile else eight_bits(deep)
         if ppm and picture.mode == "I":
             return eight_bits(picture.convert("I;16"), ranges)  # Pillow widens its 16 bits to 32
-        profile = picture.info.get("icc_profile") if profiled and depth is None else None
-        return _in_srgb(upright(picture), profile) if profile else eight_bits(upright(picture), ranges)
+        return _in_srgb(upright(picture), profile, ranges) if profile else eight_bits(upright(picture), ranges)
 
 
 def peek_at(file: Path | io.BytesIO, name: str | None = None) -> Image.Image:
@@ -209,13 +210,14 @@ def upright(picture: Image.Image, origin: Image.Image | None = None) -> Image.Im
     return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
 
 
-def _in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+def _in_srgb(picture: Image.Image, profile: bytes, ranges: Ranges | None = None) -> Image.Image:
     """L, RGB or RGBA of 8 bits, by the profile; by that of sRGB itself nothing is changed."""
-    flat = picture if picture.mode in ("CMYK", "LAB") else eight_bits(picture)
+    flat = picture if picture.mode in ("CMYK", "LAB") else eight_bits(picture, ranges)
     if _is_srgb(profile):
         return eight_bits(flat)
     if flat.mode == "RGBA":
-        colours = to_srgb(flat.convert("RGB"), profile).convert("RGBA")
+        shown = flat.convert("L" if profile[16:20] == b"GRAY" else "RGB")
+        colours = to_srgb(shown, profile).convert("RGBA")
         colours.putalpha(flat.getchannel("A"))
         return colours
     colours = to_srgb(flat, profile)

@@ -146,7 +146,7 @@ class Opening(NamedTuple):
         own, now, what = self.pictures(), None, self.source_now
         if isinstance(self.source_now, Reading):
             now = open_cached(self.source_now.key)
-            what = f"The files of {self.source} have changed since this run began."
+            what = f"The files of {self.source} have changed since this run began, or are read otherwise by now."
         if now is not None and same_pictures(own, now):
             share_pixels(now, own)
             return None

@@ -12,12 +12,14 @@ from hasama.sharing.model_card import CARD, GENERATOR, ONNX, OURS, SAMPLES, Trai
 # --- the folder -----------------------------------------------------------------------------------
 
 
-def check_folder(out: Path, exported: Path) -> None:
+def check_folder(out: Path, exported: Path, onnx: bool = True, safetensors: bool = True) -> None:
     """Before any work: can an export go here without harm to anything that is not one?
 
     Args:
         out: the folder.
         exported: the generator's file, which may stand there itself.
+        onnx: whether a `generator.onnx` will be written.
+        safetensors: whether the generator, its samples and its card will be.
 
     Raises:
         HasamaError: it is a file or a run, cannot be written to, has a README.md that is not a card of ours, or has
@@ -28,9 +30,10 @@ def check_folder(out: Path, exported: Path) -> None:
     if Run(out).exists():
         raise HasamaError(f"{out} is a run, whose generator would be replaced: choose another --out.")
     card = out / CARD
-    for name in (GENERATOR, SAMPLES, ONNX):
-        there = out / name
-        if not card.exists() and there.exists() and not (exported.exists() and there.samefile(exported)):
+    written = (*((GENERATOR, SAMPLES) if safetensors else ()), *((ONNX,) if onnx else ()))
+    for there in (out / name for name in written if (out / name).exists() and not card.exists()):
+        ours = there.name == ONNX and b"hasama" in there.read_bytes()  # in its header
+        if not (ours or (exported.exists() and there.samefile(exported))):
             raise HasamaError(f"{there} would be replaced, and is of no export of Hasama's: choose another --out.")
     if card.exists() and OURS not in card.read_text(encoding="utf-8", errors="replace"):
         raise HasamaError(f"{card} is not a model card of Hasama's, and would be replaced: choose another --out.")
@@ -54,8 +57,8 @@ def write_folder(
     """
     check_license(license)
     card = model_card(trained, license, repository, onnx)
+    with replacing(out / CARD) as temporary:  # first: it says that what comes is of an export
+        temporary.write_text(card, encoding="utf-8")
     with replacing(out / GENERATOR) as temporary:
         shutil.copyfile(trained.file, temporary)
     save_picture(sheet(trained.generator), out / SAMPLES)
-    with replacing(out / CARD) as temporary:
-        temporary.write_text(card, encoding="utf-8")

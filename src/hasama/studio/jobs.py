@@ -225,7 +225,8 @@ class Jobs:
         if code is None and not unseen:
             return job
         self.children.pop(job.id, None)
-        lacking = unseen and "out" in job.about and not Path(job.about["out"]).exists()
+        painted = "out" not in job.about or Path(job.about["out"]).exists() or job.about.get("stopping")
+        lacking = unseen and not painted
         well = not (job.complains() or lacking) if unseen else code in (0, INTERRUPTED)
         stopped = job.about.get("stopping") or code == INTERRUPTED
         state = "failed" if not well else "stopped" if stopped else "done"

@@ -14,8 +14,8 @@ from hasama.errors import HasamaError, missing_extra
 from hasama.files import make_folder
 from hasama.names import at_home
 
-OPEN_FILES = 65_536
-"""At most, if the system lets us."""
+OPEN_FILES = (65_536, 24_576, 10_240, 4096)
+"""As many as the system lets us have."""
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,12 @@ def _allow_many_files() -> None:
     with suppress(ImportError, OSError, ValueError):
         import resource  # not on Windows
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(most, OPEN_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for wanted in OPEN_FILES:
+            if wanted > now and (most == resource.RLIM_INFINITY or wanted <= most):
+                with suppress(OSError, ValueError):  # macOS has a limit of its own
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+                    return
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -111,8 +111,8 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
     small, done = stage is not run, seen >= recipe.images
     status = "training" if held else "finished" if done and not small else "paused" if seen else "begun"
     samples = samples_of(stage)
-    if stage.autopilot_file.exists():  # what it gave up is not the newest: it went back, and makes others
-        samples = [made for made in samples if made <= seen]
+    if went_back := mtime_of(stage.autopilot_file):  # what was given up is not the newest: others are made
+        samples = [made for made in samples if made <= seen or mtime_of(stage.sample_file(made)) > went_back]
     kid = next((_number(line["kid"]) for line in reversed(last) if "kid" in line), None)
     return {
         "name": name, "status": "stopping" if held and run.stop_asked() else status, "kimg": seen / 1000,
@@ -121,6 +121,14 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
         "recipe": {"architecture": recipe.architecture, "size": recipe.size}, "small": small,
         "source": _source(run), "generator": run.generator.exists(),
     }  # fmt: skip
+
+
+def mtime_of(file: Path) -> int:
+    """When it was written, in nanoseconds; 0 if it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def samples_of(run: Run) -> list[int]:

@@ -124,7 +124,10 @@ def _at_once(subject: Subject, state: dict[str, Any] | None) -> Iterator[Frame]:
         whole = state["iteration"] == state["iterations"]
         painted = Canvas.from_state(state["canvas"], subject.recipe, subject.device).shown()
         first, begun = state["scale"] + whole, painted if whole else state["began"]
-        first = 0 if begun is None else first  # saved before it was kept
+        if begun is None:  # in the first scale, or saved before this was kept
+            first = 0
+        else:
+            begun = begun.to(subject.device)
     for scale, scales, done, steps, image in paint_at_once(subject, first, begun):
         canvas, share = Canvas(image, subject.recipe), (scale + done / steps) / scales
         yield Frame(scale, scales, done, steps, {}, {}, {}, canvas, share, subject, begun)

@@ -70,11 +70,13 @@ class Parts:
 def _whole_parts(images: int, most: int) -> int:
     """Into how many parts of equal size a batch divides, for pictures of smaller ones would count more.
 
-    The last batch of a `DataLoader` may be short: it is then taken in fewer, of two pictures at least.
+    The last batch of a `DataLoader` may be short: it is then taken in more, of two pictures at least, or else in
+    fewer; in one, if its number is a prime.
     """
     if images % most == 0:
         return most
-    return next((n for n in range(most, 1, -1) if not images % n and images // n >= 2), 1)
+    choices = (*range(most, images // 2 + 1), *range(most - 1, 1, -1))
+    return next((n for n in choices if not images % n and images // n >= 2), 1)
 
 
 def mean_turn(parts: list[Turn]) -> Turn:

@@ -96,7 +96,7 @@ def export(
         return _export_painter(run, out, safetensors and not onnx)
     trained = _trained(run)
     out, license = out or beside(run, "export"), license or usual_license(trained)
-    check_folder(out, trained.file)
+    check_folder(out, trained.file, onnx or both, safetensors or both)
     if onnx or both:
         difference = save_onnx(trained.generator, out / ONNX, header_of(trained.file))
         say(f"{out / ONNX}: takes any batch; its pictures differ from torch's by at most {difference:.1e}")

@@ -183,11 +183,11 @@ def _entries(rows: Rows, told: dict[str, Any]) -> Iterator[Entry]:
     why = f"{rows.file.name} has {NO_LABELS}" if label is None else f"its {label} says no class"
     for group, count in enumerate(rows.counts):
         values = [None] * count if label is None else _values(rows, group, label)
-        told = why if values else f"its {label} is damaged"
+        reason = why if values else f"its {label} is damaged"
         for row in range(count):
             name = printable(f"{rows.file.name}/{first + row}")
             found = _class(values[row], names) if values else None
-            yield Entry(name, found, stamp, partial(images.read, group, row), told)
+            yield Entry(name, found, stamp, partial(images.read, group, row), reason)
         first += count
 
 
@@ -253,10 +253,12 @@ def _label_column(rows: Rows, features: dict[str, Any]) -> tuple[str | None, lis
             kind = kind.value_type
         return (
             types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
-        ) or types.is_floating(kind)
+        )
 
     told = [name for name in rows.schema.names if _kind(features, name) == "ClassLabel"]
-    found = told or [field.name for field in rows.schema if field.name in LABELS and is_class(field.type)]
+    named = [field for field in rows.schema if field.name in LABELS]
+    found = told or [field.name for field in named if is_class(field.type)]
+    found = found or [field.name for field in named if types.is_floating(field.type)]  # pandas', of numbers with gaps
     chosen = next((name for name in LABELS if name in found), found[0] if found else None)
     names = features[chosen].get("names") if chosen is not None and chosen in told else None
     return chosen, list(map(str, names)) if isinstance(names, list) else []

@@ -7,7 +7,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hasama.errors import HasamaError
 from hasama.names import at_home, near_name
@@ -65,11 +65,17 @@ def download_first(name: str) -> Iterator[DownloadProgress]:
 
 
 def _of_one_tar(folder: Path, tars: tuple[str, ...]) -> Source | None:
-    """A folder that holds nothing but a tar is read as that tar; None if it is something else, or of WebDataset."""
+    """A folder with nothing but an ordinary tar is read as that tar, or classes by folders, and pictures with points
+    in their names, would be lost; None if it is something else, or of WebDataset.
+    """
     if len(tars) != 1 or not folder.is_dir() or is_packed(folder / tars[0]):
         return None
     source = _open_path(folder / tars[0])
-    return None if source.shards is not None else source
+    names = [PurePosixPath(entry.name) for entry in source.entries]
+    if source.shards is not None or any(name.suffix.lower() in (".json", ".txt", ".cls") for name in names):
+        return None
+    ordinary = any(entry.label for entry in source.entries) or any("." in name.stem for name in names)
+    return source if ordinary else None
 
 
 def _open_path(path: Path) -> Source:

@@ -6,7 +6,8 @@ from typing import Any
 from hasama.health.check_generator import EARLY, ENOUGH, too_soon
 from hasama.health.checks import examine
 from hasama.health.explanations import TITLES
-from hasama.health.findings import Finding, History, is_look
+from hasama.health.findings import Finding, History, is_look, up_to_last_look
+from hasama.health.remedies import Remedy
 from hasama.presets import train_command, varied
 from hasama.runs.autopilot import Intervention, in_force, interventions, judged_from
 from hasama.runs.folder import Run, free_name
@@ -77,11 +78,22 @@ class Diagnosis:
     @property
     def command(self) -> str | None:
         """The command that trains anew with the first remedy of the first finding that holds; None without one."""
-        remedies = (one.finding.remedies[0] for one in self.seen if one.holds and one.finding.remedies)
+        remedies = (self.for_a_new_run(one.finding)[0] for one in self.seen if one.holds and one.finding.remedies)
         if (remedy := next(remedies, None)) is None:
             return None
         recipe = varied(self.run.recipe(), remedy.changes)
         return train_command(self.history.images["name"], recipe, out=free_name(self.run.folder))
+
+    def for_a_new_run(self, finding: Finding) -> tuple[Remedy, ...]:
+        """A finding's remedies for a run that begins anew: not at the gentle rates of a second stage, which it has
+        by itself.
+        """
+        recipe = self.run.recipe()
+        if not recipe.small_kimg:
+            return finding.remedies
+        found = examine(list(up_to_last_look(self.history.log)), recipe, self.history.images)
+        again = next((one for one in found if one.name == finding.name), finding)
+        return again.remedies or finding.remedies
 
     @property
     def judged(self) -> bool:

@@ -117,6 +117,9 @@ def answering(studio: Studio, endpoint: Endpoint) -> Callable[[Request], Awaitab
                     return await endpoint(studio, request)
             made = await asyncio.to_thread(endpoint, studio, request)
             assert isinstance(made, Response)
+            tag = made.headers.get("etag")
+            if tag and tag == request.headers.get("if-none-match"):  # the browser has it
+                return Response(None, 304, {"etag": tag, "cache-control": made.headers["cache-control"]})
             return made
         except (HasamaError, OSError) as error:
             message = str(error) if isinstance(error, HasamaError) else _of_the_disk(error)
@@ -140,7 +143,8 @@ def file_of_ours(place: Path, kind: str, name: str | None = None) -> Response:
     """
     if not place.is_file():
         raise HasamaError("There is no such file.")
-    return FileResponse(place, media_type=kind, filename=name, headers={"cache-control": "private, no-cache"})
+    headers = {"cache-control": "private, no-cache"}
+    return FileResponse(place, media_type=kind, filename=name, headers=headers, stat_result=place.stat())
 
 
 def back_to(place: str) -> RedirectResponse:

@@ -140,6 +140,8 @@ def job_page(studio: Studio, request: Request) -> Response:
     began = job.state != "waiting" and studio.jobs.of_place(place) == job  # else the folder is another job's
     if began and (place / "recipe.json").is_file() and place.is_relative_to(studio.root):
         return back_to(f"/watch?run={quoted(place.relative_to(studio.root).as_posix())}")
+    if job.words[0] == "suggest" and job.state != "stopped":
+        return back_to(f"/train/proposal?job={job.id}")
     if job.words[0] == "project":
         return back_to(f"/projection?job={job.id}")
     if job.words[0] == "teach":

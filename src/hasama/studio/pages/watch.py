@@ -122,8 +122,9 @@ async def remedy(studio: Studio, request: Request) -> Response:
     form = await form_of(request, SMALL_FORM)
     name, finding, number = (str(form.get(key, "")) for key in ("run", "finding", "number"))
     run = run_named(studio.root, name)
-    seen = {one.finding.name: one.finding for one in diagnose(run).seen}
-    remedies = seen[finding].remedies if finding in seen else ()
+    diagnosis = diagnose(run)
+    seen = {one.finding.name: one.finding for one in diagnosis.seen}
+    remedies = diagnosis.for_a_new_run(seen[finding]) if finding in seen else ()
     if number not in map(str, range(len(remedies))):
         raise HasamaError("This remedy is not advised (any more).")
     recipe = varied(run.recipe(), remedies[int(number)].changes)
@@ -189,9 +190,10 @@ class _Passing(io.RawIOBase):
 def _job_told(job: Job | None) -> dict[str, Any] | None:
     if job is None:
         return None
-    failed = job.state == "failed"
+    if job.state != "failed":
+        return {"state": job.state, "said": ""}
     said = job.said()[-2000:] or str(job.about.get("why") or f"It ended with code {job.code}, and said nothing.")
-    return {"state": job.state, "said": said if failed else ""}
+    return {"state": job.state, "said": said}
 
 
 def _address(name: str) -> str:
