@@ -1,7 +1,8 @@
 # Hasama in a container: for `hasama job`, or for a machine on which nothing is to be installed.
 #
 #   docker build -t hasama .
-#   docker run --rm -v "$PWD:/home/hasama/here" -v hasama-cache:/home/hasama/cache -w /home/hasama/here hasama \
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/home/hasama/here" -v hasama-cache:/home/hasama/cache \
+#       -w /home/hasama/here hasama \
 #       train photos/ --size 64 --out runs/mine
 #
 # Without an argument torch is what pip's own index has: on Linux with CUDA, some gigabytes; run with --gpus all. The
@@ -23,7 +24,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]" \
     && useradd --create-home --uid 1000 hasama \
-    && install --directory --owner=hasama --group=hasama /home/hasama/cache /home/hasama/runs
+    && install --directory --mode=1777 /home/hasama/cache /home/hasama/runs
 
 USER hasama
 WORKDIR /home/hasama

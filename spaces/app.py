@@ -147,7 +147,8 @@ def _chosen_base() -> tuple[Any, Any, Any]:
 
 def _button(words: str, function: Callable[..., Any], given: list[Any], shown: Any) -> None:
     """A button that calls a function; programs call it by its name."""
-    gr.Button(words, variant="primary").click(function, given, shown, api_name=function.__name__)
+    clicked = gr.Button(words, variant="primary").click
+    clicked(function, given, shown, api_name=function.__name__, concurrency_id="one")  # one visitor at a time, in all
 
 
 if __name__ == "__main__":

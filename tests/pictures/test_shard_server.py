@@ -303,3 +303,45 @@ def test_a_run_finds_its_shards_without_the_cache(server: Server, tmp_path: Path
     deque(train(address, TINY.but(kimg=0.32), tmp_path / "run"), maxlen=0)
     assert Run(tmp_path / "run").images_seen() == 320
     assert Run(tmp_path / "run").images()["digest"] == digest
+
+
+def test_listing_goes_on_where_it_was_broken_off(server: Server):
+    """What was fetched for it is not fetched again."""
+    pattern = f"{server.address}/shard-{{000000..000007}}.tar"
+    server.answers["shard-000005.tar"] = [lambda handler: handler.send_error(403)]
+    with pytest.raises(HasamaError):
+        opened(pattern)
+    first = tars(server.asked)
+    assert len(first) >= 6
+    opened(pattern)
+    assert sorted(set(tars(server.asked))) == [f"shard-{number:06}.tar" for number in range(SHARDS)]
+    assert tars(server.asked).count("shard-000000.tar") == 1
+
+
+@pytest.mark.parametrize("body", [b"<html>come back later</html>" * 99, b""])
+def test_what_a_server_gave_in_place_of_a_tar_is_fetched_again(server: Server, folder: Path, body: bytes):
+    whole = (folder / "shard-000000.tar").read_bytes()
+    server.answers["shard-000000.tar"] = [lambda handler: handler.give(body or whole[:5000])]
+    with pytest.raises(HasamaError):
+        opened(f"{server.address}/shard-000000.tar")
+    assert len(opened(f"{server.address}/shard-000000.tar")) == 20
+
+
+def test_parts_of_killed_downloads_go(server: Server):
+    opened(f"{server.address}/shards.json", False)
+    one = fetched(server)[0]
+    left = one.with_name(f".{one.name}.ab12cd34.tar")
+    left.write_bytes(b"half")
+    one.unlink()
+    opened(f"{server.address}/shards.json", False, Form((8, 8), labels=True))
+    assert one.exists()
+    assert not left.exists()
+
+
+def test_no_room_for_a_shard_is_no_fault_of_its_pictures(server: Server, monkeypatch: pytest.MonkeyPatch):
+    """It is told, and nothing is kept of it."""
+    monkeypatch.setenv("HASAMA_SHARDS_GB", "50GB")
+    with pytest.raises(HasamaError, match="HASAMA_SHARDS_GB"):
+        opened(f"{server.address}/shards.json", False)
+    monkeypatch.delenv("HASAMA_SHARDS_GB")
+    assert len(opened(f"{server.address}/shards.json", False)) == COUNT

@@ -487,6 +487,39 @@ def test_a_folder_with_one_tar_of_webdataset_is_shards(tmp_path: Path):
     assert open_source(str(tmp_path / "plain")).shards is not None  # which can be streamed
 
 
+def test_points_in_names_are_no_endings(tmp_path: Path):
+    """Screenshots and messengers put the time into names; of WebDataset's groups the plain ending is the picture."""
+    pixels = some_pictures(8, (20, 20))
+    for number, name in enumerate(("july", "august")):
+        files = {f"Screenshot at 10.07.{second:02}.png": png(pixels[4 * number + second]) for second in range(3)}
+        make_tar(tmp_path / f"{name}.tar", files | {"it.png": png(pixels[4 * number + 3]), "it.seg.png": b"a mask"})
+    pictures = opened(tmp_path)
+    assert len(pictures) == 8
+    assert set(pictures.report.skipped.values()) == {"a second picture of one name"}  # the masks
+    make_tar(
+        tmp_path / "july.tar",
+        {"a.1.png": png(pixels[0]), "a.1.cls": b"x", "a.2.png": png(pixels[1]), "a.2.cls": b"y"},
+    )
+    (tmp_path / "august.tar").unlink()
+    assert opened(tmp_path, Form((20, 20), labels=True)).report.classes == {"x": 1, "y": 1}
+
+
+def test_written_twice_at_once_the_second_says_that_they_are_there(tmp_path: Path):
+    """And what a killed process left does not come along."""
+    np.savez(tmp_path / "p.npz", images=some_pictures(12, (8, 8)))
+    pictures = opened(tmp_path / "p.npz")
+    left = tmp_path / ".out.unfinished"
+    steps = write_shards(pictures, tmp_path / "out", 0.001)
+    next(steps)
+    (left / ".shard-000001.tar.3d6x179u.tar").write_bytes(b"half")
+    steps.close()  # type: ignore[attr-defined]
+    list(write_shards(pictures, tmp_path / "out", 0.001))
+    assert not list((tmp_path / "out").glob(".*"))
+    with pytest.raises(HasamaError, match="out"):
+        list(write_shards(pictures, tmp_path / "out", 0.001))
+    assert not left.exists()
+
+
 def test_classes_in_json_missing_ones_and_foreign_members(tmp_path: Path):
     pixels = some_pictures(6, (20, 20))
     make_tar(

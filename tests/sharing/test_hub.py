@@ -47,6 +47,7 @@ class Stub(ThreadingHTTPServer):
         self.commits: list[dict[str, bytes]] = []
         self.messages: list[str] = []
         self.refuse: dict[str, tuple[int, str]] = {}
+        self.public = False
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -60,7 +61,10 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.note(b"")
-        self.answer({"error": "Not found"}, 404)
+        if self.server.created and self.path.partition("?")[0] == "/api/models/maria/cats":
+            self.answer({"_id": "1", "id": "maria/cats", "private": not self.server.public, "siblings": []})
+        else:
+            self.answer({"error": "Not found"}, 404)
 
     def do_PUT(self) -> None:
         body = self.body()
@@ -221,6 +225,16 @@ def test_everything_arrives_in_one_commit(run: Path, stub: Stub):
     assert told == [f"Bearer {TOKEN}"] * len(told)
     stored = [sent for _, path, sent in stub.seen if path.startswith("/storage/")]
     assert stored == [None, None]  # the storage is another server's: it is not told the token
+
+
+def test_what_is_to_be_private_is_not_sent_where_all_can_see_it(run: Path, stub: Stub):
+    """The repository is there already, and public: --private is for one that is made now."""
+    stub.public = True
+    done = hasama("push", run, "maria/cats", "--private", HF_ENDPOINT=stub.address, HF_TOKEN=TOKEN)
+    refused(done, "maria/cats is there already, and public: nothing was sent")
+    assert stub.commits == []
+    done = hasama("push", run, "maria/cats", HF_ENDPOINT=stub.address, HF_TOKEN=TOKEN)
+    assert (done.returncode, len(stub.commits)) == (0, 1)
 
 
 def test_a_second_push_replaces_the_first(run: Path, stub: Stub, push):

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ from hasama.tuning.study import (  # noqa: E402
     take,
     take_up_again,
 )
-from hasama.tuning.sweep import RUNGS, Event, Sweep, ranked, sweep  # noqa: E402
+from hasama.tuning.sweep import RUNGS, Event, Sweep, begin_or_resume, ranked, sweep  # noqa: E402
 from hasama.tuning.sweep_chart import look, plot_sweep  # noqa: E402
 
 SMALL = RECIPES["dcgan"].but(
@@ -485,6 +486,21 @@ def test_the_same_over_postgresql(plan: Sweep, small: Pictures):
 
 def test_names_of_parameters_are_fields():
     assert set(SENSITIVE | MORE) - {"beta1"} <= set(DEFAULTS)
+
+
+def test_a_trial_takes_no_other_sweeps_run(plan: Sweep):
+    """The figures of another recipe would stand in the table."""
+    run = Run(plan.out / "trial-0000")
+    trial: Any = SimpleNamespace(params={"generator_lr": 2e-4, "beta1": 0.5}, number=0)
+    opening = begin_or_resume(plan, trial, run)
+    for _ in opening.session("cpu", lambda: True):
+        pass
+    assert begin_or_resume(plan, trial, run).recipe == run.recipe()
+    other: Any = SimpleNamespace(params={"generator_lr": 1e-3, "beta1": 0.5}, number=0)
+    with pytest.raises(HasamaError, match="was started with other settings"):
+        begin_or_resume(plan, other, run)
+    with pytest.raises(HasamaError, match="of another sweep"):
+        begin_or_resume(plan._replace(recipe=plan.recipe.but(kimg=2 * plan.recipe.kimg)), trial, run)
 
 
 def test_no_batch_is_tried_that_cannot_be():

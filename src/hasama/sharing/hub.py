@@ -118,7 +118,11 @@ def push_folder(folder: Path, repository: str, hub: Hub, private: bool = False, 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the card's front matter
             address = api.create_repo(repository, private=private or None, exist_ok=True)
+            if private and not api.repo_info(repository).private:
+                raise HasamaError(f"{repository} is there already, and public: nothing was sent.")
             api.create_commit(repository, files, commit_message=f"{about}, by Hasama {__version__}")
+    except HasamaError:
+        raise
     except Exception as error:  # of httpx, of the library, of what a server that is no hub has answered
         raise _refused(error, repository, hub) from error
     return str(address)

@@ -23,6 +23,7 @@ from hasama.recipe import Recipe
 from hasama.runs.fitting import crossed, log_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.session import Opening, check_buildable
+from hasama.runs.standing import reconciled
 from hasama.training.game import Record
 from hasama.tuning.search_space import Space, middle, vary
 from hasama.tuning.storage import beating, load_optuna
@@ -230,7 +231,17 @@ def climb(
 
 
 def begin_or_resume(plan: Sweep, trial: "Trial", run: Run) -> Opening:
-    """The trial's run: a new one, or where the process before left it."""
+    """The trial's run: a new one, or where the process before left it.
+
+    Raises:
+        HasamaError: a run stands in its place that is of another sweep.
+    """
+    if run.exists():
+        own, wanted = run.recipe(), drawn(plan, trial)
+        kept = {name: getattr(own, name) for name in ("init_from", "only", "generator_width")}  # as they were noted
+        reconciled(run, wanted.but(**kept), ())
+        if own.kimg != wanted.kimg:
+            raise HasamaError(f"{run.folder} is of another sweep, of {own.kimg:g} kimg: choose another --out.")
     opening = Opening.resumed(run) if run.exists() else Opening.of(plan.source, drawn(plan, trial), run)
     for _ in opening.scan():
         pass

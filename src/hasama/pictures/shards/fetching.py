@@ -144,8 +144,11 @@ def fetch(tar: Tar, folder: Path, stop: Event | None = None) -> OpenTar:
     """
     path = kept(tar, folder)
     try:
+        gigabytes("HASAMA_SHARDS_GB", USUAL_GB)  # what is wrong with it is told before anything is fetched
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
+            for left in folder.glob(f".{path.name}.*"):  # by a process that was killed: nobody else writes it now
+                left.unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 file = path.open("rb", buffering=0)
                 os.utime(path)  # what was used last is thrown away last
@@ -155,6 +158,10 @@ def fetch(tar: Tar, folder: Path, stop: Event | None = None) -> OpenTar:
                 opened = OpenTar.at(temporary, tar)
             _make_room(folder, path)
             return opened
+    except ShardError:
+        raise
+    except HasamaError as error:  # a full disk: it says nothing of the pictures
+        raise ShardError(str(error)) from error
     except OSError as error:
         raise ShardError(
             f"{cannot_write(path, error)} HASAMA_CACHE names another place for the cache, and HASAMA_SHARDS_GB how "
@@ -200,7 +207,8 @@ def download(tar: Tar, path: Path, stop: Event) -> str:
                     f"Cannot fetch {tar.place}: {error} ({len(WAITS) + 1} attempts). Look whether the server is "
                     "there, and go on then."
                 ) from error
-            stop.wait(wait)
+            if stop.wait(wait):
+                raise ShardError(f"{tar.place} is no longer needed.") from error
     raise AssertionError("the last attempt raises")
 
 

@@ -69,8 +69,9 @@ def walk(file: BinaryIO, tar: Tar, class_of: Callable[[object], str | None]) -> 
                 group = groups.setdefault(folder + slash + key, {})
                 group[ending.lower()] = Part(info.name, info.offset_data, info.size)
             _check_end(file, archive.offset)  # type: ignore[attr-defined]
-            found = [_sorted_out(group, skipped) for group in groups.values()]
-            pictures = [(picture, group) for picture, group in zip(found, groups.values(), strict=True) if picture]
+            parted = [one for group in groups.values() for one in _parted(group)]
+            found = [_sorted_out(group, skipped) for group in parted]
+            pictures = [(picture, group) for picture, group in zip(found, parted, strict=True) if picture]
             classes = [_class(group, file, class_of) for _, group in pictures]
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise HasamaError(
@@ -87,6 +88,21 @@ def _check_end(file: BinaryIO, offset: int) -> None:
     block = file.read(512)
     if len(block) < 512 or block.strip(b"\0"):
         raise tarfile.ReadError("a header is damaged" if len(block) == 512 else "it is cut short")
+
+
+def _parted(group: dict[str, Part]) -> list[dict[str, Part]]:
+    """What belongs to one picture each: names may have points of their own, as a screenshot's `at 10.07.33.png`.
+
+    Of WebDataset one picture of a group has a plain ending; where none has, each is a picture of its own.
+    """
+    dotted = [ending for ending in group if f".{ending.rpartition('.')[2]}" in PICTURES]
+    if not dotted or not all("." in ending for ending in dotted):
+        return [group]
+    parts: dict[str, dict[str, Part]] = {}
+    for ending, part in group.items():
+        stem, _, last = ending.rpartition(".")
+        parts.setdefault(stem, {})[last] = part
+    return list(parts.values())
 
 
 def _sorted_out(group: dict[str, Part], skipped: dict[str, str]) -> Part | None:

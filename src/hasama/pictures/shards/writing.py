@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write, read_json, replacing, sha256_of, write_json
+from hasama.files import cannot_write, read_json, remove_leftovers, replacing, sha256_of, write_json
 from hasama.names import fitting_name
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.shards.index import NAME, NO_CLASS, Shard, Shards, Tar, as_json
@@ -75,6 +75,7 @@ def write_shards(pictures: Pictures, out: Path, megabytes: float = 64.0) -> Iter
     try:
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(unfinished.with_suffix(".lock")):
+            check_shards(out, megabytes)  # another process may have written them while this one waited
             yield from _write(pictures, unfinished, out, megabytes)
         unfinished.with_suffix(".lock").unlink(missing_ok=True)
     except OSError as error:
@@ -90,6 +91,7 @@ def _write(pictures: Pictures, folder: Path, out: Path, megabytes: float) -> Ite
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         write_json(folder / PLAN, plan)
+    remove_leftovers(folder)
     written = []
     for number, (first, end) in enumerate(itertools.pairwise(bounds.tolist())):
         path = folder / f"shard-{number:06d}.tar"

@@ -174,6 +174,10 @@ def _index(place: Place, file: Path) -> Iterator[DownloadProgress]:
             yield DownloadProgress(place.name, done, len(place.tars))
     with replacing(file) as temporary:
         temporary.write_text(as_json(together(walked, by_number)), encoding="utf-8")
+    if is_address(place.folder):  # only now, or whoever breaks off would fetch all of them again
+        for one in walked:
+            with suppress(FileNotFoundError):  # another process has just made room
+                kept(Tar(one.tar.place, 0), _folder()).replace(kept(one.tar, _folder()))
 
 
 def _index_file(place: Place) -> Path:
@@ -186,12 +190,15 @@ def _index_file(place: Place) -> Path:
 def _walked(where: str) -> Walked:
     """What is in a tar."""
     tar = Tar(where, 0)
-    opened = fetch(tar, _folder()) if is_address(where) else OpenTar.at(Path(where), tar)
-    with io.BufferedReader(opened.file) as file:
-        if not is_address(where):
+    if not is_address(where):
+        opened = OpenTar.at(Path(where), tar)
+        with io.BufferedReader(opened.file) as file:
             return walk(file, Tar(where, opened.bytes), class_name)
-        tar = Tar(where, opened.bytes, hashlib.file_digest(file, "sha256").hexdigest())
-        walked = walk(file, tar, class_name)
-    with suppress(FileNotFoundError):  # another process has just made room
-        kept(Tar(where, 0), _folder()).replace(kept(tar, _folder()))
-    return walked
+    opened = fetch(tar, _folder())
+    with io.BufferedReader(opened.file) as file:
+        found = Tar(where, opened.bytes, hashlib.file_digest(file, "sha256").hexdigest())
+        try:
+            return walk(file, found, class_name)
+        except HasamaError:
+            kept(tar, _folder()).unlink(missing_ok=True)  # a page in its place, or half of it: fetched anew next time
+            raise
