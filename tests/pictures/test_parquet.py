@@ -4,6 +4,7 @@ import io
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def test_a_parquet_file(tmp_path: Path, plain: bool):
 
 
 def test_a_score_hides_no_classes(tmp_path: Path):
-    path = write(tmp_path / "a.parquet", label=[0.25, 0.5, 0.1, 0.2, 0.3, 0.9], **{"class": ["a", "b"] * 3})
+    columns: dict[str, Any] = {"label": [0.25, 0.5, 0.1, 0.2, 0.3, 0.9], "class": ["a", "b"] * 3}
+    path = write(tmp_path / "a.parquet", **columns)
     assert open_pictures(str(path), FORM.but(labels=True)).report.classes == {"a": 3, "b": 3}
 
 

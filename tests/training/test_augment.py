@@ -590,6 +590,7 @@ def test_jitter_keeps_the_levels_of_a_pyramid_together():
         alone = moved(image, 8)
         torch.manual_seed(seed)
         fine, coarse, coarsest = moved(pyramid, 8)
+        assert isinstance(alone, torch.Tensor)
         assert torch.equal(fine, alone)
         down, across = next(
             (y, x)
