@@ -123,7 +123,7 @@ def open_film(path: Path) -> Film:
         fps, seconds = form["fps"], form["duration"]
         length = round(seconds * fps)
         if not length:  # where no length or no rate is written down, as where a browser records
-            length, seconds = map(float, imageio_ffmpeg.count_frames_and_secs(_address(path)))
+            length, seconds = (float(one or 0) for one in imageio_ffmpeg.count_frames_and_secs(_address(path)))
         fps = fps or min(max(1.0, length / seconds if seconds else 1.0), FASTEST)
     except Exception as error:  # ffmpeg's words, in many kinds of exceptions
         raise HasamaError(f"Cannot read the film {path}: it is broken, or no film at all.") from error
