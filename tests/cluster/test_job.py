@@ -174,10 +174,18 @@ def test_what_could_not_work_elsewhere_is_refused(engine: str, tmp_path: Path):
         (("evaluate", "runs/cats"), "name the real pictures by --source"),
         (("evaluate", "portraits", "--source", pictures), "portraits is none"),
         (("evaluate", file, "--source", pictures), "generator.safetensors is none"),
-        (("sweep", pictures, "dcgan"), r"needs the extra `sweep`:  --install 'hasama\[sweep\] @ git"),
     ):
         with pytest.raises(HasamaError, match=told):
             job_text(engine, *ASKED[engine], *words)
+
+
+@pytest.mark.parametrize("engine", ["azureml", "skypilot"])
+def test_a_sweep_elsewhere_is_told_what_it_needs(engine: str, capsys: pytest.CaptureFixture[str]):
+    job_text(engine, *ASKED[engine], "sweep", "digits", "dcgan")
+    assert "--install 'hasama[sweep] @ git+https://git.example/hasama'" in capsys.readouterr().err
+    asked = [word.replace("git+", "hasama[sweep] @ git+") for word in ASKED[engine]]
+    job_text(engine, *asked, "sweep", "digits", "dcgan")
+    assert capsys.readouterr().err == ""
 
 
 def test_the_room_does_not_import_torch():

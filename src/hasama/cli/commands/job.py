@@ -208,13 +208,14 @@ def _check_there(reads: Sequence[str], source: str | None) -> None:
 
 
 def _check_elsewhere(name: str, arguments: Mapping[str, Any], engine: str, options: JobOptions) -> None:
-    """Refuse what could not work on a machine that has only what is sent to it."""
+    """Refuse what could not work on a machine that has only what is sent to it, and say what it may lack."""
     from hasama.runs.bases import is_base
 
     if engine not in ELSEWHERE:
         return
     if name == "sweep" and options.install and not {"sweep", "optuna"} & {*re.findall(r"\w+", options.install)}:
-        raise HasamaError(f"hasama sweep needs the extra `sweep`:  --install 'hasama[sweep] @ {options.install}'")
+        told = f"hasama sweep needs the extra `sweep`, unless it is there:  --install 'hasama[sweep] @ {options.install}'"
+        sys.stderr.write(f"{told}\n")
     if name == "evaluate":
         run = Path(arguments["run"])
         if run.is_file() or is_base(str(run)):

@@ -78,22 +78,13 @@ class Diagnosis:
     @property
     def command(self) -> str | None:
         """The command that trains anew with the first remedy of the first finding that holds; None without one."""
-        remedies = (self.for_a_new_run(one.finding)[0] for one in self.seen if one.holds and one.finding.remedies)
+        remedies = (
+            for_a_new_run(self.run, self, one.finding)[0] for one in self.seen if one.holds and one.finding.remedies
+        )
         if (remedy := next(remedies, None)) is None:
             return None
         recipe = varied(self.run.recipe(), remedy.changes)
         return train_command(self.history.images["name"], recipe, out=free_name(self.run.folder))
-
-    def for_a_new_run(self, finding: Finding) -> tuple[Remedy, ...]:
-        """A finding's remedies for a run that begins anew: not at the gentle rates of a second stage, which it has
-        by itself.
-        """
-        recipe = self.run.recipe()
-        if not recipe.small_kimg:
-            return finding.remedies
-        found = examine(list(up_to_last_look(self.history.log)), recipe, self.history.images)
-        again = next((one for one in found if one.name == finding.name), finding)
-        return again.remedies or finding.remedies
 
     @property
     def judged(self) -> bool:
@@ -123,6 +114,18 @@ class Diagnosis:
             "autopilot": [one._asdict() for one in self.interventions],
             "signals": self.history.looks[-1] if self.history.looks else {},
         }  # fmt: skip
+
+
+def for_a_new_run(run: Run, diagnosis: Diagnosis, finding: Finding) -> tuple[Remedy, ...]:
+    """A finding's remedies for a run that begins anew: not at the gentle rates of a second stage, which it has by
+    itself.
+    """
+    recipe = run.recipe()
+    if not recipe.small_kimg:
+        return finding.remedies
+    found = examine(up_to_last_look(diagnosis.history.log), recipe, diagnosis.history.images)
+    again = next((one for one in found if one.name == finding.name), finding)
+    return again.remedies or finding.remedies
 
 
 def diagnose(run: Run) -> Diagnosis:

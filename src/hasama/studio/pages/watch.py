@@ -117,14 +117,17 @@ def _number(text: str) -> float:
 
 async def remedy(studio: Studio, request: Request) -> Response:
     """Stop a run that is not well, and train anew with what the doctor advises."""
-    from hasama.runs.reports.diagnosis import diagnose  # memory: the server has none of it before it is needed
+    from hasama.runs.reports.diagnosis import (
+        diagnose,
+        for_a_new_run,
+    )  # memory: the server has none of it before it is needed
 
     form = await form_of(request, SMALL_FORM)
     name, finding, number = (str(form.get(key, "")) for key in ("run", "finding", "number"))
     run = run_named(studio.root, name)
     diagnosis = diagnose(run)
     seen = {one.finding.name: one.finding for one in diagnosis.seen}
-    remedies = diagnosis.for_a_new_run(seen[finding]) if finding in seen else ()
+    remedies = for_a_new_run(run, diagnosis, seen[finding]) if finding in seen else ()
     if number not in map(str, range(len(remedies))):
         raise HasamaError("This remedy is not advised (any more).")
     recipe = varied(run.recipe(), remedies[int(number)].changes)
