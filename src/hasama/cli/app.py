@@ -54,7 +54,7 @@ def make_app(shown_for: str | None = None) -> App:
         "others, on one ordinary computer.",
         help_epilogue="Begin with:  hasama train digits demo   or   hasama style photo.jpg painting.jpg\n\n"
         "Exit codes: 0, all is done; 1, a part of the work could not be done; 2, nothing could be, and the message "
-        "says what to put right; 130, stopped by Ctrl-C. (0, too, of a training that was asked to stop and is saved.)",
+        "says what to put right; 130, stopped by Ctrl-C. (0, too, of what was asked to stop and is saved.)",
         version=version_text,
         suppress_keyboard_interrupt=False,  # or `main` would never hear of Ctrl-C
     )

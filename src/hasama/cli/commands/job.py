@@ -214,8 +214,8 @@ def _check_elsewhere(name: str, arguments: Mapping[str, Any], engine: str, optio
     if engine not in ELSEWHERE:
         return
     if name == "sweep" and options.install and not {"sweep", "optuna"} & {*re.findall(r"\w+", options.install)}:
-        told = f"hasama sweep needs the extra `sweep`, unless it is there:  --install 'hasama[sweep] @ {options.install}'"
-        sys.stderr.write(f"{told}\n")
+        install = f"--install 'hasama[sweep] @ {options.install}'"
+        sys.stderr.write(f"hasama sweep needs the extra `sweep`, unless it is there:  {install}\n")
     if name == "evaluate":
         run = Path(arguments["run"])
         if run.is_file() or is_base(str(run)):

@@ -116,14 +116,15 @@ class Diagnosis:
         }  # fmt: skip
 
 
-def for_a_new_run(run: Run, diagnosis: Diagnosis, finding: Finding) -> tuple[Remedy, ...]:
+def for_a_new_run(run: Run, finding: Finding) -> tuple[Remedy, ...]:
     """A finding's remedies for a run that begins anew: not at the gentle rates of a second stage, which it has by
     itself.
     """
     recipe = run.recipe()
     if not recipe.small_kimg:
         return finding.remedies
-    found = examine(up_to_last_look(diagnosis.history.log), recipe, diagnosis.history.images)
+    stage = run.stage()
+    found = examine(up_to_last_look(stage.log(), judged_from(stage)), recipe, stage.images())
     again = next((one for one in found if one.name == finding.name), finding)
     return again.remedies or finding.remedies
 

@@ -125,9 +125,8 @@ async def remedy(studio: Studio, request: Request) -> Response:
     form = await form_of(request, SMALL_FORM)
     name, finding, number = (str(form.get(key, "")) for key in ("run", "finding", "number"))
     run = run_named(studio.root, name)
-    diagnosis = diagnose(run)
-    seen = {one.finding.name: one.finding for one in diagnosis.seen}
-    remedies = for_a_new_run(run, diagnosis, seen[finding]) if finding in seen else ()
+    seen = {one.finding.name: one.finding for one in diagnose(run).seen}
+    remedies = for_a_new_run(run, seen[finding]) if finding in seen else ()
     if number not in map(str, range(len(remedies))):
         raise HasamaError("This remedy is not advised (any more).")
     recipe = varied(run.recipe(), remedies[int(number)].changes)
