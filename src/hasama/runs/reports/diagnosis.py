@@ -78,9 +78,8 @@ class Diagnosis:
     @property
     def command(self) -> str | None:
         """The command that trains anew with the first remedy of the first finding that holds; None without one."""
-        remedies = (
-            for_a_new_run(self.run, self, one.finding)[0] for one in self.seen if one.holds and one.finding.remedies
-        )
+        findings = (one.finding for one in self.seen if one.holds and one.finding.remedies)
+        remedies = (for_a_new_run(self.run, finding)[0] for finding in findings)
         if (remedy := next(remedies, None)) is None:
             return None
         recipe = varied(self.run.recipe(), remedy.changes)

@@ -117,10 +117,7 @@ def _number(text: str) -> float:
 
 async def remedy(studio: Studio, request: Request) -> Response:
     """Stop a run that is not well, and train anew with what the doctor advises."""
-    from hasama.runs.reports.diagnosis import (
-        diagnose,
-        for_a_new_run,
-    )  # memory: the server has none of it before it is needed
+    from hasama.runs.reports.diagnosis import diagnose, for_a_new_run  # memory: as above
 
     form = await form_of(request, SMALL_FORM)
     name, finding, number = (str(form.get(key, "")) for key in ("run", "finding", "number"))
