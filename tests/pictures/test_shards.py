@@ -482,6 +482,14 @@ def test_a_folder_with_one_tar_of_webdataset_is_shards(tmp_path: Path):
     make_tar(tmp_path / "told" / "00000.tar", files)
     assert open_source(str(tmp_path / "told")).shards is not None
     assert opened(tmp_path / "told", Form((20, 20), labels=True)).report.classes == {"0": 2, "1": 2}
+    (tmp_path / "dotted").mkdir()
+    dotted = {f"{n}.image.png": png(pixels[n]) for n in range(4)} | {f"{n}.cls": b"%d" % (n % 2) for n in range(4)}
+    make_tar(tmp_path / "dotted" / "a.tar", dotted)
+    assert opened(tmp_path / "dotted", Form((20, 20), labels=True)).report.classes == {"0": 2, "1": 2}
+    (tmp_path / "folders").mkdir()
+    roses = {f"{kind}/{n}.png": png(pixels[n]) for n, kind in enumerate(("roses", "tulips"))}
+    make_tar(tmp_path / "folders" / "a.tar", roses | {"LICENSE.txt": b"mine"})
+    assert opened(tmp_path / "folders", Form((20, 20), labels=True)).report.classes == {"roses": 1, "tulips": 1}
     (tmp_path / "plain").mkdir()
     make_tar(tmp_path / "plain" / "a.tar", {f"{number}.png": png(pixels[number]) for number in range(4)})
     assert open_source(str(tmp_path / "plain")).shards is not None  # which can be streamed

@@ -303,10 +303,10 @@ def test_nothing_of_others_is_replaced(run: Path, tmp_path: Path, monkeypatch: p
     own = tmp_path / "own"
     for words in (["--onnx"], ["--onnx"], ["--safetensors"], ["--onnx"]):  # which of them has a card, and which not
         assert command(monkeypatch, "export", alone, *words, "--out", own) == 0, words
-    (own / "README.md").unlink()
+    (own / "README.md").write_text("another's")
     (own / "generator.safetensors").write_text("another's")
     assert command(monkeypatch, "export", alone, "--onnx", "--out", own) == 0  # which does not touch it
-    assert (own / "generator.safetensors").read_text() == "another's"
+    assert (own / "generator.safetensors").read_text() == (own / "README.md").read_text() == "another's"
     for _ in range(2):  # an export is replaced by another
         assert command(monkeypatch, "export", alone, "--safetensors", "--out", tmp_path) == 0
     assert (tmp_path / "samples.png").stat().st_size > 100

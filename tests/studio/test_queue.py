@@ -265,6 +265,10 @@ def test_what_looks_at_pictures_can_be_stopped(client: TestClient, root: Path, s
         now = jobs.get(one.id)
         assert now is not None
         assert now.state == "stopped" or now.about.get("stopping")
+    jobs._save((jobs.get(job.id) or job)._replace(state="stopped"))
+    there = client.get(f"/train/proposal?job={job.id}", headers=OWN)
+    assert there.headers["location"] == f"/job?job={job.id}"
+    assert client.get(there.headers["location"], headers=OWN).status_code == 200
 
 
 def test_names_that_are_no_utf8_break_no_page(trained: TestClient, root: Path):

@@ -43,7 +43,8 @@ def steady(recipe: Recipe) -> Remedy:
         rules = own if own.penalty == "r1+r2" else RECIPES["stable"]
         changes["gamma"] = rules.but(size=recipe.size, enlarge=recipe.enlarge).penalty_weight
     if recipe.architecture in ("dcgan", "dense"):
-        rates, is_so = usual_rates_of(RECIPES["stable"], recipe), _goes_by("stable", recipe)
+        rates = usual_rates_of(RECIPES["stable"], recipe)
+        is_so = recipe.penalty == "r1+r2" and recipe.discriminator_norm == "none"  # such networks have their rates
         changes["discriminator_norm"] = "none"
     else:
         rates, is_so = usual_rates_of(RECIPES[recipe.architecture], recipe), True

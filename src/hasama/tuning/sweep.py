@@ -23,7 +23,6 @@ from hasama.recipe import Recipe
 from hasama.runs.fitting import crossed, log_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.session import Opening, check_buildable
-from hasama.runs.standing import reconciled
 from hasama.training.game import Record
 from hasama.tuning.search_space import Space, middle, vary
 from hasama.tuning.storage import beating, load_optuna
@@ -236,13 +235,10 @@ def begin_or_resume(plan: Sweep, trial: "Trial", run: Run) -> Opening:
     Raises:
         HasamaError: a run stands in its place that is of another sweep.
     """
-    if run.exists():
-        own, wanted = run.recipe(), drawn(plan, trial)
-        kept = {name: getattr(own, name) for name in ("init_from", "only", "generator_width")}  # as they were noted
-        reconciled(run, wanted.but(**kept), ())
-        if own.kimg != wanted.kimg:
-            raise HasamaError(f"{run.folder} is of another sweep, of {own.kimg:g} kimg: choose another --out.")
-    opening = Opening.resumed(run) if run.exists() else Opening.of(plan.source, drawn(plan, trial), run)
+    wanted = drawn(plan, trial)
+    if run.exists() and run.recipe().kimg != wanted.kimg:
+        raise HasamaError(f"{run.folder} is of another sweep, of {run.recipe().kimg:g} kimg: choose another --out.")
+    opening = Opening.of(plan.source, wanted, run, ())
     for _ in opening.scan():
         pass
     return opening

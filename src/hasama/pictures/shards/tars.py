@@ -93,10 +93,9 @@ def _check_end(file: BinaryIO, offset: int) -> None:
 def _parted(group: dict[str, Part]) -> list[dict[str, Part]]:
     """What belongs to one picture each: names may have points of their own, as a screenshot's `at 10.07.33.png`.
 
-    Of WebDataset one picture of a group has a plain ending; where none has, each is a picture of its own.
+    Of WebDataset something of a group has a plain ending; where nothing has, each is a picture of its own.
     """
-    dotted = [ending for ending in group if f".{ending.rpartition('.')[2]}" in PICTURES]
-    if not dotted or not all("." in ending for ending in dotted):
+    if not all("." in ending for ending in group):
         return [group]
     parts: dict[str, dict[str, Part]] = {}
     for ending, part in group.items():

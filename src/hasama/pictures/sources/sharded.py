@@ -180,10 +180,14 @@ def _index(place: Place, file: Path) -> Iterator[DownloadProgress]:
                 kept(Tar(one.tar.place, 0), _folder()).replace(kept(one.tar, _folder()))
 
 
+WALKED = "2"
+"""Version of what is known of others' tars. 2: points in names are no endings."""
+
+
 def _index_file(place: Place) -> Path:
     here = not is_address(place.folder)
     stamps = [f"{name} {stamp_of(Path(place.folder, name)) if here else ''}" for name in place.tars]
-    told = "\n".join([place.folder, *stamps])
+    told = "\n".join([WALKED, place.folder, *stamps])
     return _folder() / f"{hashlib.blake2b(told.encode('utf-8', 'replace'), digest_size=16).hexdigest()}.json"
 
 

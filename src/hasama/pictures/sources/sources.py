@@ -64,6 +64,10 @@ def download_first(name: str) -> Iterator[DownloadProgress]:
         yield from index_first(shards)
 
 
+SIDES = (".json", ".txt", ".cls")
+"""Endings of what lies beside pictures in WebDataset, under their names."""
+
+
 def _of_one_tar(folder: Path, tars: tuple[str, ...]) -> Source | None:
     """A folder with nothing but an ordinary tar is read as that tar, or classes by folders, and pictures with points
     in their names, would be lost; None if it is something else, or of WebDataset.
@@ -72,7 +76,9 @@ def _of_one_tar(folder: Path, tars: tuple[str, ...]) -> Source | None:
         return None
     source = _open_path(folder / tars[0])
     names = [PurePosixPath(entry.name) for entry in source.entries]
-    if source.shards is not None or any(name.suffix.lower() in (".json", ".txt", ".cls") for name in names):
+    told = {name.with_name(name.name.partition(".")[0]) for name in names if name.suffix.lower() in SIDES}
+    pictures = {name.with_name(name.name.partition(".")[0]) for name in names if name.suffix.lower() not in SIDES}
+    if source.shards is not None or told & pictures:
         return None
     ordinary = any(entry.label for entry in source.entries) or any("." in name.stem for name in names)
     return source if ordinary else None

@@ -6,8 +6,7 @@ from typing import Any
 from hasama.health.check_generator import EARLY, ENOUGH, too_soon
 from hasama.health.checks import examine
 from hasama.health.explanations import TITLES
-from hasama.health.findings import Finding, History, is_look, up_to_last_look
-from hasama.health.remedies import Remedy
+from hasama.health.findings import Finding, History, is_look
 from hasama.presets import train_command, varied
 from hasama.runs.autopilot import Intervention, in_force, interventions, judged_from
 from hasama.runs.folder import Run, free_name
@@ -78,8 +77,7 @@ class Diagnosis:
     @property
     def command(self) -> str | None:
         """The command that trains anew with the first remedy of the first finding that holds; None without one."""
-        findings = (one.finding for one in self.seen if one.holds and one.finding.remedies)
-        remedies = (for_a_new_run(self.run, finding)[0] for finding in findings)
+        remedies = (one.finding.remedies[0] for one in self.seen if one.holds and one.finding.remedies)
         if (remedy := next(remedies, None)) is None:
             return None
         recipe = varied(self.run.recipe(), remedy.changes)
@@ -113,19 +111,6 @@ class Diagnosis:
             "autopilot": [one._asdict() for one in self.interventions],
             "signals": self.history.looks[-1] if self.history.looks else {},
         }  # fmt: skip
-
-
-def for_a_new_run(run: Run, finding: Finding) -> tuple[Remedy, ...]:
-    """A finding's remedies for a run that begins anew: not at the gentle rates of a second stage, which it has by
-    itself.
-    """
-    recipe = run.recipe()
-    if not recipe.small_kimg:
-        return finding.remedies
-    stage = run.stage()
-    found = examine(up_to_last_look(stage.log(), judged_from(stage)), recipe, stage.images())
-    again = next((one for one in found if one.name == finding.name), finding)
-    return again.remedies or finding.remedies
 
 
 def diagnose(run: Run) -> Diagnosis:

@@ -62,6 +62,8 @@ def proposal(studio: Studio, request: Request) -> Response:
     """What is proposed, field by field, once the children are done."""
     studio.jobs.turn()
     job = _look_job(studio, request.query_params.get("job", ""))
+    if job.state == "stopped":
+        return back_to(f"/job?job={job.id}")
     told = _told(job)
     if told is None:
         before = [one for one in studio.jobs.all() if one.lane == job.lane and one.state == "running"]

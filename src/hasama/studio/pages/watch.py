@@ -117,13 +117,13 @@ def _number(text: str) -> float:
 
 async def remedy(studio: Studio, request: Request) -> Response:
     """Stop a run that is not well, and train anew with what the doctor advises."""
-    from hasama.runs.reports.diagnosis import diagnose, for_a_new_run  # memory: as above
+    from hasama.runs.reports.diagnosis import diagnose  # memory: the server has none of it before it is needed
 
     form = await form_of(request, SMALL_FORM)
     name, finding, number = (str(form.get(key, "")) for key in ("run", "finding", "number"))
     run = run_named(studio.root, name)
     seen = {one.finding.name: one.finding for one in diagnose(run).seen}
-    remedies = for_a_new_run(run, seen[finding]) if finding in seen else ()
+    remedies = seen[finding].remedies if finding in seen else ()
     if number not in map(str, range(len(remedies))):
         raise HasamaError("This remedy is not advised (any more).")
     recipe = varied(run.recipe(), remedies[int(number)].changes)
