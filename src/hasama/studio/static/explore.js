@@ -35,7 +35,8 @@ const show = lastWish(async () => {
   }
   document.querySelector("#keep").href = `/generated.png?keep=1&${asked}`;
   document.querySelector("#large").href = `/generated.png?large=1&${asked}`;
-  document.querySelector("#walk").href = `/walk.mp4?${asked}`;
+  const walk = document.querySelector("#walk");
+  if (walk) walk.href = `/walk.mp4?${asked}`;
 });
 const place = (across, down) => {
   const held = [across, down].map((x) => Math.min(1, Math.max(0, x)));
@@ -62,7 +63,10 @@ form.addEventListener("submit", (event) => { event.preventDefault(); show(); });
 const anySeed = () => String(Math.floor(Math.random() * 2147483640));
 document.querySelector("#other").addEventListener("click", () => {
   field("seed").value = anySeed();
-  place(0, 0);
+  if (!field("projected")) return place(0, 0);
+  // From a projection the seed says where to: at the beginning of the pad nothing of it is seen.
+  const [across, down] = ["across", "down"].map((name) => Number(field(name).value));
+  return across || down ? place(across, down) : place(0.4, 0);
 });
 document.querySelector("#likely")?.addEventListener("click", async (event) => {
   const asked = new URLSearchParams(query());
