@@ -131,3 +131,8 @@ def at_home(path: str | Path) -> Path:
 def tensors_beside(picture: Path) -> Path:
     """The file of tensors that goes with a picture, as a projection's or the directions'."""
     return picture.with_name(fitting_name(picture.stem, ".safetensors"))
+
+
+def preview_beside(painting: Path) -> Path:
+    """Where what there is of a painting is shown while it is painted (`hasama style --preview`)."""
+    return painting.with_name(fitting_name(painting.stem, "-preview.png"))

@@ -248,6 +248,15 @@ def varied(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     )
 
 
+def can_be(recipe: Recipe, **changes: Any) -> bool:
+    """Whether nothing else in a recipe contradicts these changes."""
+    try:
+        recipe.but(**changes)
+    except HasamaError:
+        return False
+    return True
+
+
 def gentle_rates(recipe: Recipe) -> dict[str, float]:
     """The recipe's learning rates, or smaller ones by which the weights that a run begins with are not forgotten."""
     return {name: min(getattr(recipe, name), GENTLE) for name in RATES}

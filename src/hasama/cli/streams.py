@@ -10,8 +10,6 @@ from hasama.cli import words
 from hasama.errors import HasamaError
 
 STREAM = Path(words.STREAM)
-PREFIX, MADE = "hasama-", "stdout.png"
-"""Of the folder in which the files are that stand for streams, and of what is written to standard output."""
 
 
 @contextmanager
@@ -31,7 +29,7 @@ def _named_for_people(place: Path) -> Iterator[None]:
     """Lines and errors name streams, not the files that stand for them."""
     from hasama.cli.terminal import as_meant, meant
 
-    meant.update({str(place / "stdin"): "standard input", str(place / MADE): "standard output"})
+    meant.update({str(place / "stdin"): "standard input", str(place / "stdout.png"): "standard output"})
     try:
         yield
     except HasamaError as error:
@@ -42,8 +40,10 @@ def _named_for_people(place: Path) -> Iterator[None]:
 
 
 def is_a_streams(place: Path) -> bool:
-    """Whether it stands for standard output, and is gone when the command ends."""
-    return place.name == MADE and place.parent.name.startswith(PREFIX)
+    """Whether it stands for a stream, and is gone when the command ends."""
+    from hasama.cli.terminal import meant
+
+    return str(place) in meant
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def streamed(content: Path, out: Path | None) -> Iterator[tuple[Path, Path | Non
     if content != STREAM and out != STREAM:
         yield content, out
         return
-    with TemporaryDirectory(prefix=PREFIX) as place, _named_for_people(Path(place)):
+    with TemporaryDirectory(prefix="hasama-") as place, _named_for_people(Path(place)):
         if content == STREAM:
             content = Path(place) / "stdin"
             content.write_bytes(sys.stdin.buffer.read())
@@ -68,7 +68,7 @@ def streamed(content: Path, out: Path | None) -> Iterator[tuple[Path, Path | Non
         if out != STREAM:
             yield content, out
             return
-        made = Path(place) / MADE
+        made = Path(place) / "stdout.png"
         yield content, made
         if made.exists():
             sys.stdout.buffer.write(made.read_bytes())

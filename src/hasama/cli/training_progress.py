@@ -69,11 +69,9 @@ def within_memory(run: "Run") -> Iterator[None]:
 
 def _can_be_parted(recipe: "Recipe", parts: int) -> bool:
     """Whether its batches can be taken in so many parts."""
-    try:
-        recipe.but(accumulate=parts)
-    except HasamaError:
-        return False
-    return recipe.batch % parts == 0
+    from hasama.presets import can_be
+
+    return recipe.batch % parts == 0 and can_be(recipe, accumulate=parts)
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:

@@ -25,7 +25,7 @@ from hasama.errors import HasamaError
 from hasama.files import cannot_write, size_of
 from hasama.names import as_source
 from hasama.pictures.dataset import Pictures
-from hasama.pictures.decoding import Form, Scan, decode, survey
+from hasama.pictures.decoding import CHANNELS, Form, Scan, decode, survey
 from hasama.pictures.depth import Range, Ranges
 from hasama.pictures.formats import HEIF_ENDINGS
 from hasama.pictures.report import Report
@@ -169,7 +169,7 @@ def _is_too_large(source: Source, form: Form) -> bool:
 
 def _decoded(source: Source, form: Form, channels: int) -> int:
     """Bytes of a source's pictures at the form's size; `channels` where the form leaves them to the pictures."""
-    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(form.colour, channels)
+    channels = CHANNELS.get(form.colour, channels)
     return len(source.entries) * int(np.prod(form.resolution)) * channels
 
 

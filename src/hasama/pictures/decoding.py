@@ -34,6 +34,10 @@ CROPS_MOST = 20_000
 CROP_SHARE = 3  # a single picture's shorter side holds about three crops, so that each shows a part of the whole
 
 
+CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
+"""Of each colour but `auto`, which goes by the pictures."""
+
+
 class Form(NamedTuple):
     """The form that pictures are brought to; see the fields of the same names in `Recipe`."""
 
@@ -225,7 +229,7 @@ def _look(entry: Entry, form: Form) -> Look:
 def _choose_channels(colour: Colour, looks: list[Look], report: Report) -> None:
     """How many channels the networks will see. auto: RGBA if most pictures have alpha, grey if all are grey."""
     if colour != "auto":
-        report.channels = {"grey": 1, "rgb": 3, "rgba": 4}[colour]
+        report.channels = CHANNELS[colour]
         return
     count = collections.Counter(look.colour for look in looks)
     if 2 * count["alpha"] > len(looks):

@@ -206,9 +206,9 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
 
     arrays = (_even(np.asarray(as_channels(frame, 3))) for frame in frames)
     first = next(arrays)
-    more: dict[str, Any] = (
-        {"audio_path": str(sound.absolute()), "audio_codec": "aac"} if sound and _has_sound(sound) else {}
-    )
+    more: dict[str, Any] = {}
+    if sound and _has_sound(sound):
+        more = {"audio_path": for_ffmpeg(sound), "audio_codec": "aac"}
     writer = imageio_ffmpeg.write_frames(
         str(path),
         first.shape[1::-1],
@@ -228,17 +228,8 @@ def _mp4(frames: Iterable[Image.Image], path: Path, fps: float, sound: Path | No
         if error.errno is None:  # ffmpeg ended, and its words stand in the message
             raise OSError(errno.EIO, f"the film could not be encoded, {_free(path)}") from error
         raise
-    if not path.stat().st_size or not _is_whole(path):  # ffmpeg may fail after it has taken the last frame
+    if not path.stat().st_size or _read_through(path).returncode:  # ffmpeg may fail after it has taken the last frame
         raise OSError(errno.ENOSPC, f"the film could not be written to its end, {_free(path)}")
-
-
-def _is_whole(film: Path) -> bool:
-    """Whether it can be read to its end. Nothing is decoded."""
-    import imageio_ffmpeg  # an extra
-
-    read = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", film.absolute(), "-map", "0:v:0", "-c", "copy"]
-    done = subprocess.run([*read, "-f", "null", "-"], capture_output=True, check=False)
-    return done.returncode == 0
 
 
 def _free(path: Path) -> str:
@@ -249,19 +240,28 @@ def _has_sound(film: Path) -> bool:
     """Ffmpeg lists a film's streams on standard error when it is given nothing to do."""
     import imageio_ffmpeg  # an extra
 
-    asked = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(film.absolute())]
+    asked = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", for_ffmpeg(film)]
     told = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False).stderr
     return "Audio:" in told
 
 
 def breaks_off(film: Path) -> bool:
     """Whether a film's file ends before the film does. It is read, but not decoded."""
+    told = _read_through(film).stderr
+    return any(sign in told for sign in CUT_SHORT)
+
+
+def _read_through(film: Path) -> subprocess.CompletedProcess[str]:
+    """What ffmpeg makes of a film that it reads to its end, and does not decode."""
     import imageio_ffmpeg  # an extra
 
-    read = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(film.absolute()), "-map", "0:v:0", "-c", "copy"]
-    asked = [*read, "-f", "null", "-"]
-    told = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False).stderr
-    return any(sign in told for sign in CUT_SHORT)
+    read = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", for_ffmpeg(film), "-map", "0:v:0", "-c", "copy"]
+    return subprocess.run([*read, "-f", "null", "-"], capture_output=True, text=True, errors="replace", check=False)
+
+
+def for_ffmpeg(film: Path) -> str:
+    """A film's name as ffmpeg takes it, to which what stands before a colon is a protocol: 12:30.mp4."""
+    return str(film.absolute())
 
 
 CUT_SHORT = ("ended prematurely", "partial file")  # in ffmpeg's words

@@ -34,7 +34,7 @@ from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.reports.last_error import recorded
-from hasama.runs.standing import FREE, check_checkpoint, check_goes_with, read_again, reconciled, source_now
+from hasama.runs.standing import FREE, absolute, check_checkpoint, check_goes_with, read_again, reconciled, source_now
 from hasama.runs.transfer import as_wide, check_init_from, inherit
 from hasama.training.game import Record
 from hasama.training.setup import check_looks, freeze_first, loop_for, new_game
@@ -333,7 +333,7 @@ def _check_half_size(recipe: Recipe) -> None:
 def _absolute(source: str, is_path: bool = False) -> str:
     """A path that still means the same when the run is resumed from elsewhere; `is_path`: be it there or not."""
     try:
-        path = at_home(source)
-        return str(path.resolve()) if source and (is_path or path.exists() or is_pattern(source)) else source
+        there = is_path or at_home(source).exists() or is_pattern(source)
+        return absolute(source) if source and there else source
     except (OSError, RuntimeError):  # a name too long, a loop of links: `open_source` has the words for it
         return source

@@ -73,7 +73,7 @@ def source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
         now = None if reading.key == images["key"] else reading
     except HasamaError as error:
         now = str(error)
-    if now is not None and images["name"] not in (source, _absolute(source)):
+    if now is not None and images["name"] not in (source, absolute(source)):
         raise HasamaError(
             f"{run.folder} is training on {images['name']}, not on {source}: choose another --out, or go on with  "
             f"{run.how_to_go_on()}"
@@ -81,7 +81,7 @@ def source_now(run: Run, source: str, recipe: Recipe) -> Reading | str | None:
     return now
 
 
-def _absolute(source: str) -> str:
+def absolute(source: str) -> str:
     """A path as a run notes it, whether or not there still is anything."""
     try:
         return str(at_home(source).resolve())

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.files import make_folder, write_json
-from hasama.names import SPARE, fitting_name
+from hasama.names import SPARE, fitting_name, preview_beside
 
 LANES = {
     "train": "train", "resume": "train", "teach": "train", "style": "style", "suggest": "look", "images": "show",
@@ -37,11 +37,6 @@ FAILURES = ("hasama: ", "Traceback ")
 """How lines begin in which a child complains, of what it was asked for or of itself."""
 
 log = logging.getLogger(__name__)
-
-
-def preview_of(picture: Path) -> Path:
-    """Where what there is of a painting is shown while it is painted (`hasama style --preview`)."""
-    return picture.with_name(fitting_name(picture.stem, "-preview.png"))
 
 
 class Job(NamedTuple):
@@ -155,12 +150,12 @@ class Jobs:
         make_folder(folder)
         # Of those that have ended, too: pages show what they made.
         promised = {str(job.about["out"]) for job in self.all() if "out" in job.about}
-        previews = {str(preview_of(Path(out))) for out in promised}
+        previews = {str(preview_beside(Path(out))) for out in promised}
         for number in itertools.count(1):
             tail = f"-{number}" if number > 1 else ""
             place = folder / fitting_name(stem, tail + endings[0], SPARE)
-            own = {str(place), str(preview_of(place))}
-            there = any(place.with_suffix(ending).exists() for ending in endings) or preview_of(place).exists()
+            own = {str(place), str(preview_beside(place))}
+            there = any(place.with_suffix(ending).exists() for ending in endings) or preview_beside(place).exists()
             if not own & (promised | previews) and not there:
                 return place
         raise AssertionError("there is always another number")
@@ -225,10 +220,9 @@ class Jobs:
         if code is None and not unseen:
             return job
         self.children.pop(job.id, None)
-        painted = "out" not in job.about or Path(job.about["out"]).exists() or job.about.get("stopping")
-        lacking = unseen and not painted
-        well = not (job.complains() or lacking) if unseen else code in (0, INTERRUPTED)
         stopped = job.about.get("stopping") or code == INTERRUPTED
+        lacking = not stopped and "out" in job.about and not Path(job.about["out"]).exists()
+        well = not (job.complains() or lacking) if unseen else code in (0, INTERRUPTED)
         state = "failed" if not well else "stopped" if stopped else "done"
         ended = job._replace(state=state, code=-1 if unseen else code)
         self._keep(ended)

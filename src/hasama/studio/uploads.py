@@ -77,6 +77,13 @@ async def form_of(request: Request, largest: int = LARGEST) -> FormData:
     return await bounded(request, largest).form(max_files=MOST_FILES, max_fields=2000)
 
 
+def check_alone(files: Iterable[object], archives: str | tuple[str, ...], told: str) -> None:
+    """Before anything is written: an archive comes alone. Raises HasamaError, with these words."""
+    names = [str(getattr(file, "filename", "")).lower() for file in files]
+    if len(names) > 1 and any(name.endswith(archives) for name in names):
+        raise HasamaError(told)
+
+
 async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) -> Path | None:
     """Write the files that were sent into a folder of their own.
 

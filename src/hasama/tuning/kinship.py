@@ -6,6 +6,7 @@ from hasama.errors import HasamaError
 from hasama.generators.choosing import Look, load_look, look_of
 from hasama.perception.extractors import Extractor
 from hasama.pictures.dataset import Pictures
+from hasama.pictures.decoding import CHANNELS
 from hasama.presets import RATES, gentle_rates
 from hasama.recipe import Recipe
 from hasama.runs import bases
@@ -88,5 +89,4 @@ def _fits(name: str, recipe: Recipe, pictures: Pictures) -> bool:
     except HasamaError:
         return False
     same = all(getattr(own, field) == getattr(recipe, field) for field in ("architecture", "width", *SHAPES))
-    channels = {"grey": 1, "rgb": 3, "rgba": 4}.get(recipe.colour, pictures.report.channels)
-    return same and base["channels"] == channels
+    return same and base["channels"] == CHANNELS.get(recipe.colour, pictures.report.channels)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hasama.errors import HasamaError
 from hasama.fields import counts
 from hasama.options import unknown_name
-from hasama.presets import varied
+from hasama.presets import can_be, varied
 from hasama.recipe import Recipe
 
 Value = float | int | str
@@ -57,16 +57,7 @@ def _augment(recipe: Recipe) -> Choice | None:
 def _batch(recipe: Recipe) -> Choice | None:
     most = next(field.metadata["most"] for field in fields(Recipe) if field.name == "batch")
     sizes = recipe.batch, max(LEAST_BATCH, recipe.batch // 2), min(int(most), 2 * recipe.batch)
-    return choose(*(size for size in sizes if _can_be(recipe, batch=size)))
-
-
-def _can_be(recipe: Recipe, **changes: Value) -> bool:
-    """Whether nothing else in the recipe contradicts them."""
-    try:
-        recipe.but(**changes)
-    except HasamaError:
-        return False
-    return True
+    return choose(*(size for size in sizes if can_be(recipe, batch=size)))
 
 
 def _beta1(recipe: Recipe) -> Choice | None:

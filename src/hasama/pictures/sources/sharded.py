@@ -155,7 +155,7 @@ def index_first(place: Place) -> Iterator[DownloadProgress]:
         HasamaError: a tar is damaged, or its server does not give it.
     """
     file = _index_file(place)
-    if place.listed or file.exists():
+    if is_known(place):
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +164,11 @@ def index_first(place: Place) -> Iterator[DownloadProgress]:
                 yield from _index(place, file)
     except OSError as error:
         raise HasamaError(f"{cannot_write(file, error)} HASAMA_CACHE names another place for the cache.") from error
+
+
+def is_known(place: Place) -> bool:
+    """Whether what is in its tars is listed, or was read before."""
+    return place.listed or _index_file(place).exists()
 
 
 def _index(place: Place, file: Path) -> Iterator[DownloadProgress]:

@@ -13,7 +13,7 @@ from hasama.errors import HasamaError
 from hasama.names import at_home, near_name
 from hasama.pictures.formats import HEAD, ZIPS, recognise
 from hasama.pictures.shards.index import is_address
-from hasama.pictures.shards.places import place_of_one, shard_place
+from hasama.pictures.shards.places import Place, place_of_one, shard_place
 from hasama.pictures.sources.archives import TAR_ENDINGS, is_packed, is_tar, tar_entries, zip_entries
 from hasama.pictures.sources.arrays import array_entries, as_pixels, npz_source
 from hasama.pictures.sources.classes import with_classes
@@ -21,7 +21,7 @@ from hasama.pictures.sources.digits import digits
 from hasama.pictures.sources.download import DOWNLOADS, DownloadProgress, download_missing, fetch
 from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
 from hasama.pictures.sources.parquet import table_source, tables_at
-from hasama.pictures.sources.sharded import index_first, shard_source
+from hasama.pictures.sources.sharded import index_first, is_known, shard_source
 
 
 def open_source(name: str) -> Source:
@@ -37,7 +37,7 @@ def open_source(name: str) -> Source:
     except OSError as error:  # no permission, too long a name
         raise HasamaError(f"Cannot look for pictures at {name}: {error.strerror or error}.") from error
     if shards is not None:
-        source = _of_one_tar(path, shards.tars) or shard_source(shards)
+        source = _of_one_tar(path, shards) or shard_source(shards)
     elif exists:
         source = _open_path(path)
     elif name in BUILT_IN:
@@ -68,16 +68,18 @@ SIDES = (".json", ".txt", ".cls")
 """Endings of what lies beside pictures in WebDataset, under their names."""
 
 
-def _of_one_tar(folder: Path, tars: tuple[str, ...]) -> Source | None:
+def _of_one_tar(folder: Path, shards: Place) -> Source | None:
     """A folder with nothing but an ordinary tar is read as that tar, or classes by folders, and pictures with points
     in their names, would be lost; None if it is something else, or of WebDataset.
     """
-    if len(tars) != 1 or not folder.is_dir() or is_packed(folder / tars[0]):
+    if len(shards.tars) != 1 or not folder.is_dir() or is_known(shards) or is_packed(folder / shards.tars[0]):
         return None
-    source = _open_path(folder / tars[0])
+    source = _open_path(folder / shards.tars[0])
     names = [PurePosixPath(entry.name) for entry in source.entries]
-    told = {name.with_name(name.name.partition(".")[0]) for name in names if name.suffix.lower() in SIDES}
-    pictures = {name.with_name(name.name.partition(".")[0]) for name in names if name.suffix.lower() not in SIDES}
+    told, pictures = (
+        {name.with_name(name.name.partition(".")[0]) for name in names if (name.suffix.lower() in SIDES) == beside}
+        for beside in (True, False)
+    )
     if source.shards is not None or told & pictures:
         return None
     ordinary = any(entry.label for entry in source.entries) or any("." in name.stem for name in names)

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hasama.errors import HasamaError
+from hasama.names import preview_beside
 from hasama.options import flags_of
 from hasama.studio.forms import Field, fields_of, filled_in
-from hasama.studio.jobs import Job, preview_of
+from hasama.studio.jobs import Job
 from hasama.studio.pages.explore import one_file
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
 from hasama.studio.pages.teach import known_networks, name_of, network_named, title_of
@@ -196,7 +197,7 @@ def progress(studio: Studio, request: Request) -> Response:
 def _shown(job: Job) -> Path | None:
     """The painting, or what there is of it."""
     out = Path(job.about["out"])
-    for place in (out, preview_of(out)):
+    for place in (out, preview_beside(out)):
         if place.is_file():
             return place
     return None

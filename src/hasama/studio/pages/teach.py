@@ -17,7 +17,7 @@ from hasama.pictures.sources.sources import open_source
 from hasama.studio.forms import fields_of, filled_in
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
-from hasama.studio.uploads import PICTURES, form_of, kept, kept_pictures
+from hasama.studio.uploads import PICTURES, check_alone, form_of, kept, kept_pictures
 from hasama.studio.watching import curves_in, inside, last_lines, speed_of
 from hasama.style.painters.painter_header import is_painter
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
@@ -181,9 +181,7 @@ async def _photos(studio: Studio, form: FormData) -> Path | None:
             raise HasamaError(f"There is no folder or zip {source} on this machine.")
     else:
         files = form.getlist("photos")
-        names = [str(getattr(file, "filename", "")).lower() for file in files]
-        if len(names) > 1 and any(name.endswith(".zip") for name in names):
-            raise HasamaError("Send one zip of photos, or the photos themselves.")
+        check_alone(files, ".zip", "Send one zip of photos, or the photos themselves.")
         sent = await kept(files, studio.uploads, (*PICTURES, ".zip"))
         if sent is None:
             return None

@@ -17,7 +17,7 @@ from hasama.runs.folder import free_name
 from hasama.studio.forms import fields_of, filled_in
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
-from hasama.studio.uploads import ARCHIVES, PICTURES, form_of, kept
+from hasama.studio.uploads import ARCHIVES, PICTURES, check_alone, form_of, kept
 
 HOURS_MOST = 1000.0
 KEPT = ("size", "labels", "mirror", "only", "kimg", "batch")
@@ -35,9 +35,7 @@ async def look(studio: Studio, request: Request) -> Response:
     source = str(form.get("source", "")).strip()
     if not source:
         files = form.getlist("files")
-        names = [str(getattr(file, "filename", "")).lower() for file in files]
-        if len(names) > 1 and any(name.endswith(ARCHIVES) for name in names):
-            raise HasamaError("Send one archive of pictures, or the pictures themselves.")
+        check_alone(files, ARCHIVES, "Send one archive of pictures, or the pictures themselves.")
         place = await kept(files, studio.uploads, (*PICTURES, *ARCHIVES))
         if place is None:
             raise HasamaError("Choose pictures: drop some, or name a folder of this machine.")
@@ -66,8 +64,8 @@ def proposal(studio: Studio, request: Request) -> Response:
         return back_to(f"/job?job={job.id}")
     told = _told(job)
     if told is None:
-        before = [one for one in studio.jobs.all() if one.lane == job.lane and one.state == "running"]
-        return studio.page(request, "looking.html", job=job, report=_report(studio, job), before=before)
+        report, before = _report(studio, job), _running_before(studio, job)
+        return studio.page(request, "looking.html", job=job, report=report, before=before)
     recipe = Recipe.from_dict(told["recipe"])
     groups = fields_of(recipe, GROUPS)
     values = {
@@ -148,8 +146,12 @@ def job_page(studio: Studio, request: Request) -> Response:
         return back_to(f"/projection?job={job.id}")
     if job.words[0] == "teach":
         return back_to(f"/taught?name={quoted(place.relative_to(studio.root).with_suffix('').as_posix())}")
-    before = [one for one in studio.jobs.all() if one.lane == job.lane and one.state == "running"]
-    return studio.page(request, "job.html", job=job, before=before)
+    return studio.page(request, "job.html", job=job, before=_running_before(studio, job))
+
+
+def _running_before(studio: Studio, job: Job) -> list[Job]:
+    """What holds the lane in which a job waits."""
+    return [one for one in studio.jobs.all() if one.lane == job.lane and one.state == "running"]
 
 
 async def stop_job(studio: Studio, request: Request) -> Response:

@@ -25,7 +25,7 @@ from hasama.files import check_place, remove_leftovers, replacing, write_json
 from hasama.names import fitting_name
 from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
-from hasama.pictures.video import Timing, breaks_off, check_ending, save_film
+from hasama.pictures.video import Timing, breaks_off, check_ending, for_ffmpeg, save_film
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
@@ -81,7 +81,7 @@ class Film(NamedTuple):
         import imageio_ffmpeg  # an extra
 
         # at an even rate, or a film whose pictures stand for different times would become slower
-        frames = imageio_ffmpeg.read_frames(_address(self.path), output_params=["-r", f"{self.fps:g}"])
+        frames = imageio_ffmpeg.read_frames(for_ffmpeg(self.path), output_params=["-r", f"{self.fps:g}"])
         try:
             next(frames)  # the form
             for frame in frames:
@@ -116,23 +116,18 @@ def open_film(path: Path) -> Film:
     if not path.exists():
         raise HasamaError(f"There is no film at {path}.")
     try:
-        reader = imageio_ffmpeg.read_frames(_address(path))
+        reader = imageio_ffmpeg.read_frames(for_ffmpeg(path))
         form = next(reader)
         reader.close()
         width, height = form["size"]
         fps, seconds = form["fps"], form["duration"]
         length = round(seconds * fps)
         if not length:  # where no length or no rate is written down, as where a browser records
-            length, seconds = (float(one or 0) for one in imageio_ffmpeg.count_frames_and_secs(_address(path)))
+            length, seconds = (float(one or 0) for one in imageio_ffmpeg.count_frames_and_secs(for_ffmpeg(path)))
         fps = fps or min(max(1.0, length / seconds if seconds else 1.0), FASTEST)
     except Exception as error:  # ffmpeg's words, in many kinds of exceptions
         raise HasamaError(f"Cannot read the film {path}: it is broken, or no film at all.") from error
     return Film(path, width, height, fps, round(length) or 1)
-
-
-def _address(path: Path) -> str:
-    """For ffmpeg, which takes what stands before a colon for a protocol: 12:30.mp4."""
-    return str(path.absolute())
 
 
 class Painted(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.files import set_aside
-from hasama.names import at_home, fitting_name
+from hasama.names import at_home, fitting_name, preview_beside
 from hasama.shapes import Weighting
 from hasama.style.canvas.pictures import Picture, read_picture
 from hasama.style.canvas.regions import RegionMap
@@ -56,7 +56,7 @@ class Job(NamedTuple):
     @property
     def preview_file(self) -> Path:
         """The picture so far."""
-        return self.out.with_name(fitting_name(self.out.stem, "-preview.png"))
+        return preview_beside(self.out)
 
 
 def open_styles(sources: Sequence[StyleSource]) -> list[Style]:
