@@ -57,9 +57,17 @@ def test_one_picture_in_a_process_of_its_own_then_the_same_command_again(
     again = hasama_here(*command)
     assert (again.returncode, again.stdout) == (0, "c--s.png is already painted.\n")
     assert out.stat().st_mtime_ns == before.st_mtime_ns
-    anew = hasama_here(*command, "--seed", 1)  # another painting takes its place
+    first = out.read_bytes()
+    anew = hasama_here(*command, "--seed", 1)  # another painting takes its place, and the first one is kept
     assert f"{STEPS} steps" in anew.stdout
+    assert "Another painting was here; it is kept as c--s-2.png." in anew.stdout
     assert told_by(out)["seed"] == 1
+    kept = tmp_path / "c--s-2.png"
+    assert (kept.read_bytes(), told_by(kept)["seed"]) == (first, 0)
+    assert hasama_here(*command, "--seed", 1).stdout == "c--s.png is already painted.\n"
+    named = hasama_here(*command, "--seed", 2, "--out", out)  # a place that was named
+    assert "kept as" not in named.stdout
+    assert len(list(tmp_path.glob("c--s*.png"))) == 2
 
 
 def test_the_default_name_holds_every_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

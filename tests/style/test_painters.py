@@ -524,6 +524,24 @@ def test_a_film_keeps_its_colours_as_a_photo_does(taught: Path, tmp_path: Path):
     assert colourful["kept"] <= 2 < 10 < colourful["changed"]
 
 
+@pytest.mark.parametrize("name", ["c.png", "c.gif"])
+def test_where_nobody_named_a_place_an_earlier_painting_is_kept(
+    taught: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    frames = [style_scene(40, 30, number) for number in range(2)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:] if name == "c.gif" else [])
+    monkeypatch.chdir(tmp_path)
+    place = Path(f"c--{taught.stem}{Path(name).suffix}")
+    assert hasama_here("style", name, taught).returncode == 0
+    first = place.read_bytes()
+    weaker = hasama_here("style", name, taught, "--strength", "0.3")
+    kept = place.with_name(f"{place.stem}-2{place.suffix}")
+    assert f"it is kept as {kept}" in weaker.stdout, weaker.stderr
+    assert kept.read_bytes() == first != place.read_bytes()
+    again = hasama_here("style", name, taught, "--strength", "0.3")
+    assert "kept as" not in again.stdout
+
+
 # --- what is there already ------------------------------------------------------------------------
 
 

@@ -156,11 +156,15 @@ def _opened(painter: Path, job: "Job", mix: str | None) -> tuple["Taught", "Mix"
 
 def _mark(job: "Job", content: "Picture", mix: "Mix", size: int) -> str:
     """What makes a painting by a taught painter this painting; the painter's file is the job's style."""
-    import hashlib
-
     from hasama.style.jobs.job import fingerprint
 
-    told = repr((fingerprint(job, content), [float(one) for one in mix[0]], size))
+    return _mixed(fingerprint(job, content), mix, size)
+
+
+def _mixed(mark: str, mix: "Mix", size: int = 0) -> str:
+    import hashlib
+
+    told = repr((mark, [float(one) for one in mix[0]], size))
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
@@ -174,6 +178,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     from hasama.style.canvas.colour import in_grey, with_luminance
     from hasama.style.canvas.formats import lost_in
     from hasama.style.canvas.pictures import read_picture, to_canvas, to_output, write_picture
+    from hasama.style.jobs.job import make_room
     from hasama.style.memory import process_bytes
     from hasama.style.painters.at_once import SIDE, paint_at_once, side_within
     from hasama.style.subject import within
@@ -191,9 +196,11 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     painted = next(tile.picture for tile in tiles if tile.picture is not None)
     painted = with_luminance(photo, painted) if kept else painted
     deep = content.is_deep if job.sixteen_bits is None else job.sixteen_bits
+    mark = _mark(job, content, mix, size)
+    lost = [note for note in (make_room(job, mark), *lost) if note]
     write_picture(to_output(painted, content, deep), job.out)
     seconds = time.monotonic() - began
-    report = {"fingerprint": _mark(job, content, mix, size), "size": [width, height], "notices": lost}
+    report = {"fingerprint": mark, "size": [width, height], "notices": lost}
     write_json(job.report, report | _told(job, taught, mix, seconds))
     say(f"{job.out}  {width}x{height}, painted in {seconds:.1f} s")
     for note in lost:
@@ -207,12 +214,16 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
     from hasama.cli.progress import watch_stages
     from hasama.cli.terminal import say
     from hasama.files import write_json
-    from hasama.style.jobs.film import broken_off, open_film
+    from hasama.style.jobs.film import broken_off, film_fingerprint, open_film
+    from hasama.style.jobs.job import make_room
     from hasama.style.painters.film_at_once import paint_film_at_once
 
     taught, prepared = _opened(painter, job, mix)
     began = time.monotonic()
     kept = job.recipe.keep_colour == "luminance"
+    mark = _mixed(film_fingerprint(job), prepared)
+    if told := make_room(job, mark):
+        say(told, "yellow")
     film = paint_film_at_once(taught.painter, prepared, job.content, job.out, job.machine.memory, kept)
     count = 0
     for picture in watch_stages(film):
@@ -220,7 +231,7 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
         if asked():
             say("\nStopped; nothing was written.")
             return INTERRUPTED
-    write_json(job.report, _told(job, taught, prepared, time.monotonic() - began))
+    write_json(job.report, {"fingerprint": mark} | _told(job, taught, prepared, time.monotonic() - began))
     say(f"{job.out}")
     return told_of_notices(broken_off(open_film(job.content), count))
 

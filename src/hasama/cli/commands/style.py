@@ -137,7 +137,9 @@ def style(
         sources = style_sources(styles, None if taught else mix, where, style_mask)
         machine = Machine(device, None if memory is None else parse_memory(memory), weights)
         bits = {"auto": None, "8": False, "16": True}[depth]
-        job = Job(content, sources, out or usual_place(content, styles), chosen, machine, preview, bits)
+        job = Job(
+            content, sources, out or usual_place(content, styles), chosen, machine, preview, bits, keeps=out is None
+        )
         if to_output and paints_film(job):
             raise HasamaError("Standard output takes a picture; of a film, name the file by --out.")
         check_job(job)

@@ -31,7 +31,7 @@ from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
 from hasama.style.finish import finished
 from hasama.style.instant import learn_for_all
-from hasama.style.jobs.job import Job, another_was_here, fingerprint, open_styles, reported_mark
+from hasama.style.jobs.job import Job, another_was_here, fingerprint, make_room, open_styles, reported_mark
 from hasama.style.jobs.motion import carried_along, steadied
 from hasama.style.masks import little_covered
 from hasama.style.methods.objective import TemporalTarget
@@ -161,7 +161,8 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
         content = from_pixels(pixels)
         if subject is None:
             subject = plan(content, styles, job.recipe, job.machine)
-            notice = " ".join(filter(None, (_own_folder(folder, mark), little_covered(styles))))
+            told = (make_room(job, mark), _own_folder(folder, mark), little_covered(styles))
+            notice = " ".join(filter(None, told))
             if job.recipe.at_once:
                 subject = subject._replace(maps=learn_for_all(subject, _spread(film)))
         place = _place_of(folder, index)

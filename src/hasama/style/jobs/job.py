@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hasama.errors import HasamaError
 from hasama.files import set_aside
-from hasama.names import at_home, fitting_name, preview_beside
+from hasama.names import SPARE, at_home, fitting_name, preview_beside
 from hasama.shapes import Weighting
 from hasama.style.canvas.pictures import Picture, read_picture
 from hasama.style.canvas.regions import RegionMap
@@ -42,6 +42,8 @@ class Job(NamedTuple):
     """None: as the content has it."""
     ready: Picture | None = None
     """The content itself, where it is no file's."""
+    keeps: bool = False
+    """Of a place that nobody named: whether another finished painting there is kept, under another name."""
 
     @property
     def part(self) -> Path:
@@ -122,6 +124,28 @@ def reported_mark(job: Job) -> str | None:
         return json.loads(job.report.read_text(encoding="utf-8"))["fingerprint"] if job.out.exists() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def make_room(job: Job, mark: str) -> str:
+    """Before a painting is begun in a place that nobody named: keep another that stands there, under another name.
+
+    Args:
+        job: what is to be painted.
+        mark: its fingerprint; what has the same is this painting, and is replaced.
+
+    Returns:
+        What to tell of it; nothing if nothing was in the way.
+    """
+    if not job.keeps or not job.out.exists() or reported_mark(job) == mark:
+        return ""
+    number, kept = 2, job
+    while kept.out.exists() or kept.report.exists():
+        name = fitting_name(job.out.stem, f"-{number}{job.out.suffix}", SPARE)
+        number, kept = number + 1, job._replace(out=job.out.with_name(name))
+    if job.report.exists():
+        job.report.replace(kept.report)
+    job.out.replace(kept.out)
+    return f"Another painting was here; it is kept as {kept.out}."
 
 
 def is_done(job: Job) -> bool:

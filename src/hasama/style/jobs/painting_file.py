@@ -14,7 +14,7 @@ from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.formats import lost_in
 from hasama.style.canvas.pictures import read_picture, write_picture
 from hasama.style.finish import finished
-from hasama.style.jobs.job import Job, StyleSource, another_was_here, fingerprint, is_done, open_styles
+from hasama.style.jobs.job import Job, StyleSource, another_was_here, fingerprint, is_done, make_room, open_styles
 from hasama.style.masks import little_covered
 from hasama.style.painting import plan
 from hasama.style.recipe import IDLE_AT_ONCE
@@ -62,7 +62,8 @@ def paint_file(
     if state:
         subject = subject._replace(side=min(state["side"], subject.side) if machine.memory else state["side"])
     else:
-        keeper.notices += filter(None, (little_covered(styles), *lost_in(job.out, content, job.sixteen_bits)))
+        told = (make_room(job, keeper.mark), little_covered(styles), *lost_in(job.out, content, job.sixteen_bits))
+        keeper.notices += filter(None, told)
     keeper.subject = subject
     frames = repaint(subject, state and state["frame"])
     last, greeting = None, f"Going on from {job.part}." if state else " ".join(keeper.notices)
