@@ -1,6 +1,7 @@
 """From any folder to batches: nothing breaks the scan, the cache is whole or not there, order is a function."""
 
 import collections
+import errno
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ from PIL import Image
 from command import run_code, start
 from hasama.cli.arguments import tell_room
 from hasama.errors import HasamaError
-from hasama.pictures import cache
+from hasama.pictures import cache, opening
 from hasama.pictures import decoding as dataset
 from hasama.pictures.cache import Reading, open_cached, open_pictures
 from hasama.pictures.dataset import Batch, Pictures, batches
@@ -223,6 +224,26 @@ def test_a_skipped_picture_takes_its_label_along(tmp_path):
     opened = open_pictures(str(tmp_path), Recipe(size="8", labels=True))
     assert opened.labels is not None
     assert opened.labels.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("stage", ["identified", "_decode"])
+def test_what_a_failing_disk_does_is_no_fault_of_a_picture_and_is_not_kept(tmp_path, monkeypatch, stage):
+    some(tmp_path)
+    working = True
+
+    def failing(one: object, *others: object, **named: object):
+        if not working and "p3" in f"{getattr(one, 'name', '')}":
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(one, *others, **named)
+
+    module = opening if stage == "identified" else dataset
+    whole = getattr(module, stage)
+    monkeypatch.setattr(module, stage, failing)
+    working = False
+    with pytest.raises(HasamaError, match=r"^p3\.png cannot be read now \(input/output error\)"):
+        open_pictures(str(tmp_path), SMALL)
+    working = True
+    assert len(open_pictures(str(tmp_path), SMALL)) == 6
 
 
 # --- the report -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from hasama.errors import HasamaError
 from hasama.pictures.depth import Extremes, Ranges, choose_ranges, depth_of
 from hasama.pictures.formats import UNPACK
 from hasama.pictures.images import fit_picture, has_alpha, is_grey, prepared
-from hasama.pictures.opening import LARGEST_PICTURE, why
+from hasama.pictures.opening import LARGEST_PICTURE, passes, why
 from hasama.pictures.report import DARK, DeepFiles, Report
 from hasama.pictures.shards.index import NO_CLASS, ShardError
 from hasama.pictures.shards.members import COLOURS, Members, members_of
@@ -193,7 +193,7 @@ def _settle(file) -> None:
 
 
 def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A | None, str]]:
-    """Turn the errors of one entry into the reason why it is skipped."""
+    """Turn the errors of one entry into the reason why it is skipped; what may pass is none, for caches keep them."""
 
     def attempt(entry: Entry) -> tuple[Entry, A | None, str]:
         try:
@@ -201,6 +201,11 @@ def _or_reason(work: Callable[[Entry], A]) -> Callable[[Entry], tuple[Entry, A |
         except ShardError:
             raise
         except Exception as error:  # decoders of broken files raise nearly everything
+            if passes(error):
+                raise HasamaError(
+                    f"{entry.name} cannot be read now ({why(error)}). That may pass, so nothing was decided without "
+                    "it: give the command again, or take the file away."
+                ) from error
             return entry, None, why(error)
 
     return attempt

@@ -1,5 +1,6 @@
 """Picture files opened: any format that Pillow reads, upright, in 8 bits, whatever their depth."""
 
+import errno
 import io
 import warnings
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ TURNS = {
 }
 """What sets a picture of each EXIF orientation upright."""
 
+
+PASSING = {
+    errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN,
+    errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENETDOWN, errno.EAGAIN, errno.ENODEV,
+}  # fmt: skip
+"""What a failing disk, a network's folder or a machine without room answers: another time it may be readable."""
 
 DNG_VERSION = 50706
 """A TIFF tag that only raw photos have."""
@@ -194,6 +201,15 @@ def why(error: Exception) -> str:
     if "Ghostscript" in words or "cannot find loader" in words:
         return "a drawing: export it as PNG first"
     return "truncated" if "truncated" in words.lower() else f"broken ({words or type(error).__name__})"
+
+
+def passes(error: BaseException | None) -> bool:
+    """Whether a file could not be read for a reason that is not in it: a disk's or a network's, or no room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            return True
+        error = error.__cause__
+    return False
 
 
 def upright(picture: Image.Image, origin: Image.Image | None = None) -> Image.Image:
