@@ -111,7 +111,7 @@ class Recipe:
     penalty: Penalty = option("none", "Penalty on the discriminator's gradient at the pictures.")
     gamma: float | None = option(
         None,
-        "Weight of the penalty. Default: 5 for r1+r2 up to 64x64, 10 for wgan-gp, 0.0002 * pixels / batch else.",
+        "Its weight. Default: 5 for r1+r2 (more above 64x64), 10 for wgan-gp, 0.0002 * pixels / batch else.",
         0,
     )
     penalty_every: int = option(

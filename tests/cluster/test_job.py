@@ -64,6 +64,15 @@ def test_what_the_parser_refuses_is_refused(words: list[str], told: str):
     (["style", "a.png", "b.png"], "--out"),
     (["style", "a.png", "b.png", "--recipe", "bset", "--out", "c.png"], "Did you mean best?"),
     (["style", "-", "b.png", "--out", "c.png"], "no standard input"),
+    (["style", "a.png", "b.png", "--out", "p.xyz"], "Cannot write a picture called p.xyz"),
+    (["style", "a.png", "b.png", "--depth", "16", "--out", "p.jpg"], "holds 8 bits"),
+    (["style", "a.png", "b.png", "--mix", "1,2,3", "--out", "p.png"], "each of the 1 styles"),
+    (["style", "a.png", "b.png", "--memory", "lots", "--out", "p.png"], "--memory"),
+    (["sweep", "digits", "dcgan", "--trials", "0"], "--trials takes 1 to"),
+    (["evaluate", "runs/mine", "--count", "2"], "--count takes 12 to"),
+    (["resume", "runs/mine", "--kimg", "-1"], "--kimg must be"),
+    (["train", "digits", "dcgan", "--threads", "0"], "--threads must be"),
+    (["train", "digits", "dcgan", "--device", "foo"], "--device takes auto, cpu"),
     (["train", "digits", "dcgan", "--out", "two\nlines"], "line break"),
 ])  # fmt: skip
 def test_what_the_command_refuses_is_refused(words: list[str], told: str):
@@ -157,7 +166,8 @@ def test_the_pictures_that_are_elsewhere_are_the_photos(tmp_path: Path):
     painting = make_pictures(tmp_path / "paintings", 1) / "light" / "000.png"
     bucket = ("--data", "s3://mine/photos")
     for words in (("teach", painting, pictures), ("train", pictures, "dcgan"), ("style", pictures, painting)):
-        text = job_text("skypilot", *ASKED["skypilot"], *bucket, *words, "--out", "made/x.safetensors")
+        made = "made/x.png" if words[0] == "style" else "made/x.safetensors"
+        text = job_text("skypilot", *ASKED["skypilot"], *bucket, *words, "--out", made)
         (mount,) = (value for value in yaml.safe_load(text)["file_mounts"].values() if isinstance(value, dict)
                     and value["source"] == bucket[1])  # fmt: skip
         assert mount["mode"] == "MOUNT"

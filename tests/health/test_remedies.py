@@ -82,8 +82,10 @@ def test_rates_go_with_the_networks_and_the_rules_that_they_belong_to():
     assert rates_of(half) == rates_of(as_asked("dcgan"))
     assert steady(half).changes["objective"] == "relativistic"
     assert steady(half).changes["generator_lr"] == half.generator_lr  # which is never raised
-    slow = as_asked("dense").but(discriminator_norm="none", penalty="r1+r2", generator_lr=1e-5, discriminator_lr=1e-5)
+    slow = as_asked("dense").but(penalty="r1+r2", generator_lr=1e-5, discriminator_lr=1e-5)
     assert steady(slow).changes["generator_lr"] == 1e-5
+    assert "discriminator_norm" not in steady(as_asked("dense")).changes  # which has none, so the run can go on
+    assert steady(as_asked("dcgan")).changes["discriminator_norm"] == "none"
     assert against_discriminator(half)[0].changes["penalty"] == "r1+r2"
 
 

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from command import Started, start
+from command import Started, refused, start
 from easel import hasama_here, lay_out, pixels_of, style_scene
+from hasama.claims import claimed
 from hasama.errors import HasamaError, LostProcessError
 from hasama.perception.vgg import VGG
 from hasama.style.methods.moments import moments
@@ -539,7 +540,23 @@ def test_where_nobody_named_a_place_an_earlier_painting_is_kept(
     assert f"it is kept as {kept}" in weaker.stdout, weaker.stderr
     assert kept.read_bytes() == first != place.read_bytes()
     again = hasama_here("style", name, taught, "--strength", "0.3")
-    assert "kept as" not in again.stdout
+    assert again.stdout == f"{place} is already painted.\n"
+
+
+def test_a_film_that_another_process_paints_is_refused(taught: Path, tmp_path: Path):
+    frames = [style_scene(40, 30, number) for number in range(2)]
+    frames[0].save(tmp_path / "c.gif", save_all=True, append_images=frames[1:])
+    with claimed(tmp_path / "o.gif") as claim:
+        assert claim is not None
+        refused(hasama_here("style", tmp_path / "c.gif", taught, "--out", tmp_path / "o.gif"), "is painting it")
+    assert not (tmp_path / "o.gif").exists()
+
+
+def test_a_painter_takes_no_network(taught: Path, tmp_path: Path):
+    style_scene(40, 30).save(tmp_path / "c.png")
+    done = hasama_here("style", tmp_path / "c.png", taught, "--weights", "x.pth", "--out", tmp_path / "o.png")
+    refused(done, "--weights does not apply to a painter")
+    assert not (tmp_path / "o.png").exists()
 
 
 # --- what is there already ------------------------------------------------------------------------

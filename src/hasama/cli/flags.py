@@ -106,12 +106,21 @@ def use_threads(threads: int | None) -> None:
     Raises:
         HasamaError: there can be no such number.
     """
+    check_threads(threads)
     if threads is not None:
         import torch
 
-        if not 1 <= threads <= 1024:
-            raise HasamaError(f"--threads must be between 1 and 1024; got {threads}.")
         torch.set_num_threads(threads)
+
+
+def check_threads(threads: int | None) -> None:
+    """Before any work.
+
+    Raises:
+        HasamaError: there can be no such number.
+    """
+    if threads is not None and not 1 <= threads <= 1024:
+        raise HasamaError(f"--threads must be between 1 and 1024; got {threads}.")
 
 
 def told_of_notices(notices: Sequence[str]) -> int:

@@ -215,23 +215,26 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
     from hasama.cli.terminal import say
     from hasama.files import write_json
     from hasama.style.jobs.film import broken_off, film_fingerprint, open_film
-    from hasama.style.jobs.job import make_room
+    from hasama.style.jobs.job import make_room, reported_mark
     from hasama.style.painters.film_at_once import paint_film_at_once
 
     taught, prepared = _opened(painter, job, mix)
-    began = time.monotonic()
-    kept = job.recipe.keep_colour == "luminance"
     mark = _mixed(film_fingerprint(job), prepared)
-    if told := make_room(job, mark):
-        say(told, "yellow")
-    film = paint_film_at_once(taught.painter, prepared, job.content, job.out, job.machine.memory, kept)
-    count = 0
-    for picture in watch_stages(film):
-        count = picture.done
-        if asked():
-            say("\nStopped; nothing was written.")
-            return INTERRUPTED
-    write_json(job.report, {"fingerprint": mark} | _told(job, taught, prepared, time.monotonic() - began))
+    if reported_mark(job) == mark:
+        say(f"{job.out} is already painted.")
+        return 0
+    began, count = time.monotonic(), 0
+    with held_alone(job):
+        if told := make_room(job, mark):
+            say(told, "yellow")
+        kept = job.recipe.keep_colour == "luminance"
+        film = paint_film_at_once(taught.painter, prepared, job.content, job.out, job.machine.memory, kept)
+        for picture in watch_stages(film):
+            count = picture.done
+            if asked():
+                say("\nStopped; nothing was written.")
+                return INTERRUPTED
+        write_json(job.report, {"fingerprint": mark} | _told(job, taught, prepared, time.monotonic() - began))
     say(f"{job.out}")
     return told_of_notices(broken_off(open_film(job.content), count))
 

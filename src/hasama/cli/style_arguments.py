@@ -69,8 +69,10 @@ def _tell_regions(regions: "RegionMap", path: Path, styles: dict[int, Path]) -> 
 
 
 def is_run(content: Path) -> bool:
-    """Whether the content is a generator, whose samples are painted."""
-    return (content / "recipe.json").is_file() or content.suffix == ".safetensors"
+    """Whether the content is a generator, whose samples are painted: a run, a file, or a base by its name."""
+    from hasama.runs.bases import is_base
+
+    return (content / "recipe.json").is_file() or content.suffix == ".safetensors" or is_base(content)
 
 
 def painter_among(
@@ -165,10 +167,15 @@ def _check_output(job: "Job") -> None:
     if (folders or any(source.picture.is_dir() for source in job.styles)) and job.out.suffix:
         raise HasamaError(f"A folder of pictures is painted into a folder: --out without an ending, not {job.out}.")
     if job.out.suffix and not paints_film(job):
-        _check_format(job)
+        check_format(job)
 
 
-def _check_format(job: "Job") -> None:
+def check_format(job: "Job") -> None:
+    """Before any work: can what is painted be written as the ending says?
+
+    Raises:
+        HasamaError: it cannot.
+    """
     from hasama.pictures.animation import is_animation
     from hasama.pictures.images import has_picture_ending, picture_format
     from hasama.pictures.video import check_ending

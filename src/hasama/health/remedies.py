@@ -44,8 +44,9 @@ def steady(recipe: Recipe) -> Remedy:
         changes["gamma"] = rules.but(size=recipe.size, enlarge=recipe.enlarge).penalty_weight
     if recipe.architecture in ("dcgan", "dense"):
         rates = usual_rates_of(RECIPES["stable"], recipe)
-        is_so = recipe.penalty == "r1+r2" and recipe.discriminator_norm == "none"  # such networks have their rates
-        changes["discriminator_norm"] = "none"
+        bare = recipe.architecture == "dense" or recipe.discriminator_norm == "none"
+        is_so = recipe.penalty == "r1+r2" and bare  # such networks have their rates
+        changes |= {} if bare else {"discriminator_norm": "none"}
     else:
         rates, is_so = usual_rates_of(RECIPES[recipe.architecture], recipe), True
     changes |= {name: min(rate, getattr(recipe, name)) for name, rate in rates.items()} if is_so else rates

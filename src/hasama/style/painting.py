@@ -27,6 +27,8 @@ class Machine(NamedTuple):
     """Bytes for the whole process; None: most of what is free."""
     weights: Path | None = None
     """The network's; None: the packaged VGG19."""
+    threads: int | None = None
+    """That somebody asked torch to take; None: what is gone on with takes as many as it was begun with."""
 
 
 def stylize(

@@ -12,11 +12,12 @@ from cyclopts import App, Parameter
 from hasama.cli.arguments import usual_run_place
 from hasama.cli.commands.runs import evaluate
 from hasama.cli.commands.style import style
-from hasama.cli.commands.sweep import planned, sweep, usual_sweep_place
+from hasama.cli.commands.sweep import check_numbers, planned, sweep, usual_sweep_place
 from hasama.cli.commands.teach import check_painter_place, teach, usual_painter_place, what_to_teach
 from hasama.cli.commands.train import chosen_recipe, resume, train
-from hasama.cli.flags import default_of, flags_of, given
+from hasama.cli.flags import check_threads, default_of, flags_of, given
 from hasama.cli.streams import STREAM
+from hasama.cli.style_arguments import check_format, paints_film
 from hasama.cluster.options import GROUPS, JobOptions
 from hasama.errors import HasamaError
 from hasama.options import flag
@@ -33,6 +34,7 @@ JobFlags = flags_of(JobOptions(), "JobFlags", GROUPS, default_of, "They stand be
 if not TYPE_CHECKING:
     AnyOptions = Annotated[JobFlags, Parameter(name="*")]
 
+DEVICES = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]+)?")
 COMMANDS = (train, resume, sweep, teach, evaluate, style)
 """What takes long enough to be a job."""
 
@@ -60,8 +62,9 @@ def job(
 ) -> int:
     """Print the file that hands a command to a cluster, such as  hasama job slurm train photos/ --size 128 > job.sh
 
-    The command is checked as if it were given here, but nothing is run. A job that is broken off goes on where it
-    stands, until it is done. These flags stand before the command, its own after it.
+    The command's values are checked as if it were given here, but nothing is run. A job that is broken off goes on
+    where it stands, until it is done (evaluate, which is short, begins anew). These flags stand before the command,
+    its own after it.
 
     Parameters
     ----------
@@ -134,6 +137,7 @@ def work_of(
     name = function.__name__
     if STREAM in arguments.values():
         raise HasamaError("A job has no standard input or output: name files.")
+    check_threads(arguments.get("threads"))
     place = CHECKS[name](arguments)
     own = list(words)
     if "run" not in arguments and arguments.get("out") is None:
@@ -225,6 +229,8 @@ def _check_elsewhere(name: str, arguments: Mapping[str, Any], engine: str, optio
 
 
 def _check_device(device: str, options: JobOptions) -> None:
+    if device and not DEVICES.fullmatch(device):
+        raise HasamaError(f"--device takes auto, cpu, cuda, cuda:1, mps or xpu; got {device!r}.")
     if device.startswith("cuda") and not options.gpus:
         raise HasamaError(f"--device {device} needs a job with GPUs:  hasama job ... --gpus 1")
 
@@ -252,10 +258,20 @@ def _recipe_to_train(arguments: Mapping[str, Any]) -> Recipe:
 
 
 def _check_resume(arguments: Mapping[str, Any]) -> Path:
+    if arguments.get("kimg") is not None:
+        Recipe(kimg=arguments["kimg"])
+    return arguments["run"]
+
+
+def _check_evaluate(arguments: Mapping[str, Any]) -> Path:
+    from hasama.evaluation.evaluate import check_count
+
+    check_count(arguments["count"], arguments["seed"])
     return arguments["run"]
 
 
 def _check_sweep(arguments: Mapping[str, Any]) -> Path:
+    check_numbers(arguments["trials"], arguments["fakes"], arguments["patience"])
     planned(arguments["recipe"], arguments["changes"], arguments["search"])
     return usual_sweep_place(arguments["source"], arguments["recipe"])
 
@@ -269,12 +285,25 @@ def _check_teach(arguments: Mapping[str, Any]) -> Path:
 
 
 def _check_style(arguments: Mapping[str, Any]) -> Path:
+    from hasama.style.jobs.job import Job
+    from hasama.style.memory import parse_memory
+    from hasama.style.recipe import parse_mix
+
     style_recipe_named(arguments["recipe"]).but(**arguments["changes"])
     if not arguments["styles"]:
         raise HasamaError(f"Name a picture to take the style from:  hasama style {arguments['content']} STYLE")
     if arguments["out"] is None:
         raise HasamaError(f"A job says where the painting goes: give {flag('out')}.")
-    return arguments["out"]
+    if arguments["mix"] is not None and not any(
+        path.suffix.lower() == ".safetensors" for path in arguments["styles"]
+    ):
+        parse_mix(arguments["mix"], len(arguments["styles"]))
+    if arguments["memory"] is not None:
+        parse_memory(arguments["memory"])
+    one = Job(arguments["content"], (), arguments["out"], sixteen_bits=arguments["depth"] == "16" or None)
+    if one.out.suffix and not paints_film(one):
+        check_format(one)
+    return one.out
 
 
 CHECKS: dict[str, Callable[[Mapping[str, Any]], Path]] = {
@@ -282,6 +311,6 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], Path]] = {
     "resume": _check_resume,
     "sweep": _check_sweep,
     "teach": _check_teach,
-    "evaluate": _check_resume,
+    "evaluate": _check_evaluate,
     "style": _check_style,
 }

@@ -67,7 +67,8 @@ def style(
     """Repaint a picture in the style of others; or, with the same command again, go on where it stands.
 
     Started several times, on one machine or on many that share the folder, the commands share the pictures, and what
-    a killed one has left is painted by another. Ctrl-C saves and stops. Exit code 1: some of several pictures, or a
+    a killed one has left is painted by another. Ctrl-C saves and stops (of a film with a taught painter, which is
+    quick, nothing is left). Exit code 1: some of several pictures, or a
     part of a film, could not be painted.
 
     Parameters
@@ -131,11 +132,11 @@ def style(
     from hasama.style.painting import Machine
 
     with only_results(json or STREAM in (content, out)), streamed(content, out) as (content, out):
-        others = {"recipe": recipe != "best", "preview": preview}
+        others = {"recipe": recipe != "best", "preview": preview, "weights": weights is not None}
         taught = painter_among(styles, where, style_mask, wanted | {name: True for name in others if others[name]})
         chosen = (style_recipe_named("instant") if taught else base).but(**wanted)
         sources = style_sources(styles, None if taught else mix, where, style_mask)
-        machine = Machine(device, None if memory is None else parse_memory(memory), weights)
+        machine = Machine(device, None if memory is None else parse_memory(memory), weights, threads)
         bits = {"auto": None, "8": False, "16": True}[depth]
         job = Job(
             content, sources, out or usual_place(content, styles), chosen, machine, preview, bits, keeps=out is None

@@ -74,8 +74,7 @@ def sweep(
     changes
         What differs from the preset in all trials. --kimg is the length of a trial [default: 30].
     """
-    if not (1 <= trials <= 100_000 and 20 <= fakes <= 100_000 and 2 <= patience <= 86_400):
-        raise HasamaError("--trials takes 1 to 100000, --fakes 20 to 100000, --patience 2 to 86400 seconds.")
+    check_numbers(trials, fakes, patience)
     final, trial, space = planned(recipe, given(changes), search)
     folder = at_home(out or usual_sweep_place(source, recipe))
 
@@ -91,6 +90,16 @@ def sweep(
     kept = f"Trials that are done are kept in {folder}; the same command goes on."
     with telling_what_is_saved(lambda: kept if (folder / "sweep.db").exists() or storage else "Nothing was saved."):
         return _sweep(plan, recipe, device)
+
+
+def check_numbers(trials: int, fakes: int, patience: float) -> None:
+    """Before any work.
+
+    Raises:
+        HasamaError: one is out of range.
+    """
+    if not (1 <= trials <= 100_000 and 20 <= fakes <= 100_000 and 2 <= patience <= 86_400):
+        raise HasamaError("--trials takes 1 to 100000, --fakes 20 to 100000, --patience 2 to 86400 seconds.")
 
 
 def planned(recipe: str, asked: Mapping[str, Any], search: str | None) -> tuple[Recipe, Recipe, dict[str, Space]]:

@@ -83,7 +83,7 @@ def teach(
         say(f"It goes on to {longer:g} kimg, as was asked for before.", "yellow")
     tell_only_first(paintings)
     with asked_to_stop() as asked:
-        lessons = teach_into(folder, paintings, photos, recipe, Machine(device, None, weights), asked)
+        lessons = teach_into(folder, paintings, photos, recipe, Machine(device, None, weights, threads), asked)
         last = deque(watch_teaching(lessons), maxlen=1)
         stopped = asked()
     if not is_first():

@@ -179,7 +179,8 @@ def resume(
     kimg
         A new length in thousands of images.
     accumulate
-        Take each batch in so many parts, one after the other: the same result in less memory.
+        Take each batch in so many parts, one after the other: less memory, and the same result but where networks
+        mix a batch's pictures (BatchNorm, the spread within a batch), which then see a part.
     device
         auto, cpu, cuda, ...
     threads

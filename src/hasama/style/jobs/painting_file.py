@@ -108,7 +108,8 @@ class _Keeper:
             return None
         self.seconds, self.peak, self.steps = state["seconds"], state["peak"], state["steps"]
         self.curve, self.notices, self.last = state["curve"], state["notices"], state["last"]
-        torch.set_num_threads(state["threads"])
+        if self.job.machine.threads is None:
+            torch.set_num_threads(state["threads"])
         return state
 
     def note(self, frame: Frame) -> None:

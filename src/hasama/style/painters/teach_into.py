@@ -84,7 +84,7 @@ def teach_into(
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)
         if is_first() and folder.goes_on(folder.painter):
             saved = _saved(folder)
-            if team().world == 1:  # several have the threads that they were given
+            if team().world == 1 and machine.threads is None:  # several have the threads that they were given
                 torch.set_num_threads(saved["threads"])
             school.load_state_dict(saved["school"])
         begin_alike(school)
