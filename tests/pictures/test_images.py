@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
 from hasama.errors import HasamaError
+from hasama.pictures import images
 from hasama.pictures.images import (
     as_channels,
     fit_picture,
@@ -259,7 +260,23 @@ def test_invisible_colours_do_not_bleed_into_the_edges(fit):
     seen = fitted[fitted[..., 3] > 16]
     assert ((seen[:, 3] > 16) & (seen[:, 3] < 240)).any(), "the edge falls between two pixels"
     assert np.ptp(seen[:, :3], axis=1).max() <= 2, "a tinge of red"
-    assert np.abs(seen[:, :3] - 200).max() <= 20
+    assert np.abs(seen[:, :3] - 200).max() <= 1
+
+
+@pytest.mark.parametrize("huge", [2**24, 5000])
+@pytest.mark.parametrize("side", [16, 32, 64, 300])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_shape_of_one_colour_has_no_rim(fit: str, side: int, huge: int, monkeypatch: pytest.MonkeyPatch):
+    """Where alpha jumps it overshoots, as do colours that it weighs."""
+    monkeypatch.setattr(images, "HUGE", huge)
+    picture = np.zeros((100, 100, 4), np.uint8)
+    picture[...] = (128, 60, 30, 0)
+    picture[21:77, 18:90, 3] = 255
+    fitted = np.asarray(fit_picture(Image.fromarray(picture), (side, side), fit)).astype(int)
+    assert np.abs(fitted[fitted[..., 3] > 200][:, :3] - (128, 60, 30)).max() <= 1
+    assert np.abs(fitted[fitted[..., 3] > 20][:, :3] - (128, 60, 30)).max() <= 6
+    whole = np.asarray(fit_picture(Image.fromarray(picture[..., 3].astype(np.float32)), (side, side), fit))
+    assert np.abs(fitted[..., 3] - whole.clip(0, 255)).max() <= (1 if huge == 2**24 else 40)
 
 
 # --- tensors --------------------------------------------------------------------------------------

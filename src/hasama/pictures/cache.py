@@ -42,10 +42,11 @@ from hasama.pictures.sources.sources import open_source
 from hasama.presets import as_recipe
 from hasama.recipe import Recipe
 
-LAYOUT = 4
+LAYOUT = 5
 """Version of the cache's layout; part of every key, so that an older cache is simply not found.
 
-2: one range for all files of more than 8 bits. 3, 4: colours by their profiles."""
+2: one range for all files of more than 8 bits. 3, 4: colours by their profiles. 5: no bright rims beside
+transparency."""
 
 STREAM_GB = 16.0
 """Shards whose decoded pictures would need more than this are streamed."""

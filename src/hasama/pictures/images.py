@@ -29,6 +29,10 @@ STUBS = ("MPEG", "BUFR", "GRIB", "HDF5", "WMF")
 
 HALF = 128
 """Of 255, rounded up."""
+
+HUGE = 2**24
+"""Pixels with alpha above which a picture is first made a few times smaller, for float32 takes four times as much."""
+
 MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -75,11 +79,7 @@ def fit_picture(picture: Image.Image, resolution: tuple[int, int], fit: str = "c
     height, width = resolution
     if picture.size == (width, height):
         return picture
-    mode = picture.mode
-    if mode == "RGBA":  # premultiplied, or the invisible colours of transparent parts bleed into the edges
-        picture = picture.convert("RGBa")
-    picture = {"crop": _crop, "pad": _pad, "stretch": _stretch}[fit](picture, width, height)
-    return picture.convert(mode)
+    return {"crop": _crop, "pad": _pad, "stretch": _stretch}[fit](picture, width, height)
 
 
 def prepared(
@@ -100,7 +100,33 @@ def prepared(
 
 
 def _stretch(picture: Image.Image, width: int, height: int) -> Image.Image:
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
+    return _resized(picture, width, height, (0, 0, *picture.size))
+
+
+def _resized(picture: Image.Image, width: int, height: int, box: tuple[float, float, float, float]) -> Image.Image:
+    """A part of a picture at another size.
+
+    Colours are weighed by alpha, or invisible ones of transparent parts bleed into the edges; in float32, for both
+    overshoot where alpha jumps, and cut off each at 255 they gave opaque shapes a bright rim.
+    """
+    if picture.mode != "RGBA" or picture.getchannel("A").getextrema() == (255, 255):
+        return picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    if picture.width * picture.height > HUGE:
+        by = max(1, int(min((box[2] - box[0]) / width, (box[3] - box[1]) / height) / 3))
+        picture = picture.convert("RGBa").reduce(by).convert("RGBA")  # means of small squares overshoot nothing
+        left, top, right, bottom = (side / by for side in box)
+        box = (left, top, min(right, picture.width), min(bottom, picture.height))
+    alpha = np.asarray(picture.getchannel("A"), np.float32) / 255
+
+    def smaller(values: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.LANCZOS, box=box))
+
+    seen = smaller(alpha)
+    there = np.maximum(seen, 1e-6)
+    bands = [smaller(np.asarray(picture.getchannel(name), np.float32) * alpha) / there for name in "RGB"]
+    shown = np.dstack([*bands, 255 * seen]).round().clip(0, 255).astype(np.uint8)
+    shown[shown[..., 3] == 0] = 0
+    return Image.fromarray(shown)
 
 
 def _crop(picture: Image.Image, width: int, height: int) -> Image.Image:
@@ -108,7 +134,7 @@ def _crop(picture: Image.Image, width: int, height: int) -> Image.Image:
     box_width, box_height = min(width * scale, picture.width), min(height * scale, picture.height)  # or a hair more
     left, top = (picture.width - box_width) / 2, (picture.height - box_height) / 2
     box = (left, top, left + box_width, top + box_height)
-    return picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    return _resized(picture, width, height, box)
 
 
 def _pad(picture: Image.Image, width: int, height: int) -> Image.Image:
