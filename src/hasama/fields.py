@@ -14,7 +14,6 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "gamma_final": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "penalty_every": ("penalty", ("r1", "r2", "r1+r2", "wgan-gp")),
     "penalty_sigma": ("penalty", ("r1", "r2", "r1+r2")),
-    "discriminator_norm": ("architecture", ("dcgan",)),
     "generator_norm": ("architecture", ("dense",)),
     "discriminator_layers": ("architecture", ("dense",)),
     "discriminator_dropout": ("architecture", ("dcgan", "dense")),

@@ -79,16 +79,22 @@ class QualityProbe:
 
     def __call__(self, generator: TrainedGenerator, images_seen: int) -> Quality:
         """The KID of 256 fakes, of classes in the reals' proportions, as `hasama evaluate` computes it."""
+        if not has_numbers(generator):
+            return Quality(images_seen, *3 * (float("inf"),))
         latents = draw_latents(SEED, FAKES, generator.latent_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)  # noise inside the generator
             made = generate(generator, latents, labels_like(generator, self.pictures, self.order, FAKES))
             fakes = torch.cat(list(extract_features(self.extractor, made)))
-        if not fakes.isfinite().all():  # a generator that broke down
-            return Quality(images_seen, *3 * (float("inf"),))
         mean, deviation = kid(self.reals, fakes, SUBSETS, SUBSET)
         around = kid_interval(mean, deviation, SUBSETS, SUBSET, min(len(self.reals), FAKES))
         return Quality(images_seen, mean, *around)
+
+
+def has_numbers(generator: TrainedGenerator) -> bool:
+    """Whether all weights are finite: pictures by others would only be black, which no look at them tells."""
+    weights = [one.isfinite().all() for one in generator.network.state_dict().values() if one.is_floating_point()]
+    return not weights or bool(torch.stack(weights).all())
 
 
 def is_looked_at(recipe: Recipe) -> bool:

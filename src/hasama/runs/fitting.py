@@ -4,16 +4,18 @@
 """
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from hasama.distributed import agreed, is_first
-from hasama.errors import HasamaError, LostProcessError
+from hasama.errors import HasamaError, LostProcessError, short_of_memory
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.health.checks import examine
-from hasama.health.findings import LOOK_STEPS, Finding, up_to_last_look
+from hasama.health.findings import LOOK_STEPS, Finding, is_number, up_to_last_look
 from hasama.health.quality import QualityProbe, keep_if_best
 from hasama.health.signals import Probe
 from hasama.pictures.images import save_picture
@@ -101,13 +103,11 @@ def fit(
         keeper.save_grid()
     try:
         while game.images_seen < recipe.images:
-            try:
-                step = next(steps)
-                keeper.note(step)
-            except LostProcessError:  # in the middle of a step: nothing of it may be saved
-                raise
-            except HasamaError as error:  # such as pictures that a server no longer gives
-                raise HasamaError(f"{error} {keeper.rescue()}".rstrip()) from error
+            with whole_step() as interrupted:
+                step = _next(steps, keeper)
+            if interrupted():
+                keeper.save_all()
+                raise KeyboardInterrupt
             yield step
             if agreed(stop() or run.stop_asked()):
                 break
@@ -115,6 +115,47 @@ def fit(
         keeper.save_all()
         raise
     keeper.save_all()
+
+
+def _next(steps: Iterator[Record], keeper: "_Keeper | _Bystander") -> Record:
+    """One step, with all that is due after it. What breaks it off costs nothing that can still be saved."""
+    step = None
+    try:
+        step = next(steps)
+        keeper.note(step)
+        return step
+    except LostProcessError:  # in the middle of a step: nothing of it may be saved
+        raise
+    except HasamaError as error:  # such as pictures that a server no longer gives
+        raise HasamaError(f"{error} {keeper.rescue()}".rstrip()) from error
+    except Exception as error:
+        if step is not None and short_of_memory(error):  # what looks at the networks had no room: they are sound
+            keeper.rescue()
+        raise
+
+
+@contextmanager
+def whole_step() -> Iterator[Callable[[], bool]]:
+    """Let a step come to its end before Ctrl-C breaks it off where nobody else listens for it, as in a notebook.
+
+    Yields:
+        Whether it was pressed meanwhile. Pressed twice, it waits for nothing.
+    """
+    pressed: list[bool] = []
+    usual = signal.default_int_handler
+    alone = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is usual
+
+    def note(*_: object) -> None:
+        pressed.append(True)
+        signal.signal(signal.SIGINT, usual)
+
+    if alone:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        if alone:
+            signal.signal(signal.SIGINT, usual)
 
 
 class Looks(NamedTuple):
@@ -156,7 +197,8 @@ class _Keeper:
         self.run, self.game, self.recipe, self.generator, self.probe = run, game, recipe, generator, probe
         self.looks = looks
         self.log, self.images, self.start = run.log(), run.images(), judged_from(run)
-        self.started = time.monotonic() - (self.log[-1].get("seconds", 0.0) if self.log else 0.0)
+        seconds = self.log[-1].get("seconds") if self.log else None
+        self.started = time.monotonic() - (seconds if is_number(seconds) else 0.0)
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None
         self.logged, self.logged_at = game.images_seen, time.monotonic()
@@ -168,8 +210,10 @@ class _Keeper:
         """Whatever is due after this step."""
         self.last = step
         health = self.probe is not None and crossed(step, health_interval(self.recipe))
-        quality = self.looks is not None and crossed(step, self.looks.every)
-        if health or quality or crossed(step, log_interval(self.recipe)):
+        ends = step.images_seen >= self.recipe.images  # the log, too, reaches the end, and so does the quality
+        quality = self.looks is not None and (ends or crossed(step, self.looks.every))
+        if health or quality or ends or crossed(step, log_interval(self.recipe)):
+            self.finite(step)  # before a generator without numbers could be looked at
             signals = self.probe(self.game, isinstance(step, Step)) if health and self.probe else {}
             self.write_log(step, signals | (self.quality() if quality else {}))
         if health:
@@ -270,9 +314,6 @@ class _Keeper:
 
     def save_all(self) -> None:
         """At the end of a session."""
-        finished = self.game.images_seen >= self.recipe.images
-        if finished and self.last is not None and self.logged < self.game.images_seen:
-            self.write_log(self.last, self.quality())  # so that the log, too, reaches the end
         self.save()
         if not self.run.sample_file(self.game.images_seen).exists():
             self.save_grid()

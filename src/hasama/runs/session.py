@@ -1,25 +1,25 @@
 """From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
+import atexit
+import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 
 from hasama.device import keep_memory, pick_device
-from hasama.distributed import agreed, begin_alike, check_divisible, is_first, team, together, told_by_first
+from hasama.distributed import agreed, begin_alike, is_first, team, together
 from hasama.errors import HasamaError
 from hasama.files import write_json
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import QualityProbe, is_looked_at, quality_interval
 from hasama.health.signals import Probe
 from hasama.names import as_source, at_home
-from hasama.networks.outline import outline
 from hasama.networks.registry import build
-from hasama.options import ImpossibleSizeError
-from hasama.perception.efficientnet import weights_file
 from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import Reading, open_cached, same_pictures, share_pixels
 from hasama.pictures.dataset import Pictures, batches, hold_out
@@ -30,14 +30,23 @@ from hasama.presets import as_recipe, half_size
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, in_force, piloted
 from hasama.runs.bases import is_base
+from hasama.runs.beginning import check_buildable, same_for_all
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.reports.last_error import recorded
-from hasama.runs.standing import FREE, absolute, check_checkpoint, check_goes_with, read_again, reconciled, source_now
-from hasama.runs.transfer import as_wide, check_init_from, inherit
+from hasama.runs.standing import (
+    FREE,
+    absolute,
+    check_as_seen,
+    check_checkpoint,
+    read_again,
+    reconciled,
+    source_now,
+)
+from hasama.runs.transfer import as_wide, inherit
 from hasama.training.game import Record
-from hasama.training.setup import check_looks, freeze_first, loop_for, new_game
+from hasama.training.setup import loop_for, new_game
 
 
 def train(
@@ -82,6 +91,23 @@ def resume(out: str | Path, device: str = "auto", stop: Callable[[], bool] = nev
     yield from opening.session(device, stop)
 
 
+LIVE: "WeakKeyDictionary[Generator[Record], tuple[int, Path]]" = WeakKeyDictionary()
+"""Sessions that somebody still has, each with its process and its run's folder."""
+
+
+def end_idle_sessions(run: Run | None = None) -> None:
+    """Save and end the sessions of a run, or of all, that were broken off while somebody still has their iterator.
+
+    A name in a notebook keeps it, as does the traceback of an error; when Python ends, torch is gone before it is.
+    """
+    for session, (process, folder) in list(LIVE.items()):
+        if process == os.getpid() and not session.gi_running and (run is None or folder == run.folder.resolve()):
+            session.close()
+
+
+atexit.register(end_idle_sessions)
+
+
 class Opening(NamedTuple):
     """A run about to start or to go on: consume `scan()`, then `session()`.
 
@@ -93,6 +119,7 @@ class Opening(NamedTuple):
         source_now: the source as it is now, if its files have other times, names or sizes than when the run began:
             whether its pictures are others, too, is known when it has been read. Or why it cannot be read.
         threads: the CPU threads that the user asked for; None for those that the run had.
+        seen: the run's recipe when it was opened; None of a new run.
     """
 
     run: Run
@@ -101,6 +128,7 @@ class Opening(NamedTuple):
     reading: Reading | None
     source_now: Reading | str | None = None
     threads: int | None = None
+    seen: Recipe | None = None
 
     @classmethod
     def of(cls, source: str, recipe: Recipe, run: Run, given: Collection[str] = FREE) -> "Opening":
@@ -118,14 +146,16 @@ class Opening(NamedTuple):
     @classmethod
     def resumed(cls, run: Run, recipe: Recipe | None = None, source: str | None = None) -> "Opening":
         """A run that exists. Its own pictures are used even where the source has changed since."""
-        recipe = recipe or run.recipe()
+        seen = run.recipe()
+        recipe = recipe or seen
         check_checkpoint(run)
         images = run.images()
         pictures = open_cached(images["key"])
         if pictures is None or pictures.report.digest != images["digest"]:
-            return cls(run, recipe, source or images["name"], read_again(run, source or images["name"], recipe))
+            again = read_again(run, source or images["name"], recipe)
+            return cls(run, recipe, source or images["name"], again, seen=seen)
         now = None if source is None else source_now(run, source, recipe)
-        return cls(run, recipe, images["name"], None, now)
+        return cls(run, recipe, images["name"], None, now, seen=seen)
 
     def scan(self) -> Iterator[Scan]:
         """Read the source into the cache, if need be."""
@@ -176,11 +206,23 @@ class Opening(NamedTuple):
         return pictures
 
     def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
-        """Train from where the run stands to the end, or until someone asks to stop; with others: `distributed`."""
-        with together():
-            yield from self._with_others(device, stop)
+        """Train from where the run stands to the end, or until someone asks to stop; with others: `distributed`.
 
-    def _with_others(self, device: str, stop: Callable[[], bool]) -> Iterator[Record]:
+        Breaking off saves the run: at the latest when Python ends, or when the run is opened anew.
+        """
+        session = self._with_others(device, stop)
+        LIVE[session] = (os.getpid(), self.run.folder.resolve())
+        return session
+
+    def _with_others(self, device: str, stop: Callable[[], bool]) -> Generator[Record]:
+        threads = torch.get_num_threads()
+        try:
+            with together():
+                yield from self._alone_or_not(device, stop)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _alone_or_not(self, device: str, stop: Callable[[], bool]) -> Iterator[Record]:
         keep_memory()
         alone = team().world == 1  # several have the threads that they were given, or would fight for the cores
         if alone and self.run.exists() and self.threads is None and (threads := self.run.threads()):
@@ -191,7 +233,9 @@ class Opening(NamedTuple):
         if not is_first():
             yield from _session(self.run, recipe, pictures, place, stop)
             return
+        end_idle_sessions(self.run)
         with self.run.held(), recorded(self.run.folder):
+            check_as_seen(self.run, self.seen)
             self.run.clear_stop()
             if self.run.exists():
                 self.run.save_recipe(recipe)
@@ -274,22 +318,6 @@ def _of_half_size(run: Run, recipe: Recipe, device: torch.device, stop: Callable
         yield Earlier(0, 0, small, step)
 
 
-def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
-    """The first process's recipe: others may have measured another length.
-
-    Raises:
-        HasamaError: several processes cannot train by it, or have other pictures.
-    """
-    if (world := team().world) == 1:
-        return recipe
-    check_divisible(recipe.batch, recipe.accumulate)
-    check_goes_with(recipe, world)
-    told = told_by_first(lambda: [recipe.to_dict(), pictures.report.digest])
-    if told[1] != pictures.report.digest:
-        raise HasamaError("The pictures here are not those of the first process: give all machines the same ones.")
-    return Recipe.from_dict(told[0])
-
-
 def _looks(recipe: Recipe, training: Pictures, device: torch.device) -> Looks | None:
     """How the quality is looked at; None where it is not: of one picture there is no KID."""
     if not is_looked_at(recipe) or training.at_hand < 2:
@@ -297,37 +325,6 @@ def _looks(recipe: Recipe, training: Pictures, device: torch.device) -> Looks | 
     extractor = extractor_named(recipe.quality_extractor, device)
     every = quality_interval(recipe, training.report.channels, len(training.classes), extractor)
     return Looks(QualityProbe(training, extractor), every) if every else None
-
-
-def check_buildable(recipe: Recipe) -> None:
-    """Refuse what cannot work before any work: build the networks without memory.
-
-    Raises:
-        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, the
-            weights of --init-from do not fit, or see `check_looks`.
-    """
-    check_looks(recipe)
-    with outline():
-        freeze_first(build(recipe).discriminator, recipe.freeze_d)
-        if recipe.small_kimg:
-            _check_half_size(recipe)
-    if recipe.vision_aid != "none":
-        weights_file()
-    if is_first():  # which gives the weights to the others
-        check_init_from(recipe)
-
-
-def _check_half_size(recipe: Recipe) -> None:
-    """Refuse a stage of half the size that cannot be built, or cannot begin with the weights of --init-from."""
-    half, begins = half_size(recipe), f"--small-kimg begins with half of --size {recipe.size}"
-    try:
-        build(half)
-        if is_first():
-            check_init_from(half)
-    except ImpossibleSizeError as error:
-        raise error.of_smaller_ones(2 * recipe.enlarge, begins) from error
-    except HasamaError as error:
-        raise HasamaError(f"{begins}, which is impossible: {error}") from error
 
 
 def _absolute(source: str, is_path: bool = False) -> str:

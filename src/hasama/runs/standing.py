@@ -52,6 +52,24 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
 
 
+def check_as_seen(run: Run, seen: Recipe | None) -> None:
+    """Once the run is this process's own: is it still what the command has been checked against?
+
+    Args:
+        run: held.
+        seen: its recipe when it was opened; None if there was no run.
+
+    Raises:
+        HasamaError: another process has begun it, or gone on with it by another recipe, since then.
+    """
+    if (run.recipe() if run.exists() else None) != seen:
+        what = "begun a run in" if seen is None else "changed the recipe of"
+        raise HasamaError(
+            f"While this command was starting another one has {what} {run.folder}. Give the command again to go on "
+            "with that run, or choose another --out."
+        )
+
+
 def _has_moved(run: Run, then: str, now: str) -> bool:
     """Whether what a run began with is only elsewhere: where machines come and go each mounts it at another place.
 

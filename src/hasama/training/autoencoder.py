@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch.random import fork_rng
 
 from hasama.device import exact_kernels
 from hasama.distributed import averaged, mean_of_all, sharing, whole
@@ -47,8 +48,8 @@ def autoencode(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) ->
     """
     for images, _ in as_batches(batches):
         shown = whole(len(images))
-        begin(game, shown)
-        with sharing(len(images)), exact_kernels(images.device, game.rules.exact):
+        with fork_rng(devices=[]), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
+            begin(game, shown)
             reconstruction, divergence = autoencoder_turn(game, largest(game.pair.view(images)))
         follow(game, shown)
         count(game, shown)

@@ -14,24 +14,37 @@ FARTHEST = 16.0
 TAKEN = "Batches are tensors of real images [N, C, H, W], floats in [-1, 1], or (images, labels)"
 
 
-def as_batches(given: Iterable[Any]) -> Iterator[Batch]:
+def as_batches(given: Iterable[Any], classes: int | None = None) -> Iterator[Batch]:
     """Each as a `Batch`; of the first, the values are looked at, too.
 
     Args:
         given: `Batch`es, tensors [N, C, H, W], or lists and tuples of such a tensor and, perhaps, labels [N].
+        classes: that the networks have; 0: labels are left out; None: they are not looked at.
 
     Raises:
         HasamaError: one of them is something else, or holds no pictures; or values of the first are not finite or
-            far from [-1, 1].
+            far from [-1, 1], or its labels no classes.
     """
     for number, one in enumerate(given):
         images, labels = _as_batch(one)
+        labels = None if classes == 0 else labels
+        if number == 0 and labels is not None and classes:
+            _check_classes(labels, classes)
         if number == 0 and not images.is_meta:
             lowest, highest = (float(end) for end in torch.aminmax(images.detach()))
             if not max(-lowest, highest) <= FARTHEST:  # nor NaN
                 scaled = " A uint8 picture x is  x / 127.5 - 1." if highest > 1 and lowest >= 0 else ""
                 raise HasamaError(f"{TAKEN}; these are from {lowest:g} to {highest:g}.{scaled}")
         yield Batch(images, labels)
+
+
+def _check_classes(labels: Tensor, classes: int) -> None:
+    whole = not labels.is_floating_point() and not labels.is_complex()
+    if not whole or not (labels.min() >= 0 and labels.max() < classes):
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise HasamaError(
+            f"Labels are whole numbers from 0 to {classes - 1}, one for each picture; got {kind} {labels}."
+        )
 
 
 def _as_batch(one: Any) -> Batch:

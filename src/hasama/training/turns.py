@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch.optim import Adam
+from torch.random import fork_rng
 
 from hasama.device import exact_kernels
 from hasama.distributed import average_gradients, averaged, mean_of_all, sharing, whole
@@ -32,8 +33,8 @@ from hasama.training.vision_aid import OBSERVED, Seen, VisionAid, see
 def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Iterator[Step]:
     """Generative adversarial training: Goodfellow et al. 2014, algorithm 1.
 
-    It seeds torch's global random generator at every step, so that the randomness of a step depends only on the seed
-    and on the images seen.
+    The randomness of a step depends only on the seed and on the images seen; torch's global random generator on the
+    processor is between steps as it was before (those of cards are not).
 
     Args:
         game: the networks, optimizers and rules, from `new_game`; the steps change it.
@@ -46,10 +47,10 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
         HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
     """
     turns = as_graphs(game, both_turns if game.rules.accumulate == 1 else turns_in_parts, kind_of_step)
-    for images, labels in as_batches(batches):
+    for images, labels in as_batches(batches, game.pair.classes):
         shown = whole(len(images))  # by all processes, of which this one has its share
-        begin(game, shown)
-        with sharing(len(images)), exact_kernels(images.device, game.rules.exact):
+        with fork_rng(devices=[]), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
+            begin(game, shown)
             d, g = turns(images, labels)
         count(game, shown)
         yield Step(game.images_seen, shown, d, g)

@@ -6,11 +6,12 @@ that rung, if the doctor has a serious finding, or if it breaks down. The state 
 entry in the study (`study.py`), so that any process can take it up; it then is the run that was never interrupted.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ import torch
 from hasama.device import pick_device
 from hasama.errors import HasamaError, short_of_memory
 from hasama.files import write_json
+from hasama.health.quality import has_numbers
 from hasama.pictures.dataset import Pictures
 from hasama.recipe import Recipe
+from hasama.runs.beginning import check_buildable
 from hasama.runs.fitting import crossed, log_interval, never
 from hasama.runs.folder import Run
-from hasama.runs.session import Opening, check_buildable
+from hasama.runs.session import Opening
 from hasama.training.game import Record
 from hasama.tuning.search_space import Space, middle, vary
 from hasama.tuning.storage import beating, load_optuna
@@ -216,7 +219,8 @@ def climb(
         if rung in known:
             figure = known[rung]
             continue
-        figure = score(generator_at_checkpoint(opening.run, opening.recipe, opening.pictures(), device))
+        generator = generator_at_checkpoint(opening.run, opening.recipe, opening.pictures(), device)
+        figure = score(generator) if has_numbers(generator) else math.inf
         if not np.isfinite(figure):
             raise PrunedError("its pictures are no longer numbers")
         try:
@@ -269,7 +273,7 @@ def train_to(opening: Opening, goal: float, device: str, stop: Callable[[], bool
     if run.images_seen() >= goal:
         return
     try:
-        with closing(cast("Generator[Record]", opening.session(device, stop))) as records:
+        with closing(opening.session(device, stop)) as records:
             for record in records:
                 yield Event("step", step=record)
                 if crossed(record, log_interval(opening.recipe)):

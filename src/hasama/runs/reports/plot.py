@@ -44,6 +44,8 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     ]
     looks = [look for line in log if (look := Quality.of(line)) is not None]
     count = len(panels) + (len(looks) > 1)
+    if not count:  # a damaged log: there is nothing to be drawn
+        return
     figure = Figure(figsize=(9, 3.2 * count), layout="constrained")
     axis = list(np.atleast_1d(figure.subplots(count, 1)))
     for axes, (title, names) in zip(axis, panels, strict=False):

@@ -1,0 +1,61 @@
+"""Before a run begins: can such networks be built, and do all processes begin with the same?"""
+
+from hasama.distributed import check_divisible, is_first, team, told_by_first
+from hasama.errors import HasamaError
+from hasama.networks.outline import outline
+from hasama.networks.registry import build
+from hasama.options import ImpossibleSizeError
+from hasama.perception.efficientnet import weights_file
+from hasama.pictures.dataset import Pictures
+from hasama.presets import half_size
+from hasama.recipe import Recipe
+from hasama.runs.standing import check_goes_with
+from hasama.runs.transfer import check_init_from
+from hasama.training.setup import check_looks, freeze_first
+
+
+def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:
+    """The first process's recipe: others may have measured another length.
+
+    Raises:
+        HasamaError: several processes cannot train by it, or have other pictures.
+    """
+    if (world := team().world) == 1:
+        return recipe
+    check_divisible(recipe.batch, recipe.accumulate)
+    check_goes_with(recipe, world)
+    told = told_by_first(lambda: [recipe.to_dict(), pictures.report.digest])
+    if told[1] != pictures.report.digest:
+        raise HasamaError("The pictures here are not those of the first process: give all machines the same ones.")
+    return Recipe.from_dict(told[0])
+
+
+def check_buildable(recipe: Recipe) -> None:
+    """Refuse what cannot work before any work: build the networks without memory.
+
+    Raises:
+        HasamaError: the architecture cannot make pictures of that size, no layer would be left to learn, the
+            weights of --init-from do not fit, or see `check_looks`.
+    """
+    check_looks(recipe)
+    with outline():
+        freeze_first(build(recipe).discriminator, recipe.freeze_d)
+        if recipe.small_kimg:
+            _check_half_size(recipe)
+    if recipe.vision_aid != "none":
+        weights_file()
+    if is_first():  # which gives the weights to the others
+        check_init_from(recipe)
+
+
+def _check_half_size(recipe: Recipe) -> None:
+    """Refuse a stage of half the size that cannot be built, or cannot begin with the weights of --init-from."""
+    half, begins = half_size(recipe), f"--small-kimg begins with half of --size {recipe.size}"
+    try:
+        build(half)
+        if is_first():
+            check_init_from(half)
+    except ImpossibleSizeError as error:
+        raise error.of_smaller_ones(2 * recipe.enlarge, begins) from error
+    except HasamaError as error:
+        raise HasamaError(f"{begins}, which is impossible: {error}") from error
