@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -103,18 +104,27 @@ def _temporary(path: Path) -> Path:
     return Path(name)
 
 
-TEMPORARY = re.compile(
-    r"\..*[^.](\.[^.]+)\.[a-z0-9_]{8}\1"
-    r"|\.(\d+\.png|(game|enlarging|\d+)\.pt|(generator|best|enlarger)\.safetensors)\.[a-z0-9_]+(\.\w+)?"
+TEMPORARY = re.compile(r"\..*[^.](\.[^.]+)\.[a-z0-9_]{8}\1")
+"""Names that `_temporary` gives, of files with an ending."""
+
+A_TRAININGS = re.compile(
+    r"\.(\d+\.png|(game|enlarging|\d+)\.pt|(generator|best|enlarger)\.safetensors)\.[a-z0-9_]+(\.\w+)?"
 )
-"""Names that `_temporary` gives, of files with an ending; and of what a run has, whatever follows the name."""
+"""Such names of what a training alone writes, whatever follows the name."""
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files of a process that was killed, here and in folders below; nobody else's hidden ones."""
+def remove_leftovers(folder: Path, idle: float = 0.0) -> None:
+    """Delete temporary files of a process that was killed, here and in folders below; nobody else's hidden ones.
+
+    Args:
+        folder: that no other process of the kind has.
+        idle: seconds for which nobody has written what is deleted, but what only a training writes: other commands
+            may be at work here.
+    """
     for file in folder.rglob(".*.*"):
-        if TEMPORARY.fullmatch(file.name) and file.is_file():
-            with suppress(OSError):
+        with suppress(OSError):
+            known = TEMPORARY.fullmatch(file.name) and file.stat().st_mtime <= time.time() - idle
+            if (known or A_TRAININGS.fullmatch(file.name)) and file.is_file():
                 file.unlink()
 
 

@@ -382,6 +382,25 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path):
         deque(write_shards(opened(tmp_path / "shards.npz"), tmp_path / "new", 0))
 
 
+def test_what_appears_in_the_place_of_the_shards_costs_none_of_them(tmp_path: Path):
+    shards_of(some_pictures(20), tmp_path / "whole", 1)
+    pictures, out = opened(tmp_path / "whole.npz"), tmp_path / "shards"
+    out.mkdir()
+    writing = write_shards(pictures, out, 0.002)
+    next(writing)
+    (out / ".DS_Store").touch()
+    with pytest.raises(HasamaError, match=r"All shards are written, but .* Directory not empty"):
+        deque(writing, maxlen=0)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob(".shards.unfinished/*.tar")}
+    assert len(written) > 1
+    (out / ".DS_Store").unlink()
+    deque(write_shards(pictures, out, 0.002), maxlen=0)
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")} == {
+        path.name: time for path, time in written.items()
+    }
+    assert not (out / "plan.json").exists()
+
+
 @pytest.mark.parametrize("out", [".", "..", "a/.."])
 def test_shards_have_a_folder_with_a_name(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a" / "b").mkdir(parents=True)

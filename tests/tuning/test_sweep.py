@@ -424,6 +424,19 @@ def test_what_a_silent_process_had_is_taken_up_with_its_figures(plan: Sweep):
     assert finished(one)
 
 
+@pytest.mark.parametrize("file", ["s.journal", "sweep.db"])
+def test_what_was_asked_for_by_a_process_that_is_killed_at_once_is_taken_up(file: str, plan: Sweep):
+    one = memory_of(plan._replace(storage=url_of(str(plan.out / file)), trials=1))
+    agree(one, {}, middle(SMALL, plan.space))
+    one.study.ask()  # and no heartbeat: for Optuna it never dies
+    other = memory_of(plan._replace(storage=url_of(str(plan.out / file)), trials=1))
+    trial = take(other)
+    assert trial
+    assert (folder_number(trial), trial.params) == (0, middle(SMALL, plan.space))
+    assert conclude(other, trial, 1.0)
+    assert finished(other)
+
+
 def test_a_trial_that_was_taken_over_is_let_go(shared: Sweep):
     plan = shared
     one, other = memory_of(plan), memory_of(plan)

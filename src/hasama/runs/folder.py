@@ -129,7 +129,7 @@ class Run:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         try:
-            remove_leftovers(self.folder)
+            remove_leftovers(self.folder, idle=3600)  # another command may be writing a film here
             yield
         finally:
             lock.release()

@@ -61,5 +61,5 @@ def write_folder(
     with replacing(out / CARD) as temporary:  # first: it says that what comes is of an export
         temporary.write_text(card, encoding="utf-8")
     with replacing(out / GENERATOR) as temporary:
-        shutil.copyfile(trained.file, temporary)
+        shutil.copyfile(trained.weights, temporary)
     save_picture(sheet(trained.generator), out / SAMPLES)

@@ -41,11 +41,18 @@ class Trained(NamedTuple):
         file: the `generator.safetensors`, or the `best.safetensors`.
         generator: what was read from it.
         run: the run that it is from, or the base that it is; None for a file alone.
+        copy: of the file as it was read: a run that is being trained writes another one meanwhile. None: the file.
     """
 
     file: Path
     generator: TrainedGenerator
     run: Run | None = None
+    copy: Path | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file that holds what `generator` has."""
+        return self.copy or self.file
 
 
 def usual_license(trained: Trained) -> str:
@@ -196,7 +203,7 @@ def _quality(trained: Trained) -> str:
     file = trained.run.folder / "metrics.json" if trained.run else None
     if file is None or not file.exists():
         return "No metric was computed."
-    reports, own = read_json(file, "metrics"), sha256_of(trained.file)
+    reports, own = read_json(file, "metrics"), sha256_of(trained.weights)
     lines = []
     for report in reports if isinstance(reports, list) else [reports]:
         if not isinstance(report, dict):

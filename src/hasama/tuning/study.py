@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 JUDGED_BY = "count of --fakes"
 """The term that says by how many pictures trials are judged: the distance depends on it."""
 DEATHS_MOST = 3  # a trial that has ended so many processes (by their memory, say) is not taken up again
+TAKEN = "taken"
+"""What a trial is marked by once its process has told that it lives."""
 STARTUP_SHARE, STARTUP_LEAST = 5, 4  # random at first: a fifth of the trials, at least so many
 
 
@@ -139,11 +141,13 @@ def take(memory: Memory) -> "Trial | None":
     optuna = load_optuna()
     with memory.lock(), quietly():
         optuna.storages.fail_stale_trials(memory.study)
+        _leave_what_was_never_begun(memory)
         states = count(memory)
         if not states["WAITING"] and sum(states.values()) >= memory.trials:
             return None
         trial = memory.study.ask()
         beat(memory.study, trial)
+        trial.set_user_attr(TAKEN, True)
         if "folder" not in trial.user_attrs:
             trial.set_user_attr("folder", _next_folder(memory, trial))
         # By the folder's number: no two processes draw the same, and a sweep that was broken off draws what it would
@@ -153,6 +157,17 @@ def take(memory: Memory) -> "Trial | None":
         for name, space in memory.space.items():
             draw(trial, name, space)
         return trial
+
+
+def _leave_what_was_never_begun(memory: Memory) -> None:
+    """Of a process that was killed between asking for a trial and its first heartbeat: Optuna never counts as dead
+    what has no heartbeat. Both are done under the lock, which this process has now.
+    """
+    states = load_optuna().trial.TrialState
+    for trial in memory.study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+        if TAKEN not in trial.user_attrs:
+            memory.study.tell(trial.number, state=states.FAIL)
+            take_up_again(memory.study, trial, died=False)
 
 
 def _next_folder(memory: Memory, trial: "Trial") -> int:
@@ -199,6 +214,7 @@ def take_up_again(study: "Study", trial: "FrozenTrial", died: bool) -> None:
     """
     optuna = load_optuna()
     state, told = optuna.trial.TrialState.WAITING, {}
+    known = {name: value for name, value in trial.user_attrs.items() if name != TAKEN}
     deaths = trial.user_attrs.get("deaths", 0) + died
     if deaths >= DEATHS_MOST:
         state = optuna.trial.TrialState.PRUNED
@@ -208,7 +224,7 @@ def take_up_again(study: "Study", trial: "FrozenTrial", died: bool) -> None:
             state=state,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={**trial.user_attrs, "folder": folder_number(trial), "deaths": deaths, **told},
+            user_attrs={**known, "folder": folder_number(trial), "deaths": deaths, **told},
             system_attrs=trial.system_attrs,
             intermediate_values=trial.intermediate_values,
         )

@@ -1,6 +1,7 @@
 """hasama export, push, studio: out of the terminal, to others and into the browser."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,15 +95,15 @@ def export(
             raise HasamaError(f"{error}  (without it:  --safetensors)") if both else error from None
     if painter:
         return _export_painter(run, out, safetensors and not onnx)
-    trained = _trained(run)
-    out, license = out or beside(run, "export"), license or usual_license(trained)
-    check_folder(out, trained.file, onnx or both, safetensors or both)
-    if onnx or both:
-        difference = save_onnx(trained.generator, out / ONNX, header_of(trained.file))
-        say(f"{out / ONNX}: takes any batch; its pictures differ from torch's by at most {difference:.1e}")
-    if safetensors or both:
-        write_folder(trained, out, license, onnx=onnx or both)
-        say(f"{out}: generator.safetensors, samples.png and the model card README.md (license: {license})")
+    with _trained(run) as trained:
+        out, license = out or beside(run, "export"), license or usual_license(trained)
+        check_folder(out, trained.file, onnx or both, safetensors or both)
+        if onnx or both:
+            difference = save_onnx(trained.generator, out / ONNX, header_of(trained.weights))
+            say(f"{out / ONNX}: takes any batch; its pictures differ from torch's by at most {difference:.1e}")
+        if safetensors or both:
+            write_folder(trained, out, license, onnx=onnx or both)
+            say(f"{out}: generator.safetensors, samples.png and the model card README.md (license: {license})")
     return 0
 
 
@@ -196,9 +197,8 @@ def push(
     from hasama.sharing.model_card import about, check_license, usual_license
 
     check_license(license or "other")
-    trained = _trained(run)
-    license = license or usual_license(trained)
-    with TemporaryDirectory(prefix="hasama-") as place:
+    with _trained(run) as trained, TemporaryDirectory(prefix="hasama-") as place:
+        license = license or usual_license(trained)
         write_folder(trained, Path(place), license, repository)
         say(f"Uploading to {repository} ...")
         address = push_folder(Path(place), repository, hub, private, about(trained))
@@ -206,14 +206,26 @@ def push(
     return 0
 
 
-def _trained(run: Path) -> "Trained":
+@contextmanager
+def _trained(run: Path) -> Iterator["Trained"]:
+    """The generator, and its file as it was when it was read: a training may write the next one at any time."""
+    import shutil
+    from tempfile import TemporaryDirectory
+
     from hasama.generators.generator_file import load_generator
     from hasama.runs.bases import place_named
     from hasama.runs.folder import Run
     from hasama.sharing.model_card import Trained
 
     file, place = generator_file(run), place_named(run)
-    return Trained(file, load_generator(file), Run(place) if place.is_dir() else None)
+    of = Run(place) if place.is_dir() else None
+    if of is None or not of.is_held():
+        yield Trained(file, load_generator(file), of)
+        return
+    with TemporaryDirectory(prefix="hasama-") as kept:
+        copy = Path(kept) / file.name
+        shutil.copyfile(file, copy)
+        yield Trained(file, load_generator(copy), of, copy)
 
 
 def studio(

@@ -54,6 +54,8 @@ def check_shards(out: Path, megabytes: float) -> None:
         raise HasamaError(f"--shard-mb takes more than 0 and at most {MOST_MB}; got {megabytes:g}.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise HasamaError(f"{out} is there already: choose another place for the shards, or delete it.")
+    if out.is_mount():  # whose name nothing that is written beside it can get
+        raise HasamaError(f"{out} is where a disk is mounted: name a folder within it, such as {out / 'shards'}.")
 
 
 def write_shards(pictures: Pictures, out: Path, megabytes: float = 64.0) -> Iterator[Writing]:
@@ -103,10 +105,16 @@ def _write(pictures: Pictures, folder: Path, out: Path, megabytes: float) -> Ite
     shards = Shards(written, pictures.classes, report.resolution, report.channels)
     with replacing(folder / NAME) as temporary:
         temporary.write_text(as_json(shards, source=report.source, fit=report.fit), encoding="utf-8")
-    (folder / PLAN).unlink()
-    if out.exists():
-        out.rmdir()  # it is empty
-    folder.rename(out)
+    try:
+        if out.exists():
+            out.rmdir()  # it was empty
+        folder.rename(out)
+    except OSError as error:
+        raise HasamaError(
+            f"All shards are written, but {out} cannot be made of them: {error.strerror or error}. They are in "
+            f"{folder}: take away what is in the way, and give the command again."
+        ) from error
+    (out / PLAN).unlink()
 
 
 def _order(pictures: Pictures) -> np.ndarray:

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
-from hasama.files import cannot_write, is_locked, make_folder, read_json, replacing, write_json
+from hasama.files import cannot_write, is_locked, make_folder, read_json, remove_leftovers, replacing, write_json
 from hasama.options import flags_of
 from hasama.style.painters.painter_header import teaching_of
 from hasama.style.painters.recipe import BEFORE_THEY_WERE, TEACH_DEFAULTS, TeachRecipe
@@ -33,6 +33,7 @@ FREE = ("kimg",)
 """Fields that may be changed when it goes on."""
 FOLDER_ENDING, FILE_ENDING = ".teaching", ".safetensors"
 """Of the folder, and of the painter's file beside it."""
+LOCK = ".lock"
 
 
 class TeachFolder:
@@ -56,7 +57,7 @@ class TeachFolder:
             return False
 
     def begin(self, recipe: TeachRecipe, sources: dict[str, Any], places: dict[str, Any]) -> TeachRecipe:
-        """Make the folder, or check that it was begun by the same command.
+        """Describe what is taught, or check that it was begun by the same command; in a folder that is `held`.
 
         Args:
             recipe: how to teach.
@@ -67,7 +68,7 @@ class TeachFolder:
             The recipe, with the longer of both lengths.
 
         Raises:
-            HasamaError: it holds something else.
+            HasamaError: it was begun by another command.
         """
         if self.about.exists():
             own = read_json(self.about, "description of a teaching")
@@ -75,14 +76,11 @@ class TeachFolder:
             same = all(own.get(key, "") == value for key, value in sources.items())
             others = [name for name in TEACH_DEFAULTS if getattr(before, name) != getattr(recipe, name)]
             another = not same or any(name not in FREE for name in others)
-            if another and (self.state.exists() or self.painter.exists() or self.is_held()):
+            if another and (self.state.exists() or self.painter.exists()):
                 raise HasamaError(
                     f"{self.folder} was begun with other paintings, photos or settings: choose another --out."
                 )
             recipe = recipe if another or recipe.kimg > before.kimg else before
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise HasamaError(f"{self.folder} holds other files: choose another --out.")
-        make_folder(self.folder)
         write_json(self.about, {"version": __version__, "recipe": recipe.to_dict(), **sources, "places": places})
         return recipe
 
@@ -204,17 +202,21 @@ class TeachFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep the folder to this process.
+        """Make the folder, and keep it to this process.
 
         Raises:
-            HasamaError: another process teaches in it.
+            HasamaError: another process teaches in it, it holds something else, or it cannot be made.
         """
-        lock = FileLock(self.folder / ".lock")
+        if not self.about.exists() and self.folder.exists() and any(at.name != LOCK for at in self.folder.iterdir()):
+            raise HasamaError(f"{self.folder} holds other files: choose another --out.")
+        make_folder(self.folder)
+        lock = FileLock(self.folder / LOCK)
         try:
             lock.acquire(timeout=1)  # `is_held` of another process may have it for an instant
         except Timeout:
             raise HasamaError(f"{self.folder} is being taught by another process.") from None
         try:
+            remove_leftovers(self.folder)
             self.stop_file.unlink(missing_ok=True)
             yield
         finally:
@@ -222,7 +224,7 @@ class TeachFolder:
 
     def is_held(self) -> bool:
         """Whether a process teaches in this folder now."""
-        return self.exists() and is_locked(self.folder / ".lock")  # asking the lock would make the folder
+        return self.exists() and is_locked(self.folder / LOCK)  # asking the lock would make the folder
 
     def stop(self) -> None:
         """Ask the process that teaches to save and stop at its next step. Raises HasamaError if it cannot."""

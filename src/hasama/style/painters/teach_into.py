@@ -77,10 +77,10 @@ def teach_into(
     places = {"paintings": [str(at_home(path).resolve()) for path in paintings], "weights": weights}
     check_divisible(recipe.batch)
     network = _network(recipe, machine, device)
-    if is_first():
-        recipe = folder.begin(recipe, sources, places)
-    recipe = TeachRecipe(**told_by_first(recipe.to_dict))
     with folder.held() if is_first() else nullcontext():
+        if is_first():
+            recipe = folder.begin(recipe, sources, places)
+        recipe = TeachRecipe(**told_by_first(recipe.to_dict))
         school = School([_at_size(style, recipe.style_size) for style in styles], network, recipe, device)
         if is_first() and folder.goes_on(folder.painter):
             saved = _saved(folder)
@@ -134,7 +134,8 @@ def _watched(
     saved, previewed, logged = time.monotonic(), -math.inf, -math.inf
     before = school.images_seen
     folder.cut_log(before)
-    if before and not folder.painter.exists():
+    ends = before >= 1000 * school.recipe.kimg  # perhaps killed between the last state and its painter
+    if before and (ends or not folder.painter.exists()):
         save_painter(school.painter, names, folder.painter, folder.mark())
     sample = crops.crops(SHOWN, torch.Generator().manual_seed(school.recipe.seed % 2**63))
     kept = None
