@@ -55,7 +55,7 @@ def draw_at_once(pictures: "Pictures", batch: int, seed: int, positions: Iterato
         yield Drawn(indices, flips, pictures.take(indices))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pictures:
     """Decoded pictures. `take(indices)` reads some of them as uint8 [n, H, W, C].
 
@@ -72,6 +72,12 @@ class Pictures:
     chosen: np.ndarray | None = None
     draw: Draw = draw_at_once
     near: int | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.report.resolution
+        colour = {1: "grey", 3: "RGB", 4: "RGBA"}.get(self.report.channels, "no colour")
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        return f"Pictures({len(self)} of {self.report.source[:60]}: {width}x{height}, {colour}{classes})"
 
     def __len__(self) -> int:
         if self.chosen is not None:
