@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all test-jobs test-spaces lint bench docs docs-messages dist clean
+.PHONY: demo test test-card test-all test-jobs test-spaces lint bench docs docs-messages dist clean
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,6 +31,9 @@ demo: $(VENV)/demo.stamp  ## install, train a DCGAN on handwritten digits, write
 # Three workers on two cores: many tests wait for a process of their own.
 test: $(VENV)/dev.stamp  ## everything but the slow tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+test-card: $(VENV)/dev.stamp  ## what needs an NVIDIA card, which the other tests do not see
+	HASAMA_TEST_ON_CARD=1 $(BIN)/python -m pytest tests/training/test_graphs.py
 
 test-all: $(VENV)/dev.stamp  ## the slow tests too
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m ''

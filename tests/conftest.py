@@ -15,6 +15,8 @@ from command import make_pictures
 gc.disable()  # until all tests are read: what is read stays
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.pop("HASAMA_MIRROR", None)
+if not os.environ.get("HASAMA_TEST_ON_CARD"):  # most tests are about bits, which a card has only with --exact
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 settings.register_profile("unhurried", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("unhurried")

@@ -16,6 +16,8 @@ from torch import nn
 from hasama.errors import HasamaError
 
 Arithmetic = Callable[[], AbstractContextManager]
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""The variable without which torch refuses cuBLAS's products where exactness is asked for."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -28,14 +30,30 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         there = {"cuda": torch.cuda, "mps": torch.backends.mps, "xpu": torch.xpu}
         name = next((kind for kind, module in there.items() if module.is_available()), "cpu")
+    if name.startswith("cuda"):  # read once, at the first product, be it exact or not: see `exact_kernels`
+        os.environ.setdefault(WORKSPACE, ":4096:8")
     try:
-        device = torch.device(f"cuda:{local}" if name == "cuda" and local else name)
+        device = torch.device(f"{name}:{local}" if name in ("cuda", "xpu") and local else name)
         torch.zeros(1, device=device).item()  # `meta` can hold numbers, but has none
     except (RuntimeError, AssertionError, ImportError) as error:
-        first = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
-        first = "torch knows no such device" if "Expected one of" in first else first
-        raise HasamaError(f"The device {name!r} cannot be used here: {first}. Try --device cpu.") from error
+        raise HasamaError(
+            f"The device {name!r} cannot be used here: {_why_not(name, error)}. Try --device cpu."
+        ) from error
     return device
+
+
+def _why_not(name: str, error: Exception) -> str:
+    """In our words where we have some: torch's are for those who build it."""
+    first = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+    if any(words in first for words in ("Expected one of", "must not be empty", "Invalid device string")):
+        return "torch knows no such device"
+    if "meta" in first:
+        return "it holds no numbers"
+    if any(
+        words in first for words in ("not compiled", "not linked", "cannot import", "has no attribute", "No module")
+    ):
+        return f"this torch was built without {name.partition(':')[0]}"
+    return first
 
 
 def gains_by_bf16(device: torch.device) -> bool:
@@ -82,7 +100,7 @@ def exact_kernels(device: torch.device, wanted: bool = True) -> Iterator[None]:
     if not wanted or device.type != "cuda":
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses cuBLAS's products
+    os.environ.setdefault(WORKSPACE, ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
@@ -98,6 +116,23 @@ def exact_kernels(device: torch.device, wanted: bool = True) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         memory.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def whole_products() -> Iterator[None]:
+    """On an NVIDIA card products of float32 in float32: cuDNN's convolutions would round their factors to TF32.
+
+    For figures that are compared with those of another machine.
+    """
+    settings = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]
+    before = [one.fp32_precision for one in settings]
+    for one in settings:
+        one.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for one, precision in zip(settings, before, strict=True):
+            one.fp32_precision = precision
 
 
 @contextmanager

@@ -19,16 +19,18 @@ class LostProcessError(HasamaError):
     """Another process of this training is gone. The command ends with exit code 1."""
 
 
+NO_MEMORY = re.compile(r"DefaultCPUAllocator.*memory|out of memory|ALLOC_FAILED|OUT_OF_(\w+_)?MEMORY", re.DOTALL)
+"""In torch's words: of the processor, of cards of any make, of cuBLAS and cuDNN."""
+
+
 def short_of_memory(error: BaseException) -> str | None:
     """What happened, if the processor or the card had too little memory; None for any other error.
 
     torch has no class of its own for the processor's: its message alone is known by its words.
     """
     name, text = type(error).__name__, str(error)
-    on_processor = "DefaultCPUAllocator" in text and "memory" in text
-    if not (isinstance(error, MemoryError) or name in ("OutOfMemoryError", "AcceleratorError") or on_processor):
-        return None
-    if name == "AcceleratorError" and "out of memory" not in text:
+    told = isinstance(error, RuntimeError) and NO_MEMORY.search(text)
+    if not (isinstance(error, MemoryError) or name == "OutOfMemoryError" or told):
         return None
     asked = re.search(r"allocate (\d+) bytes", text)
     much = f" ({int(asked[1]) / 2**30:,.1f} GiB were asked for at once)" if asked else ""

@@ -1,30 +1,43 @@
 """A step as one CUDA graph is the step itself; and no step waits for the device."""
 
 import itertools
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from easel import hasama_here
 from hasama.cli.arguments import advice_for_a_card
+from hasama.device import pick_device
+from hasama.errors import HasamaError, short_of_memory
+from hasama.health.signals import sizes
 from hasama.networks.registry import build
+from hasama.perception import extractors
 from hasama.pictures.dataset import Batch
+from hasama.pictures.tensors import to_device
 from hasama.presets import RECIPES
 from hasama.training.augmentation.augment import Augmented
 from hasama.training.game import Game
-from hasama.training.graphs import CannotRecordWarning, as_graphs, why_not
+from hasama.training.graphs import WARM_UPS, CannotRecordWarning, Graphs, as_graphs, why_not
 from hasama.training.setup import new_game
+from hasama.training.stepping import begin, count
 from hasama.training.turns import both_turns, kind_of_step, play
 from reads import Reads
 
 GANS = sorted(name for name, recipe in RECIPES.items() if recipe.architecture != "vae")
 RECORDED = sorted(set(GANS) - {"gentle", "progressive"})
 TINY: dict[str, Any] = {"size": "16", "width": 2, "latent_size": 4, "batch": 4, "precision": "fp32", "kimg": 0.1}
-on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card with CUDA")
+on_a_card = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a graphics card with CUDA, and HASAMA_TEST_ON_CARD=1: make test-card"
+)
 
 
 def game_of(name: str, device: str = "cpu", **changes: Any) -> Game:
@@ -240,3 +253,166 @@ def test_the_command_says_why_steps_are_not_recorded(tmp_path: Path, monkeypatch
 def test_on_a_card_larger_batches_are_advised(kind: str, batch: int, told: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("hasama.device.pick_device", lambda name: torch.device(kind))
     assert ("--batch 32" in (advice_for_a_card(RECIPES["r3gan"].but(batch=batch), "auto") or "")) is told
+
+
+# --- without a card: what of the recording can be seen on a processor -----------------------------------------------
+
+
+class FakeGraph:
+    """Repeats nothing, but notes that it was asked to."""
+
+    replays = 0
+
+    def replay(self) -> None:
+        FakeGraph.replays += 1
+
+
+@contextmanager
+def recording(graph: FakeGraph, pool: object = None, stream: object = None) -> Iterator[None]:
+    yield
+
+
+@pytest.fixture
+def fake_card(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Of torch.cuda what `Graphs` calls; gives the devices that it named."""
+    named: list[Any] = []
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in {
+        "CUDAGraph": FakeGraph, "graph": recording, "graph_pool_handle": lambda: None, "empty_cache": lambda: None,
+        "Stream": lambda device: stream, "stream": lambda one: nullcontext(), "set_stream": lambda one: None,
+        "current_stream": lambda device=None: named.append(device) or stream,
+        "synchronize": lambda device=None: named.append(device),
+        "device": lambda device: named.append(device) or nullcontext(),
+        "default_generators": [SimpleNamespace(initial_seed=lambda: 1, graphsafe_set_state=lambda state: None)],
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    made = SimpleNamespace(graphsafe_get_state=lambda: None, manual_seed=lambda seed: made)
+    real = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda *given: made if given else real())
+    FakeGraph.replays = 0
+    return named
+
+
+def stepped(graphs: Graphs, game: Game, images: torch.Tensor) -> None:
+    begin(game, 4)
+    graphs(images, None)
+    count(game, 4)
+
+
+def test_the_weights_have_the_gradients_of_the_step_that_was_repeated(fake_card: list[Any]):
+    """Two kinds of step: with the penalty, at every second, and without."""
+    game = game_of("wgan-gp", penalty_every=2, balance="always")
+    graphs = Graphs(game, both_turns, kind_of_step, torch.device("cpu"))
+    (images,) = (batch.images for batch in reals(16, 1))
+    for _ in range(2 * WARM_UPS):
+        stepped(graphs, game, images)
+    assert not graphs.graphs
+    weight = next(game.pair.discriminator.parameters())
+    recorded = []
+    for _ in range(2):
+        stepped(graphs, game, images)
+        recorded.append(weight.grad)
+    assert len(graphs.graphs) == 2 == FakeGraph.replays
+    assert recorded[0] is not recorded[1]
+    for expected in (*recorded, *recorded):
+        stepped(graphs, game, images)
+        assert weight.grad is expected
+    assert {str(device) for device in fake_card} == {"cpu"}  # the one that was named, not the current one
+
+
+def test_without_room_to_record_nothing_of_it_stays(fake_card: list[Any], monkeypatch: pytest.MonkeyPatch):
+    game = game_of("wgan-gp", penalty_every=2, balance="always")
+    graphs = Graphs(game, both_turns, kind_of_step, torch.device("cpu"))
+    (images,) = (batch.images for batch in reals(16, 1))
+    for _ in range(2 * WARM_UPS + 1):
+        stepped(graphs, game, images)
+    assert len(graphs.graphs) == 1
+
+    @contextmanager
+    def full(graph: object, pool: object = None, stream: object = None) -> Iterator[None]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "graph", full)
+    with pytest.warns(CannotRecordWarning, match="no memory for it beside the step itself"):
+        stepped(graphs, game, images)
+    assert graphs.graphs == {}
+    seen = game.images_seen
+    stepped(graphs, game, images)  # as it is
+    assert game.images_seen == seen + 4
+
+
+def test_networks_that_grow_say_so():
+    assert why_not(game_of("progressive")) == "its networks grow"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu", "cpu"])
+def test_only_an_nvidia_card_gets_pictures_without_waiting(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """Others would read memory that is used again by then."""
+    calls: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *given, **named: calls.append(named) or self)
+    to_device(np.zeros(3, np.int64), kind)
+    assert calls == (["pinned", {"non_blocking": True}] if kind == "cuda" else [{}])
+
+
+def test_a_look_at_the_sizes_asks_a_card_a_few_times(monkeypatch: pytest.MonkeyPatch):
+    game = game_of("vision-aided")
+    list(play(game, reals(16, 2)))
+    as_before = sizes(game)
+    for optimizer in game.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"])  # as on a card
+    with Reads() as reads:
+        figures = sizes(game)
+    assert figures == pytest.approx(as_before, rel=1e-6)
+    assert all(isinstance(value, float) for value in figures.values())
+    assert 0 < len(reads.found) <= 6
+
+
+def test_exactness_is_prepared_before_the_first_product(monkeypatch: pytest.MonkeyPatch):
+    """CuBLAS reads its variable once in a process."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if not torch.cuda.is_available():
+        with pytest.raises(HasamaError, match=r"'cuda' cannot be used here: this torch was built without cuda\. Try"):
+            pick_device("cuda")
+    else:
+        pick_device("cuda")
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
+
+
+@pytest.mark.parametrize(("name", "why"), [("", "torch knows no such device"), ("meta", "it holds no numbers"),
+                                           ("kitchen", "torch knows no such device")])  # fmt: skip
+def test_devices_are_refused_in_our_words(name: str, why: str):
+    with pytest.raises(HasamaError, match=f"cannot be used here: {why}"):
+        pick_device(name)
+
+
+@pytest.mark.parametrize(("words", "kind", "short"), [
+    ("CUDA out of memory. Tried to allocate 2.00 GiB", torch.OutOfMemoryError, True),
+    ("CUDA error: out of memory", RuntimeError, True),
+    ("MPS backend out of memory (MPS allocated: 9.05 GB)", RuntimeError, True),
+    ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", RuntimeError, True),
+    ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", RuntimeError, True),
+    ("UR backend failed. UR backend returns:39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)", RuntimeError, True),
+    ("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to get "
+     "8589934592 bytes.", RuntimeError, True),
+    ("CUDA error: an illegal memory access was encountered", RuntimeError, False),
+    ("out of memory", ValueError, False),
+])  # fmt: skip
+def test_whoever_is_short_of_memory_is_known_by_the_words(words: str, kind: type[Exception], short: bool):
+    assert (short_of_memory(kind(words)) is not None) == short
+
+
+def test_figures_for_comparison_are_made_of_whole_products(monkeypatch: pytest.MonkeyPatch):
+    inside = []
+
+    class Network(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            inside.append((torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision))
+            return images.mean((2, 3))
+
+    before = torch.backends.cudnn.conv.fp32_precision
+    extractors._pooled(Network(), torch.zeros(2, 3, 4, 4))
+    assert inside == [("ieee", "ieee")]
+    assert torch.backends.cudnn.conv.fp32_precision == before

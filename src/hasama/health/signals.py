@@ -230,16 +230,16 @@ def _step_size(optimizer: Adam) -> float:
 
     Weight decay stands in the moments, for it is part of the gradient (`hasama.training.setup`); AdamW's would not.
     """
-    total = 0.0
+    parts = []  # a card is asked once, at the end
     for group in optimizer.param_groups:
         first, second = group["betas"]
         # .get, for to ask a defaultdict for what has not moved yet would leave a trace
         for state in filter(None, map(optimizer.state.get, group["params"])):
-            steps = float(state["step"])
+            steps = state["step"].to(torch.float32 if state["step"].device.type == "mps" else torch.float64)
             mean = state["exp_avg"] / (1 - first**steps)
             root = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
-            total += float((mean / root).square_().sum()) * group["lr"] ** 2
-    return total**0.5
+            parts.append((mean / root).square_().sum() * group["lr"] ** 2)
+    return float(torch.stack(parts).sum().sqrt()) if parts else 0.0
 
 
 def _alike(real: Rows, fake: Rows) -> tuple[Rows, Rows]:

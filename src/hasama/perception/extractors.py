@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hasama.device import pick_precision
+from hasama.device import pick_precision, whole_products
 from hasama.errors import HasamaError
 from hasama.files import sha256_of
 from hasama.metrics.distances import Features
@@ -227,7 +227,8 @@ def inception(device: torch.device, file: Path | None = None) -> Extractor:
 
 @torch.no_grad()
 def _pooled(network: nn.Module, images: Images) -> Features:
-    return network(as_photographs(images)).cpu()
+    with whole_products():
+        return network(as_photographs(images)).cpu()
 
 
 def download_weights(features: str) -> Iterator[DownloadProgress]:

@@ -12,7 +12,7 @@ import torch
 from hasama.distributed import own
 from hasama.errors import HasamaError
 from hasama.pictures.report import Report
-from hasama.pictures.tensors import to_images
+from hasama.pictures.tensors import to_device, to_images
 from hasama.shapes import Images, Labels, Pixels
 
 
@@ -180,7 +180,7 @@ def batches(
         for indices, flips, pixels in pictures.draw(pictures, batch, seed, positions):
             if mirror:
                 pixels[flips] = pixels[flips, :, ::-1]
-            labels = None if pictures.labels is None else torch.from_numpy(pictures.labels[indices]).to(device)
+            labels = None if pictures.labels is None else to_device(pictures.labels[indices], device)
             yield Batch(to_images(pixels, device), labels)
 
     return drawn()

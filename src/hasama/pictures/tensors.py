@@ -6,17 +6,25 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hasama.shapes import Images, Pixels
 
 
+def to_device(values: np.ndarray, device: torch.device | str) -> Tensor:
+    """An array [...] as a tensor there. An NVIDIA card gets it without waiting for what it does.
+
+    Others would read it later, from memory that may have gone by then (PyTorch issue 189690, of Apple's).
+    """
+    here = torch.from_numpy(np.ascontiguousarray(values))
+    if torch.device(device).type != "cuda":
+        return here.to(device)
+    return here.pin_memory().to(device, non_blocking=True)
+
+
 def to_images(pixels: Pixels, device: torch.device | str = "cpu") -> Images:
     """uint8 [N, H, W, C] -> float [N, C, H, W] in [-1, 1], in the channels-last memory format."""
-    here = torch.from_numpy(np.ascontiguousarray(pixels))
-    if torch.device(device).type == "cuda":
-        here = here.pin_memory()  # from where it is copied without waiting for what the card does
-    on_device = here.to(device, non_blocking=True)
-    return on_device.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
+    return to_device(pixels, device).permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
 
 
 def to_pixels(images: Images) -> Pixels:

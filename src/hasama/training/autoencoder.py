@@ -3,6 +3,7 @@
 Read it beside `turns.play`: there is no discriminator, and so nothing rewards a sharp picture.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
 from hasama.shares import noise_like
 from hasama.training.game import Game
+from hasama.training.graphs import CannotRecordWarning
 from hasama.training.reals import as_batches
 from hasama.training.stepping import begin, count, follow
 from hasama.training.turns import descend
@@ -46,6 +48,8 @@ def autoencode(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) ->
     Raises:
         HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
     """
+    if next(game.pair.generator.parameters()).is_cuda:
+        warnings.warn("Steps are not recorded as CUDA graphs: a vae's are not.", CannotRecordWarning, stacklevel=2)
     for images, _ in as_batches(batches):
         shown = whole(len(images))
         with fork_rng(devices=[]), sharing(len(images)), exact_kernels(images.device, game.rules.exact):

@@ -328,7 +328,7 @@ def smaller(recipe: Recipe) -> Recipe | None:
 def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:
     """Whether the memory nearly runs out, and whether others slowed what was measured."""
     found = []
-    if pace.memory and machine.free_memory and pace.memory > MEMORY_SHARE * (machine.free_memory + pace.memory):
+    if pace.memory and machine.free_memory and pace.memory > MEMORY_SHARE * machine.free_memory:
         found.append(
             f"It needs nearly all the memory that {machine.name} has free: --batch or --size can be smaller."
         )

@@ -56,7 +56,7 @@ def wasserstein_distance(target: Moments, by_products: bool | None = None) -> Di
     values, vectors = torch.linalg.eigh(wanted)
     root, spread = vectors * values.clamp(min=0).sqrt() @ vectors.T, wanted.trace()
     if by_products is None:
-        by_products = mean.is_cuda
+        by_products = mean.device.type != "cpu"
     if by_products:
         one, regular, root, spread = (each.to(mean) for each in (one, regular, root, spread))
 
