@@ -35,7 +35,7 @@ class Recipe:
     size: str = option("64", "Size of the pictures in pixels: 64, or WIDTHxHEIGHT such as 64x96.")
     enlarge: int = option(
         1,
-        "Train on pictures 2, 4 or 8 times smaller, and enlarge what is made: far quicker from 128 pixels up.",
+        "Train on pictures 2, 4 or 8 times smaller, and enlarge what is made: far quicker above 128 pixels.",
         1,
         8,
     )

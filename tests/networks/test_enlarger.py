@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from command import hasama, refused
+from easel import hasama_here
+from hasama.cli.generators import project
 from hasama.errors import HasamaError
 from hasama.generators.enlarging import enlarge_in_tiles
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
@@ -97,6 +99,36 @@ def test_tiles_are_the_whole(times: int, channels: int):
     assert made is not None
     with torch.no_grad():
         torch.testing.assert_close(made, enlarge(enlarger, small, times), atol=1e-5, rtol=0)
+    for kind, full in ((np.uint8, 255), (np.uint16, 65535)):
+        into = np.empty((45 * times, 71 * times, channels), kind)
+        again = list(enlarge_in_tiles(enlarger, small, times, side=24, into=into))
+        assert [tile.picture for tile in again] == [None] * len(tiles)
+        expected = (made.detach()[0].permute(1, 2, 0).numpy() + 1) * full / 2
+        assert np.abs(into - expected).max() <= 0.51
+
+
+def test_what_has_no_room_is_refused_with_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
+    monkeypatch.setattr(project, "LARGEST", 40 * 30 * 4)
+    refused(hasama_here("enlarge", tmp_path / "a.png"), "gigantic (160x120 pixels)", "--times 2 is possible")
+    assert not list(tmp_path.glob("*x4*"))
+    assert hasama_here("enlarge", tmp_path / "a.png", "--times", "2").returncode == 0
+    monkeypatch.setattr(project, "LONGEST_SIDE", {"WEBP": 79})
+    words = ("--times", "2", "--out", tmp_path / "a.webp")
+    refused(hasama_here("enlarge", tmp_path / "a.png", *words), ".webp holds 79 pixels a side, not 80x60: use .png")
+
+
+def test_grey_stays_grey_with_transparency(tmp_path: Path):
+    soft = picture(1, 30, 40)[0, 0]
+    values = ((soft + 1) * 127.5).round().to(torch.uint8).numpy()
+    alpha = np.full_like(values, 255)
+    alpha[:8] = 90
+    Image.fromarray(np.dstack([values, alpha])).save(tmp_path / "la.png")
+    assert hasama_here("enlarge", tmp_path / "la.png", "--times", "2").returncode == 0
+    made = np.asarray(Image.open(tmp_path / "la-x2.png"))
+    assert made.shape == (60, 80, 4)
+    assert (made[..., :1] == made[..., :3]).all()
+    assert np.ptp(made[..., 0]) > 100
 
 
 @pytest.mark.parametrize("alpha", [26, 64, 128, 191, 230])

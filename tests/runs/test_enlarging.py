@@ -14,6 +14,7 @@ from PIL import Image
 from command import hasama, make_pictures, refused
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import load_generator
+from hasama.health import quality
 from hasama.networks.enlarger import WEIGHTS, Enlarged, load_enlarger
 from hasama.pictures.cache import open_pictures
 from hasama.presets import RECIPES
@@ -47,6 +48,9 @@ def brief() -> Iterator[None]:
         patch.setattr(enlarging, "STEPS", {"fine-tuning": 6, "finish": 4})
         patch.setattr(enlarging, "LOOK_STEPS", 2)
         patch.setattr(enlarging, "HELD", 4)
+        patch.setattr(enlarging, "SIDE", {2: 32, 4: 32, 8: 64})
+        patch.setattr(enlarging, "COUNT", {2: 2, 4: 2, 8: 2})
+        patch.setattr(quality, "FAKES", 32)
         yield
 
 
@@ -69,6 +73,13 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         if name:
             left[name] = Path(shutil.copytree(run, place / name))
     return run, records, left
+
+
+def test_a_kill_costs_no_more_of_the_fine_tuning_than_of_the_game(
+    whole: tuple[Path, list[Record], dict[str, Path]],
+):
+    """It is saved every --checkpoint-minutes, too, and not at its looks alone."""
+    assert Run(whole[2]["at once"]).enlarging.exists()
 
 
 def test_the_stages_follow_each_other(whole: tuple[Path, list[Record], dict[str, Path]]):

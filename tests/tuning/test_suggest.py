@@ -31,7 +31,16 @@ from hasama.tuning.suggest import (
     with_length,
     with_stage,
 )
-from hasama.tuning.survey import Headers, Looks, Machine, free_memory, look_at, read_headers, survey_machine
+from hasama.tuning.survey import (
+    Headers,
+    Looks,
+    Machine,
+    _compare,
+    free_memory,
+    look_at,
+    read_headers,
+    survey_machine,
+)
 
 CPU = Machine("cpu", "the processor", 2, True, 8 * 2**30, 2, 0.0)
 SQUARE = Headers(5000, 200, 200, 1.0, 1.0, False, {"": 5000})
@@ -161,6 +170,14 @@ def test_left_and_right_are_told_apart(tmp_path: Path):
     lit[:, :, :8] += 150
     assert looks_of(lit, tmp_path / "lit").mirrored > 1.5
     assert looks_of(np.concatenate([lit, lit[:, :, ::-1]]), tmp_path / "both").mirrored < 1.05
+
+
+def test_exact_copies_are_not_nearly_the_same():
+    """However many: by matrix products, which torch takes for more than 25, they are not quite 0 apart."""
+    thumbs = torch.rand(100, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+    assert _compare(torch.cat([thumbs, thumbs]))[0] == 0
+    nearly = thumbs + torch.randn(thumbs.shape, generator=torch.Generator().manual_seed(1))
+    assert _compare(torch.cat([thumbs, nearly]))[0] == 1
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25, 1.0])

@@ -290,6 +290,7 @@ def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
     from hasama.cli.terminal import say
     from hasama.device import pick_device
     from hasama.presets import half_size
+    from hasama.runs.enlarging import tuning_seconds
     from hasama.runs.pace import measure
 
     if recipe.small_kimg:
@@ -298,6 +299,8 @@ def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
             raise HasamaError(f"--small-kimg {recipe.small_kimg:g} takes {first:.2g} h alone: --hours is to be more.")
     pace = measure(recipe, pictures, pick_device(device))
     chosen = recipe.lasting(pace.kimg_within(hours))
+    if tuning := tuning_seconds(chosen, pictures, pick_device(device)) / 3600:  # the enlarger's, by the length
+        chosen = recipe.lasting(pace.kimg_within(max(hours - tuning, hours / 2)))
     say(
         f"{pace.images_per_second:.3g} images/s: about {chosen.kimg:g} kimg in {hours:.3g} h"
         + (f", and the looks at the quality every {recipe.quality_kimg:g} kimg." if recipe.quality_kimg else ".")

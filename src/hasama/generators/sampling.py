@@ -24,7 +24,8 @@ from hasama.shapes import Images, Labels, Latents, Pixels, Styles
 GENERATED_AT_ONCE = 64
 
 COARSE, MIDDLE = 4, 8
-"""The first layers for maps of 16x16 and of 64x64; each size has two layers: Karras et al. 2019, figure 3."""
+"""The first styles of 16x16 and of 64x64; each size has two: Karras et al. 2019, figure 3. (In StyleGAN2 the style
+before, which makes the smaller size's colours, makes the first maps of the next size, too: 2020, figure 2.)"""
 
 W = Latents | Styles
 Centre = Float[Tensor, " w"]

@@ -187,6 +187,7 @@ class _Stage:
         self.steps, self.stale, self.least = 0, 0, float("inf")
         self.best: dict[str, Tensor] | None = None
         self.held = pieces_of(held, recipe, -1, HELD, self.device) if stage == "fine-tuning" else None
+        self.saved = time.monotonic()
         self.load()
 
     def go(self, stop: Callable[[], bool]) -> Iterator[Tuning]:
@@ -201,6 +202,8 @@ class _Stage:
                 self.steps += 1
                 if self.steps % LOOK_STEPS == 0:  # before anybody can break off: a step and its look belong together
                     self.look()
+                    self.save()
+                elif time.monotonic() - self.saved > 60 * self.recipe.checkpoint_minutes:
                     self.save()
                 yield Tuning(self.game.images_seen, 0, self.stage, self.steps / length, step)
                 if stop() or self.run.stop_asked():
@@ -267,6 +270,7 @@ class _Stage:
         state["images_seen"] = self.game.images_seen
         with replacing(self.run.enlarging) as temporary:
             torch.save(state, temporary)
+        self.saved = time.monotonic()
 
     def load(self) -> None:
         """Go on where this stage stands, if it has begun."""

@@ -197,7 +197,7 @@ def generator_turn(
 def turns_in_parts(game: Game, images: Images, labels: Labels | None = None) -> Turns:
     """`both_turns` for a batch that is taken in parts (`--accumulate`), to the same result.
 
-    What mixes pictures, BatchNorm or the like, sees those of a part.
+    What mixes pictures, BatchNorm or the like, sees those of a part, and whether stripes cost is decided for each.
     """
     parts = Parts(game, images, labels, draw_fakes)
     d = parts.through(lambda real, fake, labels, _: discriminator_turn(game, real, fake, labels))

@@ -31,8 +31,7 @@ STAGED = 128
 FIRST_SHARE, HALF_QUICKER = 0.4, 2.0
 """How much of the time that stage has, and how many times as many pictures it sees in the same time."""
 SIDE_LEAST = 16
-ENLARGED = 1.1
-SYMMETRIC = 1.05
+ENLARGED, SYMMETRIC = 1.1, 1.05
 CLASS_LEAST, CLASSES_MOST, LABELLED = 20, 1000, 0.95
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 ENOUGH = 5000
@@ -111,7 +110,8 @@ def _size(headers: Headers, machine: Machine) -> tuple[str, str]:
     side = 2 * SMALLEST
     while 2 * side <= min(most, ENLARGED * shorter):
         side *= 2
-    capped = "larger ones would take days on this machine" if side == most else "larger ones would only be enlarged"
+    larger = 2 * side <= ENLARGED * shorter
+    capped = f"larger ones take longer: --size {2 * side}" if larger else "larger ones would only be enlarged"
     if ENLARGED * shorter < side:
         capped = "they are enlarged even for the smallest size that there is"
     if headers.crops:
@@ -282,11 +282,11 @@ def enough(preset: str) -> float:
     return min(recipe.kimg, ENOUGH * recipe.batch / 1000)
 
 
-def with_length(suggestion: Suggestion, pace: Pace, hours: float) -> Suggestion:
-    """The length that fits the hours: not more than the preset's, not less than `enough`."""
+def with_length(suggestion: Suggestion, pace: Pace, hours: float, beside: float = 0.0) -> Suggestion:
+    """The length that fits the hours, but for those `beside`: at most the preset's, at least `enough`."""
     most, least = RECIPES[suggestion.preset].kimg, enough(suggestion.preset)
     staged = suggestion.recipe.small_kimg > 0
-    left = hours * (1 - FIRST_SHARE) if staged else hours
+    left = (hours - beside) * (1 - FIRST_SHARE if staged else 1)
     fits = left * pace.kimg_per_hour
     kimg = most if fits >= most else least if fits <= least else pace.kimg_within(left)
     recipe = suggestion.recipe.lasting(kimg)

@@ -139,8 +139,8 @@ def _propose(
         suggestion = _with_gamma(suggestion, plain.recipe.but(batch=fits.batch), pictures, device, *trials)
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
-    suggestion = with_length(suggestion, pace, hours)
-    tuning = tuning_seconds(suggestion.recipe, pictures, device)
+    tuning = tuning_seconds(with_length(suggestion, pace, hours).recipe, pictures, device)
+    suggestion = with_length(suggestion, pace, hours, min(tuning / 3600, hours / 2))
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
     while hours_of(less, pace) > hours and instead is None and (halved := smaller(less)):

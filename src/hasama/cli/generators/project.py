@@ -1,5 +1,6 @@
 """hasama project, enlarge: what is done with one real picture: find its latent, make it larger."""
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -223,29 +224,55 @@ def _beside(folder: Path, ending: str) -> Path:
     return named.with_name(named.name + ending)
 
 
+LARGEST = 2**30
+"""Pixels that are written at most."""
+
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "JPEG2000": 2**31}
+"""Pixels that formats hold at most."""
+
+
+def _has_room(small: "Images", times: int, deep: bool) -> bool:
+    """Whether a picture can be enlarged in the memory that is free: by all but the last doubling it is in float32."""
+    from hasama.tuning.survey import free_memory
+
+    pixels, channels = small.shape[2] * small.shape[3] * times**2, small.shape[1]
+    taken, free = pixels * channels * (1 + 4 * (1 + deep)), free_memory()
+    return pixels <= LARGEST and (free is None or taken < free)
+
+
 def _enlarge_file(enlarger: Any, file: Path, times: int, out: Path) -> None:
     """Read, enlarge, write."""
+    import numpy as np
+
     from hasama.cli.progress import watch_stages
     from hasama.cli.terminal import say
     from hasama.files import check_place
     from hasama.generators.enlarging import enlarge_in_tiles
     from hasama.pictures.animation import only_first
     from hasama.pictures.images import picture_format
-    from hasama.pictures.opening import LARGEST_PICTURE
     from hasama.style.canvas.formats import lost_in
-    from hasama.style.canvas.pictures import DEEP_FORMATS, from_values, read_picture, to_values, write_picture
+    from hasama.style.canvas.pictures import DEEP_FORMATS, from_pixels, read_picture, to_values, write_picture
 
     format = picture_format(out)
     read = read_picture(file)
     height, width = (side * times for side in read.size)
-    if width * height > LARGEST_PICTURE:
-        raise HasamaError(f"{file} would become gigantic ({width}x{height} pixels): enlarge it by fewer --times.")
+    small, deep = to_values(read), read.is_deep and format in DEEP_FORMATS
+    if not _has_room(small, times, deep):
+        fits = next(
+            (f": --times {less} is possible" for less in (4, 2) if less < times and _has_room(small, less, deep)), ""
+        )
+        raise HasamaError(f"{file} would become gigantic ({width}x{height} pixels), and has no room here{fits}.")
+    if max(width, height) > LONGEST_SIDE.get(format, width + height):
+        raise HasamaError(f"{out.suffix} holds {LONGEST_SIDE[format]} pixels a side, not {width}x{height}: use .png.")
     check_place(out)
     lost = lost_in(out, read)
     replaced = ", in place of what was there" if out.exists() else ""
-    tiles = watch_stages(enlarge_in_tiles(enlarger, to_values(read), times))
-    large = next(tile.picture for tile in tiles if tile.picture is not None)
-    write_picture(from_values(large, read.profile, read.is_deep and format in DEEP_FORMATS), out)
+    large = np.empty((height, width, small.shape[1]), np.uint16 if deep else np.uint8)
+    deque(watch_stages(enlarge_in_tiles(enlarger, small, times, into=large)), maxlen=0)
+    if read.alpha is not None and (read.pixels[..., :1] == read.pixels).all():  # as what is grey without alpha does
+        for row in large:
+            row[:, :3] = row[:, :3].mean(-1, keepdims=True).round()
+    write_picture(from_pixels(large)._replace(profile=read.profile), out)
     say(f"{out}  {width}x{height}{replaced}")
     if note := only_first(file):
         say(note, "yellow")

@@ -244,13 +244,6 @@ def to_values(picture: Picture) -> Images:
     return torch.from_numpy(values).permute(2, 0, 1)[None] * 2 - 1
 
 
-def from_values(values: Images, profile: bytes | None, deep: bool) -> Picture:
-    """The inverse, with 8 or 16 bits."""
-    full, kind = (65535, np.uint16) if deep else (255, np.uint8)
-    pixels = ((values[0] + 1) * (full / 2)).round().clamp(0, full).permute(1, 2, 0).numpy().astype(kind)
-    return from_pixels(pixels)._replace(profile=profile)
-
-
 def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
     """float32 [H, W] -> [height, width]."""
     if values.shape == (height, width):
