@@ -128,10 +128,20 @@ def remove_leftovers(folder: Path, idle: float = 0.0) -> None:
                 file.unlink()
 
 
+IN_THE_WAY = {
+    errno.EISDIR: "there is a folder of that name",
+    errno.EEXIST: "a file is where a folder would have to be",
+    errno.ENOTDIR: "a file is where a folder would have to be",
+}
+"""For which neither room nor permission is lacking."""
+
+
 def cannot_write(path: str | Path, error: OSError) -> HasamaError:
     """The message for a full disk, a read-only folder, a folder where a file should be, a name that is too long."""
     if error.errno == errno.ENAMETOOLONG:
         return name_too_long(path)
+    if error.errno in IN_THE_WAY:
+        return HasamaError(f"Cannot write {path}: {IN_THE_WAY[error.errno]}. Choose another name.")
     return HasamaError(
         f"Cannot write {path}: {error.strerror or error}. Nothing that was there before has been touched; "
         "free some space or choose another place with write permission."

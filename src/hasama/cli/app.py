@@ -23,7 +23,15 @@ from hasama.cli.generators.project import enlarge, project
 from hasama.cli.generators.sample import interpolate, sample
 from hasama.cli.generators.sharing import export, push, studio
 from hasama.cli.quiet import hush_libraries, is_loud, several_processes
-from hasama.cli.words import asked_recipe, misplaced_stream, of_a_new_run, of_several, understood, unquoted
+from hasama.cli.words import (
+    asked_recipe,
+    empty_name,
+    misplaced_stream,
+    of_a_new_run,
+    of_several,
+    understood,
+    unquoted,
+)
 from hasama.errors import HasamaError, LostProcessError, short_of_memory
 from hasama.presets import RECIPES
 from hasama.style.recipe import STYLE_RECIPES
@@ -85,7 +93,7 @@ def main() -> None:
 def _run(words: list[str]) -> int | None:
     """Run a command; what goes wrong in a way that the user can put right is told in a sentence."""
     try:
-        if hint := misplaced_stream(words):
+        if hint := misplaced_stream(words) or empty_name(words):
             raise HasamaError(hint)
         asked = asked_recipe(words)
         chosen = make_app(asked) if asked else app

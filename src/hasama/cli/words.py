@@ -73,7 +73,19 @@ def misplaced_stream(words: Sequence[str]) -> str | None:
     streams = any(word.partition("=")[2] == STREAM or word == STREAM for word in words)
     if not streams or words[0] in ("style", "job"):
         return None
+    if words[0] == STREAM:
+        return "- is a stream, and no command:  hasama --help"
     return f"hasama {words[0]} reads and writes files: - as a name, for a stream, is for hasama style."
+
+
+def empty_name(words: Sequence[str]) -> str | None:
+    """What to say where a name is empty, as of a variable that is not set: a path would be the folder one is in."""
+    for before, word in zip(("", *words[1:]), words[1:], strict=False):
+        if word in ("--out=", "--source=") or (word == "" and before in ("--out", "--source")):
+            return f"{word.rstrip('=') or before} is empty: name a picture or a folder (. is this one)."
+    if "" in _positional(words[1:]):
+        return f"hasama {words[0]} was given an empty name: is a variable not set?"
+    return None
 
 
 def _as_place(word: str) -> str:

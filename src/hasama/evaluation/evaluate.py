@@ -99,8 +99,10 @@ def check_count(count: int | None, seed: int) -> None:
     Raises:
         HasamaError: one is out of range.
     """
-    if (count is not None and not FEWEST <= count <= MOST_FAKES) or seed < 0:
-        raise HasamaError(f"--count takes {FEWEST} to {MOST_FAKES}, --seed at least 0; got {count} and {seed}.")
+    if count is not None and not FEWEST <= count <= MOST_FAKES:
+        raise HasamaError(f"--count takes {FEWEST} to {MOST_FAKES}; got {count}.")
+    if seed < 0:
+        raise HasamaError(f"--seed takes at least 0; got {seed}.")
 
 
 def save_report(run: Run, result: Evaluation) -> Path:

@@ -287,7 +287,8 @@ class Run:
 
     def threads(self) -> int | None:
         """The CPU threads that made the checkpoint; None without one."""
-        return self.peek().get("threads")
+        threads = self.peek().get("threads")
+        return threads if type(threads) is int and 1 <= threads <= 1024 else None
 
     def peek(self) -> dict[str, Any]:
         """The checkpoint, without reading its tensors; empty if it cannot be read, which `load_game` explains."""

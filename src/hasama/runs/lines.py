@@ -67,7 +67,7 @@ def parsed(line: str | bytes) -> dict[str, Any] | None:
     """What a line says; None if it was cut off by a kill."""
     try:
         figures = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(figures, dict) or type(seen := figures.get("images_seen")) is not int:
         return None

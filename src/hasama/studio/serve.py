@@ -56,6 +56,8 @@ def serve(
         HasamaError: there is no password where one is needed, the port is taken, or the folder cannot be written to.
     """
     check_installed()
+    if not host.strip():
+        raise HasamaError("--host takes an address, such as 0.0.0.0 for all that this machine has.")
     local = host in ("127.0.0.1", "localhost", "::1")
     if not local and not password:
         raise HasamaError(

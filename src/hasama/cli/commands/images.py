@@ -59,6 +59,7 @@ def images(
     form = Recipe(size=size, fit=fit, colour=colour, labels=labels, only=only)  # pyright: ignore[reportArgumentType]
     preview = out or (None if shards else _preview_place(source))
 
+    from hasama.files import check_place
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
     from hasama.pictures.images import picture_format
@@ -69,6 +70,9 @@ def images(
         check_name(preview)
         picture_format(preview)
         _check_apart(preview, source)
+        if shards is not None and preview.resolve().is_relative_to(shards.resolve()):
+            raise HasamaError(f"{preview} lies in the folder of the shards: choose another --out.")
+        check_place(preview)
     if shards is not None:
         check_name(shards)
         check_shards(shards, shard_mb)

@@ -66,6 +66,7 @@ def _run_table(runs: list["Run"]) -> None:
 
 def _run_row(run: "Run") -> list[str]:
     from hasama.cli.terminal import of_players
+    from hasama.health.findings import is_number
 
     stage = run.stage()
     recipe, source = stage.recipe(), Path(stage.images()["name"]).name
@@ -74,15 +75,16 @@ def _run_row(run: "Run") -> list[str]:
     log, held, small = stage.log(), run.is_held(), stage is not run
     images = (log[-1]["images_seen"] if log else 0) if held else stage.images_seen()  # what would be resumed
     last = log[-1] if log else {}
-    named = {name.removeprefix("loss_"): value for name, value in last.items() if name.startswith("loss_")}
-    losses = [f"{name} {value:.2f}" for name, value in of_players(named).items()]
+    losses = {name: value for name, value in last.items() if name.startswith("loss_") and is_number(value)}
+    named = {name.removeprefix("loss_"): value for name, value in losses.items()}
+    shown = [f"{name} {value:.2f}" for name, value in of_players(named).items()]
     state = "training" if held else "finished" if images >= recipe.images and not small else "stopped"
     state += ", at half the size first" if small else ""
     serious = [finding["name"] for finding in stage.findings() if finding.get("severity") == "serious"]
     state += f"; {', '.join(serious)} (hasama doctor)" if serious else ""
     share = f"{min(100.0, 100 * images / recipe.images):.0f} %"
     kimg = f"{images / 1000:g}/{recipe.kimg:g}"
-    return [str(run.folder), recipe.architecture, source, recipe.size, kimg, share, " ".join(losses), state]
+    return [str(run.folder), recipe.architecture, source, recipe.size, kimg, share, " ".join(shown), state]
 
 
 def stop(run: Path, /) -> int:

@@ -134,6 +134,7 @@ def _sweep(plan: "Sweep", preset: str, device: str) -> int:
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
     from hasama.pictures.sources.sources import download_first
+    from hasama.tuning.study import open_memory
     from hasama.tuning.sweep import best_recipe, ranked, sweep
     from hasama.tuning.sweep_score import by_kid
 
@@ -141,6 +142,7 @@ def _sweep(plan: "Sweep", preset: str, device: str) -> int:
     watch_download(download_first(plan.source))
     reading = Reading(plan.source, Form.of(plan.recipe))  # before a folder is made for what cannot be
     check_place(plan.out / "best.json")
+    open_memory(plan.storage, plan.name, plan.out, plan.space, plan.trials, plan.patience, plan.recipe.seed)
     pictures = read_pictures(reading, quiet=False)
     say(pictures.report.text())
     say(_told(plan, preset))

@@ -1,5 +1,6 @@
 """hasama sample, interpolate: pictures and films from a trained generator."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,8 @@ def sample(
     else:
         check_out_folder(out)
     generator = open_generator(run, device)
+    if nearest:
+        _check_reals(run, source)
 
     from itertools import chain
 
@@ -130,6 +133,16 @@ def _check_choice(best_of: int, nearest: int, source: str | None, seeds: str | N
         raise HasamaError("--seeds names the pictures, so that there is nothing to choose: leave out --best-of.")
     if best_of == 1 and not nearest and source is not None:
         raise HasamaError("--source is for --best-of and --nearest: it says what the real pictures are.")
+
+
+def _check_reals(run: Path, source: str | None) -> None:
+    """Before any picture is made: are there real ones?"""
+    import torch
+
+    from hasama.evaluation.subject import Subject
+    from hasama.runs.bases import place_named
+
+    deque(Subject.of(place_named(run), torch.device("cpu")).pictures(source), maxlen=0)
 
 
 def _choices(
@@ -251,10 +264,13 @@ def interpolate(
     out = out or beside(run, "interpolation.mp4" if find_spec("imageio_ffmpeg") else "interpolation.gif")
 
     from hasama.cli.terminal import say
+    from hasama.files import check_place
     from hasama.pictures.video import check_ending, save_film
 
     check_ending(out)
     check_name(out)
+    generator_place(run)  # a place that is none is told first, or a folder would be made for it
+    check_place(out)
     generator = open_generator(run, device)
 
     import torch

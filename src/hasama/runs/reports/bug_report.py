@@ -97,8 +97,11 @@ def _images(run: Run) -> dict[str, Any] | None:
 def _private(run: Run, images: dict[str, Any]) -> Private:
     """Of a run: where it lies, where its pictures came from, and what it, they and their classes are called."""
     names = forms_of(Path.cwd(), "HERE")
-    pictures = [*images.get("skipped", {}), *(name for group in images.get("duplicates", []) for name in group)]
-    names |= names_of([*pictures, images.get("only", "")], "PICTURE") | names_of(images.get("classes", {}), "CLASS")
+    names |= names_of(images.get("skipped"), "PICTURE") | names_of([images.get("only")], "PICTURE")
+    groups = images.get("duplicates")
+    for group in groups if isinstance(groups, list) else []:
+        names |= names_of(group, "PICTURE")
+    names |= names_of(images.get("classes"), "CLASS")
     try:
         recipe = run.recipe()
         names |= names_of(recipe.only.split(","), "CLASS")
@@ -132,8 +135,13 @@ def _pictures(images: dict[str, Any]) -> dict[str, Any]:
     told = {name: images[name] for name in kept if name in images}
     told["source"] = images["name"] if images["name"] in BUILT_IN else "(a source of the user's)"
     reasons = Counter(Private().clean(str(reason)) for reason in images.get("skipped", {}).values())
-    classes = list(images.get("classes", {}).values())
-    return told | {"skipped": dict(reasons), "classes": classes, "duplicates": len(images.get("duplicates", []))}
+    classes, groups = images.get("classes"), images.get("duplicates")
+    counts = list(classes.values()) if isinstance(classes, dict) else classes
+    return told | {
+        "skipped": dict(reasons),
+        "classes": counts,
+        "duplicates": len(groups) if isinstance(groups, list) else groups,
+    }
 
 
 def _figures(line: Mapping[str, Any]) -> dict[str, Any]:

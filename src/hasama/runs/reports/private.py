@@ -93,8 +93,9 @@ def forms_of(path: str | Path, instead: str) -> dict[str, str]:
     return {name: instead for name in forms if len(name) >= SHORTEST}
 
 
-def names_of(names: Iterable[str], instead: str) -> dict[str, str]:
-    """Names of pictures or classes, and the last part of each."""
+def names_of(names: object, instead: str) -> dict[str, str]:
+    """Names of pictures or classes, and the last part of each; of a damaged list those that are names."""
+    names = [name for name in names if isinstance(name, str)] if isinstance(names, Iterable) else []
     found = {form for name in names for form in (name, name.rpartition("/")[2], name.rpartition("\\")[2])}
     return {name: instead for name in found if len(name) >= SHORTEST}
 
