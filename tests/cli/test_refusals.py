@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Path:
     (("style", "", "a.png"), "hasama style was given an empty name"),
     (("evaluate", "digits", "--source", ""), "--source is empty"),
     (("-",), "- is a stream, and no command"),
-    (("evaluate", "digits", "--seed=-1"), "--seed takes at least 0; got -1."),
+    (("evaluate", "digits", "--seed=-1"), "--seed at least 0; got -1."),
     (("invert", "a.png", "--layers", "relu9"), "--layers takes names from relu1_1 to relu5_4, or conv1_1 and so on"),
     (("invert", "a.png", "--layers", ""), "--layers takes names from relu1_1"),
     (("studio", "runs", "--host", ""), "--host takes an address"),

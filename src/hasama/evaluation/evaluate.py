@@ -99,10 +99,9 @@ def check_count(count: int | None, seed: int) -> None:
     Raises:
         HasamaError: one is out of range.
     """
-    if count is not None and not FEWEST <= count <= MOST_FAKES:
-        raise HasamaError(f"--count takes {FEWEST} to {MOST_FAKES}; got {count}.")
-    if seed < 0:
-        raise HasamaError(f"--seed takes at least 0; got {seed}.")
+    wrong = count if count is not None and not FEWEST <= count <= MOST_FAKES else seed if seed < 0 else None
+    if wrong is not None:
+        raise HasamaError(f"--count takes {FEWEST} to {MOST_FAKES}, --seed at least 0; got {wrong}.")
 
 
 def save_report(run: Run, result: Evaluation) -> Path:

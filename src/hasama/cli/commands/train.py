@@ -179,8 +179,7 @@ def resume(
     kimg
         A new length in thousands of images.
     accumulate
-        Take each batch in so many parts, one after the other: less memory, and the same result but where networks
-        mix a batch's pictures (BatchNorm, the spread within a batch), which then see a part.
+        Take each batch in so many parts: less memory. What mixes a batch's pictures (BatchNorm) then sees a part.
     device
         auto, cpu, cuda, ...
     threads
