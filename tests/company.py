@@ -34,7 +34,8 @@ def begin(
         stream = str(folder / f"{rank}.txt")
         begun.append(start(*words, main=main, stdout=stream, stderr=stream, **variables, **ranks, **more))
         begun[-1].words.append(stream)
-        time.sleep(late)
+        if rank < world - 1:
+            time.sleep(late)
     return begun
 
 

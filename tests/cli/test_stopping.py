@@ -1,5 +1,7 @@
 """Ctrl-C at any moment: what is said of the work is true."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from command import TINY, hasama
 from hasama.__main__ import main
 from hasama.cli import app
 from hasama.cli.commands import train as command
-from hasama.cli.flags import INTERRUPTED
+from hasama.cli.flags import INTERRUPTED, asked_to_stop
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -25,6 +27,22 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         app.main()
     assert end.value.code == INTERRUPTED
     return " ".join(capsys.readouterr().err.split())
+
+
+def test_a_terminal_that_is_closed_asks_to_save_unless_it_was_told_to_go_on(monkeypatch: pytest.MonkeyPatch):
+    def gone(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    for handler, heard in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
+        before = signal.signal(signal.SIGHUP, handler)
+        try:
+            with asked_to_stop() as asked, monkeypatch.context() as patch:
+                patch.setattr(os, "write", gone)  # nobody can be told any more
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert asked() == heard
+            assert signal.getsignal(signal.SIGHUP) is handler
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 def test_before_anything_is_saved_it_says_so(

@@ -76,7 +76,7 @@ from pathlib import Path
 from hasama.tensor_files import load_tensors, save_tensors
 folder = Path(sys.argv[1])
 save_tensors(folder / "small", {"a": torch.ones(3)}, {})
-large = torch.ones(2**26)
+large = torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 save_tensors(folder / "large", {"a": large}, {})
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 2**10 / large.nbytes)

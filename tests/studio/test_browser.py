@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,10 @@ def studio(tmp_path_factory: pytest.TempPathFactory):
     assert found is not None
     yield found[0].rstrip("/"), root
     child.send_signal(signal.SIGINT)
-    child.wait(20)
+    try:
+        child.wait(60)
+    finally:
+        child.kill()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,7 @@ def _is_ours(address: str) -> bool:
     return address.startswith(("http://127.0.0.1:", "blob:", "data:"))
 
 
-def until(page, expression: str, seconds: float = 60) -> None:
+def until(page, expression: str, seconds: float = 120) -> None:
     """Wait until an expression holds. (Playwright's own way needs a page that may evaluate texts.)"""
     end = time.monotonic() + seconds
 
@@ -82,7 +86,15 @@ def until(page, expression: str, seconds: float = 60) -> None:
 
     while not holds():
         assert time.monotonic() < end, expression
-        page.wait_for_timeout(200)
+        page.wait_for_timeout(50)
+
+
+def stands_still(page, told: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until what it tells is the same for a while: what was on its way may come yet."""
+    end, last = time.monotonic() + seconds, object()
+    while last != (last := told()):
+        assert time.monotonic() < end, "it goes on and on"
+        page.wait_for_timeout(800)
 
 
 def shot(page, name: str) -> None:
@@ -95,7 +107,7 @@ def shot(page, name: str) -> None:
             Path(KEPT).mkdir(parents=True, exist_ok=True)
             page.screenshot(path=f"{KEPT}/{name}-{width}.png", full_page=True)
     page.set_viewport_size({"width": 1280, "height": 900})
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(300 if KEPT else 50)
 
 
 def test_from_digits_to_samples_stop_and_go_on(studio, page):
@@ -113,25 +125,30 @@ def test_from_digits_to_samples_stop_and_go_on(studio, page):
     page.click("summary:has-text('Length, arithmetic')")
     shot(page, "proposal")
     page.fill("input[name=kimg]", "400")
+    quick = {"width": 4, "batch": 8, "vision_aid": "none", "quality_kimg": 0, "health_kimg": 0}
+    for name, value in quick.items():  # a step of milliseconds: what is asked of the page does not wait for it
+        page.evaluate(
+            "([name, value]) => { document.querySelector(`[name=${name}]`).value = value }", [name, str(value)]
+        )
     page.fill("input[name=sample_kimg]", "0.2")
     page.fill("input[name=name]", "digits")
     page.click("button:has-text('Start training') >> nth=0")
     page.wait_for_selector("section.run img.grid:not([hidden])", timeout=120_000)
-    until(page, "document.querySelector('.status').textContent === 'training'", 60)
+    until(page, "document.querySelector('.status').textContent === 'training'")
     until(page, "Number(document.querySelector('input[type=range]')?.max) >= 2", 120)
-    page.wait_for_selector(".losses .main-svg", timeout=20_000)
+    page.wait_for_selector(".losses .main-svg", timeout=60_000)
     shot(page, "watch")
     before = page.get_attribute("img.grid", "src")
     page.locator("input[type=range]").focus()
     page.keyboard.press("Home")
     until(page, f"!document.querySelector('img.grid').src.endsWith({before!r})")
     page.click("text=Save and stop")
-    until(page, "document.querySelector('.status').textContent === 'paused'", 60)
+    until(page, "document.querySelector('.status').textContent === 'paused'")
     assert (root / "digits" / "game.pt").exists()
     page.click("button:has-text('Go on')")
-    until(page, "document.querySelector('.status').textContent === 'training'", 60)
+    until(page, "document.querySelector('.status').textContent === 'training'")
     page.click("text=Save and stop")
-    until(page, "document.querySelector('.status').textContent === 'paused'", 60)
+    until(page, "document.querySelector('.status').textContent === 'paused'")
 
 
 def test_sliders_over_a_generator(studio, page):
@@ -143,10 +160,12 @@ def test_sliders_over_a_generator(studio, page):
     )  # who is quicker than the script loses nothing
     page.click("text=Explore")
     page.fill("input[name=seed]", "7")
+    asked = time.monotonic()
     while not held:
+        assert time.monotonic() < asked + 120
         page.wait_for_timeout(50)
     held[0].continue_()
-    until(page, "document.querySelector('#picture').dataset.milliseconds", 20)
+    until(page, "document.querySelector('#picture').dataset.milliseconds")
     first = page.get_attribute("#picture", "src")
     page.focus("#pad")
     page.keyboard.press("ArrowRight")
@@ -349,10 +368,7 @@ def test_the_camera_is_painted(studio, taught: Path, page):
     page.click("#kept a")
     shot(page, "camera-kept")
     page.click("#stop")
-    page.wait_for_timeout(1000)
-    count = page.get_attribute("#painted", "data-count")
-    page.wait_for_timeout(700)
-    assert page.get_attribute("#painted", "data-count") == count
+    stands_still(page, lambda: page.get_attribute("#painted", "data-count"))
     tracks = "document.querySelector('#seen').srcObject.getTracks()"
     assert page.evaluate(f"{tracks}.every((one) => one.readyState === 'ended')")
 
@@ -381,10 +397,7 @@ def test_the_game_in_the_plane(studio, page):
     until(page, "Number(document.querySelector('#steps').textContent) > 40")
     page.click("#play")
     shot(page, "ring")
-    page.wait_for_timeout(1500)
-    stood = page.inner_text("#steps")
-    page.wait_for_timeout(800)
-    assert page.inner_text("#steps") == stood
+    stands_still(page, lambda: page.inner_text("#steps"))
     page.evaluate("window.scrollTo(0, 0)")
     page.locator("#plane").click(position={"x": 300, "y": 120})
     until(page, "document.querySelector('#modes').textContent.includes('/ 1 ')")
@@ -413,18 +426,29 @@ def test_everything_is_reached_by_keys(studio, page):
         page.keyboard.press("Tab")
         seen.add(page.evaluate("document.activeElement.getAttribute('href') || document.activeElement.tagName"))
     assert {"/", "/train", "/paint", "BUTTON", "INPUT"} <= seen
-    outlined = page.evaluate("getComputedStyle(document.querySelector('a.button')).outlineStyle !== undefined")
-    assert outlined
+    page.evaluate("document.querySelector('.skip').focus()")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('a.button')"):
+            break
+    style, width = page.evaluate("(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle("
+                                 "document.activeElement))")  # fmt: skip
+    assert style != "none"
+    assert width != "0px"
 
 
 def test_dark_pages_are_dark(studio, chromium):
     address, _root = studio
-    context = chromium.new_context(color_scheme="dark")
-    page = context.new_page()
-    page.goto(address)
-    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert sum(map(int, re.findall(r"\d+", colour)[:3])) < 150
-    context.close()
+    shades = {}
+    for scheme in ("dark", "light"):
+        context = chromium.new_context(color_scheme=scheme)
+        page = context.new_page()
+        page.goto(address)
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert colour.startswith("rgb("), "a colour of its own, and not what is behind the page"
+        shades[scheme] = sum(map(int, re.findall(r"\d+", colour)[:3]))
+        context.close()
+    assert shades["dark"] < 150 < 600 < shades["light"]
 
 
 def test_two_browsers_see_the_same_run(studio, chromium):
@@ -446,7 +470,10 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     place, npm = tmp_path_factory.mktemp("axe"), shutil.which("npm")
     if npm is None:
         pytest.skip("no npm")
-    packed = subprocess.run([npm, "pack", "axe-core@4", "--silent"], cwd=place, capture_output=True, timeout=60)
+    try:
+        packed = subprocess.run([npm, "pack", "axe-core@4", "--silent"], cwd=place, capture_output=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm cannot be reached")
     archives = list(place.glob("*.tgz"))
     if packed.returncode or not archives:
         pytest.skip("npm cannot be reached")

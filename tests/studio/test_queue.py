@@ -6,9 +6,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -249,6 +251,57 @@ def test_a_gigantic_painting_has_its_page(client: TestClient, root: Path, still:
     assert page.status_code == 200
     assert "keep=1" in page.text
     assert "/paint/larger" not in page.text
+
+
+def test_two_studios_over_one_folder_begin_a_job_once(root: Path, monkeypatch: pytest.MonkeyPatch):
+    begun: list[list[str]] = []
+
+    def slow(command: list[str], **named: Any) -> Any:
+        begun.append(command)
+        time.sleep(0.1)
+        return SimpleNamespace(pid=os.getpid(), poll=lambda: None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Jobs, "turn", lambda self: None)
+        Jobs(root).add(["train", "photos"])
+    monkeypatch.setattr(queue.subprocess, "Popen", slow)
+    studios = [Jobs(root) for _ in range(4)]
+    threads = [threading.Thread(target=studio.turn) for studio in studios]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 1
+    (job,) = studios[-1].all()
+    assert (job.state, job.pid) == ("running", os.getpid())
+
+
+def test_a_job_that_is_saving_itself_is_not_interrupted_again(
+    root: Path, still: None, monkeypatch: pytest.MonkeyPatch
+):
+    """A second Ctrl-C would end it at once, unsaved."""
+    sent: list[int] = []
+    jobs = Jobs(root)
+    job = jobs.add(["style", "a.png", "b.png"], out="c.png")
+    child = SimpleNamespace(pid=os.getpid(), poll=lambda: None)
+    jobs.children[job.id] = child  # type: ignore[assignment]
+    jobs._save(job._replace(state="running", pid=child.pid))
+    monkeypatch.setattr(queue.os, "kill", lambda pid, number: sent.append(number))
+    for _ in range(3):
+        jobs.stop(job)
+    assert sent == [signal.SIGINT]
+    monkeypatch.setattr(queue, "SAVING", 0.0)  # it does not end: perhaps it hangs
+    jobs.stop(job)
+    assert sent == 2 * [signal.SIGINT]
+
+
+def test_a_process_of_somebody_elses_is_no_job(root: Path, still: None, monkeypatch: pytest.MonkeyPatch):
+    """Where nobody tells when a process began, its number says nothing: another may have it by now."""
+    jobs = Jobs(root)
+    job = jobs.add(["train", "photos"])
+    monkeypatch.setattr(queue, "_started", lambda pid: "")
+    jobs._save(job._replace(state="running", pid=os.getpid(), about={"started": ""}))
+    assert Jobs(root)._looked_at(jobs.get(job.id) or job).state != "running"
 
 
 def test_what_looks_at_pictures_can_be_stopped(client: TestClient, root: Path, still: None):

@@ -391,9 +391,9 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_folder_holds_what_it_says(taught: Path):
     folder = taught.with_suffix(".teaching")
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert names == {"teach.json", "log.jsonl", "state.pt", "painter.safetensors", "preview.png", "loss.png"} or (
-        names == {"teach.json", "log.jsonl", "state.pt", "painter.safetensors", "preview.png"}
-    )
+    logged = len((folder / "log.jsonl").read_text().splitlines())  # a slow machine logs more than one step
+    plotted = {"loss.png"} if logged > 1 else set()
+    assert names == {"teach.json", "log.jsonl", "state.pt", "painter.safetensors", "preview.png"} | plotted
     assert (folder / "painter.safetensors").read_bytes() == taught.read_bytes()
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["images_seen"] == 20

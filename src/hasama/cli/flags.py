@@ -7,7 +7,7 @@ import signal
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -178,8 +178,9 @@ class Wish:
         """A signal has come. torchrun passes on what all processes have heard, too: that is the same wish."""
         if self.signal is None:
             self.signal, self.since = number, time.monotonic()
-            if is_loud():
-                os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
+            with suppress(OSError):  # the terminal may be gone
+                if is_loud():
+                    os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
         elif not started_by_torchrun() or time.monotonic() - self.since > SAME_WISH_SECONDS:
             raise KeyboardInterrupt
 
@@ -196,9 +197,14 @@ class Wish:
 
 @contextmanager
 def asked_to_stop() -> Iterator[Wish]:
-    """The first Ctrl-C, SIGTERM or SIGUSR1 asks to stop after this step; the second stops at once, unsaved."""
+    """The first Ctrl-C, SIGTERM or SIGUSR1 asks to stop after this step; the second stops at once, unsaved.
+
+    So does a terminal that is closed, or a connection that breaks off, unless it was told by `nohup` to go on.
+    """
     wish = Wish()
     known = [number for number in (signal.SIGINT, signal.SIGTERM, USER_SIGNAL) if number is not None]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        known.append(signal.SIGHUP)
     before = {number: signal.signal(number, wish.note) for number in known}
     try:
         yield wish

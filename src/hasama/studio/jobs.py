@@ -14,9 +14,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import FileLock
 
 from hasama.errors import HasamaError
 from hasama.files import make_folder, write_json
@@ -31,6 +34,8 @@ ENDED = ("done", "failed", "stopped")
 STATES = ("waiting", "running", *ENDED)
 INTERRUPTED = 130
 """Code of a child that was interrupted and has saved."""
+SAVING = 120.0
+"""Seconds that a child has to save itself before it is asked again to stop."""
 LONGEST_WORDS = 64_000
 """Characters of what a child printed that are shown."""
 FAILURES = ("hasama: ", "Traceback ")
@@ -177,7 +182,7 @@ class Jobs:
 
     def turn(self) -> None:
         """See who has ended, and begin what waits; while nothing can be written, what is known is kept in memory."""
-        with self.lock:
+        with self._alone():
             for job in list(self.unsaved.values()):
                 self._keep(job)
             jobs = [self._looked_at(job) for job in reversed(self.all())]
@@ -188,17 +193,30 @@ class Jobs:
                     self._begin(job)
 
     def stop(self, job: Job) -> None:
-        """Take it back if it waits; else ask the child to save and end, as Ctrl-C does."""
-        with self.lock:
+        """Take it back if it waits; else ask the child to save and end, as Ctrl-C does.
+
+        A second Ctrl-C would end it at once, unsaved: asked again soon, it is still busy with the first.
+        """
+        with self._alone():
             job = self._looked_at(self.get(job.id) or job)
             if job.state == "waiting":
                 self._keep(job._replace(state="stopped"))
-            elif job.state == "running" and job.pid:
-                self._keep(job._replace(about=job.about | {"stopping": True}))
+            elif job.state == "running" and job.pid and time.time() - float(job.about.get("stopping", 0)) > SAVING:
+                self._keep(job._replace(about=job.about | {"stopping": time.time()}))
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(job.pid, signal.SIGINT)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While the block runs no other thread, and no other studio over this folder, begins or ends a job."""
+        with self.lock, ExitStack() as kept:
+            if self.folder.is_dir():
+                with suppress(OSError):  # nothing can be written there any more, by another studio neither
+                    kept.enter_context(FileLock(self.folder / ".lock"))
+            yield
+
     def _begin(self, job: Job) -> None:
+        self._keep(job._replace(state="running"))  # whatever becomes of this studio, it is not begun twice
         command = [sys.executable, "-m", "hasama", *job.words]
         try:
             with job.printed.open("wb") as out, job.complained.open("wb") as err:
@@ -247,7 +265,10 @@ class Jobs:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the system's own count; numbers of processes are used again."""
+    """When a process began, in the system's own words; numbers of processes are used again. '' if it has ended."""
+    if not Path("/proc/self/stat").exists():  # as on macOS
+        told = ["ps", "-o", "lstart=", "-p", str(pid)]
+        return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -255,7 +276,7 @@ def _started(pid: int) -> str:
 
 
 def _lives(job: Job) -> bool:
-    if job.pid is None or _started(job.pid) != job.about.get("started"):
+    if job.pid is None or not (started := _started(job.pid)) or started != job.about.get("started"):
         return False
     try:
         os.kill(job.pid, 0)
