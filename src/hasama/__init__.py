@@ -65,7 +65,7 @@ _HOMES = {
     "generate_all": "generators.sampling",
     "grid": "pictures.images",
     "interpolate": "generators.sampling",
-    "load_generator": "generators.generator_file",
+    "load_generator": "runs.standing",
     "new_game": "training.setup",
     "open_pictures": "pictures.cache",
     "play": "training.turns",

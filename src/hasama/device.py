@@ -124,7 +124,8 @@ def whole_products() -> Iterator[None]:
 
     For figures that are compared with those of another machine.
     """
-    settings = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]
+    backends: Any = torch.backends
+    settings = [backends.cudnn.conv, backends.cuda.matmul]
     before = [one.fp32_precision for one in settings]
     for one in settings:
         one.fp32_precision = "ieee"

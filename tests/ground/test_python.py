@@ -3,6 +3,7 @@
 # pyright: reportArgumentType=false, reportCallIssue=false
 # for that is what most of it is about
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 import hasama
+from hasama.runs.bases import BASES
 from hasama.style.canvas.pictures import from_pixels
 from odd_files import scene
 
@@ -68,6 +70,36 @@ def test_latents_are_whatever_holds_numbers(generator: hasama.TrainedGenerator):
         assert np.array_equal(generator.generate(same), expected)
         assert np.array_equal(hasama.generate_all(generator, same), expected)
     assert hasama.generate_all(generator, latents[:0]).shape == (0, 16, 16, 3)
+
+
+def test_classes_are_given_by_number_or_by_name():
+    recipe = hasama.Recipe(size="8", width=2, latent_size=4)
+    network = hasama.build(recipe, 1, classes=3).generator
+    generator = hasama.TrainedGenerator(network, recipe, 4, 1, ("ant", "bee", "cow"))
+    latents = hasama.draw_latents(1, 3, 4)
+    expected = generator.generate(latents, torch.tensor([2, 0, 1]))
+    for given in ([2, 0, 1], ("cow", "ant", "bee"), np.array([2, 0, 1], np.int32), torch.tensor([2, 0, 1])):
+        assert np.array_equal(generator.generate(latents, given), expected)
+        assert np.array_equal(hasama.generate_all(generator, latents, given), expected)
+    wrong = ([0, 1], [0, 1, 3], [0, 1, -1], ["ant", "bee", "dog"], [0.0, 1.0, 2.0], 1, [True] * 3, torch.zeros(3))
+    for given in wrong:
+        for make in (generator.generate, lambda latents, given: hasama.generate_all(generator, latents, given)):
+            with pytest.raises(hasama.HasamaError, match="Labels are"):
+                make(latents, given)
+    plain = hasama.TrainedGenerator(hasama.build(recipe, 1).generator, recipe, 4, 1)
+    with pytest.raises(hasama.HasamaError, match="knows no classes"):
+        plain.generate(latents, [0, 0, 0])
+
+
+def test_a_generator_is_loaded_as_the_commands_take_it(tmp_path: Path):
+    """A run's, its best one where that is clearly better; a base's by its name; a file's."""
+    assert hasama.load_generator("digits").channels == 1
+    shutil.copytree(BASES / "digits", tmp_path / "run")
+    (tmp_path / "run" / "best.safetensors").unlink(missing_ok=True)
+    for given in (tmp_path / "run", hasama.Run(tmp_path / "run"), str(tmp_path / "run" / "generator.safetensors")):
+        assert hasama.load_generator(given).recipe == hasama.load_generator("digits").recipe
+    with pytest.raises(hasama.HasamaError, match="There is no generator at"):
+        hasama.load_generator(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -405,14 +405,14 @@ def test_whoever_is_short_of_memory_is_known_by_the_words(words: str, kind: type
 
 
 def test_figures_for_comparison_are_made_of_whole_products(monkeypatch: pytest.MonkeyPatch):
-    inside = []
+    inside, backends = [], cast(Any, torch.backends)
 
     class Network(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            inside.append((torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision))
+            inside.append((backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision))
             return images.mean((2, 3))
 
-    before = torch.backends.cudnn.conv.fp32_precision
+    before = backends.cudnn.conv.fp32_precision
     extractors._pooled(Network(), torch.zeros(2, 3, 4, 4))
     assert inside == [("ieee", "ieee")]
-    assert torch.backends.cudnn.conv.fp32_precision == before
+    assert backends.cudnn.conv.fp32_precision == before

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
@@ -68,26 +69,51 @@ class TrainedGenerator:
         return next(self.network.parameters()).device
 
     @torch.no_grad()
-    def generate(self, latents: Latents, labels: Labels | None = None) -> Pixels:
+    def generate(self, latents: Latents, labels: Any = None) -> Pixels:
         """Pictures for these latents, all at once.
 
         Args:
             latents: [n, Z], as `draw_latents` makes them.
-            labels: the class of each picture [n]; needed if there are classes.
+            labels: the class of each picture [n], by number or by name; needed if there are classes.
 
         Returns:
             uint8 [n, H, W, C].
 
         Raises:
-            HasamaError: the latents have another shape, or there are labels but no classes.
+            HasamaError: the latents have another shape, or see `as_labels`.
         """
         latents = self.as_latents(latents).to(self.device)
-        if labels is not None and not self.classes:
-            raise HasamaError("This generator knows no classes: leave the labels out.")
+        known = self.as_labels(labels, len(latents))
         with self.at_rest():
-            return to_pixels(
-                self.network(latents) if labels is None else self.network(latents, labels.to(self.device))
+            return to_pixels(self.network(latents) if known is None else self.network(latents, known.to(self.device)))
+
+    def as_labels(self, given: Any, count: int) -> Labels | None:
+        """Classes that somebody gives, by their numbers or their names, as whole numbers [count].
+
+        Args:
+            given: one for each of `count` pictures: a tensor, an array or a list; or None.
+            count: of pictures.
+
+        Raises:
+            HasamaError: the generator has no classes, or not these, or there are more or fewer than pictures.
+        """
+        if given is None:
+            return None
+        if not self.classes:
+            raise HasamaError("This generator knows no classes: leave the labels out.")
+        try:
+            named = [self.classes.index(one) if isinstance(one, str) else one for one in given]
+            labels = given if isinstance(given, torch.Tensor) else torch.as_tensor(np.asarray(named))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise HasamaError(
+                f"Labels are numbers or names of classes ({', '.join(self.classes[:5])}, ...)."
+            ) from error
+        whole = not labels.is_floating_point() and labels.dtype != torch.bool
+        if labels.shape != (count,) or not whole or not (labels >= 0).all() or not (labels < len(self.classes)).all():
+            raise HasamaError(
+                f"Labels are whole numbers from 0 to {len(self.classes) - 1}, or names, one for each of {count}."
             )
+        return labels.long()
 
     def as_latents(self, given: Any) -> Latents:
         """Latents that somebody gives, in float32.
@@ -198,6 +224,10 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
         about = json.loads(header[KEY])
     except (ValueError, RecursionError) as error:
         raise HasamaError(f"The header of {path} is damaged: not JSON.") from error
+    if isinstance(about, dict) and "architecture" not in about and "space" in about:
+        raise HasamaError(
+            f"{path} is what hasama project found, a place among a generator's pictures, and no generator."
+        )
     if isinstance(about, dict) and "architecture" not in about:
         raise HasamaError(
             f"The generator in {path} was built in Python, not by Hasama: load its weights into your own network "

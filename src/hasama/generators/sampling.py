@@ -7,6 +7,7 @@ the latent z in its place. For a style-based generator w may be one vector, or o
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,23 +61,24 @@ def latents_of_seeds(seeds: Sequence[int], size: int) -> Latents:
 
 
 def generate(
-    generator: TrainedGenerator, latents: Latents, labels: Labels | None = None, truncation: float = 1.0
+    generator: TrainedGenerator, latents: Latents, labels: Any = None, truncation: float = 1.0
 ) -> Iterator[Pixels]:
     """Pictures for latents, a batch at a time.
 
     Args:
         generator: what makes them.
         latents: [n, Z], as `draw_latents` makes them.
-        labels: the class of each picture [n]; needed if the generator has classes.
+        labels: the class of each picture [n], by number or by name; needed if the generator has classes.
         truncation: less than 1: more typical pictures, but less various; see `truncate`.
 
     Yields:
         uint8 arrays [some, H, W, C].
 
     Raises:
-        HasamaError: the latents have another shape, or are not finite.
+        HasamaError: the latents have another shape, or are not finite; or there are no such classes.
     """
     latents, mean = generator.as_latents(latents), mean_w(generator)
+    labels = generator.as_labels(labels, len(latents)) if generator.classes else labels
     for some in in_batches(len(latents)):
         given = None if labels is None else labels[some]
         yield from generate_from_w(
@@ -85,18 +87,18 @@ def generate(
 
 
 def generate_all(
-    generator: TrainedGenerator, latents: Latents, labels: Labels | None = None, truncation: float = 1.0
+    generator: TrainedGenerator, latents: Latents, labels: Any = None, truncation: float = 1.0
 ) -> Pixels:
     """Pictures for latents, all in one array uint8 [n, H, W, C].
 
     Args:
         generator: what makes them.
         latents: [n, Z], as `draw_latents` makes them.
-        labels: the class of each picture [n]; needed if the generator has classes.
+        labels: the class of each picture [n], by number or by name; needed if the generator has classes.
         truncation: less than 1: more typical pictures, but less various; see `truncate`.
 
     Raises:
-        HasamaError: the latents have another shape, or are not finite.
+        HasamaError: the latents have another shape, or are not finite; or there are no such classes.
     """
     made = list(generate(generator, latents, labels, truncation))
     return np.concatenate(made) if made else generator.generate(latents, labels)

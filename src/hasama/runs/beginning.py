@@ -1,4 +1,11 @@
-"""Before a run begins: can such networks be built, and do all processes begin with the same?"""
+"""Before a run begins: can such networks be built, do all processes begin with the same, does it still go on here?"""
+
+import atexit
+import os
+from collections.abc import Generator
+from inspect import GEN_RUNNING, getgeneratorstate
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from hasama.distributed import check_divisible, is_first, team, told_by_first
 from hasama.errors import HasamaError
@@ -9,9 +16,31 @@ from hasama.perception.efficientnet import weights_file
 from hasama.pictures.dataset import Pictures
 from hasama.presets import half_size
 from hasama.recipe import Recipe
+from hasama.runs.folder import Run
 from hasama.runs.standing import check_goes_with
 from hasama.runs.transfer import check_init_from
+from hasama.training.game import Record
 from hasama.training.setup import check_looks, freeze_first
+
+LIVE: "WeakKeyDictionary[Generator[Record], tuple[int, Path]]" = WeakKeyDictionary()
+"""Sessions that somebody still has, each with its process and its run's folder."""
+
+
+def end_idle_sessions(run: Run | None = None) -> None:
+    """Save and end the sessions of a run, or of all, that were broken off while somebody still has their iterator.
+
+    A name in a notebook keeps it, as does the traceback of an error; when Python ends, torch is gone before it is.
+    """
+    for session, (process, folder) in list(LIVE.items()):
+        if (
+            process == os.getpid()
+            and getgeneratorstate(session) != GEN_RUNNING
+            and (run is None or folder == run.folder.resolve())
+        ):
+            session.close()
+
+
+atexit.register(end_idle_sessions)
 
 
 def same_for_all(recipe: Recipe, pictures: Pictures) -> Recipe:

@@ -197,7 +197,7 @@ class _Keeper:
         self.run, self.game, self.recipe, self.generator, self.probe = run, game, recipe, generator, probe
         self.looks = looks
         self.log, self.images, self.start = run.log(), run.images(), judged_from(run)
-        seconds = self.log[-1].get("seconds") if self.log else None
+        seconds: Any = self.log[-1].get("seconds") if self.log else 0.0
         self.started = time.monotonic() - (seconds if is_number(seconds) else 0.0)
         self.saved = self.plotted = time.monotonic()
         self.last: Record | None = None

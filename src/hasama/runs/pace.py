@@ -84,8 +84,10 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
     count, each = 0, []
     for share in _moments(recipe):
         game.images_seen = int(share * recipe.images)
-        for _ in range(_warm_up(recipe, device)):
+        for _ in range(_warm_up(recipe, device) - 1):
             next(steps).figures()
+        step = next(steps)
+        step.figures()
         began, images, first = time.perf_counter(), 0, count
         while agreed(count < first + STEPS_LEAST or time.perf_counter() - began < seconds / len(_moments(recipe))):
             step = next(steps)

@@ -1,13 +1,11 @@
 """From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
-import atexit
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 
@@ -30,7 +28,7 @@ from hasama.presets import as_recipe, half_size
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, in_force, piloted
 from hasama.runs.bases import is_base
-from hasama.runs.beginning import check_buildable, same_for_all
+from hasama.runs.beginning import LIVE, check_buildable, end_idle_sessions, same_for_all
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
@@ -89,23 +87,6 @@ def resume(out: str | Path, device: str = "auto", stop: Callable[[], bool] = nev
     opening = Opening.resumed(Run(out))
     deque(opening.scan(), maxlen=0)
     yield from opening.session(device, stop)
-
-
-LIVE: "WeakKeyDictionary[Generator[Record], tuple[int, Path]]" = WeakKeyDictionary()
-"""Sessions that somebody still has, each with its process and its run's folder."""
-
-
-def end_idle_sessions(run: Run | None = None) -> None:
-    """Save and end the sessions of a run, or of all, that were broken off while somebody still has their iterator.
-
-    A name in a notebook keeps it, as does the traceback of an error; when Python ends, torch is gone before it is.
-    """
-    for session, (process, folder) in list(LIVE.items()):
-        if process == os.getpid() and not session.gi_running and (run is None or folder == run.folder.resolve()):
-            session.close()
-
-
-atexit.register(end_idle_sessions)
 
 
 class Opening(NamedTuple):
@@ -205,7 +186,7 @@ class Opening(NamedTuple):
             )
         return pictures
 
-    def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
+    def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Generator[Record]:
         """Train from where the run stands to the end, or until someone asks to stop; with others: `distributed`.
 
         Breaking off saves the run: at the latest when Python ends, or when the run is opened anew.

@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE
@@ -14,7 +15,13 @@ from hasama.pictures.cache import Reading
 from hasama.pictures.decoding import Form
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import original_recipe
+from hasama.runs.bases import place_named
 from hasama.runs.folder import Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from hasama.generators.generator_file import TrainedGenerator
 
 FREE = (
     *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg"),
@@ -163,6 +170,24 @@ def chosen_generator(run: Run) -> tuple[Path, str | None]:
     """
     last, told = run.saved_generator(), best_is_better(run)
     return (run.best if told else last), told
+
+
+def load_generator(place: "str | Path | Run", device: "torch.device | str" = "cpu") -> "TrainedGenerator":
+    """The generator of a run, of a base or of a file.
+
+    Args:
+        place: a run or its folder, of which it is the one that `hasama sample` takes; the name of a base, such as
+            'portraits'; or a `generator.safetensors`.
+        device: where to put the network.
+
+    Raises:
+        HasamaError: there is none, or it is damaged or of a network built in Python.
+    """
+    from hasama.generators import generator_file  # start-up time: torch
+
+    found = place.folder if isinstance(place, Run) else place_named(place)
+    file = chosen_generator(Run(found))[0] if Run(found).exists() else found
+    return generator_file.load_generator(file, device)
 
 
 def seen_by(generator: Path, run: Run) -> int:
