@@ -19,12 +19,12 @@ from hasama.cluster.standing import standing
 from hasama.errors import HasamaError
 from hasama.presets import GENTLE, RECIPES, asked_recipe, flags_of_difference, half_size
 from hasama.runs.autopilot import Intervention, in_force
-from hasama.runs.beginning import check_buildable
 from hasama.runs.folder import Run
 from hasama.runs.reports.bug_report import bug_report
 from hasama.runs.reports.diagnosis import as_text, diagnose
-from hasama.runs.reports.tensorboard import to_tensorboard
 from hasama.runs.session import Earlier, resume, train
+from hasama.runs.standing import check_buildable
+from hasama.runs.tensorboard import to_tensorboard
 from hasama.runs.transfer import inherit
 from hasama.studio.watching import curves_of, state_of
 from hasama.training.game import Record, Step

@@ -28,18 +28,21 @@ from hasama.presets import as_recipe, half_size
 from hasama.recipe import Recipe
 from hasama.runs.autopilot import forget_later, in_force, piloted
 from hasama.runs.bases import is_base
-from hasama.runs.beginning import LIVE, check_buildable, end_idle_sessions, same_for_all
 from hasama.runs.enlarging import fine_tune, finish, settle
 from hasama.runs.fitting import Looks, fit, health_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.reports.last_error import recorded
 from hasama.runs.standing import (
     FREE,
+    LIVE,
     absolute,
     check_as_seen,
+    check_buildable,
     check_checkpoint,
+    end_idle_sessions,
     read_again,
     reconciled,
+    same_for_all,
     source_now,
 )
 from hasama.runs.transfer import as_wide, inherit

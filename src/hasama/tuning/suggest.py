@@ -13,8 +13,8 @@ from hasama.pictures.dataset import Pictures
 from hasama.pictures.report import Report
 from hasama.presets import DEFAULT, RECIPES
 from hasama.recipe import Recipe
-from hasama.runs.beginning import check_buildable
 from hasama.runs.pace import Pace, two_digits_below
+from hasama.runs.standing import check_buildable
 from hasama.tuning.survey import Headers, Looks, Machine
 
 FEW, MANY = 1000, 10_000

@@ -22,10 +22,10 @@ from hasama.files import write_json
 from hasama.health.quality import has_numbers
 from hasama.pictures.dataset import Pictures
 from hasama.recipe import Recipe
-from hasama.runs.beginning import check_buildable
 from hasama.runs.fitting import crossed, log_interval, never
 from hasama.runs.folder import Run
 from hasama.runs.session import Opening
+from hasama.runs.standing import check_buildable
 from hasama.training.game import Record
 from hasama.tuning.search_space import Space, middle, vary
 from hasama.tuning.storage import beating, load_optuna

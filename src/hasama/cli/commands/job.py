@@ -246,7 +246,7 @@ def _check_processes(arguments: Mapping[str, Any], options: JobOptions) -> None:
 
 
 def _check_train(arguments: Mapping[str, Any]) -> Path:
-    from hasama.runs.beginning import check_buildable
+    from hasama.runs.standing import check_buildable
 
     check_buildable(_recipe_to_train(arguments).but(init_from=""))
     return usual_run_place(arguments["source"], arguments["recipe"])

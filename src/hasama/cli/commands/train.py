@@ -209,7 +209,7 @@ def _check_machine(device: str, threads: int | None, tensorboard: bool) -> None:
 
     pick_device(device)
     if tensorboard:
-        from hasama.runs.reports.tensorboard import check_installed
+        from hasama.runs.tensorboard import check_installed
 
         check_installed()
     use_threads(threads)
@@ -227,7 +227,7 @@ def _train(
     from hasama.cli.terminal import say, told_of_graphs
     from hasama.cli.training_progress import watch_run, within_memory
     from hasama.distributed import agreed, is_first
-    from hasama.runs.reports.tensorboard import to_tensorboard
+    from hasama.runs.tensorboard import to_tensorboard
 
     run = opening.run
     tell_room(opening.reading)
