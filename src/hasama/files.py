@@ -141,7 +141,7 @@ def cannot_write(path: str | Path, error: OSError) -> HasamaError:
     if error.errno == errno.ENAMETOOLONG:
         return name_too_long(path)
     if error.errno in IN_THE_WAY:
-        return HasamaError(f"Cannot write {path}: {IN_THE_WAY[error.errno]}. Choose another name.")
+        return HasamaError(f"Cannot write {path}: {IN_THE_WAY[error.errno]}; choose another place.")
     return HasamaError(
         f"Cannot write {path}: {error.strerror or error}. Nothing that was there before has been touched; "
         "free some space or choose another place with write permission."

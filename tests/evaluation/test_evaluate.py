@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -354,6 +355,51 @@ def test_few_pictures_are_told_of(run: Path, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(extractors, "load_weights", lambda: narrow_weights(widths=(4, 4, 4, 4, 64)))
     ask(run)
     assert "more pictures (40) than the network has features (64)" in capsys.readouterr().out
+
+
+# --- pictures that something else made ------------------------------------------------------------
+
+
+def values(place: Path, source: Path, **more: Any) -> dict[str, float]:
+    return {name: figure.value for name, figure in judged(place, source=str(source), **more).figures.items()}
+
+
+def test_pictures_of_another_tool_are_compared_with_real_ones(source: Path, tmp_path: Path):
+    made = make_pictures(tmp_path / "made", 30, side=24)
+    before = sorted(made.rglob("*"))
+    result = judged(made, source=str(source))
+    assert (result.size, result.generated, result.real) == ("24x24", 30, PICTURES)
+    assert result.origin["generator"]["count"] == 30
+    assert judged(made, source=str(source), count=14).generated == 14
+    with zipfile.ZipFile(tmp_path / "made.zip", "w") as archive:
+        for path in sorted(made.rglob("*.png")):
+            archive.write(path, path.relative_to(made))
+    assert values(tmp_path / "made.zip", source) == values(made, source)
+    assert ask(made, "--source", source) == 0
+    assert sorted(made.rglob("*")) == before, "nothing is written among them"
+
+
+def test_the_same_pictures_are_perfect_and_noise_is_not(source: Path, tmp_path: Path):
+    shutil.copytree(source, tmp_path / "again")
+    same = values(tmp_path / "again", source)
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "noise.npz", rng.integers(0, 256, (40, 16, 16, 3), np.uint8))
+    noise = values(tmp_path / "noise.npz", source)
+    assert same["coverage"] == 1 == same["precision"]
+    assert abs(same["fid"]) < 1e-3 < noise["fid"]
+    assert noise["kid"] > same["kid"]
+
+
+def test_too_few_pictures_or_none_are_refused(source: Path, tmp_path: Path):
+    few = make_pictures(tmp_path / "few", 5)
+    with pytest.raises(HasamaError, match=r"few holds 5 pictures; evaluating takes at least"):
+        ask(few, "--source", source)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_text("no picture")
+    with pytest.raises(HasamaError, match=r"No picture in .*broken can be read"):
+        ask(tmp_path / "broken", "--source", source)
+    with pytest.raises(HasamaError, match="There is no run at"):
+        ask(few)  # without real ones it can but be meant as a run
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ def test_a_run_that_is_opened_anew_goes_on_where_it_was_broken_off(tmp_path: Pat
 def test_ctrl_c_in_a_notebook_saves_after_the_step(times: int, tmp_path: Path):
     """Where Python itself hears it. Pressed twice, it waits for nothing, and nothing half-done is saved."""
     code = f"""
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told it to be ignored
 from hasama.training import turns
 whole, count = turns.both_turns, 0
 def pressed(*given):

@@ -15,7 +15,16 @@ from hasama.device import pick_device
 from hasama.distributed import is_first
 from hasama.errors import HasamaError
 from hasama.evaluation.feature_cache import Working, cached_features
-from hasama.evaluation.subject import Evaluation, EvaluationProgress, Subject, downloading, origin_of
+from hasama.evaluation.subject import (
+    Evaluation,
+    EvaluationProgress,
+    Subject,
+    downloading,
+    holds_pictures,
+    origin_of,
+    pictures_made,
+    real_ones_like,
+)
 from hasama.files import read_json, write_json
 from hasama.generators.sampling import draw_latents, generate, labels_like
 from hasama.metrics.intervals import NEAR, RESAMPLES, Figure, figures_of, stream
@@ -46,11 +55,13 @@ def evaluate(
     the real pictures' proportions where these are known, else in turn.
 
     Args:
-        run: a run's folder, or a generator.safetensors.
+        run: a run's folder, or a generator.safetensors; or, with a source, pictures that something else made: a
+            folder, a zip, a tar or an .npz. They are taken as they are, all of the first one's size, to which the
+            real ones are brought.
         source: other real pictures than those the run was trained on; needed with a generator.safetensors.
         features: 'vgg19', 'efficientnet', 'inception', or a local file of InceptionV3's weights.
         count: of generated pictures; None: as many as there are real ones, at most 5,000.
-        seed: of the latents, and of everything drawn.
+        seed: of the latents, and of everything drawn (of pictures that are there already: which are taken).
         device: 'auto', 'cpu', 'cuda', ...
 
     Yields:
@@ -61,28 +72,41 @@ def evaluate(
     """
     check_count(count, seed)
     check_features(features)
-    place = pick_device(device)
-    subject = Subject.of(at_home(run), place)
-    pictures = yield from subject.pictures(source)
+    place, subject = pick_device(device), None
+    if holds_pictures(at_home(run)) and source is not None:
+        made = yield from pictures_made(str(run))
+        pictures = yield from real_ones_like(made, source)
+        _check_enough(made)
+    else:
+        subject, made = Subject.of(at_home(run), place), None
+        pictures = yield from subject.pictures(source)
     order = stream(0).permutation(pictures.at_hand)[:MOST_REALS]
-    if len(order) < FEWEST:
-        raise HasamaError(
-            f"{pictures.report.source} holds {len(order)} pictures; evaluating takes at least {FEWEST}."
-        )
+    _check_enough(pictures)
     yield from downloading(download_weights(features))
     extractor = extractor_named(features, place)
-    count = count or max(FEWEST, min(USUAL, len(order)))
     reals = yield from real_features(extractor, pictures, order)
-    fakes = yield from _fake_features(
-        extractor, subject, seed, labels_like(subject.generator, pictures, order, count), count
-    )
+    if subject is not None:
+        count = count or max(FEWEST, min(USUAL, len(order)))
+        labels = labels_like(subject.generator, pictures, order, count)
+        fakes = yield from _fake_features(extractor, subject, seed, labels, count)
+        origin = subject.about(seed)
+    else:
+        assert made is not None
+        chosen = stream(seed).permutation(made.at_hand)[: count or MOST_REALS]
+        fakes = yield from real_features(extractor, made, chosen, "generated pictures")
+        origin = {"pictures": made.report.digest, "count": len(chosen)}
     if not is_first():
         return
     figures = yield from _watched(figures_of(reals, fakes, seed))
     height, width = pictures.report.resolution
-    origin = {"generator": subject.about(seed), "pictures": _about(pictures, source)}
-    result = Evaluation(extractor.name, f"{width}x{height}", extractor.width, figures, origin)
+    about = {"generator": origin, "pictures": _about(pictures, source)}
+    result = Evaluation(extractor.name, f"{width}x{height}", extractor.width, figures, about)
     yield EvaluationProgress("figures", RESAMPLES, RESAMPLES, result)
+
+
+def _check_enough(pictures: Pictures) -> None:
+    if (there := pictures.at_hand) < FEWEST:
+        raise HasamaError(f"{pictures.report.source} holds {there} pictures; evaluating takes at least {FEWEST}.")
 
 
 def _watched(work: Generator[int, None, dict[str, Figure]]) -> Generator[EvaluationProgress, None, dict[str, Figure]]:
@@ -132,24 +156,29 @@ def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:
 # --- features -------------------------------------------------------------------------------------
 
 
-def real_features(extractor: Extractor, pictures: Pictures, order: np.ndarray) -> Working:
+def real_features(
+    extractor: Extractor, pictures: Pictures, order: np.ndarray, called: str = "real pictures"
+) -> Working:
     """Features of the real pictures in a random order that is always the same: the first are a sample of all.
 
     Args:
         extractor: the network.
         pictures: real ones.
         order: the numbers of those that count.
+        called: what they are, for whoever waits.
 
     Raises:
         HasamaError: see `cached_features`.
     """
     report = pictures.report
     form = (report.digest, report.resolution, report.channels, report.crops, len(order))
+    if called != "real pictures":  # of which another part may be taken by the same number
+        form = (*form, hashlib.sha256(order.tobytes()).hexdigest())
 
     def taken(share: slice) -> Iterator[Pixels]:
         return pictures.take_in_parts(order[share])
 
-    return (yield from cached_features(extractor, ("real", *form), taken, len(order), "real pictures"))
+    return (yield from cached_features(extractor, ("real", *form), taken, len(order), called))
 
 
 def _fake_features(extractor: Extractor, subject: Subject, seed: int, labels: Labels | None, count: int) -> Working:

@@ -1,6 +1,7 @@
 """What is evaluated: a generator, and the real pictures that it is compared with."""
 
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,12 +11,14 @@ from hasama.errors import HasamaError
 from hasama.files import sha256_of
 from hasama.generators.generator_file import TrainedGenerator, load_generator
 from hasama.metrics.intervals import Figure
+from hasama.names import as_source
 from hasama.pictures.cache import Reading, open_cached
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form
+from hasama.pictures.images import is_picture_name
 from hasama.pictures.sources.chosen import classes_called
 from hasama.pictures.sources.download import DownloadProgress
-from hasama.pictures.sources.sources import download_first
+from hasama.pictures.sources.sources import download_first, open_source
 from hasama.recipe import Colour
 from hasama.runs.bases import is_base, place_named
 from hasama.runs.folder import Run
@@ -135,6 +138,41 @@ def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
     while (after := stands()) != before:
         before, generator = after, load_generator(file, device)
     return Subject(file, generator, run, *after)
+
+
+def holds_pictures(place: Path) -> bool:
+    """Whether this is no run, base or generator, but may be a source of pictures."""
+    if is_base(place) or place.suffix == ".safetensors" or Run(place).exists() or not place.exists():
+        return False
+    return not place.is_dir() or any(is_picture_name(path) for path in place.rglob("*"))
+
+
+def pictures_made(place: str) -> Generator[EvaluationProgress, None, Pictures]:
+    """Pictures that something else than Hasama has made, at the size of the first one.
+
+    Raises:
+        HasamaError: there are none that can be used.
+    """
+    first: tuple[int, int] | None = None
+    for entry in open_source(as_source(place)).entries:
+        with suppress(Exception):  # decoders of broken files raise nearly everything; what is skipped is told later
+            width, height = entry.peek().size
+            first = (height, width)
+            break
+    if first is None:
+        raise HasamaError(f"No picture in {place} can be read.")
+    return (yield from _read(Reading(as_source(place), Form(first))))
+
+
+def real_ones_like(made: Pictures, source: str) -> Generator[EvaluationProgress, None, Pictures]:
+    """Real pictures in the form of others.
+
+    Raises:
+        HasamaError: there are none.
+    """
+    yield from downloading(download_first(source))
+    report = made.report
+    return (yield from _read(Reading(source, Form(report.resolution, "crop", COLOURS[report.channels]))))
 
 
 def origin_of(report: dict[str, Any], what: str) -> dict[str, Any]:

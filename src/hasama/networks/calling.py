@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -57,3 +58,15 @@ def snapshot(network: nn.Module) -> Callable[[], None]:
             tensor.copy_(before)
 
     return put_back
+
+
+def takes_labels(network: nn.Module) -> bool:
+    """Whether a network can be called with labels beside what it is given: one of the user's own may have no use."""
+    try:
+        taken = signature(network.forward).parameters.values()
+    except (TypeError, ValueError):  # it is written in C
+        return True
+    several = any(one.kind is Parameter.VAR_POSITIONAL for one in taken)
+    return (
+        several or sum(one.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for one in taken) > 1
+    )

@@ -105,9 +105,8 @@ class InstantNetwork(nn.Module):
         height, width = image.shape[2:]
         levels = self.levels[scale]
         stride = stride_of(levels[0])
-        if self.swapping[scale] is not None:  # of whose patches plain grounds would all choose one
-            rows, columns = (torch.arange(length) % GRAIN_SIDE for length in (height, width))
-            image = (image + self.grain.index_select(1, rows).index_select(2, columns)).clamp(-1, 1)
+        rows, columns = (torch.arange(length) % GRAIN_SIDE for length in (height, width))
+        image = (image + self.grain.index_select(1, rows).index_select(2, columns)).clamp(-1, 1)
         for level in levels:
             whole = _around(image, 0, *(stride * ((length + stride - 1) // stride) for length in (height, width)))
             maps = self.network(whole)[level]

@@ -11,7 +11,7 @@ from torch.random import fork_rng
 from hasama.device import exact_kernels
 from hasama.distributed import average_gradients, averaged, mean_of_all, sharing, whole
 from hasama.errors import HasamaError
-from hasama.networks.calling import call, frozen, snapshot
+from hasama.networks.calling import call, frozen, snapshot, takes_labels
 from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Labels, Logits, PerImage, Resized, Scalar, Views, each, largest
@@ -47,7 +47,10 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
         HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
     """
     turns = as_graphs(game, both_turns if game.rules.accumulate == 1 else turns_in_parts, kind_of_step)
-    for images, labels in as_batches(batches, game.pair.classes):
+    own = takes_labels(game.pair.generator) and takes_labels(
+        game.pair.discriminator
+    )  # a DataLoader gives labels in any case
+    for images, labels in as_batches(batches, game.pair.classes or (None if own else 0)):
         shown = whole(len(images))  # by all processes, of which this one has its share
         with fork_rng(devices=[]), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
             begin(game, shown)

@@ -190,7 +190,8 @@ def evaluate(
     Parameters
     ----------
     run
-        A run's folder, or, with --source, a generator.safetensors.
+        A run's folder, or, with --source, a generator.safetensors, or pictures that something else made: a folder, a
+        zip or an .npz, all of the size of the first one.
     source
         Real pictures to compare with: a folder, a zip, an .npz, or a built-in name. Default: those that the run was
         trained on.

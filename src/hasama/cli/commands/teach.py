@@ -188,7 +188,9 @@ def invert(
     if ":" in layers:
         raise HasamaError(f"--layers takes names alone, for each layer has a picture of its own; got {layers!r}.")
     if wrong := [one for one in re.split(r"[,\s]+", layers.strip()) if not re.fullmatch(r"(conv|relu)\d_\d", one)]:
-        raise HasamaError(f"--layers takes names from relu1_1 to relu5_4, or conv1_1 and so on; got {wrong[0]!r}.")
+        raise HasamaError(
+            f"--layers takes layers by their names, relu1_1 to relu5_4 or conv1_1 and so on; got {wrong[0]!r}."
+        )
     recipe = StyleRecipe(
         size=size, start="noise", style_weight=0.0, content_weight=1.0, tv_weight=0.01, optimizer="lbfgs",
         smallest=LARGEST_SIDE, first_iterations=iterations, plateau=0.0, seed=seed,
