@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Path:
     (("images", "digits", "--out", "big.png"), "there is a folder of that name"),
     (("images", "digits", "--shards", "new", "--out", "new/p.png"), "lies in the folder of the shards"),
     (("sweep", "digits", "demo", "--size", "16", "--storage", "a.png", "--out", "sw"), "cannot be opened"),
-    (("coverage", "ring", "--out", "photos", "--kimg", 0.1), "photos holds other files (0.png)"),
+    (("coverage", "ring", "--out", "photos", "--kimg", 0.1), "photos holds pictures (0.png)"),
     (("report", "digits", "--out", "a.png/x"), "a file is where a folder would have to be"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_any_work(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from command import TINY, hasama
+from command import TINY, forked, hasama, run_code
 from hasama.__main__ import main
-from hasama.cli import app
+from hasama.cli import app, flags
 from hasama.cli.commands import train as command
 from hasama.cli.flags import INTERRUPTED, asked_to_stop
 
@@ -33,16 +33,36 @@ def test_a_terminal_that_is_closed_asks_to_save_unless_it_was_told_to_go_on(monk
     def gone(*_: object) -> int:
         raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(flags, "_write_to_nobody", lambda: None)  # pytest reads what is written
     for handler, heard in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
         before = signal.signal(signal.SIGHUP, handler)
         try:
             with asked_to_stop() as asked, monkeypatch.context() as patch:
                 patch.setattr(os, "write", gone)  # nobody can be told any more
-                os.kill(os.getpid(), signal.SIGHUP)
+                for _ in range(2):  # by the shell and by the system
+                    os.kill(os.getpid(), signal.SIGHUP)
                 assert asked() == heard
             assert signal.getsignal(signal.SIGHUP) is handler
         finally:
             signal.signal(signal.SIGHUP, before)
+
+
+def test_what_is_said_after_the_terminal_was_closed_goes_nowhere(tmp_path: Path):
+    """To write to it is an error, which would break off what is being saved."""
+    code = """
+import os, pty, signal, sys
+from hasama.cli.flags import asked_to_stop
+keeper, terminal = pty.openpty()
+os.dup2(terminal, 1); os.dup2(terminal, 2); os.close(terminal)
+with asked_to_stop() as asked:
+    os.close(keeper)
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.write(1, b"a bar"); os.write(2, b"a word")
+    open(sys.argv[1], "w").write(str(asked()))
+"""
+    assert forked(run_code, code, tmp_path / "told").returncode == 0
+    assert (tmp_path / "told").read_text() == "True"
 
 
 def test_before_anything_is_saved_it_says_so(

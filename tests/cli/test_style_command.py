@@ -65,6 +65,9 @@ def test_one_picture_in_a_process_of_its_own_then_the_same_command_again(
     kept = tmp_path / "c--s-2.png"
     assert (kept.read_bytes(), told_by(kept)["seed"]) == (first, 0)
     assert hasama_here(*command, "--seed", 1).stdout == "c--s.png is already painted.\n"
+    stopped = hasama_here(*command, "--seed", 3, "--style-weight", "nonsense")
+    assert stopped.returncode == 2
+    assert told_by(out)["seed"] == 1, "what is not painted takes no place"
     named = hasama_here(*command, "--seed", 2, "--out", out)  # a place that was named
     assert "kept as" not in named.stdout
     assert len(list(tmp_path.glob("c--s*.png"))) == 2

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from cyclopts import App
+from PIL import ExifTags, Image
 
 from command import make_pictures
 from hasama.cli.commands.runs import evaluate as command
+from hasama.cli.style_arguments import is_run
 from hasama.errors import HasamaError
 from hasama.evaluation import evaluate as evaluation
 from hasama.evaluation.evaluate import evaluate
@@ -400,6 +402,35 @@ def test_too_few_pictures_or_none_are_refused(source: Path, tmp_path: Path):
         ask(tmp_path / "broken", "--source", source)
     with pytest.raises(HasamaError, match="There is no run at"):
         ask(few)  # without real ones it can but be meant as a run
+    with pytest.raises(HasamaError, match="holds 40 pictures, not --count 41"):
+        ask(source, "--source", source, "--count", 41)
+
+
+def test_a_folder_of_runs_is_none_of_pictures(run: Path, source: Path):
+    """Whose grids and plots would be compared."""
+    (run / "samples").mkdir(exist_ok=True)
+    for number in range(20):
+        shutil.copy(next(source.rglob("*.png")), run / "samples" / f"{number}.png")
+    with pytest.raises(HasamaError, match="There is no run at"):
+        ask(run.parent, "--source", source)
+
+
+def test_pictures_that_lie_on_their_side_are_upright(source: Path, tmp_path: Path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    (tmp_path / "made").mkdir()
+    for number in range(20):
+        shade = Image.fromarray(np.full((20, 30, 3), 10 * number, np.uint8))
+        shade.save(tmp_path / "made" / f"{number}.jpg", exif=exif)
+    assert judged(tmp_path / "made", source=str(source)).size == "20x30"
+
+
+def test_a_folder_called_like_a_base_is_the_folder(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(source, "portraits")
+    assert judged("portraits", source=str(source)).size == "20x20"
+    assert not is_run(Path("portraits"))
+    assert is_run(Path("emoji"))
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 import json
 import subprocess
 from collections import deque
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from hasama.pictures.dataset import Pictures
 from hasama.runs import fitting
 from hasama.runs.fitting import Looks
 from hasama.runs.session import Opening
+from hasama.runs.standing import end_idle_sessions
 
 RECIPE = hasama.RECIPES["dcgan"].but(
     size="8", width=2, latent_size=4, batch=8, kimg=0.4, sample_kimg=0.4, precision="fp32", health_kimg=0,
@@ -88,6 +91,59 @@ def test_a_run_that_was_begun_while_the_command_was_starting_is_not_its_own(tmp_
     assert run.recipe() == RECIPE.but(kimg=0.1)
 
 
+def test_one_opening_can_be_gone_on_with(tmp_path: Path):
+    opened = Opening.of("digits", RECIPE, hasama.Run(tmp_path / "run"))
+    deque(opened.scan(), maxlen=0)
+    for expected in (8, 16):
+        with closing(opened.session()) as session:
+            assert next(session).images_seen == expected
+
+
+def test_threads_are_those_of_the_run_where_it_is_opened_anew(tmp_path: Path):
+    """And the caller's again when that is over."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        deque(hasama.train("digits", RECIPE.but(kimg=0.1), tmp_path / "run"), maxlen=0)
+        torch.set_num_threads(2)
+        longer = RECIPE.but(kimg=0.4)
+        first = hasama.train("digits", longer, tmp_path / "run")
+        next(first)
+        assert torch.get_num_threads() == 1
+        again = hasama.train("digits", longer, tmp_path / "run")
+        next(again)
+        assert torch.get_num_threads() == 1
+        with suppress(StopIteration):
+            next(first)
+        again.close()  # type: ignore[attr-defined]
+        assert torch.get_num_threads() == 2
+        assert hasama.Run(tmp_path / "run").threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_stage_of_half_the_size_is_saved_with_its_own_threads(tmp_path: Path):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        recipe = hasama.RECIPES["r3gan"].but(
+            size="16", small_kimg=0.4, width=4, latent_size=4, batch=8, kimg=0.4, precision="fp32", health_kimg=0,
+            quality_kimg=0,
+        )  # fmt: skip
+        session = hasama.train("digits", recipe, tmp_path / "run")
+        next(session)
+        session.close()  # type: ignore[attr-defined]
+        torch.set_num_threads(2)
+        session = hasama.train("digits", recipe, tmp_path / "run")
+        next(session)
+        end_idle_sessions()
+        small = hasama.Run(tmp_path / "run").small()
+        assert (small.images_seen(), small.threads()) == (16, 1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_recipe_that_changed_while_the_command_was_starting_is_kept(tmp_path: Path):
     run = hasama.Run(tmp_path / "run")
     deque(hasama.train("digits", RECIPE.but(kimg=0.1), run.folder), maxlen=0)
@@ -147,7 +203,8 @@ def test_the_last_generator_is_looked_at_whatever_the_length(
 
 
 def test_what_has_no_room_beside_the_training_costs_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("hasama.runs.session._looks", lambda *_: Looks(Probe(fails=104), 100.0))  # type: ignore[arg-type]
+    failing: Any = Probe(fails=104)
+    monkeypatch.setattr("hasama.runs.session._looks", lambda *_: Looks(failing, 100.0))
     with pytest.raises(torch.OutOfMemoryError):
         deque(hasama.train("digits", RECIPE, tmp_path / "run"), maxlen=0)
     assert hasama.Run(tmp_path / "run").images_seen() == 104

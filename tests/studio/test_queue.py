@@ -295,6 +295,16 @@ def test_a_job_that_is_saving_itself_is_not_interrupted_again(
     assert sent == 2 * [signal.SIGINT]
 
 
+def test_what_a_studio_was_killed_while_beginning_is_begun_by_the_next(root: Path, still: None):
+    jobs = Jobs(root)
+    job = jobs.add(["train", "photos"], place="cats")
+    jobs._save(job._replace(state="running"))  # without a process
+    assert Jobs(root)._looked_at(job._replace(state="running")).state == "waiting"
+    job.printed.touch()  # it may have begun: whoever looks can see
+    jobs._save(job._replace(state="running"))
+    assert Jobs(root)._looked_at(job._replace(state="running")).state == "failed"
+
+
 def test_a_process_of_somebody_elses_is_no_job(root: Path, still: None, monkeypatch: pytest.MonkeyPatch):
     """Where nobody tells when a process began, its number says nothing: another may have it by now."""
     jobs = Jobs(root)

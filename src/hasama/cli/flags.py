@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import os
 import signal
+import stat
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,13 +176,19 @@ class Wish:
         return self.signal is not None
 
     def note(self, number: int, frame: Any) -> None:
-        """A signal has come. torchrun passes on what all processes have heard, too: that is the same wish."""
-        if self.signal is None:
+        """A signal has come. torchrun passes on what all processes have heard, too: that is the same wish.
+
+        So is what a closed terminal sends, for a shell and the system both do; nobody reads what is said after it.
+        """
+        if number == signal.SIGHUP:
+            _write_to_nobody()
+        first = self.signal is None
+        if first:
             self.signal, self.since = number, time.monotonic()
-            with suppress(OSError):  # the terminal may be gone
-                if is_loud():
-                    os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
-        elif not started_by_torchrun() or time.monotonic() - self.since > SAME_WISH_SECONDS:
+        if first and is_loud() and number != signal.SIGHUP:
+            os.write(2, b"\nSaving after this step; once more to stop at once, without saving.\n")
+        same = started_by_torchrun() and time.monotonic() - self.since <= SAME_WISH_SECONDS
+        if not (first or same or number == signal.SIGHUP):
             raise KeyboardInterrupt
 
     def exit_code(self, requeue: bool = False) -> int:
@@ -193,6 +200,16 @@ class Wish:
         if self.signal == signal.SIGTERM:
             return ANOTHER_TURN if requeue else 0
         return ANOTHER_TURN if self.signal == USER_SIGNAL else INTERRUPTED
+
+
+def _write_to_nobody() -> None:
+    """From now on what is said goes nowhere: to write to a terminal that is gone is an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode):  # a file or a pipe is still read by somebody
+                os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 @contextmanager

@@ -72,7 +72,11 @@ def is_run(content: Path) -> bool:
     """Whether the content is a generator, whose samples are painted: a run, a file, or a base by its name."""
     from hasama.runs.bases import is_base
 
-    return (content / "recipe.json").is_file() or content.suffix == ".safetensors" or is_base(content)
+    return (
+        (content / "recipe.json").is_file()
+        or content.suffix == ".safetensors"
+        or (is_base(content) and not content.exists())
+    )
 
 
 def painter_among(

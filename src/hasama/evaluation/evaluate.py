@@ -73,10 +73,12 @@ def evaluate(
     check_count(count, seed)
     check_features(features)
     place, subject = pick_device(device), None
-    if holds_pictures(at_home(run)) and source is not None:
+    if source is not None and holds_pictures(at_home(run)):
         made = yield from pictures_made(str(run))
-        pictures = yield from real_ones_like(made, source)
         _check_enough(made)
+        if (count or 0) > made.at_hand:
+            raise HasamaError(f"{made.report.source} holds {made.at_hand} pictures, not --count {count}.")
+        pictures = yield from real_ones_like(made, source)
     else:
         subject, made = Subject.of(at_home(run), place), None
         pictures = yield from subject.pictures(source)

@@ -15,7 +15,7 @@ from hasama.names import as_source
 from hasama.pictures.cache import Reading, open_cached
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.decoding import Form
-from hasama.pictures.images import is_picture_name
+from hasama.pictures.opening import upright_size
 from hasama.pictures.sources.chosen import classes_called
 from hasama.pictures.sources.download import DownloadProgress
 from hasama.pictures.sources.sources import download_first, open_source
@@ -141,10 +141,16 @@ def _read_at_once(file: Path, run: Run | None, device: torch.device) -> Subject:
 
 
 def holds_pictures(place: Path) -> bool:
-    """Whether this is no run, base or generator, but may be a source of pictures."""
-    if is_base(place) or place.suffix == ".safetensors" or Run(place).exists() or not place.exists():
+    """Whether this is no run, base or generator, nor a folder of such, but a source of pictures."""
+    if place.suffix == ".safetensors" or not place.exists():
         return False
-    return not place.is_dir() or any(is_picture_name(path) for path in place.rglob("*"))
+    if place.is_dir() and any(
+        found for name in ("recipe.json", "generator.safetensors") for found in place.rglob(name)
+    ):
+        return False  # whose sample grids and plots are no pictures that anybody means
+    with suppress(HasamaError):
+        return bool(open_source(as_source(str(place))).entries)
+    return False
 
 
 def pictures_made(place: str) -> Generator[EvaluationProgress, None, Pictures]:
@@ -156,12 +162,11 @@ def pictures_made(place: str) -> Generator[EvaluationProgress, None, Pictures]:
     first: tuple[int, int] | None = None
     for entry in open_source(as_source(place)).entries:
         with suppress(Exception):  # decoders of broken files raise nearly everything; what is skipped is told later
-            width, height = entry.peek().size
-            first = (height, width)
+            first = upright_size(entry.peek())
             break
     if first is None:
         raise HasamaError(f"No picture in {place} can be read.")
-    return (yield from _read(Reading(as_source(place), Form(first))))
+    return (yield from _read(Reading(as_source(place), Form((first[1], first[0])))))
 
 
 def real_ones_like(made: Pictures, source: str) -> Generator[EvaluationProgress, None, Pictures]:

@@ -78,7 +78,8 @@ def generate(
         HasamaError: the latents have another shape, or are not finite; or there are no such classes.
     """
     latents, mean = generator.as_latents(latents), mean_w(generator)
-    labels = generator.as_labels(labels, len(latents)) if generator.classes else labels
+    known = generator.classes or not isinstance(labels, torch.Tensor)  # one of the user's own may know other labels
+    labels = generator.as_labels(labels, len(latents)) if known else labels
     for some in in_batches(len(latents)):
         given = None if labels is None else labels[some]
         yield from generate_from_w(

@@ -47,6 +47,9 @@ PASSING = {
 }  # fmt: skip
 """What a failing disk, a network's folder or a machine without room answers: another time it may be readable."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations of pictures that are stored lying down."""
+
 DNG_VERSION = 50706
 """A TIFF tag that only raw photos have."""
 
@@ -206,10 +209,16 @@ def why(error: Exception) -> str:
 def passes(error: BaseException | None) -> bool:
     """Whether a file could not be read for a reason that is not in it: a disk's or a network's, or no room."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in PASSING:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING):
             return True
         error = error.__cause__
     return False
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """(width, height) of a picture once it is turned as its EXIF orientation says."""
+    turned = "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+    return (picture.height, picture.width) if turned else picture.size
 
 
 def upright(picture: Image.Image, origin: Image.Image | None = None) -> Image.Image:

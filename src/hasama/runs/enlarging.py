@@ -26,6 +26,7 @@ from hasama.pictures.dataset import Pictures
 from hasama.pictures.images import save_picture
 from hasama.pictures.tensors import to_images
 from hasama.recipe import Recipe
+from hasama.runs.fitting import whole_step
 from hasama.runs.folder import Run
 from hasama.runs.reports.samples import sample_grid
 from hasama.shapes import Images, Resized, largest
@@ -198,13 +199,14 @@ class _Stage:
         if self.steps == 0:
             self.look()  # at what ships, which may be better than what comes
         try:
-            while self.stale < PATIENCE and (step := next(steps, None)) is not None:
-                self.steps += 1
-                if self.steps % LOOK_STEPS == 0:  # before anybody can break off: a step and its look belong together
-                    self.look()
+            while self.stale < PATIENCE:
+                with whole_step() as interrupted, torch.random.fork_rng(devices=[]):
+                    step = self.step(steps)
+                if interrupted():
                     self.save()
-                elif time.monotonic() - self.saved > 60 * self.recipe.checkpoint_minutes:
-                    self.save()
+                    raise KeyboardInterrupt
+                if step is None:
+                    break
                 yield Tuning(self.game.images_seen, 0, self.stage, self.steps / length, step)
                 if stop() or self.run.stop_asked():
                     self.save()
@@ -217,6 +219,18 @@ class _Stage:
         about = {"stage": self.stage, "steps": self.steps, "images_seen": self.game.images_seen}
         save_tensors(self.run.enlarger, self.best or self.teaching.weights(), about)
         self.run.enlarging.unlink(missing_ok=True)
+
+    def step(self, steps: Iterator[EnlargingStep]) -> EnlargingStep | None:
+        """The next one, with its look, before anybody can break off: they belong together. None at the end."""
+        if (step := next(steps, None)) is None:
+            return None
+        self.steps += 1
+        if self.steps % LOOK_STEPS == 0:
+            self.look()
+            self.save()
+        elif time.monotonic() - self.saved > 60 * self.recipe.checkpoint_minutes:
+            self.save()
+        return step
 
     def draw(self, number: int) -> Pieces:
         """What a step is taught on; its randomness is set."""

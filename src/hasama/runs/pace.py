@@ -17,7 +17,8 @@ from hasama.networks.registry import build
 from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.recipe import Recipe
 from hasama.runs.reports.samples import sample_grid
-from hasama.training.graphs import WARM_UPS
+from hasama.training.game import Game
+from hasama.training.graphs import WARM_UPS, why_not
 from hasama.training.setup import loop_for, new_game
 
 WARM_UP = 2  # steps: the first ones choose algorithms and ask for memory
@@ -84,7 +85,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
     count, each = 0, []
     for share in _moments(recipe):
         game.images_seen = int(share * recipe.images)
-        for _ in range(_warm_up(recipe, device) - 1):
+        for _ in range(_warm_up(game) - 1):
             next(steps).figures()
         step = next(steps)
         step.figures()
@@ -125,11 +126,13 @@ def _moments(recipe: Recipe) -> tuple[float, ...]:
     return (0.1, 0.3, 0.5, 0.7, 0.9) if recipe.architecture == "progressive" else (0.0,)
 
 
-def _warm_up(recipe: Recipe, device: torch.device) -> int:
+def _warm_up(game: Game) -> int:
     """Steps before the timed ones: on an NVIDIA card until those of each kind are recorded (`training.graphs`)."""
-    if device.type != "cuda":
+    if not next(game.pair.generator.parameters()).is_cuda or why_not(game):
         return WARM_UP
-    return (WARM_UPS + 2) * max(recipe.penalty_every, recipe.critic_steps if recipe.balance == "critic-steps" else 1)
+    extras = (extra for extra in (game.pair.generator_extra, game.pair.discriminator_extra) if extra is not None)
+    every = (game.rules.penalty_every, game.rules.balance.generator_every, *(extra.every for extra in extras))
+    return (WARM_UPS + 2) * math.lcm(*every)
 
 
 def _fitted(shown: Iterator[Batch], recipe: Recipe) -> Iterator[Batch]:

@@ -1,6 +1,7 @@
 """From a source and a recipe to a run: puts the parts of the package together, for the command and for Python."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
@@ -35,6 +36,7 @@ from hasama.runs.reports.last_error import recorded
 from hasama.runs.standing import (
     FREE,
     LIVE,
+    WRITTEN,
     absolute,
     check_as_seen,
     check_buildable,
@@ -195,10 +197,11 @@ class Opening(NamedTuple):
         Breaking off saves the run: at the latest when Python ends, or when the run is opened anew.
         """
         session = self._with_others(device, stop)
-        LIVE[session] = (os.getpid(), self.run.folder.resolve())
+        LIVE[session] = (os.getpid(), threading.get_ident(), self.run.folder.resolve())
         return session
 
     def _with_others(self, device: str, stop: Callable[[], bool]) -> Generator[Record]:
+        end_idle_sessions(self.run)  # which have threads and a team of their own
         threads = torch.get_num_threads()
         try:
             with together():
@@ -217,19 +220,22 @@ class Opening(NamedTuple):
         if not is_first():
             yield from _session(self.run, recipe, pictures, place, stop)
             return
-        end_idle_sessions(self.run)
         with self.run.held(), recorded(self.run.folder):
-            check_as_seen(self.run, self.seen)
+            check_as_seen(self.run, self.seen, self.recipe)
             self.run.clear_stop()
             if self.run.exists():
                 self.run.save_recipe(recipe)
                 self.run.save_images(pictures.report, self.source)
             else:
                 self.run.create(recipe, pictures.report, self.source)
-            if recipe.autopilot:
-                yield from piloted(self.run, lambda: _session(self.run, self.run.recipe(), pictures, place, stop))
-            else:
-                yield from _session(self.run, recipe, pictures, place, stop)
+            try:
+                if recipe.autopilot:
+                    yield from piloted(self.run, lambda: _session(self.run, self.run.recipe(), pictures, place, stop))
+                else:
+                    yield from _session(self.run, recipe, pictures, place, stop)
+            finally:
+                with suppress(HasamaError):
+                    WRITTEN[self.run.folder.resolve()] = (self.recipe, self.run.recipe())
 
 
 def _session(

@@ -4,8 +4,9 @@ import atexit
 import math
 import os
 import shlex
+import threading
 from collections.abc import Collection, Generator
-from inspect import GEN_RUNNING, getgeneratorstate
+from inspect import GEN_SUSPENDED, getgeneratorstate
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -70,17 +71,20 @@ def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:
     return own.but(**changes | {"kimg": max(own.kimg, changes.get("kimg", 0.0))})
 
 
-def check_as_seen(run: Run, seen: Recipe | None) -> None:
+def check_as_seen(run: Run, seen: Recipe | None, asked: Recipe) -> None:
     """Once the run is this process's own: is it still what the command has been checked against?
 
     Args:
         run: held.
         seen: its recipe when it was opened; None if there was no run.
+        asked: the recipe of this session.
 
     Raises:
         HasamaError: another process has begun it, or gone on with it by another recipe, since then.
     """
-    if (run.recipe() if run.exists() else None) != seen:
+    now = run.recipe() if run.exists() else None
+    mine = WRITTEN.get(run.folder.resolve())  # an earlier session of the same opening
+    if now != seen and mine != (asked, now):
         what = "begun a run in" if seen is None else "changed the recipe of"
         raise HasamaError(
             f"While this command was starting another one has {what} {run.folder}. Give the command again to go on "
@@ -213,22 +217,36 @@ def is_unreadable(best: Path) -> bool:
 # --- beginning ------------------------------------------------------------------------------------
 
 
-LIVE: "WeakKeyDictionary[Generator[Record], tuple[int, Path]]" = WeakKeyDictionary()
-"""Sessions that somebody still has, each with its process and its run's folder."""
+LIVE: "WeakKeyDictionary[Generator[Record], tuple[int, int, Path]]" = WeakKeyDictionary()
+"""Sessions that somebody still has, in the order in which they began: the process, the thread, the run's folder."""
+
+WRITTEN: dict[Path, tuple[Recipe, Recipe]] = {}
+"""Of each run that this process has had: the recipe that was asked for, and the one that the run had in the end."""
 
 
 def end_idle_sessions(run: Run | None = None) -> None:
     """Save and end the sessions of a run, or of all, that were broken off while somebody still has their iterator.
 
     A name in a notebook keeps it, as does the traceback of an error; when Python ends, torch is gone before it is.
+    What another thread has is its own affair, but at the end.
+
+    Raises:
+        HasamaError: one cannot be saved; the others are.
     """
-    for session, (process, folder) in list(LIVE.items()):
-        if (
-            process == os.getpid()
-            and getgeneratorstate(session) != GEN_RUNNING
-            and (run is None or folder == run.folder.resolve())
-        ):
-            session.close()
+    here, failed = (os.getpid(), threading.get_ident()), None
+    for known in reversed(list(LIVE.keyrefs())):  # a stage of half the size before the run that it is a part of
+        session = known()
+        if session is None or getgeneratorstate(session) != GEN_SUSPENDED:
+            continue
+        process, thread, folder = LIVE[session]
+        theirs = run is not None and (thread != here[1] or not folder.is_relative_to(run.folder.resolve()))
+        if process == here[0] and not theirs:
+            try:
+                session.close()
+            except Exception as error:  # a full disk, say
+                failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 atexit.register(end_idle_sessions)

@@ -84,6 +84,11 @@ class Job(NamedTuple):
     def lane(self) -> str:
         return LANES[self.words[0]]
 
+    @property
+    def saving(self) -> bool:
+        """Whether it was asked to stop so lately that it may still be busy with that."""
+        return time.time() - float(self.about.get("stopping", 0)) <= SAVING
+
     def complains(self) -> bool:
         """Whether it says that something failed: what is known of a child that nobody saw end."""
         return any(line.startswith(FAILURES) for line in _end_of(self.complained).splitlines())
@@ -201,7 +206,7 @@ class Jobs:
             job = self._looked_at(self.get(job.id) or job)
             if job.state == "waiting":
                 self._keep(job._replace(state="stopped"))
-            elif job.state == "running" and job.pid and time.time() - float(job.about.get("stopping", 0)) > SAVING:
+            elif job.state == "running" and job.pid and not job.saving:
                 self._keep(job._replace(about=job.about | {"stopping": time.time()}))
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(job.pid, signal.SIGINT)
@@ -233,6 +238,11 @@ class Jobs:
         if job.state != "running":
             return job
         child = self.children.get(job.id)
+        if job.pid is None and child is None:  # the studio was killed as it began it
+            begun = job.printed.exists()
+            job = job._replace(state="failed" if begun else "waiting")
+            self._keep(job)
+            return job
         code = child.poll() if child else None
         unseen = child is None and not _lives(job)  # it ended while no studio was there: what it left tells how
         if code is None and not unseen:

@@ -47,9 +47,7 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
         HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
     """
     turns = as_graphs(game, both_turns if game.rules.accumulate == 1 else turns_in_parts, kind_of_step)
-    own = takes_labels(game.pair.generator) and takes_labels(
-        game.pair.discriminator
-    )  # a DataLoader gives labels in any case
+    own = takes_labels(game.pair.generator) and takes_labels(game.bare_discriminator)
     for images, labels in as_batches(batches, game.pair.classes or (None if own else 0)):
         shown = whole(len(images))  # by all processes, of which this one has its share
         with fork_rng(devices=[]), sharing(len(images)), exact_kernels(images.device, game.rules.exact):

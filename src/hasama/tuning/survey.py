@@ -12,16 +12,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import ExifTags
 from torch import Tensor
 
 from hasama.device import gains_by_bf16
 from hasama.pictures.dataset import Pictures
+from hasama.pictures.opening import upright_size
 from hasama.pictures.sources.entries import Entry, Source
 
 HEADERS_MOST, LOOKS_MOST = 1000, 1500
 THUMB = 8  # pixels of a thumbnail's side
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations of pictures that are stored lying down
 ALIKE = 1.15  # two shapes are alike if one is at most so much longer than the other
 NEAR, FLAT = 3.0, 2.0  # of 255: pictures nearer than this are near-identical; one that varies less has one colour
 
@@ -121,12 +120,9 @@ def _kind(entry: Entry) -> str:
 def _size(entry: Entry) -> tuple[int, int] | None:
     """(width, height) of a picture after its orientation is applied; None for what is no picture."""
     try:
-        picture = entry.peek()
-        turned = "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+        return upright_size(entry.peek())
     except Exception:  # as for all broken files; the scan reports them
         return None
-    width, height = picture.size
-    return (height, width) if turned else (width, height)
 
 
 def look_at(pictures: Pictures) -> Looks:

@@ -272,8 +272,6 @@ def train_to(opening: Opening, goal: float, device: str, stop: Callable[[], bool
     diagnose(run)
     if run.images_seen() >= goal:
         return
-    if run.exists():  # by the part before
-        opening = opening._replace(seen=run.recipe())
     try:
         with closing(opening.session(device, stop)) as records:
             for record in records:

@@ -213,6 +213,7 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     """
     from hasama.files import check_place, read_json, write_json
     from hasama.metrics.modes import Coverage
+    from hasama.pictures.images import is_picture_name
     from hasama.runs.folder import Run
 
     check_out_folder(out)
@@ -223,8 +224,8 @@ def _begun(asked: _Asked, recipe: Recipe, out: Path) -> dict[int, _Ended]:
     del settings["json"]
     file = out / SETTINGS
     if not file.exists():
-        if others := [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.exists() else []:
-            raise HasamaError(f"{out} holds other files ({', '.join(sorted(others)[:3])}): choose another --out.")
+        if others := [path.name for path in out.iterdir() if is_picture_name(path)] if out.exists() else []:
+            raise HasamaError(f"{out} holds pictures ({', '.join(sorted(others)[:3])}): choose another --out.")
         write_json(file, settings)
     elif (before := _alike(read_json(file, "file of settings"))) != (now := _alike(settings)):
         other = next(

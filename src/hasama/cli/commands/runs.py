@@ -200,9 +200,9 @@ def evaluate(
         opinion, and three times as fast), inception (FID's own weights, downloaded the first time: 91 MiB), or a
         file of InceptionV3's weights, .pth or .safetensors. Figures of different networks cannot be compared.
     count
-        Generated pictures. Default: as many as there are real ones, at most 5000.
+        Generated pictures. Default: as many as there are real ones, at most 5000; of pictures that are there, all.
     seed
-        The same seed evaluates the same generated pictures.
+        The same seed evaluates the same generated pictures; of those that are there, which with --count.
     device
         auto, cpu, cuda, ...
     json

@@ -147,7 +147,8 @@ def _propose(
         less = begun_anew(suggestion._replace(recipe=halved), plain.recipe, pictures, extractor).recipe
         quicker = measure(less, pictures, device, seconds=1.0)
         if hours_of(less, quicker) <= hours or smaller(less) is None:
-            taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours).recipe
+            beside = min(tuning_seconds(less, pictures, device) / 3600, hours / 2)
+            taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours, beside).recipe
             if hours_of(taken, quicker) < hours_of(suggestion.recipe, pace):
                 instead = _cost(source, suggestion.preset, taken, quicker, tuning_seconds(taken, pictures, device))
     if pace.hours(enough(suggestion.preset)) > hours:

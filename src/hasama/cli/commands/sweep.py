@@ -88,7 +88,7 @@ def sweep(
     url = url_of(storage or str(folder / "sweep.db"))
     plan = Sweep(source, trial, space, folder, url, name or folder.name, trials, patience, final, fakes)
     kept = f"Trials that are done are kept in {folder}; the same command goes on."
-    with telling_what_is_saved(lambda: kept if (folder / "sweep.db").exists() or storage else "Nothing was saved."):
+    with telling_what_is_saved(lambda: kept if any(folder.glob("trial-*")) else "Nothing was saved."):
         return _sweep(plan, recipe, device)
 
 
@@ -134,6 +134,7 @@ def _sweep(plan: "Sweep", preset: str, device: str) -> int:
     from hasama.pictures.cache import Reading
     from hasama.pictures.decoding import Form
     from hasama.pictures.sources.sources import download_first
+    from hasama.runs.standing import check_buildable
     from hasama.tuning.study import open_memory
     from hasama.tuning.sweep import best_recipe, ranked, sweep
     from hasama.tuning.sweep_score import by_kid
@@ -142,6 +143,7 @@ def _sweep(plan: "Sweep", preset: str, device: str) -> int:
     watch_download(download_first(plan.source))
     reading = Reading(plan.source, Form.of(plan.recipe))  # before a folder is made for what cannot be
     check_place(plan.out / "best.json")
+    check_buildable(plan.recipe)
     open_memory(plan.storage, plan.name, plan.out, plan.space, plan.trials, plan.patience, plan.recipe.seed)
     pictures = read_pictures(reading, quiet=False)
     say(pictures.report.text())

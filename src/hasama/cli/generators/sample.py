@@ -139,10 +139,11 @@ def _check_reals(run: Path, source: str | None) -> None:
     """Before any picture is made: are there real ones?"""
     import torch
 
+    from hasama.cli.progress import watch_stages
     from hasama.evaluation.subject import Subject
     from hasama.runs.bases import place_named
 
-    deque(Subject.of(place_named(run), torch.device("cpu")).pictures(source), maxlen=0)
+    deque(watch_stages(Subject.of(place_named(run), torch.device("cpu")).pictures(source)), maxlen=0)
 
 
 def _choices(

@@ -219,12 +219,13 @@ def _trained(run: Path) -> Iterator["Trained"]:
 
     file, place = generator_file(run), place_named(run)
     of = Run(place) if place.is_dir() else None
-    if of is None or not of.is_held():
-        yield Trained(file, load_generator(file), of)
-        return
     with TemporaryDirectory(prefix="hasama-") as kept:
         copy = Path(kept) / file.name
-        shutil.copyfile(file, copy)
+        try:
+            shutil.copyfile(file, copy)
+        except OSError:
+            load_generator(file)  # which says what is wrong with it
+            raise
         yield Trained(file, load_generator(copy), of, copy)
 
 

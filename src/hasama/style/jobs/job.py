@@ -126,26 +126,34 @@ def reported_mark(job: Job) -> str | None:
         return None
 
 
-def make_room(job: Job, mark: str) -> str:
-    """Before a painting is begun in a place that nobody named: keep another that stands there, under another name.
+def in_the_way(job: Job, mark: str) -> Job | None:
+    """Another painting that stands in a place that nobody named, and is to be kept: as a job, under its new name.
 
     Args:
         job: what is to be painted.
         mark: its fingerprint; what has the same is this painting, and is replaced.
-
-    Returns:
-        What to tell of it; nothing if nothing was in the way.
     """
     if not job.keeps or not job.out.exists() or reported_mark(job) == mark:
-        return ""
+        return None
     number, kept = 2, job
     while kept.out.exists() or kept.report.exists():
         name = fitting_name(job.out.stem, f"-{number}{job.out.suffix}", SPARE)
         number, kept = number + 1, job._replace(out=job.out.with_name(name))
-    if job.report.exists():
-        job.report.replace(kept.report)
-    job.out.replace(kept.out)
-    return f"Another painting was here; it is kept as {kept.out}."
+    return kept
+
+
+def will_be_kept(job: Job, mark: str) -> str:
+    """What to tell before the work of a painting that is in the way; nothing if none is."""
+    kept = in_the_way(job, mark)
+    return f"Another painting was here; it is kept as {kept.out}." if kept else ""
+
+
+def make_room(job: Job, mark: str) -> None:
+    """Just before a painting is written: give another one that stands there its new name."""
+    if kept := in_the_way(job, mark):
+        if job.report.exists():
+            job.report.replace(kept.report)
+        job.out.replace(kept.out)
 
 
 def is_done(job: Job) -> bool:

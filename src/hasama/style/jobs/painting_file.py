@@ -14,7 +14,16 @@ from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.formats import lost_in
 from hasama.style.canvas.pictures import read_picture, write_picture
 from hasama.style.finish import finished
-from hasama.style.jobs.job import Job, StyleSource, another_was_here, fingerprint, is_done, make_room, open_styles
+from hasama.style.jobs.job import (
+    Job,
+    StyleSource,
+    another_was_here,
+    fingerprint,
+    is_done,
+    make_room,
+    open_styles,
+    will_be_kept,
+)
 from hasama.style.masks import little_covered
 from hasama.style.painting import plan
 from hasama.style.recipe import IDLE_AT_ONCE
@@ -62,7 +71,7 @@ def paint_file(
     if state:
         subject = subject._replace(side=min(state["side"], subject.side) if machine.memory else state["side"])
     else:
-        told = (make_room(job, keeper.mark), little_covered(styles), *lost_in(job.out, content, job.sixteen_bits))
+        told = (will_be_kept(job, keeper.mark), little_covered(styles), *lost_in(job.out, content, job.sixteen_bits))
         keeper.notices += filter(None, told)
     keeper.subject = subject
     frames = repaint(subject, state and state["frame"])
@@ -158,7 +167,9 @@ class _Keeper:
             image = frame.image
         content = self.subject.content
         deep = content.is_deep if self.job.sixteen_bits is None else self.job.sixteen_bits
-        write_picture(finished(self.subject, image, deep), self.job.out)
+        picture = finished(self.subject, image, deep)
+        make_room(self.job, self.mark)
+        write_picture(picture, self.job.out)
         if self.job.preview:
             write_picture(finished(self.subject, image, False), self.job.preview_file)
         write_json(self.job.report, self.told(image.shape[3], image.shape[2]))
