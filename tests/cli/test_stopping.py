@@ -52,6 +52,7 @@ def test_what_is_said_after_the_terminal_was_closed_goes_nowhere(tmp_path: Path)
     code = """
 import os, pty, signal, sys
 from hasama.cli.flags import asked_to_stop
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # pytest may have been told to go on
 keeper, terminal = pty.openpty()
 os.dup2(terminal, 1); os.dup2(terminal, 2); os.close(terminal)
 with asked_to_stop() as asked:
