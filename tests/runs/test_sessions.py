@@ -101,47 +101,39 @@ def test_one_opening_can_be_gone_on_with(tmp_path: Path):
 
 def test_threads_are_those_of_the_run_where_it_is_opened_anew(tmp_path: Path):
     """And the caller's again when that is over."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        deque(hasama.train("digits", RECIPE.but(kimg=0.1), tmp_path / "run"), maxlen=0)
-        torch.set_num_threads(2)
-        longer = RECIPE.but(kimg=0.4)
-        first = hasama.train("digits", longer, tmp_path / "run")
+    torch.set_num_threads(1)
+    deque(hasama.train("digits", RECIPE.but(kimg=0.1), tmp_path / "run"), maxlen=0)
+    torch.set_num_threads(2)
+    longer = RECIPE.but(kimg=0.4)
+    first = hasama.train("digits", longer, tmp_path / "run")
+    next(first)
+    assert torch.get_num_threads() == 1
+    again = hasama.train("digits", longer, tmp_path / "run")
+    next(again)
+    assert torch.get_num_threads() == 1
+    with suppress(StopIteration):
         next(first)
-        assert torch.get_num_threads() == 1
-        again = hasama.train("digits", longer, tmp_path / "run")
-        next(again)
-        assert torch.get_num_threads() == 1
-        with suppress(StopIteration):
-            next(first)
-        again.close()  # type: ignore[attr-defined]
-        assert torch.get_num_threads() == 2
-        assert hasama.Run(tmp_path / "run").threads() == 1
-    finally:
-        torch.set_num_threads(before)
+    again.close()  # type: ignore[attr-defined]
+    assert torch.get_num_threads() == 2
+    assert hasama.Run(tmp_path / "run").threads() == 1
 
 
 def test_a_stage_of_half_the_size_is_saved_with_its_own_threads(tmp_path: Path):
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        recipe = hasama.RECIPES["r3gan"].but(
-            size="16", small_kimg=0.4, width=4, latent_size=4, batch=8, kimg=0.4, precision="fp32", health_kimg=0,
-            quality_kimg=0,
-        )  # fmt: skip
-        session = hasama.train("digits", recipe, tmp_path / "run")
-        next(session)
-        session.close()  # type: ignore[attr-defined]
-        torch.set_num_threads(2)
-        session = hasama.train("digits", recipe, tmp_path / "run")
-        next(session)
-        end_idle_sessions()
-        small = hasama.Run(tmp_path / "run").small()
-        assert (small.images_seen(), small.threads()) == (16, 1)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(1)
+    recipe = hasama.RECIPES["r3gan"].but(
+        size="16", small_kimg=0.4, width=4, latent_size=4, batch=8, kimg=0.4, precision="fp32", health_kimg=0,
+        quality_kimg=0,
+    )  # fmt: skip
+    session = hasama.train("digits", recipe, tmp_path / "run")
+    next(session)
+    session.close()  # type: ignore[attr-defined]
+    torch.set_num_threads(2)
+    session = hasama.train("digits", recipe, tmp_path / "run")
+    next(session)
+    end_idle_sessions()
+    small = hasama.Run(tmp_path / "run").small()
+    assert (small.images_seen(), small.threads()) == (16, 1)
+    assert torch.get_num_threads() == 2
 
 
 def test_a_recipe_that_changed_while_the_command_was_starting_is_kept(tmp_path: Path):
@@ -156,20 +148,16 @@ def test_a_recipe_that_changed_while_the_command_was_starting_is_kept(tmp_path: 
 
 
 def test_threads_and_random_numbers_are_the_callers(tmp_path: Path):
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        deque(hasama.train("digits", RECIPE.but(kimg=0.1), tmp_path / "run"), maxlen=0)
-        torch.set_num_threads(2)
-        torch.manual_seed(1)
-        expected = torch.randn(12)
-        torch.manual_seed(1)
-        mine = [torch.randn(1) for _ in hasama.train("digits", RECIPE.but(kimg=0.2), tmp_path / "run")]
-        assert len(mine) == 12
-        assert torch.equal(torch.cat(mine), expected)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(1)
+    deque(hasama.train("digits", RECIPE.but(kimg=0.1), tmp_path / "run"), maxlen=0)
+    torch.set_num_threads(2)
+    torch.manual_seed(1)
+    expected = torch.randn(12)
+    torch.manual_seed(1)
+    mine = [torch.randn(1) for _ in hasama.train("digits", RECIPE.but(kimg=0.2), tmp_path / "run")]
+    assert len(mine) == 12
+    assert torch.equal(torch.cat(mine), expected)
+    assert torch.get_num_threads() == 2
 
 
 class Probe:

@@ -178,7 +178,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     from hasama.style.canvas.colour import in_grey, with_luminance
     from hasama.style.canvas.formats import lost_in
     from hasama.style.canvas.pictures import read_picture, to_canvas, to_output, write_picture
-    from hasama.style.jobs.job import make_room, will_be_kept
+    from hasama.style.jobs.job import kept_as, make_room
     from hasama.style.memory import process_bytes
     from hasama.style.painters.at_once import SIDE, paint_at_once, side_within
     from hasama.style.subject import within
@@ -197,7 +197,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     painted = with_luminance(photo, painted) if kept else painted
     deep = content.is_deep if job.sixteen_bits is None else job.sixteen_bits
     mark = _mark(job, content, mix, size)
-    lost = [note for note in (will_be_kept(job, mark), *lost) if note]
+    lost = [note for note in (kept_as(job, mark), *lost) if note]
     make_room(job, mark)
     write_picture(to_output(painted, content, deep), job.out)
     seconds = time.monotonic() - began
@@ -217,7 +217,7 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
     from hasama.files import write_json
     from hasama.names import fitting_name
     from hasama.style.jobs.film import broken_off, film_fingerprint, open_film
-    from hasama.style.jobs.job import make_room, reported_mark, will_be_kept
+    from hasama.style.jobs.job import kept_as, make_room, reported_mark
     from hasama.style.painters.film_at_once import paint_film_at_once
 
     taught, prepared = _opened(painter, job, mix)
@@ -227,7 +227,7 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
         return 0
     began, count = time.monotonic(), 0
     with held_alone(job):
-        told, kept = will_be_kept(job, mark), job.recipe.keep_colour == "luminance"
+        told, kept = kept_as(job, mark), job.recipe.keep_colour == "luminance"
         made = job.out.with_name(fitting_name(f".{job.out.stem}", f".new{job.out.suffix}")) if told else job.out
         film = paint_film_at_once(taught.painter, prepared, job.content, made, job.machine.memory, kept)
         for picture in watch_stages(film):

@@ -173,9 +173,8 @@ def real_features(
         HasamaError: see `cached_features`.
     """
     report = pictures.report
-    form = (report.digest, report.resolution, report.channels, report.crops, len(order))
-    if called != "real pictures":  # of which another part may be taken by the same number
-        form = (*form, hashlib.sha256(order.tobytes()).hexdigest())
+    which = hashlib.sha256(order.tobytes()).hexdigest()
+    form = (report.digest, report.resolution, report.channels, report.crops, which)
 
     def taken(share: slice) -> Iterator[Pixels]:
         return pictures.take_in_parts(order[share])

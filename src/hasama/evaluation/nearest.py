@@ -11,7 +11,7 @@ from numpy import ndarray
 from hasama.evaluation.evaluate import MOST_REALS, real_features
 from hasama.evaluation.subject import EvaluationProgress, Subject
 from hasama.generators.choosing import EXTRACTOR
-from hasama.metrics.distances import Features
+from hasama.metrics.distances import TWINS_ARE_0_APART, Features
 from hasama.metrics.intervals import stream
 from hasama.perception.extractors import extract_features, extractor_named
 from hasama.shapes import Pixels
@@ -73,7 +73,5 @@ def _apart(reals: Features) -> float:
     """How far a real picture's nearest other one is, in the median; 0 where most have a twin, or there is but one."""
     if len(reals) < 2:
         return 0.0
-    exact = "donot_use_mm_for_euclid_dist"  # by products twins are not quite 0 apart
-    return float(
-        torch.cdist(reals[:APART_FROM], reals, compute_mode=exact).topk(2, largest=False).values[:, 1].median()
-    )
+    distances = torch.cdist(reals[:APART_FROM], reals, compute_mode=TWINS_ARE_0_APART)
+    return float(distances.topk(2, largest=False).values[:, 1].median())

@@ -224,11 +224,9 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
         about = json.loads(header[KEY])
     except (ValueError, RecursionError) as error:
         raise HasamaError(f"The header of {path} is damaged: not JSON.") from error
-    if isinstance(about, dict) and "architecture" not in about and "space" in about:
-        raise HasamaError(
-            f"{path} is what hasama project found, a place among a generator's pictures, and no generator."
-        )
     if isinstance(about, dict) and "architecture" not in about:
+        if "space" in about:
+            raise HasamaError(f"{path} is what hasama project found among a generator's pictures, and no generator.")
         raise HasamaError(
             f"The generator in {path} was built in Python, not by Hasama: load its weights into your own network "
             "with safetensors.torch.load_file."

@@ -22,6 +22,9 @@ Fakes = Float[Tensor, "fakes f"]
 
 ROWS_AT_ONCE = 4096
 
+TWINS_ARE_0_APART = "donot_use_mm_for_euclid_dist"
+"""How `torch.cdist` is to compute: by products, as it does for more than 25 rows, the same row twice is not at 0."""
+
 
 # --- Fréchet --------------------------------------------------------------------------------------
 

@@ -136,9 +136,7 @@ def smaller(images: Images, factor: int) -> Resized:
         return _resized(images, factor).clamp(-1, 1)
     alpha = (images[:, 3:] + 1) / 2
     small = _resized(torch.cat([(images[:, :3] + 1) * alpha, alpha], 1), factor)
-    covered = small[
-        :, 3:
-    ]  # which overshoots as the colours do: cut off before, opaque shapes would have a bright rim
+    covered = small[:, 3:]  # it overshoots as the colours do: cut off now, it would give opaque shapes a bright rim
     colours = small[:, :3] / covered.clamp_min(1e-3) - 1
     seen = torch.where(covered > 1e-3, colours, _resized(images[:, :3], factor))
     return torch.cat([seen, 2 * covered - 1], 1).clamp(-1, 1)

@@ -283,10 +283,10 @@ def enough(preset: str) -> float:
 
 
 def with_length(suggestion: Suggestion, pace: Pace, hours: float, beside: float = 0.0) -> Suggestion:
-    """The length that fits the hours, but for those `beside`: at most the preset's, at least `enough`."""
+    """The length that fits the hours but for those `beside`, half at most: from `enough` to the preset's."""
     most, least = RECIPES[suggestion.preset].kimg, enough(suggestion.preset)
     staged = suggestion.recipe.small_kimg > 0
-    left = (hours - beside) * (1 - FIRST_SHARE if staged else 1)
+    left = max(hours - beside, hours / 2) * (1 - FIRST_SHARE if staged else 1)
     fits = left * pace.kimg_per_hour
     kimg = most if fits >= most else least if fits <= least else pace.kimg_within(left)
     recipe = suggestion.recipe.lasting(kimg)

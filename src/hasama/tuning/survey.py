@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hasama.device import gains_by_bf16
+from hasama.metrics.distances import TWINS_ARE_0_APART
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.opening import upright_size
 from hasama.pictures.sources.entries import Entry, Source
@@ -148,10 +149,6 @@ def _flat(pixels: Tensor) -> int:
     return int((pixels.flatten(2).std(2, correction=0).amax(1) < FLAT).sum())
 
 
-EXACT_DISTANCES = "donot_use_mm_for_euclid_dist"
-"""By products, which torch takes for more than 25 rows, copies are 0.2 of 255 apart."""
-
-
 def _compare(thumbs: Thumbs) -> tuple[float, float]:
     """(the share of near-identical pictures, how much farther the mirrored ones are from others); see `Looks`."""
     if len(thumbs) < 3:
@@ -159,7 +156,7 @@ def _compare(thumbs: Thumbs) -> tuple[float, float]:
     scale = thumbs[0].numel() ** 0.5
 
     def distances(seen: Tensor) -> Tensor:
-        between = torch.cdist(seen.flatten(1), thumbs.flatten(1), compute_mode=EXACT_DISTANCES) / scale
+        between = torch.cdist(seen.flatten(1), thumbs.flatten(1), compute_mode=TWINS_ARE_0_APART) / scale
         return between.fill_diagonal_(float("inf"))  # neither itself nor its own mirror image
 
     own, turned = distances(thumbs), distances(thumbs.flip(3))

@@ -35,6 +35,7 @@ if not TYPE_CHECKING:
     AnyOptions = Annotated[JobFlags, Parameter(name="*")]
 
 DEVICES = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]+)?")
+"""What a job's --device may be: which of them there is, the machine knows on which it will run."""
 COMMANDS = (train, resume, sweep, teach, evaluate, style)
 """What takes long enough to be a job."""
 

@@ -68,8 +68,7 @@ def style(
 
     Started several times, on one machine or on many that share the folder, the commands share the pictures, and what
     a killed one has left is painted by another. Ctrl-C saves and stops (of a film with a taught painter, which is
-    quick, nothing is left). Exit code 1: some of several pictures, or a
-    part of a film, could not be painted.
+    quick, nothing is left). Exit code 1: some of several pictures, or a part of a film, could not be painted.
 
     Parameters
     ----------

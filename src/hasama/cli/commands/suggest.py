@@ -140,14 +140,14 @@ def _propose(
     if suggestion.recipe.enlarge > 1:
         suggestion = _with_floor(suggestion, pictures, device, trials[2])
     tuning = tuning_seconds(with_length(suggestion, pace, hours).recipe, pictures, device)
-    suggestion = with_length(suggestion, pace, hours, min(tuning / 3600, hours / 2))
+    suggestion = with_length(suggestion, pace, hours, tuning / 3600)
     warnings = [*suggestion.warnings, *warnings_about_machine(pace, machine)]
     less, instead = suggestion.recipe, None
     while hours_of(less, pace) > hours and instead is None and (halved := smaller(less)):
         less = begun_anew(suggestion._replace(recipe=halved), plain.recipe, pictures, extractor).recipe
         quicker = measure(less, pictures, device, seconds=1.0)
         if hours_of(less, quicker) <= hours or smaller(less) is None:
-            beside = min(tuning_seconds(less, pictures, device) / 3600, hours / 2)
+            beside = tuning_seconds(less, pictures, device) / 3600
             taken = with_length(suggestion._replace(recipe=less, reasons=[]), quicker, hours, beside).recipe
             if hours_of(taken, quicker) < hours_of(suggestion.recipe, pace):
                 instead = _cost(source, suggestion.preset, taken, quicker, tuning_seconds(taken, pictures, device))

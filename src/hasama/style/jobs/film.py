@@ -31,8 +31,7 @@ from hasama.style.canvas.colour import in_grey
 from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
 from hasama.style.finish import finished
 from hasama.style.instant import learn_for_all
-from hasama.style.jobs import job as single
-from hasama.style.jobs.job import Job, another_was_here, fingerprint, open_styles, reported_mark
+from hasama.style.jobs.job import Job, another_was_here, fingerprint, kept_as, make_room, open_styles, reported_mark
 from hasama.style.jobs.motion import carried_along, steadied
 from hasama.style.masks import little_covered
 from hasama.style.methods.objective import TemporalTarget
@@ -162,7 +161,7 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
         content = from_pixels(pixels)
         if subject is None:
             subject = plan(content, styles, job.recipe, job.machine)
-            told = (single.will_be_kept(job, mark), _own_folder(folder, mark), little_covered(styles))
+            told = (kept_as(job, mark), _own_folder(folder, mark), little_covered(styles))
             notice = " ".join(filter(None, told))
             if job.recipe.at_once:
                 subject = subject._replace(maps=learn_for_all(subject, _spread(film)))
@@ -223,7 +222,7 @@ def _spread(film: Film) -> list[Picture]:
 def _join(job: Job, film: Film, folder: Path, count: int, mark: str) -> None:
     """The film of the painted pictures, and its report; then the pictures go."""
     places = [_place_of(folder, number) for number in range(count)]
-    single.make_room(job, mark)
+    make_room(job, mark)
     save_film(read_one_by_one(places), job.out, film.fps, sound=job.content, timing=film.timing)
     report: dict[str, Any] = {
         "content": str(job.content), "styles": [str(style.picture) for style in job.styles], "pictures": count,

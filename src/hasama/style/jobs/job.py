@@ -142,7 +142,7 @@ def in_the_way(job: Job, mark: str) -> Job | None:
     return kept
 
 
-def will_be_kept(job: Job, mark: str) -> str:
+def kept_as(job: Job, mark: str) -> str:
     """What to tell before the work of a painting that is in the way; nothing if none is."""
     kept = in_the_way(job, mark)
     return f"Another painting was here; it is kept as {kept.out}." if kept else ""

@@ -20,9 +20,9 @@ from hasama.style.jobs.job import (
     another_was_here,
     fingerprint,
     is_done,
+    kept_as,
     make_room,
     open_styles,
-    will_be_kept,
 )
 from hasama.style.masks import little_covered
 from hasama.style.painting import plan
@@ -71,7 +71,7 @@ def paint_file(
     if state:
         subject = subject._replace(side=min(state["side"], subject.side) if machine.memory else state["side"])
     else:
-        told = (will_be_kept(job, keeper.mark), little_covered(styles), *lost_in(job.out, content, job.sixteen_bits))
+        told = (kept_as(job, keeper.mark), little_covered(styles), *lost_in(job.out, content, job.sixteen_bits))
         keeper.notices += filter(None, told)
     keeper.subject = subject
     frames = repaint(subject, state and state["frame"])
