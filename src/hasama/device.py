@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,6 +20,50 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 """The variable without which torch refuses cuBLAS's products where exactness is asked for."""
 
 
+def _bf16_of_processor(device: torch.device) -> bool:
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def _bf16_of_card(device: torch.device) -> bool:
+    return torch.get_device_module(device).is_bf16_supported(including_emulation=False)
+
+
+class Kind(NamedTuple):
+    """What all devices of a kind do alike."""
+
+    there: Callable[[], bool] = lambda: False
+    """Whether this machine has one, and this torch uses it."""
+    bf16: Callable[[torch.device], bool] = lambda device: False
+    """Whether a device multiplies bfloat16 in hardware; elsewhere such products are slower than float32."""
+    float64: bool = False
+    """Whether it surely has numbers of 64 bits."""
+    fused_adam: bool = False
+    """Whether torch has Adam's whole step there as one kernel that was tried."""
+    graphs: bool = False
+    """Whether steps are recorded and repeated: `hasama.training.graphs`."""
+    copies_beside: bool = False
+    """Whether pictures are copied to it without waiting for what it does."""
+
+
+DEVICES = {
+    "cuda": Kind(
+        lambda: torch.cuda.is_available(), _bf16_of_card, float64=True, fused_adam=True, graphs=True,
+        copies_beside=True,
+    ),
+    # copied from beside, pictures would be read from memory that has gone: PyTorch issue 189690
+    "mps": Kind(lambda: torch.backends.mps.is_available()),
+    "xpu": Kind(lambda: torch.xpu.is_available(), _bf16_of_card),  # many of Intel's have no numbers of 64 bits
+    "cpu": Kind(lambda: True, _bf16_of_processor, float64=True, fused_adam=True),
+}  # fmt: skip
+"""What is known of each kind; `auto` takes the first that is there."""
+
+
+def kind_of(device: torch.device) -> Kind:
+    """What its kind does; of a kind that the table has not, as little as can be."""
+    return DEVICES.get(device.type, Kind())
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """'auto' takes a GPU if there is one; otherwise a name that torch knows, such as cpu, cuda:1, mps or xpu.
 
@@ -28,8 +72,7 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))  # of several processes on one machine, each takes a card
     if name == "auto":
-        there = {"cuda": torch.cuda, "mps": torch.backends.mps, "xpu": torch.xpu}
-        name = next((kind for kind, module in there.items() if module.is_available()), "cpu")
+        name = next(name for name, kind in DEVICES.items() if kind.there())
     if name.startswith("cuda"):  # read once, at the first product, be it exact or not: see `exact_kernels`
         os.environ.setdefault(WORKSPACE, ":4096:8")
     try:
@@ -58,14 +101,7 @@ def _why_not(name: str, error: Exception) -> str:
 
 def gains_by_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are done in hardware; elsewhere they are slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "xpu":
-        return torch.xpu.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+    return kind_of(device).bf16(device)
 
 
 def pick_arithmetic(precision: str, device: torch.device) -> Arithmetic:

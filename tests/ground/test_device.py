@@ -1,8 +1,10 @@
 """Device, arithmetic and memory layout."""
 
 import os
+import re
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hasama import device as device_module
+from hasama.cli.commands import completion
 from hasama.device import (
+    DEVICES,
     exact_kernels,
     gains_by_bf16,
     keep_memory,
+    kind_of,
     lay_out,
     pick_arithmetic,
     pick_device,
@@ -103,6 +108,28 @@ def test_only_processors_with_bf16_products_gain(monkeypatch: pytest.MonkeyPatch
     assert gains_by_bf16(torch.device("mps")) is False
     monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert gains_by_bf16(torch.device("xpu")) is True
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_guide_says_of_each_kind_what_the_table_has(name: str):
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "training.md").read_text()
+    rows = re.findall(rf"^\| `{name}`.*$", guide, re.MULTILINE)
+    assert len(rows) == 1
+    _, _, arithmetic, graphs, _, wide, _, _ = rows[0].split("|")
+    kind = DEVICES[name]
+    assert graphs.strip().startswith("yes") is kind.graphs
+    assert wide.strip().startswith("yes") is kind.float64
+    sometimes = kind.bf16 is not kind_of(torch.device("meta")).bf16
+    assert ("bfloat16" in arithmetic) is sometimes
+
+
+def test_every_kind_of_device_is_completed():
+    assert ("auto", *sorted(DEVICES)) == completion.DEVICES
+
+
+def test_of_an_unknown_kind_nothing_is_expected():
+    assert not any(fact for fact in kind_of(torch.device("meta")) if not callable(fact))
+    assert not kind_of(torch.device("meta")).bf16(torch.device("meta"))
 
 
 def test_each_device_has_random_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch):

@@ -22,6 +22,7 @@ from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
 from hasama.style.subject import Style, Subject, network_for, objective_for
 from hasama.style.transfer import Frame, repaint
 from narrow_vgg import narrow_weights, soft_picture
+from reads import Reads
 
 CPU = torch.device("cpu")
 RECIPE = STYLE_RECIPES["neighbour"].but(
@@ -149,6 +150,15 @@ def test_tiles_make_the_same_loss_and_gradient_as_the_whole(height: int, width: 
             assert b.total == pytest.approx(a.total, rel=1e-4)
             other = (b.gradient - a.gradient).abs() > 2e-3 * float(a.gradient.abs().max())
             assert other.float().mean() < 0.01  # where two rows are as near as each other
+
+
+def test_an_evaluation_with_masks_waits_for_no_device():
+    ramp = torch.linspace(0, 1, 30).expand(20, 30).contiguous()
+    one = subject(RECIPE, Style(picture(72, 96, 2), where=ramp), Style(picture(80, 64, 3), 2.0))
+    objective = objective_for(one, 96, 80, columns_for(one, 96, 80, None))
+    with Reads() as reads:
+        assert loss_and_gradient(objective, soft_picture(96, 80, 5)).total > 0.001
+    assert reads.found == []
 
 
 def test_queries_of_tiles_choose_the_same_hypercolumns(monkeypatch):

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from hasama.device import Arithmetic
+from hasama.device import Arithmetic, kind_of
 from hasama.generators.sampling import draw_latents
 from hasama.metrics.distances import squared_mmd
 from hasama.metrics.neighbours import coverage
@@ -235,7 +235,7 @@ def _step_size(optimizer: Adam) -> float:
         first, second = group["betas"]
         # .get, for to ask a defaultdict for what has not moved yet would leave a trace
         for state in filter(None, map(optimizer.state.get, group["params"])):
-            steps = state["step"].to(torch.float32 if state["step"].device.type == "mps" else torch.float64)
+            steps = state["step"].to(torch.float64 if kind_of(state["step"].device).float64 else torch.float32)
             mean = state["exp_avg"] / (1 - first**steps)
             root = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
             parts.append((mean / root).square_().sum() * group["lr"] ** 2)

@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hasama.device import kind_of
 from hasama.shapes import Images, Pixels
 
 
 def to_device(values: np.ndarray, device: torch.device | str) -> Tensor:
-    """An array [...] as a tensor there. An NVIDIA card gets it without waiting for what it does.
-
-    Others would read it later, from memory that may have gone by then (PyTorch issue 189690, of Apple's).
-    """
+    """An array [...] as a tensor there, without waiting for what the device does where that is safe."""
     here = torch.from_numpy(np.ascontiguousarray(values))
-    if torch.device(device).type != "cuda":
+    if not kind_of(torch.device(device)).copies_beside:
         return here.to(device)
     return here.pin_memory().to(device, non_blocking=True)
 

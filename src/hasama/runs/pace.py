@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from hasama.device import keep_memory, peak_bytes
+from hasama.device import keep_memory, kind_of, peak_bytes
 from hasama.distributed import agreed, check_divisible, team
 from hasama.errors import short_of_memory
 from hasama.generators.generator_file import TrainedGenerator
@@ -94,7 +94,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
             step = next(steps)
             images += step.shown
             count += 1
-            if device.type != "cuda" or count % ASKED_EVERY == 0:
+            if not kind_of(device).graphs or count % ASKED_EVERY == 0:
                 step.figures()  # waits for the device
         step.figures()
         each.append((time.perf_counter() - began) / images)
@@ -128,7 +128,7 @@ def _moments(recipe: Recipe) -> tuple[float, ...]:
 
 def _warm_up(game: Game) -> int:
     """Steps before the timed ones: on an NVIDIA card until those of each kind are recorded (`training.graphs`)."""
-    if not next(game.pair.generator.parameters()).is_cuda or why_not(game):
+    if not kind_of(next(game.pair.generator.parameters()).device).graphs or why_not(game):
         return WARM_UP
     extras = (extra for extra in (game.pair.generator_extra, game.pair.discriminator_extra) if extra is not None)
     every = (game.rules.penalty_every, game.rules.balance.generator_every, *(extra.every for extra in extras))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.random import fork_rng
 
-from hasama.device import exact_kernels
+from hasama.device import exact_kernels, kind_of
 from hasama.distributed import averaged, mean_of_all, sharing, whole
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
@@ -48,7 +48,7 @@ def autoencode(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) ->
     Raises:
         HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
     """
-    if next(game.pair.generator.parameters()).is_cuda:
+    if kind_of(next(game.pair.generator.parameters()).device).graphs:
         warnings.warn("Steps are not recorded as CUDA graphs: a vae's are not.", CannotRecordWarning, stacklevel=2)
     for images, _ in as_batches(batches):
         shown = whole(len(images))

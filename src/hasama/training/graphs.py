@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._pytree import tree_map_only
 
+from hasama.device import kind_of
 from hasama.distributed import team
 from hasama.errors import short_of_memory
 from hasama.networks.pair import never
@@ -42,7 +43,7 @@ def as_graphs(game: Game, work: Work, kind: Callable[[Game], Hashable]) -> Calla
         kind: the same for steps that consist of the same operations.
     """
     device = next(game.pair.generator.parameters()).device
-    if device.type != "cuda":
+    if not kind_of(device).graphs:
         return partial(work, game)
     if reason := why_not(game):
         warnings.warn(f"Steps are not recorded as CUDA graphs: {reason}.", CannotRecordWarning, stacklevel=2)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import nn
 
-from hasama.device import lay_out, pick_arithmetic, pick_precision
+from hasama.device import kind_of, lay_out, pick_arithmetic, pick_precision
 from hasama.distributed import team
 from hasama.errors import HasamaError
 from hasama.fields import ada_rises
@@ -80,10 +80,9 @@ def _adam(network: nn.Module, lr: float, betas: tuple[float, float], decay: floa
     their decoupled one (AdamW). All weights and biases are decayed alike.
     """
     learning = [p for p in network.parameters() if p.requires_grad]
-    on_cuda = device.type == "cuda"
-    rate = torch.tensor(lr, device=device) if on_cuda else lr  # which a graph reads anew at each step
-    fused = device.type in ("cpu", "cuda")
-    return Adam(learning, lr=rate, betas=betas, weight_decay=decay, fused=fused, capturable=on_cuda)
+    kind = kind_of(device)
+    rate = torch.tensor(lr, device=device) if kind.graphs else lr  # which a graph reads anew at each step
+    return Adam(learning, lr=rate, betas=betas, weight_decay=decay, fused=kind.fused_adam, capturable=kind.graphs)
 
 
 def see_all_processes(pair: Pair) -> None:

@@ -22,7 +22,7 @@ ASKED = "HASAMA_COMPLETE"
 FILES = ":files"
 """The line that tells the shell to add its own file names."""
 LONGEST_HELP = 70
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 FEATURES = ("vgg19", "efficientnet", "inception")
 WITHOUT_BASES = ("resume", "stop", "doctor", "report", "export", "push")
 """Commands whose run is a training, or something of one's own."""

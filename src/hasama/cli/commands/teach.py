@@ -179,7 +179,7 @@ def invert(
     weights
         The network's weights: a file of torchvision's VGG19 or VGG16. Default: the packaged VGG19.
     device
-        auto, cpu, cuda, cuda:1, mps, ...
+        auto, cpu, cuda, cuda:1, mps, xpu, ...
     threads
         CPU threads.
     """

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hasama.device import kind_of
 from hasama.optimizers import SGD, Adam
 from hasama.shapes import Images
 from hasama.style.canvas.lbfgs import LBFGS
@@ -113,7 +114,7 @@ def new_optimizer(kind: str, image: Tensor, recipe: StyleRecipe) -> torch.optim.
     root mean square of a step.
     """
     if kind == "adam":
-        return Adam([image], recipe.learning_rate, betas=(0.9, 0.99), fused=image.device.type != "mps")
+        return Adam([image], recipe.learning_rate, betas=(0.9, 0.99), fused=kind_of(image.device).fused_adam)
     if kind == "lbfgs":
         return LBFGS(image)
     if kind == "pyramid":

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hasama.device import fast_products
 from hasama.perception.vgg import Features, stride_of
+from hasama.pictures.tensors import to_device
 from hasama.shapes import Activations, Scalar, Weighting
 from hasama.style.canvas.tiles import Tile
 
@@ -201,7 +202,7 @@ class Columns(NamedTuple):
         assert isinstance(dot, Tensor)
         assert isinstance(canvas, Tensor)
         distance = 1 - dot / (canvas * wanted + TINY**2).sqrt()
-        count = float(self.chosen.numel()) if self.mask is None else float(self.mask.sum())
+        count = self.chosen.numel() if self.mask is None else self.mask.sum().clamp(min=TINY)
         if self.mask is not None:
             distance = distance * self.mask[place].flatten()
         return {"columns": distance.sum() * (self.weight / count)}
@@ -229,6 +230,7 @@ class Split(NamedTuple):
             apart = max(1, max(size) // SIDE)
             offset = [int(torch.randint(0, min(apart, side), (), generator=drawn)) for side in size]
             rows = torch.randperm(len(bank.rows), generator=drawn)[: SIDE * SIDE]
+            rows = to_device(rows.numpy(), bank.rows.device)
             down, across = tile.place(layer, *size)
             first = [(begin - top) % apart for begin, top in zip(offset, (down.start, across.start), strict=True)]
             own = tile.part(features[layer], layer)[:, :, first[0] :: apart, first[1] :: apart]
@@ -240,10 +242,10 @@ class Split(NamedTuple):
                 chosen = some.candidates(ours, torch.zeros_like(bank.mean))[1][0]
                 theirs = (some.rows[chosen].float() - bank.mean) / some.norm[chosen][:, None]
             distance = 1 - F.cosine_similarity(ours, theirs, dim=1, eps=TINY)
-            count = float(len(range(offset[0], size[0], apart)) * len(range(offset[1], size[1], apart)))
+            count = len(range(offset[0], size[0], apart)) * len(range(offset[1], size[1], apart))
             if self.masks is not None:
                 mask = self.masks[layer][offset[0] :: apart, offset[1] :: apart]
-                count = max(float(mask.sum()), TINY)
+                count = mask.sum().clamp(min=TINY)
                 here = self.masks[layer][down, across][first[0] :: apart, first[1] :: apart]
                 distance = distance * here.flatten()
             losses[layer] = distance.sum() * (self.weight / len(self.banks) / count)

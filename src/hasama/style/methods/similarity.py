@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hasama.perception.vgg import Features
+from hasama.pictures.tensors import to_device
 from hasama.shapes import Activations, Scalar
 from hasama.style.canvas.tiles import Tile
 
@@ -63,4 +64,7 @@ class SelfSimilarity(NamedTuple):
         y, x = self.places // self.size[1], self.places % self.size[1]
         here = (y >= down.start) & (y < down.stop) & (x >= across.start) & (x < across.stop)
         own = tile.part(features[layer], layer)[0]
-        return own[:, y[here] - down.start, x[here] - across.start].T.float(), torch.nonzero(here).flatten()
+        # the places are chosen on the processor, where that waits for nothing
+        inside = (y[here] - down.start, x[here] - across.start, torch.nonzero(here).flatten())
+        y, x, which = (to_device(index.numpy(), own.device) for index in inside)
+        return own[:, y, x].T.float(), which
