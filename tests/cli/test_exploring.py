@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import nn
 
 import hasama.cli.progress
+import hasama.pictures.video
 from command import refused
 from easel import hasama_here, pixels_of
 from hasama.cli.arguments import numbers_of
@@ -249,6 +250,78 @@ def test_an_interrupt_keeps_the_best_so_far(
     assert about["step"] <= 3
     assert about["label"] in ("cat", "dog")
     assert out.exists()
+
+
+# --- from a picture to the next -------------------------------------------------------------------
+
+
+def projected(run: Path, out: Path, seed: int, *words: object) -> Path:
+    """What `hasama project` writes for noise of one's own."""
+    drawn = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(drawn).save(out.with_suffix(".jpg"))
+    words = ("project", run, out.with_suffix(".jpg"), "--steps", 2, "--seed", seed, *words, "--out", out)
+    done = hasama_here(*words)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("kind", ["styled", "plain"])
+def test_a_film_goes_from_one_projection_to_the_next(
+    kind: str, styled: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = styled if kind == "styled" else plain
+    first, second = (("--space", "w+"), ()) if kind == "styled" else (("--label", "dog"),) * 2
+    one, two = projected(run, tmp_path / "one.png", 1, *first), projected(run, tmp_path / "two.png", 2, *second)
+    frames: list[np.ndarray] = []
+    save = hasama.pictures.video.save_film
+
+    def noting(pictures: Iterator[Image.Image], out: Path, fps: float) -> None:
+        kept = list(pictures)
+        frames.extend(np.asarray(picture, int) for picture in kept)
+        save(iter(kept), out, fps)
+
+    monkeypatch.setattr(hasama.pictures.video, "save_film", noting)
+    words = ("interpolate", run, one, two.with_suffix(".safetensors"), "--seconds", 1, "--fps", 8)
+    done = hasama_here(*words, "--out", tmp_path / "film.webp")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "film.webp").n_frames == len(frames) == 8  # pyright: ignore
+    for picture, frame in ((one, frames[0]), (two, frames[4])):  # each stands at its own moment
+        assert np.abs(pixels_of(picture)[:, 130:260].astype(int) - frame[:, :130]).max() <= 1
+    whole = np.abs(frames[0] - frames[4]).mean()
+    for before, after in ((0, 2), (2, 4), (4, 6), (6, 0)):  # and back to the first
+        assert 0 < np.abs(frames[before] - frames[after]).mean() < whole
+
+
+def test_a_projected_picture_is_moved_along_the_directions(styled: Path, tmp_path: Path):
+    for space in ("w", "w+"):
+        mine = projected(styled, tmp_path / f"{space}.png", 1, "--space", space)
+        out = tmp_path / f"{space}-directions.png"
+        done = hasama_here("directions", styled, "--of", mine, "--count", 2, "--out", out)
+        assert done.returncode == 0, done.stderr
+        strips = pixels_of(out).astype(int)
+        assert strips.shape == (2 * (TILE + 2) + 12, 7 * TILE + 2, 3)
+        middle = pixels_of(mine)[2:130, 132:260].astype(int)[::2, ::2]
+        np.testing.assert_array_equal(tile(strips, 0, 3), middle)
+        assert (tile(strips, 0, 0) != tile(strips, 0, 6)).any()
+
+
+def test_projections_that_cannot_be_gone_through_are_refused(styled: Path, plain: Path, tmp_path: Path):
+    mine = projected(styled, tmp_path / "mine.png", 1)
+    cat, dog = (projected(plain, tmp_path / f"{name}.png", 1, "--label", name) for name in ("cat", "dog"))
+    out = ("--out", tmp_path / "film.gif")
+    for words, *told in (
+        (["interpolate", styled, mine], "two or more projections"),
+        (["interpolate", styled, mine, mine, "--count", 9], "leave out --seed, --count"),
+        (["interpolate", styled, mine, mine, "--best-of", 2], "leave out --seed, --count"),
+        (["interpolate", styled, mine, tmp_path / "no.png"], "no.png: ", "not there"),
+        (["interpolate", styled, mine, cat], "cat.png: ", "another generator"),
+        (["interpolate", plain, cat, dog], "several classes"),
+        (["directions", styled, "--of", mine, "--samples", 4], "leave out --samples"),
+        (["directions", plain, "--of", dog, "--label", "dog"], "--label"),
+        (["directions", plain, "--of", mine], "mine.png: ", "another generator"),
+    ):
+        refused(hasama_here(*words, *(out if words[0] == "interpolate" else ())), *told)
+    assert not (tmp_path / "film.gif").exists()
 
 
 def test_without_a_terminal_a_line_is_told_now_and_then(

@@ -18,9 +18,10 @@ from hasama.cli.commands.sweep import SWEEP_KIMG, sweep
 from hasama.cli.commands.teach import invert, teach
 from hasama.cli.commands.train import resume, train, training_flags
 from hasama.cli.flags import INTERRUPTED, PARTLY, with_flags
+from hasama.cli.generators.interpolate import interpolate
 from hasama.cli.generators.latent import directions, mix
 from hasama.cli.generators.project import enlarge, project
-from hasama.cli.generators.sample import interpolate, sample
+from hasama.cli.generators.sample import sample
 from hasama.cli.generators.sharing import export, push, studio
 from hasama.cli.quiet import hush_libraries, is_loud, several_processes
 from hasama.cli.words import (

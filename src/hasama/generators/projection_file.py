@@ -6,15 +6,19 @@ class and how near it is.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 
 from hasama.errors import HasamaError
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.generators.projection import ProjectionStep, Space
-from hasama.generators.sampling import W, is_styled, labels_for, mean_w, to_w
+from hasama.generators.sampling import W, for_each_layer, is_styled, labels_for, mean_w, to_w
+from hasama.names import tensors_beside
+from hasama.shapes import Labels
 from hasama.tensor_files import KEY, load_tensors, save_tensors
 
 
@@ -66,3 +70,28 @@ def load_projection(generator: TrainedGenerator, file: Path) -> Projected:
     if shapes.get(space) != tuple(w.shape) or (label not in generator.classes if generator.classes else label):
         raise HasamaError("This projection was made with another generator: project the picture again.")
     return Projected(to_w(generator, w, labels_for(generator, 1, label)) if space == "z" else w, label)
+
+
+def load_projections(generator: TrainedGenerator, files: Sequence[Path]) -> tuple[W, Labels | None]:
+    """The w of several, [n, W] or, if one of them has a style for each layer, [n, layers, W]; and their labels [n].
+
+    Args:
+        generator: that they were made with.
+        files: each a file of `save_projection`, or the picture that it lies beside.
+
+    Raises:
+        HasamaError: one is not there, damaged, or was made with a generator of another form.
+    """
+    found = []
+    for file in files:
+        tensors = file if file.suffix == ".safetensors" else tensors_beside(file)
+        try:
+            found.append(load_projection(generator, tensors))
+        except HasamaError as error:
+            raise HasamaError(f"{file}: {error}") from error
+    each = [one.w for one in found]
+    if any(w.ndim == 3 for w in each):
+        each = [for_each_layer(w, generator.network.style_layers) for w in each]
+    labels = [one.label for one in found]
+    known = None if not generator.classes else torch.tensor([generator.classes.index(str(one)) for one in labels])
+    return torch.cat(each), known

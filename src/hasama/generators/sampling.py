@@ -267,16 +267,21 @@ def interpolate(seed: int, stops: int, frames: int, size: int) -> Latents:
     return interpolate_through(draw_latents(seed, stops, size), frames)
 
 
-def interpolate_through(points: Latents, frames: int) -> Float[Tensor, "frames z"]:
-    """As many latents as frames, that go through these and back to the first.
+def interpolate_through(points: W, frames: int, straight: bool = False) -> Tensor:
+    """As many latents (or w) as frames, [frames, ...] as the points are, that go through these and back to the first.
 
-    Spherical interpolation, for nearly all latents lie near a sphere: White 2016, section 2.1.
+    Args:
+        points: [stops, Z]; or w of generators with styles, [stops, W] or [stops, layers, W].
+        frames: how many.
+        straight: along lines, as w lie (Karras et al. 2019, section 4.1); else along great arcs, for nearly all
+            latents lie near a sphere (White 2016, section 2.1).
     """
+    between = torch.lerp if straight else slerp
     stops, rows = len(points), []
     places = torch.arange(frames, dtype=torch.float32) * (stops / frames)
     for place in places.tolist():
         here = int(place) % stops
-        rows.append(slerp(points[here], points[(here + 1) % stops], place - int(place)))
+        rows.append(between(points[here], points[(here + 1) % stops], place - int(place)))
     return torch.stack(rows)
 
 

@@ -146,7 +146,8 @@ def directions(
     /,
     *,
     count: int = 5,
-    samples: int = 4,
+    samples: int | None = None,
+    of: Path | None = None,
     reach: float = 2.0,
     seed: int = 0,
     label: str | None = None,
@@ -162,7 +163,9 @@ def directions(
     count
         How many directions.
     samples
-        How many pictures are moved along each direction.
+        How many pictures are moved along each direction. Default: 4.
+    of
+        What `hasama project` found for a picture of one's own, or the picture that it wrote: moved in their place.
     reach
         How far to either side, in standard deviations.
     seed
@@ -175,19 +178,28 @@ def directions(
     device
         auto, cpu, cuda, ...
     """
-    if not (1 <= count <= 100 and 1 <= samples <= 100 and 0 < reach <= 100 and seed >= 0):
+    if not (1 <= count <= 100 and 1 <= (samples or 4) <= 100 and 0 < reach <= 100 and seed >= 0):
         raise HasamaError("--count and --samples take 1 to 100, --reach up to 100, --seed at least 0.")
+    if of is not None and (samples is not None or label is not None):
+        raise HasamaError("--of says which picture is moved, of its own class: leave out --samples and --label.")
     out = picture_place(out, run, "directions.png", folder=True)
     file = tensors_place(out if out.suffix else out / "directions.png", "directions")
     generator = open_generator(run, device)
 
     from hasama.cli.terminal import say
     from hasama.generators.directions import find_directions
-    from hasama.generators.sampling import is_styled
+    from hasama.generators.projection_file import load_projections
+    from hasama.generators.sampling import draw_latents, is_styled, labels_for, to_w
     from hasama.pictures.images import save_picture
 
+    if of is None:
+        labels = labels_for(generator, samples or 4, label)
+        w = to_w(generator, draw_latents(seed, samples or 4, generator.latent_size), labels)
+    else:
+        w, labels = load_projections(generator, [of])
+        label = None if labels is None else generator.classes[int(labels)]
     found = find_directions(generator, count, label, seed)
-    strips = _strips(generator, found.steps, samples, reach, seed, label)
+    strips = _strips(generator, found.steps, w, labels, reach)
     if out.suffix:
         save_picture(_stacked(strips), out)
     else:
@@ -204,23 +216,19 @@ def directions(
     return 0
 
 
-def _strips(
-    generator: "TrainedGenerator", steps: Any, samples: int, reach: float, seed: int, label: str | None
-) -> list["Image"]:
-    """For each direction a grid: a row for each sample."""
+def _strips(generator: "TrainedGenerator", steps: Any, w: Any, labels: Any, reach: float) -> list["Image"]:
+    """For each direction a grid: a row for each w ([N, W], or for each layer [N, layers, W])."""
     import numpy as np
     import torch
 
-    from hasama.generators.sampling import draw_latents, generate_from_w, labels_for, to_w
+    from hasama.generators.sampling import generate_from_w
     from hasama.pictures.images import grid
 
-    labels = labels_for(generator, samples, label)
-    w = to_w(generator, draw_latents(seed, samples, generator.latent_size), labels)
-    ways = torch.linspace(-reach, reach, STEPS_ASIDE)[:, None]
+    ways = torch.linspace(-reach, reach, STEPS_ASIDE).view(-1, *(1,) * (w.ndim - 1))
     labels = None if labels is None else labels.repeat_interleave(STEPS_ASIDE)
     strips = []
     for step in steps:
-        moved = (w[:, None] + ways * step).flatten(0, 1)  # [samples, 7, W] -> [samples * 7, W]
+        moved = (w[:, None] + ways * step).flatten(0, 1)  # [samples, 7, ...] -> [samples * 7, ...]
         strips.append(grid(np.concatenate(list(generate_from_w(generator, moved, labels))), STEPS_ASIDE))
     return strips
 

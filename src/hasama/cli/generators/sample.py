@@ -1,4 +1,4 @@
-"""hasama sample, interpolate: pictures and films from a trained generator."""
+"""hasama sample: pictures of a trained generator."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -78,7 +78,7 @@ def sample(
     if seed < 0:
         raise HasamaError(f"--seed takes at least 0; got {seed}.")
     check_truncation(truncation)
-    _check_choice(best_of, nearest, source, seeds)
+    check_choice(best_of, nearest, source, seeds)
     numbers = None if seeds is None else numbers_of(seeds, "--seeds")
     called = f"{seed}" if seeds is None else _short(seeds)
     called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
@@ -115,8 +115,8 @@ def sample(
     if best_of == 1:
         made = zip(names, chain.from_iterable(generate(generator, latents, labels, truncation)), strict=True)
     else:
-        choices = _choices(run, source, generator, latents, labels, best_of, truncation)
-        made = ((names[one.number], one.picture) for one in choices)
+        chosen = choices(run, source, generator, latents, labels, best_of, truncation)
+        made = ((names[one.number], one.picture) for one in chosen)
     if nearest:
         _save_table(made, run, nearest, source, device, out)
     else:
@@ -124,7 +124,7 @@ def sample(
     return 0
 
 
-def _check_choice(best_of: int, nearest: int, source: str | None, seeds: str | None) -> None:
+def check_choice(best_of: int, nearest: int, source: str | None, seeds: str | None) -> None:
     if not 1 <= best_of <= BEST_OF_MOST:
         raise HasamaError(f"--best-of takes 1 to {BEST_OF_MOST}, not {best_of}.")
     if not 0 <= nearest <= NEAREST_MOST:
@@ -146,7 +146,7 @@ def _check_reals(run: Path, source: str | None) -> None:
     deque(watch_stages(Subject.of(place_named(run), torch.device("cpu")).pictures(source)), maxlen=0)
 
 
-def _choices(
+def choices(
     run: Path, source: str | None, generator: Any, latents: Any, labels: Any, best_of: int, truncation: float
 ) -> Iterator["Choice"]:
     """What is chosen, with a bar."""
@@ -206,90 +206,3 @@ def _short(numbers: str) -> str:
     """A list of numbers as a part of a file's name."""
     numbers = numbers.replace(" ", "")
     return numbers if len(numbers) <= 40 else f"{numbers[:40].rpartition(',')[0]}-and-more"
-
-
-def interpolate(
-    run: Path,
-    /,
-    *,
-    out: Path | None = None,
-    seed: int = 0,
-    count: int = 9,
-    stops: int = 6,
-    seconds: float = 8.0,
-    fps: int = 24,
-    label: str | None = None,
-    truncation: float = 1.0,
-    best_of: int = 1,
-    source: str | None = None,
-    device: str = "auto",
-) -> int:
-    """A film that interpolates between random latents.
-
-    Parameters
-    ----------
-    run
-        A run's folder, a generator.safetensors, or a base.
-    out
-        A film: .mp4 (needs the extra `video`), .gif or .webp. Default: interpolation.mp4 (or .gif) in the run's
-        folder.
-    seed
-        Seed of the first interpolation; the others have the next ones.
-    count
-        Interpolations side by side.
-    stops
-        Random latents that each one passes through before it comes back to the first.
-    seconds
-        Length of the film.
-    fps
-        Frames per second.
-    label
-        Only this class.
-    truncation
-        Less than 1: more typical pictures, but less various. 0 to 2.
-    best_of
-        As a stop take of each so many latents the one whose picture looks most like real ones: 1 to 100.
-    source
-        Real pictures for --best-of. Default: those of the run.
-    device
-        auto, cpu, cuda, ...
-    """
-    from importlib.util import find_spec
-
-    if not (1 <= count <= 400 and 1 <= stops <= 1000 and 0 < seconds <= 3600 and 1 <= fps <= 120 and seed >= 0):
-        raise HasamaError(
-            "--count takes 1 to 400, --stops 1 to 1000, --seconds up to 3600, --fps 1 to 120, --seed at least 0."
-        )
-    check_truncation(truncation)
-    _check_choice(best_of, 0, source, None)
-    out = out or beside(run, "interpolation.mp4" if find_spec("imageio_ffmpeg") else "interpolation.gif")
-
-    from hasama.cli.terminal import say
-    from hasama.files import check_place
-    from hasama.pictures.video import check_ending, save_film
-
-    check_ending(out)
-    check_name(out)
-    generator_place(run)  # a place that is none is told first, or a folder would be made for it
-    check_place(out)
-    generator = open_generator(run, device)
-
-    import torch
-
-    from hasama.generators.sampling import draw_latents, generate_all, interpolate_through, labels_for
-    from hasama.pictures.images import grid
-
-    frames, labels = max(2, round(seconds * fps)), labels_for(generator, count, label)
-    latents = torch.cat([draw_latents(seed + n, stops * best_of, generator.latent_size) for n in range(count)])
-    if best_of > 1:
-        of_each = None if labels is None else labels.repeat_interleave(stops * best_of)
-        latents = latents[
-            [one.number for one in _choices(run, source, generator, latents, of_each, best_of, truncation)]
-        ]
-    paths = torch.stack([interpolate_through(points, frames) for points in latents.split(stops)], 1)
-
-    # paths: [frames, count, Z]
-    film = (grid(generate_all(generator, latents, labels, truncation), smallest=128) for latents in paths)
-    save_film(film, out, fps)
-    say(f"{frames / fps:.3g} seconds in {out}")
-    return 0
