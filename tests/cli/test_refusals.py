@@ -38,6 +38,11 @@ def run(tmp_path: Path) -> Path:
     (("images", "digits", "--shards", "new", "--out", "new/p.png"), "lies in the folder of the shards"),
     (("sweep", "digits", "demo", "--size", "16", "--storage", "a.png", "--out", "sw"), "cannot be opened"),
     (("coverage", "ring", "--out", "photos", "--kimg", 0.1), "photos holds pictures (0.png)"),
+    (("sample", "digits", "--seeds", "1-3", "--count", 3), "leave out --count and --seed"),
+    (("sample", "digits", "--seeds", "1-3", "--seed", 0), "leave out --count and --seed"),
+    (("sample", "digits", "--columns", 3, "--out", "new"), "--columns is for a grid"),
+    (("images", "digits", "--shard-mb", 5), "--shard-mb is the size of what --shards writes"),
+    (("suggest", "digits", "--gamma-kimg", 5), "--gamma-kimg is the length of the trials of --gammas"),
     (("report", "digits", "--out", "a.png/x"), "a file is where a folder would have to be"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_any_work(

@@ -231,3 +231,11 @@ def test_labels_are_only_for_networks_with_classes():
 def test_pictures_tell_what_they_are():
     assert len(repr(hasama.open_pictures("digits", RECIPE))) < 120
     assert isinstance(hasama.open_pictures("digits", RECIPE), Pictures)
+
+
+def test_a_game_tells_how_far_it_is_and_no_weights():
+    recipe = hasama.RECIPES["dcgan"].but(size="16", width=4, batch=4)
+    game = hasama.new_game(hasama.build(recipe, 1), recipe)
+    list(hasama.play(game, [torch.rand(4, 1, 16, 16)] * 2))
+    assert repr(game).endswith(", 8 images seen, 2 steps>")
+    assert len(repr(game)) < 120

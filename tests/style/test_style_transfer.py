@@ -473,8 +473,8 @@ def test_strokes_are_as_large_as_the_style_is_made(weights: Weights):
 def test_a_step_hardly_waits_for_a_device(weights: Weights, optimizer: str, most: int):
     """All losses are read together; L-BFGS asks once whether a step tells something of the curvature."""
     frames = repaint(subject(weights, PLAIN.but(optimizer=optimizer, first_iterations=9)))
-    for _ in range(3):
-        next(frames)
+    for number in (1, 2, 3):
+        assert repr(next(frames)).startswith(f"<Frame: scale 1/1, iteration {number}/9, loss ")
     with Reads() as reads:
         for _ in range(4):
             next(frames)

@@ -43,6 +43,11 @@ class Frame(NamedTuple):
     notice: str = ""
     """Something to tell, such as an optimizer that had to be replaced."""
 
+    def __repr__(self) -> str:
+        """Short: the canvas would flood a notebook."""
+        where = f"scale {self.scale + 1}/{self.scales}, iteration {self.iteration}/{self.iterations}"
+        return f"<Frame: {where}, loss {self.total:.4g}>"
+
     @property
     def total(self) -> float:
         """The weighted sum that is minimised."""

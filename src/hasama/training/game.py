@@ -104,7 +104,7 @@ class Optimizers(NamedTuple):
     discriminator: Adam
 
 
-@dataclass
+@dataclass(repr=False)
 class Game:
     """Everything that training changes or needs. Build one with `new_game`.
 
@@ -132,6 +132,11 @@ class Game:
     images_seen: int = 0
     steps: int = 0
     now: Now = Now()
+
+    def __repr__(self) -> str:
+        """Short: the networks' weights would flood a notebook."""
+        names = " against ".join(type(network).__name__ for network in (self.pair.generator, self.pair.discriminator))
+        return f"<Game: {names}, {self.images_seen:,} images seen, {self.steps:,} steps>"
 
     def generate(self, latents: Latents, labels: Labels | None = None) -> Views:
         """The generator's fakes for latents [N, Z] (and labels [N]): images [N, C, H, W] or a pyramid, in float32."""

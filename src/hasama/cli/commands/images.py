@@ -26,7 +26,7 @@ def images(
     only: str = "",
     out: Path | None = None,
     shards: Path | None = None,
-    shard_mb: float = SHARD_MB,
+    shard_mb: float | None = None,
 ) -> int:
     """Read pictures as training would: report what is there, and save a preview grid, or all of them as shards.
 
@@ -51,12 +51,15 @@ def images(
         files, and shards.json. Such a folder, here or on a server, is a source for training that need not fit into
         the cache.
     shard_mb
-        Megabytes of a shard, about.
+        Megabytes of a shard, about. Default: 64.
     """
     from hasama.cli.progress import watch_download, watch_scan
     from hasama.cli.terminal import say
 
     form = Recipe(size=size, fit=fit, colour=colour, labels=labels, only=only)  # pyright: ignore[reportArgumentType]
+    if shard_mb is not None and shards is None:
+        raise HasamaError("--shard-mb is the size of what --shards writes: name a folder for the shards, too.")
+    shard_mb = SHARD_MB if shard_mb is None else shard_mb
     preview = out or (None if shards else _preview_place(source))
 
     from hasama.files import check_place

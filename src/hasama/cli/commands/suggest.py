@@ -10,6 +10,9 @@ from hasama.errors import HasamaError
 from hasama.presets import train_command
 from hasama.recipe import Recipe
 
+GAMMA_KIMG = 10.0
+"""Length of a trial of a gamma, where nobody says it."""
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,7 +29,7 @@ def suggest(
     hours: float = 1.0,
     size: str | None = None,
     gammas: str | None = None,
-    gamma_kimg: float = 10.0,
+    gamma_kimg: float | None = None,
     only: str = "",
     device: str = "auto",
     threads: int | None = None,
@@ -46,7 +49,7 @@ def suggest(
         Weights of the gradient penalty to try in short trainings, such as 0.05,0.5,5: the best one depends on the
         pictures. Takes --gamma-kimg for each.
     gamma_kimg
-        Length of each trial of --gammas.
+        Length of each trial of --gammas. Default: 10.
     only
         Only these classes: their names, with commas between.
     device
@@ -58,6 +61,9 @@ def suggest(
     """
     check_hours(hours, least=0.01)
     tried = _numbers(gammas) if gammas is not None else ()
+    if gamma_kimg is not None and gammas is None:
+        raise HasamaError("--gamma-kimg is the length of the trials of --gammas: name weights to try, too.")
+    gamma_kimg = GAMMA_KIMG if gamma_kimg is None else gamma_kimg
     if not 0.1 <= gamma_kimg <= 10_000:
         raise HasamaError(f"--gamma-kimg takes 0.1 to 10000; got {gamma_kimg:g}.")
 

@@ -19,6 +19,8 @@ from hasama.names import check_name
 if TYPE_CHECKING:
     from hasama.generators.choosing import Choice
 
+COUNT = 64
+"""Pictures, where nobody says how many."""
 BEST_OF_MOST, NEAREST_MOST = 100, 16
 
 
@@ -26,8 +28,8 @@ def sample(
     run: Path,
     /,
     *,
-    count: int = 64,
-    seed: int = 0,
+    count: int | None = None,
+    seed: int | None = None,
     out: Path | None = None,
     label: str | None = None,
     columns: int | None = None,
@@ -45,9 +47,9 @@ def sample(
     run
         A run's folder, a generator.safetensors, or a base.
     count
-        How many.
+        How many. Default: 64.
     seed
-        The same seed gives the same pictures; a larger count only adds to them.
+        The same seed gives the same pictures; a larger count only adds to them. Default: 0.
     out
         A picture such as cats.png for a grid; a name without ending, such as cats/, for a folder of single files.
         Default: samples-SEED.png in the run's folder.
@@ -71,6 +73,9 @@ def sample(
     device
         auto, cpu, cuda, ...
     """
+    if seeds is not None and (count is not None or seed is not None):
+        raise HasamaError("--seeds names a seed for each picture: leave out --count and --seed.")
+    count, seed = COUNT if count is None else count, seed or 0
     if not 1 <= count <= 1_000_000:
         raise HasamaError(f"--count takes 1 to 1000000; got {count}.")
     if columns is not None and columns < 1:
@@ -84,18 +89,7 @@ def sample(
     called += ("" if label is None else f"-{Path(label).name}") + ("" if truncation == 1 else f"-psi{truncation:g}")
     called += ("" if best_of == 1 else f"-best-of-{best_of}") + ("-nearest" if nearest else "")
     out = out or beside(run, f"samples-{called}.png")
-    check_name(out)
-    if nearest and (columns is not None or not out.suffix):
-        raise HasamaError("--nearest makes a table with a row for each picture: leave out --columns, name a picture.")
-    if out.suffix:
-        from hasama.files import check_place
-        from hasama.pictures.images import picture_format
-
-        picture_format(out)
-        generator_place(run)  # a place that is none is told first, or a folder would be made for it
-        check_place(out)
-    else:
-        check_out_folder(out)
+    _check_target(out, run, nearest, columns)
     generator = open_generator(run, device)
     if nearest:
         _check_reals(run, source)
@@ -122,6 +116,27 @@ def sample(
     else:
         _save_samples(made, columns, out)
     return 0
+
+
+def _check_target(out: Path, run: Path, nearest: int, columns: int | None) -> None:
+    """Before any work: a picture for a grid or a table, or a folder."""
+    check_name(out)
+    if nearest and (columns is not None or not out.suffix):
+        raise HasamaError("--nearest makes a table with a row for each picture: leave out --columns, name a picture.")
+    if not out.suffix:
+        if columns is not None:
+            raise HasamaError(
+                f"--columns is for a grid: leave it out, or name a picture by --out, such as {out}.png."
+            )
+        check_out_folder(out)
+        return
+
+    from hasama.files import check_place
+    from hasama.pictures.images import picture_format
+
+    picture_format(out)
+    generator_place(run)  # a place that is none is told first, or a folder would be made for it
+    check_place(out)
 
 
 def check_choice(best_of: int, nearest: int, source: str | None, seeds: str | None) -> None:
