@@ -14,7 +14,7 @@ FROM python:3.12.12-slim-bookworm
 # Where torch comes from, if not from pip's own index. Its version is that of constraints.txt.
 ARG TORCH_INDEX=
 # The extras to install, such as video,sweep.
-ARG EXTRAS=video,sweep
+ARG EXTRAS=video,sweep,heif
 
 WORKDIR /opt/hasama
 COPY constraints.txt ./

@@ -10,13 +10,13 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: demo test test-card test-all test-jobs test-spaces lint bench docs docs-messages dist clean
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Hasama into $(VENV) (a minute or two the first time) ..."
 	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Hasama and its test tools into $(VENV) (a few minutes the first time) ..."
 	$(PIP) --editable '.[dev]'
 	@touch $@
@@ -41,7 +41,7 @@ test-all: $(VENV)/dev.stamp  ## the slow tests too
 # The job files, held against what the clusters' own packages take: some hundred megabytes, hence apart.
 JOBS := .venv-jobs
 $(JOBS)/stamp: pyproject.toml constraints.txt
-	@test -x $(JOBS)/bin/python || $(PYTHON) -m venv $(JOBS)
+	@test -x $(JOBS)/bin/pip || $(PYTHON) -m venv $(JOBS)
 	@echo "Installing Hasama and the packages of Azure ML, Kubeflow and SkyPilot into $(JOBS) (a few minutes) ..."
 	$(JOBS)/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[test-jobs]'
 	@touch $@
@@ -51,7 +51,7 @@ test-jobs: $(JOBS)/stamp
 	$(JOBS)/bin/python -m pytest tests/cluster -m ''
 # An environment of its own: Gradio wants an older Pillow than the other tests are run with.
 $(VENV)-spaces/stamp: pyproject.toml constraints.txt
-	@test -x $(VENV)-spaces/bin/python || $(PYTHON) -m venv $(VENV)-spaces
+	@test -x $(VENV)-spaces/bin/pip || $(PYTHON) -m venv $(VENV)-spaces
 	$(VENV)-spaces/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
 		--editable '.[spaces,video]' pytest hypothesis beartype packaging pyyaml
 	@touch $@
@@ -66,7 +66,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 $(VENV)/docs.stamp: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Hasama and what builds its documentation into $(VENV) (a minute or two the first time) ..."
 	$(PIP) --editable '.[docs]'
 	@touch $@
@@ -87,7 +87,7 @@ bench: $(VENV)/dev.stamp  ## what docs/benchmarks.md claims about speed and memo
 	$(BIN)/python benchmarks/stylegan_speed.py --width 64
 
 dist:  ## the wheel and the sdist, in dist/, checked as an index would; see CONTRIBUTING.md
-	@test -x $(VENV)-release/bin/python || $(PYTHON) -m venv $(VENV)-release
+	@test -x $(VENV)-release/bin/pip || $(PYTHON) -m venv $(VENV)-release
 	$(VENV)-release/bin/pip install --quiet --disable-pip-version-check build twine cffconvert
 	rm -rf dist
 	$(VENV)-release/bin/python -m build

@@ -11,6 +11,8 @@ import hasama
 
 WEIGHTS = (0.8, 0.25, 0.08, 0.025, 0.008)
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 content, style, *place = sys.argv[1:]
 paintings = []
 for weight in WEIGHTS:

@@ -4,6 +4,7 @@ Three things that need no training: pictures of the bases that ship with Hasama,
 painted at once. For all else there is `hasama studio`, which serves its owner, not visitors.
 """
 
+import math
 import os
 import tempfile
 from collections import deque
@@ -32,8 +33,8 @@ from hasama.runs.folder import Run
 MOST_ROWS, MOST_SECONDS, FPS = 8, 10, 12
 LARGEST_PAINTING = 512
 LARGEST_FILE = "20mb"
-KEPT_SECONDS = 3600
-"""After which Gradio deletes what visitors gave and got."""
+KEPT_SECONDS, LOOKS_SECONDS = 3600, 300
+"""After which Gradio has deleted what visitors gave and got; it looks for that so often."""
 WAITING_MOST = 20
 """Visitors that may stand in the queue; one is served at a time, for there are two cores."""
 FILM = ".mp4" if find_spec("imageio_ffmpeg") else ".gif"
@@ -63,7 +64,7 @@ def generate(base: str, seed: float, truncation: float, rows: float, columns: fl
         rows, columns = _within(rows, 1, MOST_ROWS), _within(columns, 1, MOST_ROWS)
         latents = hasama.draw_latents(_within(seed, 0, 2**31), rows * columns, generator.latent_size)
         labels = labels_for(generator, len(latents), None)
-        return grid(generate_all(generator, latents, labels, max(0.0, min(truncation, 2.0))), columns, smallest=128)
+        return grid(generate_all(generator, latents, labels, _share(truncation, 0.0, 2.0)), columns, smallest=128)
 
 
 def interpolate(base: str, seed: float, stops: float, seconds: float, truncation: float) -> str:
@@ -73,7 +74,7 @@ def interpolate(base: str, seed: float, stops: float, seconds: float, truncation
         frames = _within(seconds, 1, MOST_SECONDS) * FPS
         number, between = _within(seed, 0, 2**31), _within(stops, 2, 12)
         paths = [hasama.interpolate(number + way, between, frames, generator.latent_size) for way in range(4)]
-        truncation, labels = max(0.0, min(truncation, 2.0)), labels_for(generator, len(paths), None)
+        truncation, labels = _share(truncation, 0.0, 2.0), labels_for(generator, len(paths), None)
         film = (
             grid(generate_all(generator, some, labels, truncation), smallest=192) for some in torch.stack(paths, 1)
         )
@@ -93,15 +94,30 @@ def paint(photo: str | None, painting: str | None, size: float, strength: float)
     with told_to_the_visitor():
         if photo is None or painting is None:
             raise hasama.HasamaError("Give both a photo and a painting.")
-        longest, share = _within(size, 64, LARGEST_PAINTING), max(0.0, min(strength, 1.0))
+        longest, share = _within(size, 64, LARGEST_PAINTING), _share(strength, 0.0, 1.0)
         recipe = hasama.STYLE_RECIPES["instant"].but(size=longest, strength=share)
         (last,) = deque(hasama.stylize(photo, painting, recipe), maxlen=1)
         return last.picture
 
 
-def _within(value: float, least: int, most: int) -> int:
-    """A whole number that a visitor may ask for: the page's own limits do not bind a program."""
-    return max(least, min(int(value), most))
+def _within(value: float | None, least: int, most: int) -> int:
+    """A whole number that a visitor may ask for: the page's own limits do not bind a program.
+
+    Raises:
+        HasamaError: there is none.
+    """
+    return int(_share(value, least, most))
+
+
+def _share(value: float | None, least: float, most: float) -> float:
+    """The same for any number.
+
+    Raises:
+        HasamaError: there is none.
+    """
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise hasama.HasamaError("Fill in all numbers.")
+    return max(least, min(value, most))
 
 
 # --- the page -----------------------------------------------------------------------------------------
@@ -109,7 +125,9 @@ def _within(value: float, least: int, most: int) -> int:
 
 def make_page() -> gr.Blocks:
     """The page, with an address for each of the three things."""
-    with gr.Blocks(title="Hasama", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
+    with gr.Blocks(
+        title="Hasama", analytics_enabled=False, delete_cache=(LOOKS_SECONDS, KEPT_SECONDS - LOOKS_SECONDS)
+    ) as page:
         gr.Markdown("# Hasama\nTwo networks learn by opposing each other. What you give is deleted after an hour.")
         with gr.Tab("Generate"):
             base, truncation, seed = _chosen_base()

@@ -15,7 +15,7 @@ from hasama.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from hasama.errors import HasamaError
-    from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
+    from hasama.generators.generator_file import TrainedGenerator, save_generator
     from hasama.generators.projection import project
     from hasama.generators.sampling import draw_latents, generate, generate_all, interpolate
     from hasama.networks.pair import Pair
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hasama.runs.fitting import fit
     from hasama.runs.folder import Run
     from hasama.runs.session import resume, train
+    from hasama.runs.standing import load_generator
     from hasama.style.painting import stylize
     from hasama.style.recipe import STYLE_RECIPES, StyleRecipe
     from hasama.style.subject import Style

@@ -5,6 +5,7 @@ tensor after tensor by name) stands in the header, where others overlook it; fil
 or of other programs, are taken as they are.
 """
 
+import errno
 import json
 import struct
 import zlib
@@ -35,7 +36,7 @@ def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any], key
         HasamaError: it cannot be written; a file that was there before is untouched.
     """
     own = _apart(tensors)
-    content = save(own, {key: json.dumps(about, ensure_ascii=False), CHECKSUM: _checksum(own)})
+    content = save(own, {key: json.dumps(about, ensure_ascii=False), CHECKSUM: checksum(own)})
     header, numbers = _in_order(content)
     with replacing(file) as temporary, temporary.open("wb") as opened:
         opened.write(header)
@@ -53,7 +54,7 @@ def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(file, "pt") as opened:
         header = opened.metadata() or {}
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
-    if header.get(CHECKSUM, (found := _checksum(tensors))) != found:
+    if header.get(CHECKSUM, (found := checksum(tensors))) != found:
         raise ValueError("it is damaged: its numbers have another checksum")
     kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     if odd := [name for name, tensor in tensors.items() if tensor.dtype in kinds and not tensor.isfinite().all()]:
@@ -74,6 +75,19 @@ def load_state(file: Path) -> Any:
         Exception: there is none, or it is damaged: a damaged zip or pickle raises nearly everything.
     """
     return torch.load(whole(file), map_location="cpu", weights_only=True)
+
+
+def save_state(file: Path, state: Any) -> None:
+    """What `load_state` reads again, written atomically.
+
+    Raises:
+        HasamaError: it cannot be written.
+    """
+    with replacing(file) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's zip writer reports a full disk so, in its own words
+            raise OSError(errno.ENOSPC, "no room for it") from error
 
 
 def _apart(tensors: dict[str, Any]) -> dict[str, Tensor]:
@@ -99,7 +113,8 @@ def _in_order(content: bytes) -> tuple[bytes, memoryview]:
     return struct.pack("<Q", len(told)) + told, memoryview(content)[8 + length :]
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """The CRC-32 of their numbers, tensor after tensor by name."""
     total = 0
     for name in sorted(tensors):
         total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)

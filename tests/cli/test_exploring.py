@@ -292,6 +292,39 @@ def test_a_film_goes_from_one_projection_to_the_next(
         assert 0 < np.abs(frames[before] - frames[after]).mean() < whole
 
 
+def test_a_projection_is_not_replaced(styled: Path, tmp_path: Path):
+    """By the film between it and another, nor by that of another photo of the same name."""
+    mine, other = (projected(styled, tmp_path / f"{name}.gif", 1) for name in ("mine", "other"))
+    before = mine.read_bytes()
+    told = refused(
+        hasama_here("interpolate", styled, mine, other, "--out", mine), "one of the pictures to go through"
+    )
+    assert mine.read_bytes() == before, told
+    run = tmp_path / "run.safetensors"
+    run.write_bytes(styled.read_bytes())
+    for folder, seed in (("a", 0), ("b", 1), ("b", 1)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), (90 * seed, 0, 0)).save(tmp_path / folder / "one.png")
+        assert hasama_here("project", run, tmp_path / folder / "one.png", "--steps", 1).returncode == 0
+    found = sorted(path.name for path in tmp_path.glob("one-*"))
+    ending = (".png", ".safetensors")
+    assert found == sorted(f"one-projected{number}{one}" for number in ("", "-2") for one in ending)
+
+
+def test_of_a_generator_that_is_another_by_now_that_is_said(styled: Path, tmp_path: Path):
+    mine = projected(styled, tmp_path / "mine.png", 1)
+    trained = load_generator(styled)
+    assert "another" not in hasama_here("directions", styled, "--of", mine, "--out", tmp_path / "d.png").stdout
+    with torch.no_grad():
+        next(trained.network.parameters()).add_(0.01)
+    save_generator(trained, tmp_path / "later.safetensors")
+    later = hasama_here("directions", tmp_path / "later.safetensors", "--of", mine, "--out", tmp_path / "d.png")
+    assert later.returncode == 0
+    assert "The generator is another than when these were projected" in later.stdout
+    grey = write(tmp_path, "stylegan", 1)
+    refused(hasama_here("directions", grey, "--of", mine, "--out", tmp_path / "d.png"), "with another generator")
+
+
 def test_a_projected_picture_is_moved_along_the_directions(styled: Path, tmp_path: Path):
     for space in ("w", "w+"):
         mine = projected(styled, tmp_path / f"{space}.png", 1, "--space", space)
@@ -313,12 +346,20 @@ def test_projections_that_cannot_be_gone_through_are_refused(styled: Path, plain
         (["interpolate", styled, mine], "two or more projections"),
         (["interpolate", styled, mine, mine, "--count", 9], "leave out --seed, --count"),
         (["interpolate", styled, mine, mine, "--best-of", 2], "leave out --seed, --count"),
-        (["interpolate", styled, mine, tmp_path / "no.png"], "no.png: ", "not there"),
+        (["interpolate", styled, mine, tmp_path / "no.png"], "no.png: ", "nothing was projected there"),
+        (["interpolate", styled, mine, tmp_path / "no.safetensors"], "no.safetensors: ", "not there"),
         (["interpolate", styled, mine, cat], "cat.png: ", "another generator"),
         (["interpolate", plain, cat, dog], "several classes"),
         (["directions", styled, "--of", mine, "--samples", 4], "leave out --samples"),
         (["directions", plain, "--of", dog, "--label", "dog"], "--label"),
         (["directions", plain, "--of", mine], "mine.png: ", "another generator"),
+        (["directions", plain, "--samples", 0], "--samples take 1 to 100"),
+        (["directions", plain, "--of", "."], "nothing was projected there"),
+        (
+            ["directions", styled, "--of", mine.with_suffix(".jpg")],
+            "what lies beside it is the projection of mine.png",
+        ),
+        (["directions", styled, "--of", tmp_path / "x.jpg"], f"hasama project RUN {tmp_path / 'x.jpg'}"),
     ):
         refused(hasama_here(*words, *(out if words[0] == "interpolate" else ())), *told)
     assert not (tmp_path / "film.gif").exists()

@@ -43,6 +43,7 @@ def run(tmp_path: Path) -> Path:
     (("sample", "digits", "--columns", 3, "--out", "new"), "--columns is for a grid"),
     (("images", "digits", "--shard-mb", 5), "--shard-mb is the size of what --shards writes"),
     (("suggest", "digits", "--gamma-kimg", 5), "--gamma-kimg is the length of the trials of --gammas"),
+    (("invert", "photos/sheet.png", "--out", "photos"), "is one of the pictures to invert"),
     (("report", "digits", "--out", "a.png/x"), "a file is where a folder would have to be"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_any_work(

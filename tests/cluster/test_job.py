@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from command import hasama, make_pictures, refused
 from hasama.cli.commands.job import COMMANDS, READS, work_of
@@ -17,6 +18,8 @@ from hasama.cluster.options import ENGINES, GROUPS, NEEDED, ONLY_FOR, PATTERNS, 
 from hasama.cluster.standing import standing
 from hasama.errors import HasamaError
 from hasama.runs.folder import Run
+from hasama.style.painters.painter import Painter
+from hasama.style.painters.painter_file import save_painter
 from jobs import ENGINES as ASKED
 from jobs import job_text
 
@@ -114,6 +117,28 @@ def test_options_that_cannot_be_are_refused(engine: str, asked: dict, told: str)
 def test_only_what_can_be_spread_is(words: tuple[str, ...], options: dict, told: str):
     with pytest.raises(HasamaError, match=told):
         job_of(Work(words, (), "runs/x"), JobOptions(**options))
+
+
+def test_patterns_of_shards_and_addresses_are_sources_as_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    done = hasama("images", "digits", "--size", 8, "--labels", "--shards", "sh", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tars = sorted(path.name for path in Path("sh").glob("*.tar"))
+    pattern = "sh/" + tars[0].replace("000000", "{000000..000000}")
+    assert pattern in job_text("slurm", "train", pattern, "dcgan", "--out", "run")
+    with pytest.raises(HasamaError):
+        job_text("slurm", "train", "sh/none-{000000..000001}.tar", "dcgan", "--out", "run")
+
+
+def test_a_painter_is_checked_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 20)).save("a.png")
+    save_painter(Painter(1, 8), ["s"], Path("p.safetensors"))
+    text = job_text("slurm", "style", "a.png", "p.safetensors", "--strength", "0.8", "--out", "o.png")
+    assert "--strength 0.8" in text
+    for words, told in ((["--iterations", "5"], "does not apply to a painter"), (["a.png"], "stands alone")):
+        with pytest.raises(HasamaError, match=told):
+            job_text("slurm", "style", "a.png", "p.safetensors", *words, "--out", "o.png")
 
 
 def test_own_flags_stand_before_the_command():

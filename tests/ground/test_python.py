@@ -91,6 +91,18 @@ def test_classes_are_given_by_number_or_by_name():
         plain.generate(latents, [0, 0, 0])
 
 
+def test_labels_may_have_so_few_bits_that_the_number_of_classes_has_no_room_in_them():
+    many = tuple(map(str, range(256)))
+    recipe = TINY.but(labels=True)
+    generator = hasama.TrainedGenerator(hasama.build(recipe, 1, 256).generator, recipe, 6, 1, many)
+    labels = generator.as_labels(np.array([3, 255], np.uint8), 2)
+    assert labels is not None
+    assert labels.tolist() == [3, 255]
+    none = generator.as_labels([], 0)
+    assert none is not None
+    assert none.shape == (0,)
+
+
 def test_a_generator_is_loaded_as_the_commands_take_it(tmp_path: Path):
     """A run's, its best one where that is clearly better; a base's by its name; a file's."""
     assert hasama.load_generator("digits").channels == 1

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hasama.tensor_files import CHECKSUM, header_of, load_tensors, save_tensors
+from hasama.errors import HasamaError
+from hasama.tensor_files import CHECKSUM, header_of, load_state, load_tensors, save_state, save_tensors
 
 ABOUT = {"kind": '日本 "quoted"', "number": 3}
 
@@ -92,6 +93,21 @@ def test_the_same_tensors_make_the_same_file(file: Path, tmp_path: Path):
         save_tensors(tmp_path / f"{number}", some_tensors(), ABOUT)
         assert (tmp_path / f"{number}").read_bytes() == file.read_bytes()
     assert begins(file) % 8 == 0
+
+
+def test_of_a_state_that_has_no_room_the_last_one_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Torch's zip writer reports a full disk by a RuntimeError of its own."""
+    save_state(tmp_path / "state.pt", {"steps": 3})
+
+    def full(state: object, place: Path) -> None:
+        place.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(HasamaError, match=r"Cannot write .*state\.pt"):
+        save_state(tmp_path / "state.pt", {"steps": 4})
+    assert load_state(tmp_path / "state.pt") == {"steps": 3}
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
 
 def test_a_cut_file_is_none(file: Path):

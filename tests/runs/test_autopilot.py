@@ -20,6 +20,7 @@ from hasama.runs.autopilot import (
     Intervention,
     chosen,
     healthy_states,
+    in_force,
     interventions,
     original_recipe,
     trusted,
@@ -55,6 +56,32 @@ def whole(pictures: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     for _ in hasama.train(pictures, ILL, run.folder):
         pass
     return run
+
+
+def test_the_remedys_betas_count_though_it_goes_back(tmp_path: Path):
+    """Of a healthy state the moments are taken, and not the settings, which the remedy has changed."""
+    old = hasama.new_game(hasama.build(ILL, 1), ILL)
+    list(hasama.play(old, [torch.rand(8, 1, 8, 8)] * 2))
+    assert old.optimizers.generator.param_groups[0]["betas"] == ILL.generator_betas
+    recipe = ILL.but(generator_betas=(0.0, 0.99), discriminator_betas=(0.1, 0.98), weight_decay=0.01)
+    new = hasama.new_game(hasama.build(recipe, 1), recipe)
+    new.load_state_dict(old.state_dict())
+    list(hasama.play(new, [torch.rand(8, 1, 8, 8)]))
+    for optimizer, betas in zip(new.optimizers, (recipe.generator_betas, recipe.discriminator_betas), strict=True):
+        (group,) = optimizer.param_groups
+        assert (group["betas"], group["weight_decay"]) == (betas, 0.01)
+        assert all(state["step"] == 3 for state in optimizer.state.values())
+
+
+def test_betas_that_were_changed_in_the_small_stage_are_in_force_in_the_next(tmp_path: Path):
+    recipe = ILL.but(size="16", small_kimg=1.0, generator_betas=(0.5, 0.99))
+    run = Run(tmp_path / "run")
+    small = run.small()
+    small.folder.mkdir(parents=True)
+    one = Intervention("collapse", 800, 400, {"generator_betas": (0.0, 0.9)}, "--generator-betas 0 0.9", "", True)
+    small.autopilot_file.write_text(json.dumps({"interventions": [one._asdict()]}))
+    found = in_force(run, recipe)
+    assert found.generator_betas == (0.0, 0.9)
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:

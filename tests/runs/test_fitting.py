@@ -80,6 +80,32 @@ def test_a_loss_that_is_no_number_never_reaches_the_checkpoint(bad: float, tmp_p
     torch.load(run.checkpoint, weights_only=True)
 
 
+def test_weights_that_are_no_numbers_never_reach_the_checkpoint_either(tmp_path: Path):
+    """The losses of the step that broke them are of before it."""
+    run, game = new_run(tmp_path / "run"), new_game()
+    list(fitted(run, game, (0.5 for _ in range(400))))
+    before = run.checkpoint.read_bytes(), run.generator.read_bytes()
+    game.images_seen = 0
+
+    def broken() -> Iterator[float]:
+        yield from [0.5] * 12
+        with torch.no_grad():
+            next(game.pair.discriminator.parameters()).view(-1)[0] = float("nan")
+        yield from [0.5] * 3
+
+    with pytest.raises(HasamaError, match="the discriminator's weights are no numbers any more") as told:
+        list(fitted(run, game, broken()))
+    assert "untouched" in str(told.value)
+    assert (run.checkpoint.read_bytes(), run.generator.read_bytes()) == before
+    assert run.log()[-1]["not_finite"] == "discriminator"
+
+
+def test_batches_that_end_end_the_session(tmp_path: Path):
+    run, game = new_run(tmp_path / "run"), new_game()
+    assert len(list(fitted(run, game, iter([0.5] * 3)))) == 3
+    assert run.images_seen() == 24
+
+
 def test_a_first_breakdown_speaks_of_no_checkpoint(tmp_path: Path):
     run = new_run(tmp_path / "run")
     with pytest.raises(HasamaError, match=r"Nothing was saved yet") as told:

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from command import FORM, TINY, hasama, make_pictures, refused, run_code, start
+from hasama.presets import RECIPES
 from hasama.runs.folder import Run
+from hasama.runs.standing import rising
 
 SMALL = ["dcgan", *FORM]  # for runs of some `length`
 BRIEF = ["dcgan", *TINY]
@@ -228,6 +230,22 @@ def test_what_has_been_moved_away_is_the_same_by_any_of_its_names(tmp_path: Path
     assert Run(tmp_path / "run").images_seen() >= 200
     refused(hasama("train", "dogs", *words[2:], cwd=str(tmp_path)), "is training on")
     refused(hasama(*words[:-4], "--init-from", "other", *words[-2:], cwd=str(tmp_path)), "now --init-from")
+
+
+def test_that_rates_rise_again_in_a_longer_run_is_told(tmp_path: Path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    recipe = RECIPES["dcgan"].but(kimg=10.0, lr_final=0.1)
+    run.save_recipe(recipe)
+    assert rising(run, recipe.but(kimg=20.0)) == ""  # nothing was trained yet
+    (run.folder / "game.pt").touch()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Run, "images_seen", lambda self: 10_000)
+        told = rising(run, recipe.but(kimg=20.0))
+        assert "had fallen to 10%, rise to 55% of the first" in told
+        assert rising(run, recipe) == ""
+        run.save_recipe(recipe.but(schedule_kimg=10.0))
+        assert rising(run, recipe.but(kimg=20.0, schedule_kimg=10.0)) == ""
 
 
 def test_a_longer_run_is_not_made_shorter(pictures: Path, tmp_path: Path):

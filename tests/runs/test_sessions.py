@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import hasama
 from command import forked, run_code
@@ -226,6 +227,18 @@ def test_labels_are_only_for_networks_with_classes():
     for labels in (torch.full((8,), 3), torch.zeros(8)):
         with pytest.raises(HasamaError, match="whole numbers from 0 to 2"):
             next(hasama.play(game, [[given[0], labels]]))
+
+
+def test_pictures_that_have_changed_are_told_in_python_too(tmp_path: Path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(16):
+        Image.new("L", (8, 8), 10 * number).save(folder / f"{number}.png")
+    deque(hasama.train(folder, RECIPE.but(kimg=0.016), tmp_path / "run"), maxlen=0)
+    for path in folder.iterdir():
+        Image.new("L", (8, 8), 200).save(path)
+    with pytest.warns(UserWarning, match="The files of .* have changed since this run began"):
+        deque(hasama.train(folder, RECIPE.but(kimg=0.016), tmp_path / "run"), maxlen=0)
 
 
 def test_pictures_tell_what_they_are():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from command import TINY, hasama, refused
 from hasama.errors import HasamaError
@@ -14,6 +15,7 @@ from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.runs.transfer import check_init_from, inherit
+from hasama.shapes import largest
 from hasama.training.setup import freeze_first, new_game
 from hasama.training.turns import play
 
@@ -230,6 +232,25 @@ def test_a_narrow_r3gan_lives_on_within_a_wider_one(tmp_path: Path, changes: dic
     list(play(game, iter([batch] * 2)))
     for name, now in game.pair.generator.named_parameters():
         assert not torch.equal(now, before[name]), name  # all of it learns
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "stylegan", "progressive"])
+def test_at_first_a_label_counts_for_nothing(architecture: str, tmp_path: Path):
+    run = trained(tmp_path, architecture, "16")
+    recipe = run.recipe().but(seed=5, labels=True)
+    game = new_game(build(recipe, 3, 3), recipe)
+    report = inherit(game, run.folder)
+    assert not [name for name in report.fresh if "embedding" not in name]
+    old = new_game(build(run.recipe(), 3), run.recipe())
+    run.load_game(old)
+    latents = F.normalize(torch.randn(3, recipe.latent_size)) * recipe.latent_size**0.5
+    ours, theirs = game.pair.generator.eval(), old.pair.generator.eval()
+    with torch.no_grad():
+        for name, weight in ours.named_parameters():
+            if "embedding" in name:  # as long as a latent, which it is normalised with
+                weight.copy_(F.normalize(weight) * recipe.latent_size**0.5)
+        made = [largest(network(latents, *given)) for network, given in ((ours, [torch.arange(3)]), (theirs, []))]
+    torch.testing.assert_close(*made, rtol=1e-3, atol=1e-4)
 
 
 def test_a_run_without_modulations_lives_on_in_one_with_them(tmp_path: Path):

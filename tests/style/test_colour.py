@@ -253,6 +253,23 @@ def test_the_contents_hues_get_the_styles_mean_and_the_painting_keeps_its_light(
     torch.testing.assert_close(found[:, 0], to_oklab(painting)[:, 0].clamp(low, high), atol=0.01, rtol=0)
 
 
+def test_in_a_place_of_its_own_a_style_meets_the_hues_of_that_place():
+    """Sky above, ground below: what is below moves nothing above."""
+    content = (torch.rand(1, 3, 40, 40) - 0.5) * 0.3
+    content[:, :, :20] += torch.tensor([-0.3, 0.0, 0.4]).view(1, 3, 1, 1)
+    content[:, :, 20:] += torch.tensor([0.3, 0.1, -0.4]).view(1, 3, 1, 1)
+    above = torch.zeros(40, 40)
+    above[:20] = 1
+    style = 0.3 * (torch.rand(1, 3, 40, 40) - 0.5) + torch.tensor([0.2, 0.0, 0.1]).view(1, 3, 1, 1)
+    wanted = to_oklab(style)[:, 1:].mean((0, 2, 3))
+    near, far = (
+        to_oklab(hues_matched(content, content, palette_of(style), mask))[:, 1:, :18].mean((0, 2, 3))
+        for mask in (above, None)
+    )
+    assert (near - wanted).abs().max() < 0.008
+    assert (far - wanted).abs().max() > 2 * (near - wanted).abs().max()
+
+
 def test_of_several_styles_the_palette_is_wide():
     dark, light = torch.full((1, 3, 4, 4), -0.8), torch.full((1, 3, 4, 4), 0.8)
     palette = blended([palette_of(dark), palette_of(light)], [1.0, 1.0])

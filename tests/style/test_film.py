@@ -17,8 +17,9 @@ from easel import BRIEF_RECIPE, brief, hasama_here, lay_out, style_scene
 from hasama.errors import HasamaError
 from hasama.pictures.images import save_picture
 from hasama.pictures.video import breaks_off, save_film
+from hasama.style.canvas.pictures import from_pixels, to_canvas, to_output
 from hasama.style.jobs.film import carried_along, frames_folder, open_film, paint_film
-from hasama.style.jobs.motion import STEADY, steadied
+from hasama.style.jobs.motion import STEADY, laid_again, steadied
 from hasama.style.jobs.painting_file import Job, StyleSource
 from hasama.style.painting import stylize
 from hasama.style.recipe import StyleRecipe
@@ -221,6 +222,29 @@ def test_each_picture_begins_at_the_last_one_s_painting(keep_colour: str, tmp_pa
     for number in (1, 2):
         assert kept[number][0]["temporal"] < 1e-6  # at the carried painting, or nowhere to be held to
         assert kept[number][-1]["temporal"] > 1e-6
+
+
+def test_half_transparent_places_stay_where_they_are(tmp_path: Path):
+    """What is painted loses its ground, and each picture begins at the last one's painting: they would run away."""
+    still = np.dstack([texture(48, 64, seed=0), np.full((48, 64), 110, np.uint8)])
+    still[:, :20, 3] = 255
+    content = from_pixels(still)
+    canvas = to_canvas(content, 40, 50)
+    shown = to_output(canvas, content, False)
+    again = laid_again(torch.from_numpy(shown.pixels).permute(2, 0, 1)[None] / 127.5 - 1, content)
+    assert (again - canvas).abs().mean() < 0.004  # but for what is no colour, beside the edge of alpha
+    frames = [Image.fromarray(still) for _ in range(5)]
+    for number, frame in enumerate(frames):
+        frame.putpixel((0, 0), (50 * number, 0, 0, 255))  # of pictures that are all alike one would be kept
+    frames[0].save(
+        tmp_path / "clip.webp", save_all=True, append_images=frames[1:], lossless=True, duration=[90, 80] * 2 + [70]
+    )
+    recipe = dataclasses.replace(QUICK, size=64, smallest=64, temporal_weight=100.0)
+    pictures = painted(job_for(tmp_path / "clip.webp", recipe, "out.webp"))
+    assert len(pictures) == 5
+    assert pictures[0].shape[2] == 4
+    changed = [np.abs(one[..., :3].astype(int) - pictures[0][..., :3]).mean() for one in pictures]
+    assert changed[-1] < 12
 
 
 # --- stopping and going on ------------------------------------------------------------------------

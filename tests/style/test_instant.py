@@ -16,6 +16,7 @@ from hasama.perception.inverse import LEVELS, REACH, WEIGHTS, Inverse, Replicate
 from hasama.perception.vgg import VGG, stride_of
 from hasama.perception.vgg_weights import load_weights
 from hasama.style.canvas.pictures import from_pixels, read_picture
+from hasama.style.finish import finished
 from hasama.style.instant import _before, _Scale, learn_for_all, learnt_styles, paint_at_once
 from hasama.style.jobs.film import paint_film
 from hasama.style.jobs.painting_file import Job, StyleSource, paint_file
@@ -201,6 +202,12 @@ def test_without_strength_it_is_the_photo(precision: str):
     assert (painted(subject) - photo).abs().max() < 0.01
     weak, strong = ((painted(subject_of(strength=much, smallest=32)) - photo).abs().mean() for much in (0.05, 1.0))
     assert weak < 0.4 * strong  # each of six rounds goes so much of the way that is left
+
+
+def test_nor_are_its_colours_moved_without_strength():
+    still = subject_of(strength=0.0, colours="matched")
+    there = torch.from_numpy(finished(still, painted(still), False).pixels.astype(int))
+    assert (there - torch.from_numpy(still.content.pixels.astype(int))).abs().max() <= 1
 
 
 def test_what_was_swapped_gets_the_styles_moments_again():

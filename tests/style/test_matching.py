@@ -206,6 +206,18 @@ def test_the_loss_is_the_mean_cosine_distance_to_the_chosen_hypercolumns():
     assert loss_and_gradient(objective, canvas).total == pytest.approx(by_hand(objective, canvas), rel=1e-4)
 
 
+def test_distances_are_told_without_their_weights():
+    one = subject()
+    for match in stages(one, 96, 80, None):
+        objective = objective_for(one, 96, 80, match)
+        found = loss_and_gradient(objective, soft_picture(96, 80, 5))
+        told = {name: value for name, value in found.distances.items() if name.startswith("style")}
+        assert told
+        for name, distance in told.items():
+            part = 1 if name == "style columns" else 1 / len(told)
+            assert found.layers[name] == pytest.approx(part * one.recipe.style_weight * distance, rel=1e-5)
+
+
 @pytest.mark.parametrize("stage", [0, 1])
 def test_the_gradient_is_the_slope_of_the_loss(stage: int):
     one = subject()

@@ -19,8 +19,10 @@ from easel import hasama_here, lay_out, pixels_of, style_scene
 from hasama.claims import claimed
 from hasama.errors import HasamaError, LostProcessError
 from hasama.perception.vgg import VGG
+from hasama.runs.bases import BASES
+from hasama.style.canvas.pictures import Picture
 from hasama.style.methods.moments import moments
-from hasama.style.painters import at_once
+from hasama.style.painters import at_once, scenes, teach_into
 from hasama.style.painters.at_once import followed, paint_at_once, side_within, statistics_of
 from hasama.style.painters.painter import BORDER, REACH, Painter, mix_of
 from hasama.style.painters.painter_file import load_painter, save_painter
@@ -28,9 +30,10 @@ from hasama.style.painters.painter_header import is_painter, styles_of, teaching
 from hasama.style.painters.recipe import Padding, TeachRecipe
 from hasama.style.painters.scenes import Photos, Scenes
 from hasama.style.painters.teach_folder import TeachFolder
-from hasama.style.painters.teach_into import _watched
+from hasama.style.painters.teach_into import _at_size, _skipped, _watched
 from hasama.style.painters.teaching import School, teach
 from narrow_vgg import narrow_weights, soft_picture
+from profiles import SWAPPED
 
 CPU = torch.device("cpu")
 BRIEF = ["--crop", "32", "--batch", "2", "--width", "4", "--style-size", "32", "--threads", "1"]
@@ -268,6 +271,16 @@ def test_crops_are_of_all_sizes_and_show_something(tmp_path: Path):
     assert 0 < white.std() < 0.02
 
 
+def test_of_more_photos_than_are_kept_some_come_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for module in (scenes, teach_into):
+        monkeypatch.setattr(module, "AT_MOST", 3)
+    for number in range(7):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    photos = Photos(tmp_path, 32)
+    assert [int(photo[0].max()) for photo in photos.kept] == [0, 3, 6]
+    assert _skipped(photos) == "Of 7 photos 3 are practised on, from all over the folder."
+
+
 def test_what_is_transparent_in_a_photo_is_white(tmp_path: Path):
     """And not what lies hidden below it."""
     Image.new("RGBA", (64, 64), (9, 9, 9, 0)).save(tmp_path / "a.png")
@@ -485,6 +498,32 @@ def test_pictures_are_painted_at_their_own_size(taught: Path, tmp_path: Path, co
     half = hasama_here("style", tmp_path / "c.png", taught, "--out", tmp_path / "small.png", "--size", 35)
     assert half.returncode == 0, half.stderr
     assert pixels_of(tmp_path / "small.png").shape[:2] == (22, 35)
+
+
+def test_colours_are_learnt_and_painted_as_they_are_seen(taught: Path, tmp_path: Path):
+    """Of a picture whose profile says that red is blue."""
+    pixels = np.asarray(style_scene(70, 45).convert("RGB"))
+    Image.fromarray(pixels[..., ::-1]).save(tmp_path / "odd.png", icc_profile=SWAPPED)
+    Image.fromarray(pixels).save(tmp_path / "usual.png")
+    for name in ("odd", "usual"):
+        done = hasama_here("style", tmp_path / f"{name}.png", taught, "--out", tmp_path / f"{name}-painted.png")
+        assert done.returncode == 0, done.stderr
+    odd, usual = (pixels_of(tmp_path / f"{name}-painted.png").astype(int) for name in ("odd", "usual"))
+    assert np.abs(odd - usual).mean() < 1.5
+    assert np.abs(odd - usual[..., ::-1]).mean() > 5
+    assert "icc_profile" not in Image.open(tmp_path / "odd-painted.png").info
+    learnt = [_at_size(Picture(pixels), 40), _at_size(Picture(pixels[..., ::-1].copy(), None, SWAPPED), 40)]
+    assert (learnt[0] - learnt[1]).abs().mean() < 0.02
+
+
+def test_a_runs_samples_are_of_the_seed_that_is_asked_for(taught: Path, tmp_path: Path):
+    words = ("style", BASES / "digits", taught, "--samples", 2, "--size", 32)
+    for seed in (0, 5):
+        done = hasama_here(*words, "--seed", seed, "--out", tmp_path / f"{seed}")
+        assert done.returncode == 0, done.stderr
+    first, other = (sorted((tmp_path / f"{seed}").glob("*.png")) for seed in (0, 5))
+    assert [path.name.partition("--")[0] for path in other] == ["seed5-000000", "seed5-000001"]
+    assert (pixels_of(first[0]) != pixels_of(other[0])).any()
 
 
 def test_folders_streams_colours_and_films(taught: Path, tmp_path: Path):

@@ -14,9 +14,11 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms, TiffImagePlugin, TiffTags
 
 from hasama.errors import HasamaError
+from hasama.pictures.opening import eight_bits
 from hasama.style.canvas.formats import lost_in
 from hasama.style.canvas.pictures import (
     Picture,
+    _read_deep,
     eight_bit_pixels,
     fitted_mask,
     from_pixels,
@@ -277,6 +279,21 @@ def test_a_deep_style_takes_the_contents_colour_space_too():
     assert there.alpha is not None
     assert there.alpha.dtype == there.pixels.dtype
     assert (there.alpha == there.alpha.max()).all()
+
+
+def test_of_grey_with_alpha_in_eight_bits_beyond_pillow_both_are_read(tmp_path: Path):
+    pixels = values(4, 5, 2)
+    read = _read_deep(write_vips(tmp_path / "it.tif", pixels))
+    assert read.alpha is not None
+    assert same(read.alpha, pixels[..., 1])
+    assert same(read.pixels, np.repeat(pixels[..., :1], 3, -1))
+    coloured = _read_deep(write_vips(tmp_path / "it.tif", values(4, 5, 3), SWAPPED))
+    assert coloured.profile == SWAPPED
+
+
+def test_grey_that_alpha_was_multiplied_into_is_read():
+    grey = Image.fromarray(np.dstack([np.full((2, 3), 200, np.uint8), np.full((2, 3), 255, np.uint8)]), "LA")
+    assert eight_bits(grey.convert("La")).getpixel((1, 1)) == (200, 200, 200, 255)
 
 
 def test_within_one_space_nothing_is_touched():

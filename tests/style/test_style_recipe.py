@@ -221,6 +221,12 @@ def test_an_unknown_field_is_refused_with_the_nearest():
         StyleRecipe().but(iteration=3)
 
 
+def test_what_goes_over_its_one_scale_twice_takes_iterations():
+    assert STYLE_RECIPES["neighbour"].but(size=64, iterations=7).iterations == 7
+    with pytest.raises(HasamaError, match="one scale"):
+        STYLE_RECIPES["best"].but(size=64, iterations=7)
+
+
 def test_a_copy_is_changed_and_the_recipe_is_not():
     recipe = StyleRecipe()
     assert recipe.but(size=64).size == 64

@@ -97,18 +97,20 @@ def _painted_by(place: Path, holder: "Holder | None") -> HasamaError:
 
 
 @contextmanager
-def held_alone(job: "Job") -> Iterator[None]:
+def held_alone(job: "Job") -> Iterator["Claim"]:
     """Claim what cannot be shared, a film, while the block runs.
 
     Raises:
-        HasamaError: another process paints it.
+        HasamaError: another process paints it, or has taken it over while this one slept.
     """
     from hasama.claims import claimed, holder_of
 
     with claimed(job.out) as claim:
         if claim is None:
             raise _painted_by(job.out, holder_of(job.out))
-        yield
+        yield claim
+        if claim.lost:
+            raise _painted_by(job.out, holder_of(job.out))
 
 
 def paint_with(painter: Path, jobs: list["Job"], mix: str | None, size: int) -> int:
@@ -158,7 +160,8 @@ def _mark(job: "Job", content: "Picture", mix: "Mix", size: int) -> str:
     """What makes a painting by a taught painter this painting; the painter's file is the job's style."""
     from hasama.style.jobs.job import fingerprint
 
-    return _mixed(fingerprint(job, content), mix, size)
+    known = fingerprint(job, content)
+    return _mixed(f"{known} in sRGB" if content.profile else known, mix, size)
 
 
 def _mixed(mark: str, mix: "Mix", size: int = 0) -> str:
@@ -177,7 +180,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     from hasama.pictures.images import picture_format
     from hasama.style.canvas.colour import in_grey, with_luminance
     from hasama.style.canvas.formats import lost_in
-    from hasama.style.canvas.pictures import read_picture, to_canvas, to_output, write_picture
+    from hasama.style.canvas.pictures import in_space_of, read_picture, to_canvas, to_output, write_picture
     from hasama.style.jobs.job import kept_as, make_room
     from hasama.style.memory import process_bytes
     from hasama.style.painters.at_once import SIDE, paint_at_once, side_within
@@ -188,7 +191,8 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     content = job.ready or read_picture(job.content)
     height, width = within(*content.size, size or max(content.size))
     lost = lost_in(job.out, content, job.sixteen_bits)  # before anything is painted that could not be written
-    photo = to_canvas(content, height, width)
+    seen = in_space_of(content, None)  # a painter has learnt from numbers that are sRGB's, and makes such
+    photo = to_canvas(seen, height, width)
     kept = job.recipe.keep_colour == "luminance"
     taken = process_bytes() + kept * GREY_BYTES * height * width
     side = side_within(taught.painter, height, width, job.machine.memory, taken) if job.machine.memory else SIDE
@@ -199,7 +203,7 @@ def _paint_one(taught: "Taught", mix: "Mix", job: "Job", size: int) -> None:
     mark = _mark(job, content, mix, size)
     lost = [note for note in (kept_as(job, mark), *lost) if note]
     make_room(job, mark)
-    write_picture(to_output(painted, content, deep), job.out)
+    write_picture(to_output(painted, seen, deep), job.out)
     seconds = time.monotonic() - began
     report = {"fingerprint": mark, "size": [width, height], "notices": lost}
     write_json(job.report, report | _told(job, taught, mix, seconds))
@@ -226,7 +230,7 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
         say(f"{job.out} is already painted.")
         return 0
     began, count = time.monotonic(), 0
-    with held_alone(job):
+    with held_alone(job) as claim:
         told, kept = kept_as(job, mark), job.recipe.keep_colour == "luminance"
         made = job.out.with_name(fitting_name(f".{job.out.stem}", f".new{job.out.suffix}")) if told else job.out
         film = paint_film_at_once(taught.painter, prepared, job.content, made, job.machine.memory, kept)
@@ -235,6 +239,8 @@ def film_with(painter: Path, job: "Job", mix: str | None, asked: Callable[[], bo
             if asked():
                 say("\nStopped; nothing was written.")
                 return INTERRUPTED
+            if claim.lost:
+                break
         if told:
             make_room(job, mark)
             made.replace(job.out)

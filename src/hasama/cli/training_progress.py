@@ -68,10 +68,11 @@ def within_memory(run: "Run") -> Iterator[None]:
 
 
 def _can_be_parted(recipe: "Recipe", parts: int) -> bool:
-    """Whether its batches can be taken in so many parts."""
+    """Whether its batches can be taken in so many parts, by as many processes as there are."""
+    from hasama.distributed import team
     from hasama.presets import can_be
 
-    return recipe.batch % parts == 0 and can_be(recipe, accumulate=parts)
+    return recipe.batch % (parts * team().world) == 0 and can_be(recipe, accumulate=parts)
 
 
 def watch_training(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run") -> Iterator["Record"]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from hasama.distributed import agreed, is_first, rows_of_all, share_of, team
 from hasama.errors import HasamaError
 from hasama.evaluation.subject import EvaluationProgress
+from hasama.files import check_place
 from hasama.metrics.distances import Features
 from hasama.perception.extractors import Extractor, extract_features
 from hasama.pictures.sources.download import cache_folder
@@ -47,6 +49,11 @@ def cached_features(
     known = _stored(file, (count, extractor.width)) if is_first() else None
     if agreed(known is not None):  # the first process needs the features, the others help to extract them
         return torch.zeros(0, extractor.width) if known is None else known
+    if is_first():
+        try:
+            check_place(file)  # before the work
+        except HasamaError as error:
+            raise HasamaError(f"{error} HASAMA_CACHE names another place for the cache.") from error
     rows, done, share = [], 0, share_of(count)
     yield EvaluationProgress(stage, 0, count)
     for some in extract_features(extractor, batches(share)):
@@ -58,10 +65,8 @@ def cached_features(
         return found
     if not found.isfinite().all():
         raise HasamaError(f"The features of the {stage} are not finite numbers: the network's weights are damaged.")
-    try:
+    with suppress(HasamaError):  # no room any more: what was computed is good all the same
         save_tensors(file, {"features": found}, {})
-    except HasamaError as error:
-        raise HasamaError(f"{error} HASAMA_CACHE names another place for the cache.") from error
     return found
 
 

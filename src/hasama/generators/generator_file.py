@@ -108,12 +108,13 @@ class TrainedGenerator:
             raise HasamaError(
                 f"Labels are numbers or names of classes ({', '.join(self.classes[:5])}, ...)."
             ) from error
-        whole = not labels.is_floating_point() and labels.dtype != torch.bool
+        whole = (not labels.is_floating_point() and labels.dtype != torch.bool) or not labels.numel()
+        labels = labels.long()  # in which every class has room
         if labels.shape != (count,) or not whole or not (labels >= 0).all() or not (labels < len(self.classes)).all():
             raise HasamaError(
                 f"Labels are whole numbers from 0 to {len(self.classes) - 1}, or names, one for each of {count}."
             )
-        return labels.long()
+        return labels
 
     def as_latents(self, given: Any) -> Latents:
         """Latents that somebody gives, in float32.

@@ -153,9 +153,10 @@ class _Start(NamedTuple):
 def _best_random_start(
     generator: TrainedGenerator, target: Target, label: str | None, seed: int
 ) -> tuple[_Start, Labels | None, float]:
-    """The nearest of RANDOM_STARTS latents, its label, and the standard deviation of w."""
-    latents = draw_latents(seed, RANDOM_STARTS, generator.latent_size)
-    labels = labels_for(generator, RANDOM_STARTS, label)
+    """The nearest of RANDOM_STARTS latents or more, its label, and the standard deviation of w."""
+    starts = max(RANDOM_STARTS, len(generator.classes) * (label is None))  # each class is tried
+    latents = draw_latents(seed, starts, generator.latent_size)
+    labels = labels_for(generator, starts, label)
     w = to_w(generator, latents, labels)
     sigma = (w - mean_w(generator)).square().mean().sqrt().item()
 
@@ -167,7 +168,7 @@ def _best_random_start(
             found.append(torch.stack(list(terms.values())).sum(0).cpu())
         return torch.cat(found)
 
-    everyone = torch.arange(RANDOM_STARTS)
+    everyone = torch.arange(starts)
     near = far(everyone, lambda images: pixel_distances(images, target.image)).topk(COMPARED, largest=False).indices
     best = near[far(near, lambda images: distances(target, images)).argmin()][None]
     return _Start(latents[best], w[best]), None if labels is None else labels[best], sigma

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -91,10 +92,15 @@ class QualityProbe:
         return Quality(images_seen, mean, *around)
 
 
+def all_finite(network: nn.Module) -> bool:
+    """Whether all weights and statistics of a network are numbers."""
+    weights = [one.isfinite().all() for one in network.state_dict().values() if one.is_floating_point()]
+    return not weights or bool(torch.stack(weights).all())
+
+
 def has_numbers(generator: TrainedGenerator) -> bool:
     """Whether all weights are finite: pictures by others would only be black, which no look at them tells."""
-    weights = [one.isfinite().all() for one in generator.network.state_dict().values() if one.is_floating_point()]
-    return not weights or bool(torch.stack(weights).all())
+    return all_finite(generator.network)
 
 
 def is_looked_at(recipe: Recipe) -> bool:

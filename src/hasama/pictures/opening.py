@@ -280,6 +280,8 @@ def eight_bits(picture: Image.Image, ranges: Ranges | None = None) -> Image.Imag
         depth = depth_of(picture) or "float"
         chosen = ranges[depth] if ranges is not None and depth in ranges else own_range(picture, depth)
         return Image.fromarray(grey_of(np.asarray(picture), chosen))
+    if picture.mode == "La":
+        picture = picture.convert("LA")  # Pillow has no other way out of grey that alpha has been multiplied into
     if has_alpha(picture):
         return picture.convert("RGBA")
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")

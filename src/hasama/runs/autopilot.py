@@ -127,7 +127,7 @@ def in_force(run: Run, recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {}
     for one in (*interventions(small), *interventions(run)):
         changes |= one.changes
-    recipe = recipe.but(**changes, init_from=str(small.folder))
+    recipe = Recipe.from_dict(recipe.to_dict() | changes | {"init_from": str(small.folder)})
     return recipe.but(**gentle_rates(recipe))
 
 

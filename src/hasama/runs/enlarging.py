@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.files import replacing
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator
 from hasama.networks.calling import call, evaluating
 from hasama.networks.enlarger import WEIGHTS, Enlarged, load_enlarger, load_part, smaller, with_four_channels
@@ -30,7 +29,7 @@ from hasama.runs.fitting import whole_step
 from hasama.runs.folder import Run
 from hasama.runs.reports.samples import sample_grid
 from hasama.shapes import Images, Resized, largest
-from hasama.tensor_files import header_of, load_state, save_tensors
+from hasama.tensor_files import header_of, load_state, save_state, save_tensors
 from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patches, Pieces, faithful, learn_to_enlarge
 from hasama.training.game import Game
 
@@ -282,8 +281,7 @@ class _Stage:
             "best": self.best,
         }
         state["images_seen"] = self.game.images_seen
-        with replacing(self.run.enlarging) as temporary:
-            torch.save(state, temporary)
+        save_state(self.run.enlarging, state)
         self.saved = time.monotonic()
 
     def load(self) -> None:

@@ -9,14 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+from torch import nn
 
 from hasama.distributed import agreed, is_first
 from hasama.errors import HasamaError, LostProcessError, short_of_memory
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.health.checks import examine
 from hasama.health.findings import LOOK_STEPS, Finding, is_number, up_to_last_look
-from hasama.health.quality import QualityProbe, keep_if_best
+from hasama.health.quality import QualityProbe, all_finite, keep_if_best
 from hasama.health.signals import Probe
 from hasama.pictures.images import save_picture
 from hasama.recipe import Recipe
@@ -92,7 +94,7 @@ def fit(
         looks: at the quality; figures go into the log, and the best generator into best.safetensors.
 
     Yields:
-        Every record of `steps`, after it has been logged.
+        Every record of `steps`, after it has been logged; where they end before the recipe's length, the run does.
 
     Raises:
         HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
@@ -108,6 +110,8 @@ def fit(
             if interrupted():
                 keeper.save_all()
                 raise KeyboardInterrupt
+            if step is None:
+                break
             yield step
             if agreed(stop() or run.stop_asked()):
                 break
@@ -117,12 +121,13 @@ def fit(
     keeper.save_all()
 
 
-def _next(steps: Iterator[Record], keeper: "_Keeper | _Bystander") -> Record:
-    """One step, with all that is due after it. What breaks it off costs nothing that can still be saved."""
+def _next(steps: Iterator[Record], keeper: "_Keeper | _Bystander") -> Record | None:
+    """One step, with all that is due after it; None after the last. Whatever breaks it off, what can be is saved."""
     step = None
     try:
-        step = next(steps)
-        keeper.note(step)
+        step = next(steps, None)
+        if step is not None:
+            keeper.note(step)
         return step
     except LostProcessError:  # in the middle of a step: nothing of it may be saved
         raise
@@ -271,25 +276,24 @@ class _Keeper:
         figures = step.figures()
         bad = [name for name, value in figures.items() if name.startswith("loss") and not math.isfinite(value)]
         if bad:
-            self.broke_down(step, bad[0])
-            safe = self.run.checkpoint.exists()
-            kept = f"The last good checkpoint in {self.run.folder} is untouched. " if safe else ""
-            other = "" if self.recipe.architecture == "vae" else ", or with the recipe `stable`"
-            raise HasamaError(
-                f"Training broke down at {step.images_seen / 1000:g} kimg: {bad[0]} became {figures[bad[0]]}. {kept}"
-                "Start a new run with lower learning rates (--generator-lr, --discriminator-lr) or --precision fp32"
-                f"{other}."
-            )
+            self.broke_down(step, bad[0], f"{bad[0]} became {figures[bad[0]]}")
         return figures
 
-    def broke_down(self, step: Record, name: str) -> None:
-        """Write the finding down, so that the doctor shows it later."""
-        if self.log and "not_finite" in self.log[-1]:
-            return
-        self.append({"images_seen": step.images_seen, "not_finite": name})
-        for finding in examine(self.log, self.recipe, self.images):
-            if finding.name == "not-finite":
-                self.run.append_finding(finding.to_dict())
+    def broke_down(self, step: Record, name: str, told: str) -> NoReturn:
+        """Write the finding down, so that the doctor shows it later, and end the run."""
+        if not (self.log and "not_finite" in self.log[-1]):
+            self.append({"images_seen": step.images_seen, "not_finite": name})
+            for finding in examine(self.log, self.recipe, self.images):
+                if finding.name == "not-finite":
+                    self.run.append_finding(finding.to_dict())
+        safe = self.run.checkpoint.exists()
+        kept = f"The last good checkpoint in {self.run.folder} is untouched. " if safe else ""
+        other = "" if self.recipe.architecture == "vae" else ", or with the recipe `stable`"
+        raise HasamaError(
+            f"Training broke down at {step.images_seen / 1000:g} kimg: {told}. {kept}"
+            "Start a new run with lower learning rates (--generator-lr, --discriminator-lr) or --precision fp32"
+            f"{other}."
+        )
 
     def save_grid(self) -> None:
         """A grid from latents that stay the same through the whole run."""
@@ -299,6 +303,10 @@ class _Keeper:
         """The checkpoint, then the generator."""
         if self.last is not None:
             self.finite(self.last)
+            networks = {name: part for name, part in self.game.parts().items() if isinstance(part, nn.Module)}
+            for name, network in networks.items():  # its losses are of before the step
+                if not all_finite(network):
+                    self.broke_down(self.last, name, f"the {name}'s weights are no numbers any more")
         self.run.save_game(self.game)
         save_generator(self.generator, self.run.generator)
         self.saved = time.monotonic()

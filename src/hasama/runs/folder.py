@@ -21,7 +21,6 @@ error.json             what broke off the last session, if something did: for `h
 stop                   whoever writes this file asks the run to stop
 """
 
-import errno
 import itertools
 import os
 import shlex
@@ -35,7 +34,7 @@ from filelock import FileLock, Timeout
 
 from hasama.errors import HasamaError
 from hasama.fields import BEFORE_THEY_WERE, new_names
-from hasama.files import cannot_write, is_locked, read_json, remove_leftovers, replacing, write_json
+from hasama.files import cannot_write, is_locked, read_json, remove_leftovers, write_json
 from hasama.names import at_home, fitting_name
 from hasama.recipe import Recipe
 from hasama.runs.lines import append_line, cut_lines, read_lines
@@ -249,12 +248,10 @@ class Run:
         """
         import torch  # start-up time: `hasama runs` needs no torch
 
+        from hasama.tensor_files import save_state
+
         saved = {"version": __version__, "threads": torch.get_num_threads(), "game": game.state_dict()}
-        with replacing(self.checkpoint) as temporary:
-            try:
-                torch.save(saved, temporary)
-            except RuntimeError as error:  # torch's zip writer reports a full disk so, in its own words
-                raise OSError(errno.ENOSPC, "no room for the checkpoint") from error
+        save_state(self.checkpoint, saved)
 
     def load_game(self, game: "Game") -> None:
         """Load the checkpoint into the game; without a checkpoint the game stays at its beginning.

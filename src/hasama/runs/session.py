@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from warnings import warn
 
 import torch
 
@@ -72,6 +73,8 @@ def train(
     """
     opening = Opening.of(as_source(source), as_recipe(recipe), Run(out))
     deque(opening.scan(), maxlen=0)
+    if notice := opening.notice():
+        warn(notice, stacklevel=2)
     yield from opening.session(device, stop)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from hasama.distributed import check_divisible, is_first, team, told_by_first
 from hasama.errors import HasamaError
-from hasama.fields import BEFORE_THEY_WERE
+from hasama.fields import BEFORE_THEY_WERE, follows_schedule
 from hasama.generators import generator_file
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import clearly_better, kept_quality
@@ -39,10 +39,25 @@ FREE = (
     *("kimg", "sample_kimg", "checkpoint_minutes", "health_kimg", "quality_kimg"),
     *("autopilot", "accumulate"),
 )
-"""Fields that do not change what a step does, so that a run may change them."""
+"""Fields that a run may change. All but `kimg` change nothing of what a step does; it does where something falls over
+the run's length: see `rising`.
+"""
 
 
 # --- going on -------------------------------------------------------------------------------------
+
+
+def rising(run: Run, recipe: Recipe) -> str:
+    """What to tell where a run is made longer and its rates fall over its length: at first they rise again."""
+    old, seen = run.recipe(), run.images_seen()
+    if not seen or recipe.schedule_images <= old.schedule_images or not follows_schedule(vars(recipe)):
+        return ""
+    then, now = (1 - (1 - recipe.lr_final) * (1 - math.cos(math.pi * min(1, seen / one.schedule_images))) / 2
+                 for one in (old, recipe))  # fmt: skip
+    rates = (
+        f" The learning rates, which had fallen to {then:.0%}, rise to {now:.0%} of the first." if then < now else ""
+    )
+    return f"\nWhat changes over the run's length goes by the new one.{rates}"
 
 
 def reconciled(run: Run, asked: Recipe, given: Collection[str]) -> Recipe:

@@ -9,19 +9,22 @@ and the augmentation's probability are the new run's own.
 """
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from hasama.distributed import is_first
 from hasama.errors import HasamaError
-from hasama.files import make_folder, replacing, write_json
+from hasama.files import make_folder, write_json
 from hasama.generators.generator_file import load_generator, widened
 from hasama.networks.architectures import r3gan
 from hasama.networks.enlarger import Enlarged
+from hasama.networks.layers import Equalised
 from hasama.networks.old_names import with_new_names
 from hasama.networks.outline import outline
 from hasama.networks.recoloured import recoloured
@@ -31,7 +34,7 @@ from hasama.presets import half_size
 from hasama.recipe import Recipe
 from hasama.runs.bases import base_names, place_named
 from hasama.runs.folder import Run
-from hasama.tensor_files import header_of, save_tensors
+from hasama.tensor_files import header_of, save_state, save_tensors
 from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")
@@ -182,6 +185,7 @@ def _take_over(
     taken, fresh = [], []
     for which, network in networks.items():
         ours = _by_name(network.state_dict())
+        equal = {f"{name}.weight" for name, layer in network.named_modules() if _is_equalised(layer)}
         tensors = {name: one for name, one in _state_of(which, state).items() if isinstance(one, Tensor)}
         theirs = with_new_names(_by_name(tensors), ours)
         inputs = _inputs(network) if isinstance(network, WIDENED) else {}
@@ -196,6 +200,10 @@ def _take_over(
                     other = _within(other, tensor, inputs[name])
                 else:
                     other = _with_classes(other, tensor, latent_size)
+                    if other is not None and name in equal:
+                        other *= math.sqrt(
+                            2
+                        )  # it divides by the root of its inputs, of which there are twice as many
             if (
                 other is not None
                 and other.shape == tensor.shape
@@ -239,12 +247,20 @@ def _within(narrow: Tensor, wide: Tensor, inputs: int | None) -> Tensor | None:
 
 
 def _with_classes(other: Tensor, ours: Tensor, latent_size: int) -> Tensor | None:
-    """A first layer [n, Z] for a network whose latents have a label appended, [n, 2 Z]: at first the label counts
-    for nothing. None if it is something else.
+    """A first layer [n, Z], or transposed [Z, n, h, w], for a network whose latents have a label appended: at first
+    the label counts for nothing. None if it is something else.
     """
-    if other.ndim != 2 or ours.shape != (len(other), 2 * latent_size) or other.shape[1] != latent_size:
+    inputs = 1 if other.ndim == 2 else 0
+    wide = list(other.shape)
+    if wide[inputs] != latent_size:
         return None
-    return _within(other, ours, 1)
+    wide[inputs] *= 2
+    return _within(other, ours, inputs) if list(ours.shape) == wide else None
+
+
+def _is_equalised(layer: nn.Module) -> bool:
+    """Whether a layer's weights are scaled when they are used."""
+    return is_parametrized(layer, "weight") and any(isinstance(one, Equalised) for one in layer.modules())
 
 
 def _small(network: nn.Module) -> nn.Module:
@@ -293,8 +309,7 @@ def make_base(run: Run, folder: Path, about: dict[str, str]) -> None:
     networks = {which: _halved(state[which]) for which in KEPT if isinstance(state.get(which), dict)}
     if isinstance(state.get("ema"), dict):
         networks["generator"] = _halved(state["ema"])
-    with replacing(base.checkpoint) as temporary:
-        torch.save({"threads": None, "game": {"images_seen": state["images_seen"], **networks}}, temporary)
+    save_state(base.checkpoint, {"threads": None, "game": {"images_seen": state["images_seen"], **networks}})
     generator = load_generator(run.saved_generator())
     header = json.loads(header_of(run.generator))
     save_tensors(

@@ -30,15 +30,22 @@ def check_folder(out: Path, exported: Path, onnx: bool = True, safetensors: bool
     if Run(out).exists():
         raise HasamaError(f"{out} is a run, whose generator would be replaced: choose another --out.")
     card = out / CARD
+    for name in (CARD, GENERATOR, SAMPLES, ONNX):
+        check_place(out / name)  # where a folder of that name would be found too late
     ours = card.exists() and OURS in card.read_text(encoding="utf-8", errors="replace")
     if safetensors and card.exists() and not ours:
         raise HasamaError(f"{card} is not a model card of Hasama's, and would be replaced: choose another --out.")
     written = (*((GENERATOR, SAMPLES) if safetensors else ()), *((ONNX,) if onnx else ()))
     for there in (out / name for name in written if (out / name).exists() and not ours):
-        own = there.name == ONNX and b"hasama" in there.read_bytes()  # in its header
+        own = there.name == ONNX and b"hasama" in _beginning(there)
         if not (own or (exported.exists() and there.samefile(exported))):
             raise HasamaError(f"{there} would be replaced, and is of no export of Hasama's: choose another --out.")
-    check_place(out / GENERATOR)
+
+
+def _beginning(file: Path) -> bytes:
+    """Where an ONNX file says what has made it."""
+    with file.open("rb") as opened:
+        return opened.read(4096)
 
 
 def write_folder(

@@ -26,7 +26,8 @@ def finished(subject: Subject, image: torch.Tensor, sixteen_bits: bool) -> Pictu
     if subject.recipe.keep_colour == "luminance":
         image = with_luminance(to_canvas(subject.content, height, width), image)
     elif subject.recipe.colours != "painted" and subject.recipe.keep_colour == "no":
-        image = in_the_styles_colours(subject, image)
+        share = min(1.0, subject.recipe.strength) if subject.recipe.at_once else 1.0
+        image = image.lerp(in_the_styles_colours(subject, image), share)
     places = [style.where for style in subject.styles if style.where is not None]
     if places and len(places) == len(subject.styles):
         painted = torch.stack([fitted_mask(place, height, width) for place in places]).sum(0).clamp_(max=1)
@@ -50,5 +51,5 @@ def _coloured(subject: Subject, image: Images, styles: list[Style], where: Weigh
     weights = [style.weight for style in styles]
     if subject.recipe.colours == "hues":
         content = to_canvas(subject.content, *image.shape[2:])
-        return hues_matched(image, content, blended([palette_of(*one) for one in learnt], weights))
+        return hues_matched(image, content, blended([palette_of(*one) for one in learnt], weights), where)
     return recoloured(image, colours_of(image, where), mixed([colours_of(*one) for one in learnt], weights))

@@ -195,7 +195,8 @@ class StyleRecipe(Layered):
             named = next((name for name in idle if name in changes), None)
             if named and weight not in changes and getattr(made, weight) == 0:
                 raise HasamaError(f"{flag(named)} means nothing with this recipe's {flag(weight)} 0: give one, too.")
-        if "iterations" in changes and "first_iterations" not in changes and 0 < made.size <= made.smallest:
+        one = 0 < made.size <= made.smallest and not (made.by_place and made.style_weight)  # which goes over it twice
+        if "iterations" in changes and "first_iterations" not in changes and one:
             raise HasamaError("There is but one scale, as long as --first-iterations; --iterations is the others'.")
         if "colours" in changes and made.colours != "painted" and made.keep_colour != "no":
             raise HasamaError("--colours means nothing with --keep-colour, by which the colours are the content's.")

@@ -268,10 +268,10 @@ def set_rate(optimizer: Adam, rate: float) -> None:
 
 
 def load_moments(optimizer: Adam, state: dict[str, Any]) -> None:
-    """An optimizer's memory, from this kind of machine or another: how it computes stays as it is here."""
-    here = [
-        {name: group[name] for name in ("lr", "capturable", "fused", "foreach")} for group in optimizer.param_groups
-    ]
+    """An optimizer's memory, from this kind of machine or another: its settings stay as they are here, which the
+    recipe says, and the autopilot may have changed since.
+    """
+    here = [{name: group[name] for name in group if name != "params"} for group in optimizer.param_groups]
     theirs = [group | own for group, own in zip(state["param_groups"], here, strict=True)]
     optimizer.load_state_dict(state | {"param_groups": theirs})
     for group, own in zip(optimizer.param_groups, here, strict=True):

@@ -203,9 +203,12 @@ def turns_in_parts(game: Game, images: Images, labels: Labels | None = None) -> 
     parts = Parts(game, images, labels, draw_fakes)
     d = parts.through(lambda real, fake, labels, _: discriminator_turn(game, real, fake, labels))
     after_d, seen = parts.random_state(), iter(d)
-    parts.through(
-        lambda real, fake, labels, images: heads_turn(game, real, fake, labels, next(seen).figures, images), after_d
-    )
+    if game.aid is not None:
+
+        def heads(real: Views, fake: Views, labels: Labels | None, images: Images) -> None:
+            heads_turn(game, real, fake, labels, next(seen).figures, images)
+
+        parts.through(heads, after_d)
     after_heads = parts.random_state()
 
     def last(real: Views, fake: Views, labels: Labels | None, images: Images) -> Turn:

@@ -17,7 +17,7 @@ from hasama.cli.commands.teach import check_painter_place, teach, usual_painter_
 from hasama.cli.commands.train import chosen_recipe, resume, train
 from hasama.cli.flags import check_threads, default_of, flags_of, given
 from hasama.cli.streams import STREAM
-from hasama.cli.style_arguments import check_format, paints_film
+from hasama.cli.style_arguments import check_format, painter_among, paints_film
 from hasama.cluster.options import GROUPS, JobOptions
 from hasama.errors import HasamaError
 from hasama.options import flag
@@ -206,10 +206,11 @@ def _check_there(reads: Sequence[str], source: str | None) -> None:
     from hasama.pictures.sources.sources import open_source
 
     for path in reads:
-        if not Path(path).exists():
-            if source and Path(source) == Path(path):
-                open_source(path)
+        if Path(path).exists():
+            continue
+        if source is None or Path(source) != Path(path):
             raise HasamaError(f"There is nothing at {path}.")
+        open_source(source)  # a pattern of shards, or an address: or else it says what there could be
 
 
 def _check_elsewhere(name: str, arguments: Mapping[str, Any], engine: str, options: JobOptions) -> None:
@@ -290,14 +291,17 @@ def _check_style(arguments: Mapping[str, Any]) -> Path:
     from hasama.style.memory import parse_memory
     from hasama.style.recipe import parse_mix
 
-    style_recipe_named(arguments["recipe"]).but(**arguments["changes"])
+    others = {name: True for name in ("preview", "weights") if arguments[name]}
+    others |= {"recipe": True} if arguments["recipe"] != "best" else {}
+    where, mask = arguments["where"], arguments["style_mask"]
+    taught = painter_among(arguments["styles"], where, mask, arguments["changes"] | others)
+    base = style_recipe_named("instant") if taught else style_recipe_named(arguments["recipe"])
+    base.but(**arguments["changes"])
     if not arguments["styles"]:
         raise HasamaError(f"Name a picture to take the style from:  hasama style {arguments['content']} STYLE")
     if arguments["out"] is None:
         raise HasamaError(f"A job says where the painting goes: give {flag('out')}.")
-    if arguments["mix"] is not None and not any(
-        path.suffix.lower() == ".safetensors" for path in arguments["styles"]
-    ):
+    if arguments["mix"] is not None and not taught:
         parse_mix(arguments["mix"], len(arguments["styles"]))
     if arguments["memory"] is not None:
         parse_memory(arguments["memory"])

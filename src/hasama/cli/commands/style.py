@@ -132,7 +132,10 @@ def style(
 
     with only_results(json or STREAM in (content, out)), streamed(content, out) as (content, out):
         others = {"recipe": recipe != "best", "preview": preview, "weights": weights is not None}
-        taught = painter_among(styles, where, style_mask, wanted | {name: True for name in others if others[name]})
+        asked = wanted | {name: True for name in others if others[name]}
+        if is_run(content):
+            asked.pop("seed", None)  # which is that of the run's samples
+        taught = painter_among(styles, where, style_mask, asked)
         chosen = (style_recipe_named("instant") if taught else base).but(**wanted)
         sources = style_sources(styles, None if taught else mix, where, style_mask)
         machine = Machine(device, None if memory is None else parse_memory(memory), weights, threads)
@@ -186,7 +189,7 @@ def _jobs(job: "Job", samples: int | None) -> list["Job"]:
 def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
     """All that is painted, side by side: a row for each content if there are several."""
     from hasama.claims import waited_for
-    from hasama.cli.terminal import say
+    from hasama.cli.terminal import complain, say
     from hasama.pictures.images import save_picture
     from hasama.style.jobs.job import is_done
     from hasama.style.jobs.sheet import Tile, sheet
@@ -196,7 +199,12 @@ def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
         contents = len({job.content for job in jobs})
         if tiles:
             columns = len(jobs) // contents if 1 < contents < len(jobs) == len(tiles) else None
-            save_picture(sheet(tiles, columns), place)
+            try:
+                whole = sheet(tiles, columns)
+            except HasamaError as error:  # such as a painting that is too large to be opened for it
+                complain(f"{place} is not made, though all is painted: {error}")
+                return
+            save_picture(whole, place)
             say(f"{place}: {len(tiles)} paintings")
 
 
@@ -317,8 +325,8 @@ def _film(job: "Job") -> int:
         say(f"{job.out} is already painted.")
         return 0
     _tell_first(job, set())
-    with held_alone(job), asked_to_stop() as asked:
-        for _ in watch_film(paint_film(job, asked)):
+    with held_alone(job) as claim, asked_to_stop() as asked:
+        for _ in watch_film(paint_film(job, lambda: asked() or claim.lost)):
             pass
         if asked() and not film_is_done(job):
             say("\nThe pictures painted so far are kept. To go on, give the same command again.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import check_out_folder
+from hasama.cli.arguments import check_apart, check_out_folder
 from hasama.cli.commands.style import paint_all, save_sheet
 from hasama.cli.flags import asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.errors import HasamaError
@@ -195,12 +195,13 @@ def invert(
         size=size, start="noise", style_weight=0.0, content_weight=1.0, tv_weight=0.01, optimizer="lbfgs",
         smallest=LARGEST_SIDE, first_iterations=iterations, plateau=0.0, seed=seed,
     )  # fmt: skip
-    out = out or Path(fitting_name(photo.stem, "-inverted", SPARE))
+    keeps, out = out is None, out or Path(fitting_name(photo.stem, "-inverted", SPARE))
     names = list(parse_layers(layers, "--layers"))
     recipes = {name: recipe.but(content_layers=name) for name in names}
     if out.suffix:
         raise HasamaError(f"--out takes a folder for the layers' pictures, a name without ending; got {out}.")
     check_out_folder(out)
+    check_apart([photo], [out / f"{name}.png" for name in (*names, "sheet")], "invert")
     use_threads(threads)
 
     from hasama.style.canvas.pictures import read_picture
@@ -208,10 +209,10 @@ def invert(
     from hasama.style.memory import parse_memory
     from hasama.style.painting import Machine
 
-    machine = Machine(device, None if memory is None else parse_memory(memory), weights)
+    machine = Machine(device, None if memory is None else parse_memory(memory), weights, threads)
     content = read_picture(photo)  # once for all layers
     tell_only_first([photo])
-    jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine, ready=content) for name in names]
+    jobs = [Job(photo, (), out / f"{name}.png", recipes[name], machine, ready=content, keeps=keeps) for name in names]
     code = paint_all(jobs)
     if code == 0:
         save_sheet(jobs, out / "sheet.png")

@@ -261,6 +261,7 @@ def _train(
 
 def _told(opening: Any, start: int) -> str:
     """What is about to happen."""
+    from hasama.runs.standing import rising
     from hasama.runs.transfer import beginning
 
     run, recipe = opening.run, opening.recipe
@@ -269,10 +270,10 @@ def _told(opening: Any, start: int) -> str:
     if start >= recipe.images:
         return f"{run.folder} already has its {recipe.kimg:g} kimg."
     logged = run.log()[-1]["images_seen"] if run.log() else 0
-    unsaved = f" What came after, up to {logged / 1000:g} kimg, was not saved, and is done again."
-    lost = unsaved if logged > start else ""
+    lost = f" What came after, up to {logged / 1000:g} kimg, was not saved, and is done again." * (logged > start)
     if start or lost:
-        return f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}{_piloted(run, recipe)}"
+        told = f"Going on with {run.folder} at {start / 1000:g} of {recipe.kimg:g} kimg.{lost}"
+        return told + rising(run, recipe) + _piloted(run, recipe)
     pictures, steps = opening.pictures(), math.ceil(recipe.images / recipe.batch)
     aided = f", aided by {recipe.vision_aid}," if recipe.vision_aid != "none" else ""
     size = f"{steps:,} steps of {recipe.batch}{_shared_out()}"
@@ -300,10 +301,10 @@ def _shared_out() -> str:
 
 def _piloted(run: Any, recipe: Recipe) -> str:
     """What stands of the autopilot."""
-    from hasama.runs.autopilot import ATTEMPTS, interventions
-
     if not recipe.autopilot:
         return ""
+    from hasama.runs.autopilot import ATTEMPTS, interventions
+
     done = interventions(run)
     flags = f", with {' '.join(one.flags for one in done)}" if done else ""
     return f"\nThe autopilot is on: {len(done)} of {ATTEMPTS} attempts are used up{flags}."
@@ -313,8 +314,7 @@ def _best(run: Any) -> str:
     """Where the best generator is, if it is clearly better than the last."""
     from hasama.runs.standing import best_is_better
 
-    told = best_is_better(run)
-    return f"  better one   {run.best}: {told}\n" if told else ""
+    return f"  better one   {run.best}: {told}\n" if (told := best_is_better(run)) else ""
 
 
 def _farewell(run: Any, recipe: Recipe, code: int) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import beside, check_truncation, generator_place, open_generator
+from hasama.cli.arguments import beside, check_apart, check_truncation, generator_place, open_generator
+from hasama.cli.generators.project import tell_another_state
 from hasama.cli.generators.sample import check_choice, choices
 from hasama.errors import HasamaError
 from hasama.names import check_name
@@ -78,7 +79,9 @@ def interpolate(
         )
     check_truncation(truncation)
     check_choice(best_of, 0, source, None)
-    out = out or beside(run, "interpolation.mp4" if find_spec("imageio_ffmpeg") else "interpolation.gif")
+    called = "+".join(each.stem for each in projections) if projections else "interpolation"
+    out = out or beside(run, f"{called}.mp4" if find_spec("imageio_ffmpeg") else f"{called}.gif")
+    check_apart(projections, [out], "go through")
 
     from hasama.cli.terminal import say
     from hasama.files import check_place
@@ -123,7 +126,8 @@ def _between_pictures(
     from hasama.generators.sampling import generate_from_w, interpolate_through, is_styled, mean_w, truncate
     from hasama.pictures.images import grid
 
-    w, labels = load_projections(generator, projections)
+    w, labels, same = load_projections(generator, projections)
+    tell_another_state(same)
     styled = is_styled(generator.network)  # whose w know their classes
     if labels is not None and not styled and len(set(labels.tolist())) > 1:
         raise HasamaError("These projections are of several classes, between which this generator has nothing.")

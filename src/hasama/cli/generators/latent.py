@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hasama.cli.arguments import check_truncation, numbers_of, open_generator, picture_place, tensors_place
+from hasama.cli.generators.project import tell_another_state
 from hasama.errors import HasamaError
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
     from hasama.shapes import Pixels
 
+SAMPLES = 4
+"""Pictures that are moved, where nobody says how many."""
 STEPS_ASIDE = 7
 """Pictures along a direction, the middle one being the sample itself."""
 
@@ -178,7 +181,8 @@ def directions(
     device
         auto, cpu, cuda, ...
     """
-    if not (1 <= count <= 100 and 1 <= (samples or 4) <= 100 and 0 < reach <= 100 and seed >= 0):
+    moved = SAMPLES if samples is None else samples
+    if not (1 <= count <= 100 and 1 <= moved <= 100 and 0 < reach <= 100 and seed >= 0):
         raise HasamaError("--count and --samples take 1 to 100, --reach up to 100, --seed at least 0.")
     if of is not None and (samples is not None or label is not None):
         raise HasamaError("--of says which picture is moved, of its own class: leave out --samples and --label.")
@@ -193,10 +197,11 @@ def directions(
     from hasama.pictures.images import save_picture
 
     if of is None:
-        labels = labels_for(generator, samples or 4, label)
-        w = to_w(generator, draw_latents(seed, samples or 4, generator.latent_size), labels)
+        labels = labels_for(generator, moved, label)
+        w = to_w(generator, draw_latents(seed, moved, generator.latent_size), labels)
     else:
-        w, labels = load_projections(generator, [of])
+        w, labels, same = load_projections(generator, [of])
+        tell_another_state(same)
         label = None if labels is None else generator.classes[int(labels)]
     found = find_directions(generator, count, label, seed)
     strips = _strips(generator, found.steps, w, labels, reach)

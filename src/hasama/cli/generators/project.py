@@ -1,13 +1,14 @@
 """hasama project, enlarge: what is done with one real picture: find its latent, make it larger."""
 
 from collections import deque
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import check_apart, open_generator, picture_place, tensors_place
+from hasama.cli.arguments import beside, check_apart, open_generator, picture_place, tensors_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
-from hasama.names import SPARE, at_home, fitting_name
+from hasama.names import SPARE, at_home, fitting_name, tensors_beside
 
 if TYPE_CHECKING:
     from hasama.generators.generator_file import TrainedGenerator
@@ -63,7 +64,7 @@ def project(
     """
     if not 0 <= steps <= 1_000_000 or seed < 0:
         raise HasamaError("--steps takes 0 to 1000000, --seed at least 0.")
-    out = picture_place(out, run, fitting_name(photo.stem, "-projected.png", SPARE))
+    out = picture_place(out or _usual_place(run, photo), run, "")
     if out.resolve() == photo.resolve():
         raise HasamaError(f"{out} is the picture itself: choose another --out.")
     tensors = tensors_place(out, "w")
@@ -83,8 +84,33 @@ def project(
         records = watch_projecting(projecting(generator, wanted, steps, chosen, label, seed))
         best = best_of(_noting_first(records, first), asked)
         interrupted = asked()
-    _keep(generator, wanted, first[0], best, chosen, out, tensors)
+    notes = {"photo": str(photo.resolve()), "shown": out.name}
+    _keep(generator, wanted, first[0], best, chosen, out, tensors, notes)
     return INTERRUPTED if interrupted else 0
+
+
+def _usual_place(run: Path, photo: Path) -> Path:
+    """Where a projection goes that is given no other place: beside another photo's of the same name."""
+    from hasama.generators.projection_file import about_projection
+
+    first = beside(run, fitting_name(photo.stem, "-projected.png", SPARE))
+    for number in count(1):
+        place = first if number == 1 else first.with_name(fitting_name(first.stem, f"-{number}.png", SPARE))
+        other = about_projection(tensors_beside(place)).get("photo")
+        if other in (None, str(photo.resolve())):
+            return place
+    raise AssertionError
+
+
+def tell_another_state(same: bool) -> None:
+    """Of projections that were made with the run's generator as it was at another time."""
+    from hasama.cli.terminal import say
+
+    if not same:
+        say(
+            "The generator is another than when these were projected: their pictures are not quite the same.",
+            "yellow",
+        )
 
 
 def _noting_first(steps: Any, first: list["ProjectionStep"]) -> Any:
@@ -123,6 +149,7 @@ def _keep(
     space: "Space",
     out: Path,
     file: Path,
+    notes: dict[str, str],
 ) -> None:
     """Write the three pictures and w; say how near they are."""
     import math
@@ -139,7 +166,7 @@ def _keep(
     if generator.channels == 4:
         difference[..., 3] = 255
     save_picture(grid(np.stack([photo, projected, difference]), 3, smallest=128), out)
-    label = save_projection(generator, best, space, file)
+    label = save_projection(generator, best, space, file, notes)
     psnr = 10 * math.log10(4 / max(best.losses["pixels"], 1e-10))
     told = ", ".join(f"{name} {value:.4g} (at first {first.losses[name]:.4g})" for name, value in best.losses.items())
     say(f"{out}: the picture, its projection{f' as {label}' if label else ''}, and their difference")

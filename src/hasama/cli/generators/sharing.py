@@ -32,8 +32,8 @@ def export(
 
     Or, with --recipe instant, a network that paints photos in the style of PAINTING.jpg, as ONNX: photos [1, 3, H, W]
     in [-1, 1] of any size from 8 pixels to a side go in, paintings come out. It paints in one piece, and its
-    strokes have as many pixels in a large photo as in a small one: 512x384 pixels take about a second and 0.7 GB,
-    1024x768 6 seconds and 2.2 GB, 2048x1536 37 seconds and 10 GB, on one core. About 512 pixels are best: `hasama
+    strokes have as many pixels in a large photo as in a small one: 512x384 pixels take about a second and 0.4 GB,
+    1024x768 4 seconds and 1.5 GB, 2048x1536 17 seconds and 6 GB, on one core. About 512 pixels are best: `hasama
     style` paints large photos small first, for broad strokes, which the network cannot.
 
     Parameters

@@ -155,15 +155,16 @@ def blended(palettes: list[Palette], weights: list[float]) -> Palette:
     )
 
 
-def hues_matched(painting: Images, content: Images, palette: Palette) -> Images:
-    """The painting's lightness with the content's hues, moved so that their mean and covariance are the style's.
+def hues_matched(painting: Images, content: Images, palette: Palette, mask: Weighting | None = None) -> Images:
+    """The painting's lightness with the content's hues, moved so that their mean and covariance are the style's; with
+    a mask [H, W] those of its place.
 
     Hues are smoothed where lightness is even, so that they follow the painting's edges and not the content's.
     """
     low, high = (bound.to(painting).view(1, 3, 1, 1) for bound in (palette.lowest, palette.highest))
     lightness = to_oklab(painting)[:, :1].clamp(low[:, :1], high[:, :1])
     hues = to_oklab(content)[:, 1:]
-    hues = _moved(hues, colours_of(hues), palette.hues, LEAST_HUE_VARIANCE).clamp(low[:, 1:], high[:, 1:])
+    hues = _moved(hues, colours_of(hues, mask), palette.hues, LEAST_HUE_VARIANCE).clamp(low[:, 1:], high[:, 1:])
     for _ in range(SMOOTHINGS):
         hues = _smoothed(hues, lightness)
     return from_oklab(torch.cat([lightness, hues], 1))

@@ -75,7 +75,7 @@ def read_picture(path: str | Path) -> Picture:
             return _from_pillow(upright(opened), profile)
     except UnidentifiedImageError as error:
         if path.suffix.lower() in (".tif", ".tiff") and find_spec("pyvips"):
-            with suppress(HasamaError):
+            with suppress(Exception):
                 return _read_deep(path)  # some kinds of TIFF are beyond Pillow
         raise HasamaError(f"Cannot read the picture {path}: not a picture.") from error
     except HasamaError as error:
@@ -152,8 +152,6 @@ def _read_deep(path: Path) -> Picture:
         values = values[..., None]
     if values.dtype not in (np.uint8, np.uint16):
         raise HasamaError(f"its numbers are of a kind that is not read ({values.dtype})")
-    if values.dtype != np.uint16:
-        return from_pixels(values.astype(np.uint8))
     alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
     colours = values[..., :3] if values.shape[-1] >= 3 else np.repeat(values[..., :1], 3, -1)
     return Picture(np.ascontiguousarray(colours), alpha, profile)

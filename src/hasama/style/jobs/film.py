@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from hasama.errors import HasamaError, missing_extra
-from hasama.files import check_place, remove_leftovers, replacing, write_json
+from hasama.files import check_place, remove_leftovers, write_json
 from hasama.names import fitting_name
 from hasama.pictures.animation import Animation, is_animation, open_animation
 from hasama.pictures.images import save_picture
@@ -32,13 +31,13 @@ from hasama.style.canvas.pictures import Picture, from_pixels, to_canvas
 from hasama.style.finish import finished
 from hasama.style.instant import learn_for_all
 from hasama.style.jobs.job import Job, another_was_here, fingerprint, kept_as, make_room, open_styles, reported_mark
-from hasama.style.jobs.motion import carried_along, steadied
+from hasama.style.jobs.motion import carried_along, laid_again, steadied
 from hasama.style.masks import little_covered
 from hasama.style.methods.objective import TemporalTarget
 from hasama.style.painting import plan
 from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
-from hasama.tensor_files import load_state
+from hasama.tensor_files import load_state, save_state
 from hasama.version import __version__
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -191,8 +190,7 @@ def paint_film(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[P
 
 def _save(folder: Path, index: int, frame: Frame) -> None:
     """Where a picture stands, so that stopping or a kill costs none of it."""
-    with replacing(folder / BEGUN) as temporary:
-        torch.save({"hasama": __version__, "picture": index, "frame": frame.state_dict()}, temporary)
+    save_state(folder / BEGUN, {"hasama": __version__, "picture": index, "frame": frame.state_dict()})
 
 
 def _begun(folder: Path, index: int) -> dict[str, Any] | None:
@@ -327,6 +325,7 @@ def _for_picture(subject: Subject, content: Picture, before: Picture | None, las
     carried, confidence = carried_along(opaque(before), opaque(content), last, height, width)
     if subject.recipe.keep_colour == "luminance":
         carried = in_grey(carried)
+    carried = laid_again(carried, content)
     start = confidence * carried + (1 - confidence) * to_canvas(content, height, width)
     weight = subject.recipe.temporal_weight
     temporal_target = TemporalTarget(weight, carried.to(subject.device), confidence.to(subject.device))

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from hasama.shapes import Images, Weighting
+from hasama.style.canvas.pictures import Picture, opacity
 
 SMALLEST_FLOW = 32
 """Pixels of the shorter side that the motion's pyramid needs."""
@@ -33,6 +34,24 @@ def steadied(painting: np.ndarray, last: np.ndarray, before: np.ndarray, now: np
     made = painting.copy()
     made[..., :3] = (share * there + (1 - share) * painting[..., :3]).round()
     return made
+
+
+def laid_again(painting: Images, content: Picture) -> Images:
+    """A painting's colours on the content's mean colour where that is transparent: what a canvas holds there.
+
+    A painted picture has lost its ground (`to_output`); painted from its colours as if they were opaque, each picture
+    of a film would be further from the mean than the last.
+
+    Args:
+        painting: [1, 3, H, W] in [-1, 1].
+        content: of any size.
+    """
+    there = opacity(content, *painting.shape[2:])
+    if content.alpha is None or there is None or not content.alpha.any():
+        return painting
+    ground = np.average(content.pixels.reshape(-1, 3), axis=0, weights=content.alpha.ravel())
+    below = torch.from_numpy(ground * (2 / np.iinfo(content.pixels.dtype).max) - 1).to(painting).view(1, 3, 1, 1)
+    return below.lerp(painting, there.to(painting))
 
 
 def carried_along(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hasama.device import peak_bytes
-from hasama.files import check_place, replacing, write_json
+from hasama.files import check_place, write_json
 from hasama.pictures.images import picture_format
 from hasama.style.canvas.canvas import Canvas
 from hasama.style.canvas.formats import lost_in
@@ -29,7 +29,7 @@ from hasama.style.painting import plan
 from hasama.style.recipe import IDLE_AT_ONCE
 from hasama.style.subject import Subject
 from hasama.style.transfer import Frame, repaint
-from hasama.tensor_files import load_state
+from hasama.tensor_files import load_state, save_state
 from hasama.version import __version__
 
 __all__ = ["Job", "StyleSource", "fingerprint", "is_done", "paint_file", "read_part"]
@@ -147,8 +147,7 @@ class _Keeper:
             "seconds": self.elapsed(), "peak": max(self.peak, peak_bytes()), "steps": self.steps,
             "curve": self.curve, "notices": self.notices, "last": self.last, "frame": frame.state_dict(),
         }  # fmt: skip
-        with replacing(self.job.part) as temporary:
-            torch.save(state, temporary)
+        save_state(self.job.part, state)
         self.saved = time.monotonic()
 
     def preview(self, frame: Frame) -> None:

@@ -60,7 +60,9 @@ class Objective(NamedTuple):
         kind, _, layer = name.partition(" ")
         if kind == "content":
             return (self.content | self.likeness)[layer][0]
-        return sum(region.distances[layer][0] for region in self.regions) + sum(one.weight for one in self.matches)
+        return sum(region.distances[layer][0] for region in self.regions) + sum(
+            one.weight / (len(one.banks) if isinstance(one, Split) else 1) for one in self.matches
+        )
 
 
 class LossAndGradient(NamedTuple):

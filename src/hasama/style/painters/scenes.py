@@ -25,7 +25,7 @@ GRAIN = 0.01
 """Standard deviation; a picture goes from -1 to 1."""
 LEAVES = 150
 AT_MOST = 2000
-"""Photos that are kept."""
+"""Photos that are kept, evenly chosen from more."""
 
 
 class Photos:
@@ -43,7 +43,9 @@ class Photos:
         self.side = side
         self.skipped: list[str] = []
         self.kept: list[Tensor] = []
-        for name, opened in _listed(place)[:AT_MOST]:
+        listed = _listed(place)
+        self.listed = len(listed)
+        for name, opened in listed[:: -(-len(listed) // AT_MOST)]:
             try:
                 photo = as_channels(opened(), 3)
             except Exception as error:  # archives that are broken raise nearly everything, too

@@ -22,18 +22,18 @@ from hasama.perception.vgg_weights import load_weights
 from hasama.pictures.images import grid, save_picture
 from hasama.pictures.tensors import to_pixels
 from hasama.shapes import Images
-from hasama.style.canvas.pictures import Picture, to_canvas
+from hasama.style.canvas.pictures import Picture, in_space_of, to_canvas
 from hasama.style.jobs.job import StyleSource, open_styles
 from hasama.style.painters.painter import mix_of
 from hasama.style.painters.painter_file import save_painter
 from hasama.style.painters.recipe import TeachRecipe
-from hasama.style.painters.scenes import Photos, Scenes
+from hasama.style.painters.scenes import AT_MOST, Photos, Scenes
 from hasama.style.painters.teach_folder import TeachFolder
 from hasama.style.painters.teaching import Crops, Lesson, School, teach
 from hasama.style.painting import Machine
 from hasama.style.recipe import StyleRecipe
 from hasama.style.subject import network_for
-from hasama.tensor_files import load_state
+from hasama.tensor_files import load_state, save_state
 
 SAVE_SECONDS, PREVIEW_SECONDS, LOG_SECONDS = 60.0, 20.0, 5.0
 SHOWN = 3
@@ -119,12 +119,16 @@ def _saved(folder: TeachFolder) -> dict[str, Any]:
 
 
 def _skipped(crops: Crops) -> str:
-    """Which photos could not be read."""
-    skipped = crops.skipped if isinstance(crops, Photos) else []
-    if not skipped:
+    """Which photos are not practised on."""
+    if not isinstance(crops, Photos):
         return ""
-    more = f" and {len(skipped) - SKIPPED_TOLD} more" if len(skipped) > SKIPPED_TOLD else ""
-    return f"Left out, for they cannot be read: {'; '.join(skipped[:SKIPPED_TOLD])}{more}."
+    told, skipped = [], crops.skipped
+    if crops.listed > AT_MOST:
+        told.append(f"Of {crops.listed:,} photos {AT_MOST:,} are practised on, from all over the folder.")
+    if skipped:
+        more = f" and {len(skipped) - SKIPPED_TOLD} more" if len(skipped) > SKIPPED_TOLD else ""
+        told.append(f"Left out, for they cannot be read: {'; '.join(skipped[:SKIPPED_TOLD])}{more}.")
+    return " ".join(told)
 
 
 def _watched(
@@ -175,8 +179,7 @@ def _end(
 
 def _save(folder: TeachFolder, school: School, names: list[str]) -> None:
     state = {"images_seen": school.images_seen, "threads": torch.get_num_threads(), "school": school.state_dict()}
-    with replacing(folder.state) as temporary:
-        torch.save(state, temporary)
+    save_state(folder.state, state)
     save_painter(school.painter, names, folder.painter, folder.mark())
     lines = folder.log()
     if len(lines) > 1:
@@ -215,6 +218,7 @@ def _network(recipe: TeachRecipe, machine: Machine, device: torch.device) -> VGG
 
 
 def _at_size(picture: Picture, shorter: int) -> Images:
+    picture = in_space_of(picture, None)  # photos are practised on in sRGB
     height, width = picture.size
     factor = min(1.0, shorter / min(height, width))
     return to_canvas(picture, max(1, round(height * factor)), max(1, round(width * factor)))
