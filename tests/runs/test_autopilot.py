@@ -74,7 +74,7 @@ def test_the_remedys_betas_count_though_it_goes_back(tmp_path: Path):
 
 
 def test_betas_that_were_changed_in_the_small_stage_are_in_force_in_the_next(tmp_path: Path):
-    recipe = ILL.but(size="16", small_kimg=1.0, generator_betas=(0.5, 0.99))
+    recipe = hasama.RECIPES["r3gan"].but(size="16", width=4, small_kimg=1.0, generator_betas=(0.5, 0.99))
     run = Run(tmp_path / "run")
     small = run.small()
     small.folder.mkdir(parents=True)

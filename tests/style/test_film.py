@@ -243,8 +243,8 @@ def test_half_transparent_places_stay_where_they_are(tmp_path: Path):
     pictures = painted(job_for(tmp_path / "clip.webp", recipe, "out.webp"))
     assert len(pictures) == 5
     assert pictures[0].shape[2] == 4
-    changed = [np.abs(one[..., :3].astype(int) - pictures[0][..., :3]).mean() for one in pictures]
-    assert changed[-1] < 12
+    spread = [float(one[20:, :, :3].std()) for one in pictures]
+    assert spread[-1] < 1.2 * spread[0]  # 1.8 times where they run away, and most are black or white
 
 
 # --- stopping and going on ------------------------------------------------------------------------

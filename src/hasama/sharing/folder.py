@@ -37,15 +37,16 @@ def check_folder(out: Path, exported: Path, onnx: bool = True, safetensors: bool
         raise HasamaError(f"{card} is not a model card of Hasama's, and would be replaced: choose another --out.")
     written = (*((GENERATOR, SAMPLES) if safetensors else ()), *((ONNX,) if onnx else ()))
     for there in (out / name for name in written if (out / name).exists() and not ours):
-        own = there.name == ONNX and b"hasama" in _beginning(there)
+        own = there.name == ONNX and b"hasama" in _end_of(there)
         if not (own or (exported.exists() and there.samefile(exported))):
             raise HasamaError(f"{there} would be replaced, and is of no export of Hasama's: choose another --out.")
 
 
-def _beginning(file: Path) -> bytes:
-    """Where an ONNX file says what has made it."""
+def _end_of(file: Path) -> bytes:
+    """Where an ONNX file says, behind the weights, what has made it."""
     with file.open("rb") as opened:
-        return opened.read(4096)
+        opened.seek(max(0, file.stat().st_size - 2**20))
+        return opened.read()
 
 
 def write_folder(
