@@ -44,6 +44,15 @@ def test_where_the_usual_one_was_not_tried_it_says_so():
     assert "usual" not in best_gamma({0.05: look(0.5), 0.01: look(9.0)}, usual=0.05)[1]
 
 
+def test_where_all_broke_down_the_usual_one_stays():
+    nothing = Quality(10_000, *3 * (float("inf"),))
+    for tried in ({0.5: nothing, 50.0: nothing}, {0.5: nothing, 5.0: nothing}):
+        gamma, why = best_gamma(tried, usual=5.0)
+        assert gamma == 5.0
+        assert "all of them broke down" in why
+    assert best_gamma({0.5: nothing, 50.0: look(1.1)}, usual=5.0)[0] == 50.0
+
+
 @pytest.mark.parametrize("gammas", [[], [1.0], [2.0, 2.0], [1.0, -1.0], [1.0, float("nan")]])
 def test_bad_weights_are_refused(gammas: list[float]):
     with pytest.raises(HasamaError):

@@ -5,6 +5,7 @@ what StyleGAN2-ADA computes from pixels and batch is hundreds of times smaller. 
 nothing else are compared by the quality of their pictures.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -94,6 +95,8 @@ def best_gamma(trials: dict[float, Quality], usual: float) -> tuple[float, str]:
     best = min(trials, key=lambda gamma: trials[gamma].kid)
     told = ", ".join(f"{gamma:g}: {quality.kid:.3g}" for gamma, quality in sorted(trials.items()))
     seen = f"KID after {max(q.images_seen for q in trials.values()) / 1000:g} kimg by gamma {told}"
+    if not math.isfinite(trials[best].kid):
+        return usual, f"{seen}; all of them broke down, and so the usual one is kept."
     if usual in trials and best != usual and not trials[best].is_clearly_better_than(trials[usual]):
         return usual, f"{seen}; {best:g} is not clearly better than the usual one."
     untried = "" if usual in trials else f"; the usual {usual:g} was not among them"
