@@ -10,11 +10,14 @@ from hasama.health.remedies import (
     against_generator,
     against_standstill,
     against_swings,
+    few_pictures,
+    finer,
     rates_of,
     steady,
 )
-from hasama.presets import GENTLE, RECIPES, usual_rates_of
+from hasama.presets import GENTLE, RECIPES, usual_rates_of, varied
 from hasama.recipe import Recipe
+from hasama.training.setup import check_looks
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,24 @@ def test_the_steady_rules_never_raise_rates_that_were_asked_for():
         changes = steady(recipe).changes
         assert (changes["generator_lr"], changes["discriminator_lr"]) == (1e-5, 2e-5)
     assert steady(RECIPES["dcgan"]).changes["generator_lr"] == RECIPES["stable"].generator_lr  # which need more
+
+
+@pytest.mark.parametrize("preset", sorted(set(RECIPES) - {"vae"}))
+def test_networks_are_made_larger_only_where_they_can_begin_with_the_weights_that_they_began_with(preset: str):
+    """Those of other architectures are refused by `check_init_from`, for none would be taken over."""
+    larger, smaller_steps = ({"width": 2 * RECIPES[preset].width}, {"generator_lr", "discriminator_lr"})
+    assert finer(RECIPES[preset])[0].changes == larger
+    begun = finer(RECIPES[preset].but(init_from="portraits"))
+    assert (begun[0].changes == larger) == (RECIPES[preset].architecture == "r3gan")
+    assert set(begun[-1].changes) == smaller_steps
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.01])
+@pytest.mark.parametrize("preset", ["stable", "r3gan"])
+def test_augmentation_is_advised_so_that_it_can_be(preset: str, sigma: float):
+    """A penalty by differences compares two looks at the same picture."""
+    recipe = RECIPES[preset].but(penalty_sigma=sigma, augment="none")
+    changes = few_pictures(recipe)[0].changes
+    assert changes["augment"] == "diffaugment"
+    assert ("penalty_sigma" in changes) == (sigma > 0)
+    check_looks(varied(recipe, changes))

@@ -143,7 +143,10 @@ def against_swings(recipe: Recipe) -> list[Remedy]:
 def few_pictures(recipe: Recipe) -> list[Remedy]:
     """There are too few pictures to learn from."""
     augment = "ada" if recipe.augment == "diffaugment" else "diffaugment"
-    ways = [Remedy({"augment": augment}, "the discriminator is shown everything shifted, recoloured and cut")]
+    changes: dict[str, Any] = {"augment": augment}
+    if recipe.penalty_sigma:  # of a penalty that compares two looks at one picture, which augmentation makes differ
+        changes["penalty_sigma"] = 0.0
+    ways = [Remedy(changes, "the discriminator is shown everything shifted, recoloured and cut")]
     if not recipe.mirror:
         ways.append(Remedy({"mirror": True}, "twice as many pictures, if left and right do not matter"))
     if recipe.penalty in ("r1", "r1+r2"):
@@ -152,9 +155,15 @@ def few_pictures(recipe: Recipe) -> list[Remedy]:
 
 
 def finer(recipe: Recipe) -> list[Remedy]:
-    """The training makes no more progress as it is."""
+    """The training makes no more progress as it is.
+
+    Larger networks only where they can begin with the weights that these began with: r3gan alone widens them.
+    """
     slower_now = {"generator_lr": recipe.generator_lr / 4, "discriminator_lr": recipe.discriminator_lr / 4}
+    last = Remedy(slower_now, "smaller steps at the end")
+    if recipe.init_from and recipe.architecture != "r3gan":
+        return [last]
     wider = {"width": 2 * recipe.width}
     if recipe.generator_width is not None:
         wider["generator_width"] = 2 * recipe.generator_width
-    return [Remedy(wider, "larger networks"), Remedy(slower_now, "smaller steps at the end")]
+    return [Remedy(wider, "larger networks"), last]
