@@ -1,6 +1,9 @@
 """The real command on real runs, and reports on logs in which the truth is known."""
 
+import base64
 import json
+import os
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +196,22 @@ def test_names_with_markup_are_escaped(tmp_path: Path):
     run = planted(tmp_path / "<b>run", story())
     save_page(diagnose(run), tmp_path / "page.html")
     assert "<b>run" not in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("went_back", [False, True])
+def test_samples_of_what_the_autopilot_gave_up_are_not_shown_as_the_latest(tmp_path: Path, went_back: bool):
+    run = planted(tmp_path / "run", story())
+    seen = run.log()[-1]["images_seen"]
+    run.samples.mkdir()
+    for made, grid in ((0, b"first"), (seen // 2, b"kept"), (2 * seen, b"given up")):
+        run.sample_file(made).write_bytes(grid)
+    if went_back:
+        run.autopilot_file.write_text(json.dumps({"recipe": run.recipe().to_dict(), "interventions": []}))
+        later = run.sample_file(2 * seen).stat().st_mtime_ns + 10**9
+        os.utime(run.autopilot_file, ns=(later, later))
+    save_page(diagnose(run), tmp_path / "page.html")
+    (shown,) = re.findall('base64,([^"]*)"', (tmp_path / "page.html").read_text().partition("<h2>Samples</h2>")[2])
+    assert base64.b64decode(shown) == (b"kept" if went_back else b"given up")
 
 
 def test_the_plot_shows_every_signal_that_there_is():

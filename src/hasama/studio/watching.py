@@ -12,13 +12,12 @@ from hasama.files import size_of
 from hasama.pictures.sources.entries import printable
 from hasama.runs.folder import Run, find_runs
 from hasama.runs.lines import parsed
+from hasama.runs.reports.grids import grids_of
 
 TAIL = 64 * 1024
 """Bytes at a log's end in which its last lines are looked for."""
 POINTS = 600
 """Lines that a curve is made of."""
-DIGITS = 12
-"""Of the count of images that a sample grid is called by."""
 WHOLE = 2**20
 """Bytes up to which a log is read as it is."""
 QUALITY = b'"kid":'
@@ -110,37 +109,14 @@ def state_of(run: Run, name: str) -> dict[str, Any]:
     left = max(0, recipe.images - seen) / speed if held and speed else None
     small, done = stage is not run, seen >= recipe.images
     status = "training" if held else "finished" if done and not small else "paused" if seen else "begun"
-    samples = samples_of(stage)
-    if went_back := mtime_of(stage.autopilot_file):  # what was given up is not the newest: others are made
-        samples = [made for made in samples if made <= seen or mtime_of(stage.sample_file(made)) > went_back]
     kid = next((_number(line["kid"]) for line in reversed(last) if "kid" in line), None)
     return {
         "name": name, "status": "stopping" if held and run.stop_asked() else status, "kimg": seen / 1000,
         "of_kimg": recipe.kimg, "done": min(1.0, seen / recipe.images) if recipe.images else 1.0,
-        "images_per_second": speed, "seconds_left": left, "samples": samples, "kid": kid,
+        "images_per_second": speed, "seconds_left": left, "samples": grids_of(stage, seen), "kid": kid,
         "recipe": {"architecture": recipe.architecture, "size": recipe.size}, "small": small,
         "source": _source(run), "generator": run.generator.exists(),
     }  # fmt: skip
-
-
-def mtime_of(file: Path) -> int:
-    """When it was written, in nanoseconds; 0 if it is not there."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-def samples_of(run: Run) -> list[int]:
-    """After how many images the sample grids were made."""
-    with suppress(OSError):
-        return sorted(int(file.stem) for file in run.samples.glob("*.png") if counts(file.stem))
-    return []
-
-
-def counts(name: str) -> bool:
-    """Whether a sample grid can be called so: after how many images it was made."""
-    return name.isascii() and name.isdigit() and len(name) <= DIGITS
 
 
 def curves_of(run: Run, points: int = POINTS) -> dict[str, list[Any]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
-from hasama.runs.folder import Run
 from hasama.runs.reports.diagnosis import MEANINGS, Diagnosis, Seen, finding_lines, what_autopilot_did
+from hasama.runs.reports.grids import grids_of
 from hasama.runs.reports.plot import health_plot
 
 # --- as a page ------------------------------------------------------------------------------------
@@ -32,7 +32,8 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
     """
     history, run, command = diagnosis.history, diagnosis.run.stage(), diagnosis.command
     plot = health_plot(history.log, [(s.finding.title, s.begun, s.last) for s in diagnosis.seen])
-    grids = sorted(run.samples.glob("[0-9]*.png"))
+    log = run.log()
+    grids = [run.sample_file(made) for made in grids_of(run, log[-1]["images_seen"] if log else 0)]
     latest = history.looks[-1] if history.looks else {}
     rows = "".join(
         f"<tr><td>{name}</td><td>{latest[name]:.3g}</td><td>{html.escape(meaning)}</td></tr>"
@@ -43,7 +44,7 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
         verdict=html.escape(diagnosis.verdict),
         done="".join(f"<p>{html.escape(line)}</p>" for line in what_autopilot_did(diagnosis)),
         command=f"<h2>With the first remedy</h2><p><code>{html.escape(command)}</code></p>" if command else "",
-        findings="".join(_section(one, _grid_at(run, one.last)) for one in diagnosis.seen),
+        findings="".join(_section(one, _grid_at(grids, one.last)) for one in diagnosis.seen),
         plot=_embedded(plot) if plot else "<p>Nothing has been logged yet.</p>",
         signals=rows,
         samples=_embedded(_read(grids[-1])) if grids else "<p>None yet.</p>",
@@ -52,10 +53,9 @@ def save_page(diagnosis: Diagnosis, path: Path) -> None:
         temporary.write_bytes(page.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
 
 
-def _grid_at(run: Run, images_seen: int) -> Path | None:
+def _grid_at(grids: list[Path], images_seen: int) -> Path | None:
     """The last sample grid that was made by then."""
-    made = [file for file in run.samples.glob("*.png") if file.stem.isdigit() and int(file.stem) <= images_seen]
-    return max(made, key=lambda file: int(file.stem), default=None)
+    return next((grid for grid in reversed(grids) if int(grid.stem) <= images_seen), None)
 
 
 def _section(one: Seen, grid: Path | None) -> str:

@@ -14,10 +14,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from hasama.errors import HasamaError
 from hasama.presets import RECIPES, flags_of_difference, varied
 from hasama.runs.folder import free_name
+from hasama.runs.reports.grids import counts
 from hasama.studio.jobs import ENDED, Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
 from hasama.studio.uploads import form_of
-from hasama.studio.watching import all_runs, counts, curves_of, run_named, state_of
+from hasama.studio.watching import all_runs, curves_of, run_named, state_of
 
 SMALL_FORM = 2**20
 LEFT_OUT = {".pt", "stop"}
