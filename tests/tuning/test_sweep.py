@@ -262,6 +262,38 @@ def test_what_is_worse_than_the_median_is_pruned(plan: Sweep, small: Pictures):
     assert ranked(found)[0].number == 0
 
 
+def test_what_was_good_at_first_and_has_become_worse_is_pruned(plan: Sweep, small: Pictures):
+    """Its figure at the rung counts, not its best one so far."""
+
+    def score(generator: object) -> float:
+        last = sorted(plan.out.glob("trial-*"))[-1]
+        if last.name == "trial-0004":
+            return 0.5 if Run(last).images_seen() == 8 else 2.0
+        return 1.0
+
+    found = ended(list(sweep(plan._replace(trials=5), small, score, "cpu")))
+    assert [one.state for one in found] == ["complete"] * 4 + ["pruned"]
+    assert (found[-1].reason, found[-1].figures) == ("worse than the median at 0.016 kimg", {1: 0.5, 2: 2.0})
+
+
+@pytest.mark.parametrize(("seen", "judged"), [(8, 0), (24, 2), (32, 2), (64, 4)])
+def test_a_trial_that_is_stopped_alone_ends_and_the_sweep_goes_on(
+    plan: Sweep, small: Pictures, seen: int, judged: int
+):
+    """By `hasama stop` of its folder: what it is then like says nothing of the rung that it did not reach."""
+    run, events = Run(plan.out / "trial-0000"), []
+    for event in sweep(plan._replace(trials=2), small, lambda generator: 1.0, "cpu"):
+        events.append(event)
+        its_own = event.step is not None and not (plan.out / "trial-0001").exists()
+        if its_own and event.step.images_seen == seen:
+            run.stop()
+    first, second = ended(events)
+    assert (second.state, len(second.figures)) == ("complete", 4)
+    assert (first.state, list(first.figures)) == ("complete" if seen == 64 else "pruned", [1, 2, 3, 4][:judged])
+    assert first.reason == ("" if seen == 64 else f"stopped by hand at {seen / 1000:g} kimg")
+    assert run.images_seen() == seen
+
+
 def test_the_doctor_prunes(plan: Sweep, small: Pictures):
     def score(generator: object) -> float:
         newest = sorted(plan.out.glob("trial-*"))[-1]
@@ -592,6 +624,7 @@ def test_the_command_of_a_recipe_gives_the_recipe(name: str, monkeypatch: pytest
 def test_the_plot_shows_every_way_to_end(tmp_path: Path):
     space = {"generator_lr": Span(1e-4, 1e-2), "augment": Choice(("none", "ada")), "batch": Choice((32, 16))}
     reasons = ["", "worse than the median at 3 kimg", "the doctor: collapse at 3 kimg", "broke down: a loss", "odd"]
+    reasons.append("stopped by hand at 1 kimg")
     found = [
         Outcome(
             number, "pruned" if reason else "complete", {"generator_lr": 1e-3, "augment": "ada", "batch": 16},
@@ -599,7 +632,8 @@ def test_the_plot_shows_every_way_to_end(tmp_path: Path):
         )
         for number, reason in enumerate(reasons)
     ]  # fmt: skip
-    assert [look(one) for one in found][1:] == ["worse than the median", "the doctor", "broke down", "broke down"]
+    drawn = ["worse than the median", "the doctor", "broke down", "broke down", "stopped by hand"]
+    assert [look(one) for one in found][1:] == drawn
     plot_sweep(found, space, 30.0, RUNGS, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     plot_sweep(found[3:4], space, 30.0, RUNGS, tmp_path / "none.png")

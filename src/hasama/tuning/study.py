@@ -97,8 +97,7 @@ def open_memory(
     lock = partial(waited_for, out / "sweep")
     with openable(url, out), lock(), quietly():  # two processes that make the same tables at once would fail
         storage = open_storage(url, patience, partial(take_up_again, died=True))
-        pruner = optuna.pruners.MedianPruner(_startup(trials))
-        study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
+        study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
     return Memory(study, lock, space, trials, patience, seed)
 
 
@@ -250,6 +249,19 @@ def conclude(memory: Memory, trial: "Trial", figure: float | None, reason: str =
         state = optuna.trial.TrialState.PRUNED if reason else optuna.trial.TrialState.COMPLETE
         memory.study.tell(trial, None if reason else figure, state)
         return True
+
+
+def worse_than_the_median(memory: Memory, rung: int, figure: float) -> bool:
+    """Whether a trial's figure at a rung is worse than the median of those of the complete trials there.
+
+    The median stopping rule of Golovin et al. 2017, section 3.2.2, with another comparison: theirs is of the trial's
+    best figure so far with the others' running averages, and Optuna's MedianPruner takes the best one, too. That
+    keeps what was good early and has become worse. As there, nothing is pruned before some trials are complete: here
+    as many as are drawn at random.
+    """
+    complete = memory.study.get_trials(deepcopy=False, states=(load_optuna().trial.TrialState.COMPLETE,))
+    others = [one.intermediate_values[rung] for one in complete if rung in one.intermediate_values]
+    return len(complete) >= _startup(memory.trials) and bool(others) and figure > float(np.median(others))
 
 
 def mine(memory: Memory, trial: "Trial") -> bool:

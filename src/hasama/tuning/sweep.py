@@ -1,9 +1,10 @@
 """Search for a better recipe: many short runs that differ in the sensitive parameters, compared by a score.
 
 `sweep` is a generator of `Event`s. Each trial is an ordinary run folder, trained from rung to rung; at every rung the
-EMA generator's pictures get a score, and a trial ends early if its score is worse than the median of the others at
-that rung, if the doctor has a serious finding, or if it breaks down. The state of a trial is its run folder and its
-entry in the study (`study.py`), so that any process can take it up; it then is the run that was never interrupted.
+EMA generator's pictures get a score, and a trial ends early if its score is worse than the median of the complete
+trials' at that rung, if the doctor has a serious finding, if it breaks down, or if someone stops it alone. The state
+of a trial is its run folder and its entry in the study (`study.py`), so that any process can take it up; it then is
+the run that was never interrupted.
 """
 
 import math
@@ -41,6 +42,7 @@ from hasama.tuning.study import (
     open_memory,
     outcomes,
     take,
+    worse_than_the_median,
 )
 from hasama.tuning.sweep_chart import plot_sweep
 from hasama.tuning.sweep_score import Score, generator_at_checkpoint
@@ -178,7 +180,7 @@ def attempt(
     reason, figure = "", None
     with beating(memory.study, trial, plan.patience):
         try:
-            figure = yield from climb(plan, trial, run, score, device, stop, stands)
+            figure = yield from climb(plan, memory, trial, run, score, device, stop, stands)
         except PrunedError as error:
             reason = str(error)
         except BaseException:
@@ -196,8 +198,9 @@ def attempt(
 
 
 def climb(
-    plan: Sweep, trial: "Trial", run: Run, score: Score, device: torch.device, stop: Callable[[], bool], stands: Any
-) -> Generator[Event, None, float | None]:
+    plan: Sweep, memory: Memory, trial: "Trial", run: Run, score: Score, device: torch.device,
+    stop: Callable[[], bool], stands: Any,
+) -> Generator[Event, None, float | None]:  # fmt: skip
     """Train from rung to rung, with a score at each; the last score, or None if someone asked to stop.
 
     Raises:
@@ -216,6 +219,7 @@ def climb(
         yield from train_to(opening, share * opening.recipe.images, str(device), stop)
         if stop():
             return None
+        check_not_stopped(run, share * opening.recipe.images)
         if rung in known:
             figure = known[rung]
             continue
@@ -228,7 +232,7 @@ def climb(
         except optuna.exceptions.UpdateFinishedTrialError:
             return figure  # another process has taken it over, which `conclude` finds
         yield stands("scored")
-        if share < 1 and trial.should_prune():
+        if share < 1 and worse_than_the_median(memory, rung, figure):
             raise PrunedError(f"worse than the median at {share * opening.recipe.kimg:g} kimg")
     return figure
 
@@ -289,6 +293,17 @@ def train_to(opening: Opening, goal: float, device: str, stop: Callable[[], bool
             raise
         raise PrunedError("it needs more memory than there is") from error
     diagnose(run)
+
+
+def check_not_stopped(run: Run, goal: float) -> None:
+    """End the trial if someone stopped it alone, by its run's folder: the sweep goes on with the others.
+
+    Raises:
+        PrunedError: someone did.
+    """
+    seen = run.images_seen()
+    if seen < goal or (run.stop_asked() and seen < run.recipe().images):
+        raise PrunedError(f"stopped by hand at {seen / 1000:g} kimg")
 
 
 def diagnose(run: Run) -> None:

@@ -17,6 +17,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "worse than the median": {"marker": "x", "color": "tab:gray"},
     "the doctor": {"marker": "^", "color": "tab:red"},
     "broke down": {"marker": "s", "color": "tab:orange"},
+    "stopped by hand": {"marker": "D", "color": "tab:purple"},
 }
 """How a trial is drawn, by how it ended: 'complete', or how the reason for pruning begins; others count as broken."""
 

@@ -90,6 +90,8 @@ def _run_row(run: "Run") -> list[str]:
 def stop(run: Path, /) -> int:
     """Ask the process that trains a run, or teaches a painter, wherever it was started, to save and stop.
 
+    Of a sweep it ends the trial of that folder, and the sweep goes on with the others.
+
     Parameters
     ----------
     run

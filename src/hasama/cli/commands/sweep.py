@@ -42,8 +42,9 @@ def sweep(
     """Search for better rates, penalty, batch and so on with many short runs; the same command again goes on.
 
     Start it in as many processes as you like, with the same command: they share the trials. A trial ends early if it
-    is worse than the median, if the doctor finds something serious, or if it breaks down. The trial of a process that
-    died is taken up by another. Ctrl-C saves and stops. Needs the extra `sweep`.
+    is worse than the median of the complete ones had been, if the doctor finds something serious, or if it breaks
+    down. The trial of a process that died is taken up by another. Ctrl-C saves and stops; `hasama stop` of a trial's
+    folder ends that trial alone. Needs the extra `sweep`.
 
     Parameters
     ----------
