@@ -150,6 +150,28 @@ def test_copies_of_the_training_pictures(pictures: Pictures):
     assert figures["diversity"] == pytest.approx(1, abs=0.05)
 
 
+def test_mirrored_copies_are_copies_where_pictures_are_shown_mirrored(pictures: Pictures):
+    """Half of what a generator then learns by heart is mirrored: by the pictures as they are, that is new."""
+    copies = synthesize(pictures, np.arange(200, 328))
+    game = painting(torch.cat([copies[:40], copies[40:].flip(3)]))
+    mirrored, usual = Probe(pictures, None, mirror=True), Probe(pictures, None)
+    assert mirrored(game)["nearest"] == pytest.approx(0, abs=1e-3)
+    assert usual(game)["nearest"] > 0.5
+    others = painting(torch.rand(128, 3, 16, 16, generator=torch.Generator().manual_seed(3)) * 2 - 1)
+    assert mirrored(others)["nearest"] == pytest.approx(1, abs=0.05)  # reals are compared with mirrored ones, too
+    assert mirrored.usual <= usual.usual
+
+
+def test_a_mirrored_copy_that_is_held_back_does_not_hide_an_overfitting(pictures: Pictures):
+    training = _some_of(pictures, np.arange(1000))
+    turned = Pictures(training.take(np.arange(50))[:, :, ::-1].copy(), None, pictures.report)
+    assert Probe(training, turned).held is not None
+    assert Probe(training, turned, mirror=True).held is None
+    unseen = Probe(training, _some_of(pictures, np.arange(1100, 1130)), mirror=True)
+    assert unseen.held is not None
+    assert len(unseen.held) == 30
+
+
 def test_eight_pictures_over_and_over_repeat(pictures: Pictures):
     figures = Probe(pictures, None)(painting(synthesize(pictures, np.arange(8))))
     assert figures["repeats"] == 1

@@ -71,10 +71,13 @@ class Probe:
         held: those that are kept back; copies of what is trained on do not count, and what is then fewer than 20
             tells nothing.
         device: where the game is played.
+        mirror: whether they are trained on mirrored, too: then a mirrored copy of one is a copy.
     """
 
-    def __init__(self, pictures: Pictures, held: Pictures | None, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
+    def __init__(
+        self, pictures: Pictures, held: Pictures | None, device: torch.device | str = "cpu", mirror: bool = False
+    ) -> None:
+        self.device, self.mirror = torch.device(device), mirror
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(LATENT_SEED)))
         order = rng.permutation(pictures.at_hand)
         shown = np.resize(order, COUNT) if len(order) < COUNT else order[:COUNT]
@@ -90,7 +93,8 @@ class Probe:
         self.held_labels = None if held is None else self._labels(held, unseen)
         self.latents: Tensor | None = None
         others = self.bank[: min(COUNT, len(self.bank))] if self.held is None else project(self.held)
-        near = _nearest(others, self.bank, skip_itself=self.held is None, copies=SAME * self.apart)
+        turned = self._turned(self.real[: len(others)] if self.held is None else self.held)
+        near = self._to_bank(others, turned, skip_itself=self.held is None, copies=SAME * self.apart)
         near = near[near.isfinite()]
         self.usual = float(near.median()) if len(near) and self.apart > NOTHING else 0.0
 
@@ -106,13 +110,29 @@ class Probe:
         """Some held-back pictures, by number, of which no copy is trained on: a copy would hide an overfitting."""
         if held is None or not len(held) or self.apart <= NOTHING:
             return None, np.arange(0)
-        near = _nearest(torch.cat(list(self._rows(held, np.arange(len(held))))), self.bank)
+        numbers = np.arange(len(held))
+        rows = torch.cat(list(self._rows(held, numbers)))
+        near = self._to_bank(rows, torch.cat(list(self._rows(held, numbers, True))) if self.mirror else None)
         unseen = np.flatnonzero((near > SAME * self.apart).numpy())[:HELD]
         return (held, unseen) if len(unseen) >= HELD_LEAST else (None, unseen)
 
-    def _rows(self, pictures: Pictures, numbers: np.ndarray) -> Iterator[Rows]:
+    def _rows(self, pictures: Pictures, numbers: np.ndarray, turned: bool = False) -> Iterator[Rows]:
         for first in range(0, len(numbers), 512):
-            yield project(self._images(pictures, numbers[first : first + 512]))
+            images = self._images(pictures, numbers[first : first + 512])
+            yield project(images.flip(3) if turned else images)
+
+    def _turned(self, images: Images) -> Rows | None:
+        """The pictures mirrored, as rows, where that makes a difference."""
+        return project(images.flip(3)) if self.mirror else None
+
+    def _to_bank(self, rows: Rows, turned: Rows | None, skip_itself: bool = False, copies: float = -1.0) -> Tensor:
+        """As `_nearest`, to what is trained on: mirrored, too, if it is; then `turned` are the same pictures so.
+
+        They are mirrored instead of the bank, which is larger: the distance is the same but for the projection's
+        error.
+        """
+        near = _nearest(rows, self.bank, skip_itself, copies)
+        return near if turned is None else near.minimum(_nearest(turned, self.bank, skip_itself, copies))
 
     def __call__(self, game: Game, plays: bool = True) -> Figures:
         """The figures, by the names that the log has.
@@ -148,7 +168,8 @@ class Probe:
         if largest(fake).shape[2:] == grown:  # while it grows, it paints smaller ones
             near = _nearest(rows, rows, skip_itself=True)
             figures["repeats"] = float((near < COPY * self.usual).float().mean()) if self.usual else None
-            figures["nearest"] = _share(float(_nearest(rows, self.bank).median()), self.usual)
+            near = self._to_bank(rows, self._turned(largest(fake)))
+            figures["nearest"] = _share(float(near.median()), self.usual)
         return _known(figures)
 
     @torch.no_grad()

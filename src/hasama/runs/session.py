@@ -266,7 +266,7 @@ def _session(
     shown = batches(training, recipe.batch, recipe.seed, *place)
     steps = loop_for(recipe.architecture)(game, shown)
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
-    probe = Probe(training, held, device) if health_interval(recipe) and is_first() else None
+    probe = Probe(training, held, device, recipe.mirror) if health_interval(recipe) and is_first() else None
     looks = _looks(recipe, training, device) if is_first() else None
     if recipe.enlarge > 1 and is_first():
         yield from fine_tune(run, recipe, training, held, game, stop)
