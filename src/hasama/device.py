@@ -5,9 +5,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import torch
@@ -234,6 +234,62 @@ def peak_bytes() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+MEMORY_FILES = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Of control groups, version 2 and version 1: the files of the limit and of what is taken, and what `memory.stat`
+calls that part of it which Linux would take back from its caches."""
+
+
+def free_memory(
+    listing: Path = Path("/proc/meminfo"),
+    groups: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+) -> int | None:
+    """Bytes of memory that programs can still have: of the machine's, and of what their container or job may take.
+
+    Args:
+        listing: where Linux tells of the machine.
+        groups: the control groups.
+        own: in which of them this process is.
+
+    Returns:
+        The least of these; None where nobody tells.
+    """
+    found = [free for free in (_free_of_machine(listing), *_free_of_groups(groups, own)) if free is not None]
+    return max(0, min(found)) if found else None
+
+
+def _free_of_machine(listing: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        # Linux: with what it could take back from its caches
+        if told := re.search(r"^MemAvailable:\s+(\d+) kB", listing.read_text(encoding="ascii"), re.MULTILINE):
+            return 1024 * int(told[1])
+    with suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _free_of_groups(groups: Path, own: Path) -> Iterator[int]:
+    """What each group that this process is in, and each that this one is in, can still give, if it has a limit."""
+    lines = []
+    with suppress(OSError, ValueError):
+        lines = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
+    for controllers, place in (line[1:] for line in lines if len(line) == 3):
+        kind = next((kind for kind in MEMORY_FILES if kind in controllers.split(",")), None)
+        if kind is None:
+            continue
+        limit, taken, back = MEMORY_FILES[kind]
+        inside = PurePosixPath(place.lstrip("/"))  # in a container perhaps the machine's name for it, not to be seen
+        for group in (groups / kind / one for one in (inside, *inside.parents)):
+            with suppress(OSError, ValueError):  # no such group, or no limit: max
+                free = int((group / limit).read_text()) - int((group / taken).read_text())
+                stat = (group / "memory.stat").read_text()
+                cached = re.search(rf"^{back} (\d+)$", stat, re.MULTILINE)
+                yield free + (int(cached[1]) if cached else 0)
 
 
 def keep_memory(kept: bool = True) -> None:

@@ -19,6 +19,7 @@ from hasama.cli.commands import completion
 from hasama.device import (
     DEVICES,
     exact_kernels,
+    free_memory,
     gains_by_bf16,
     keep_memory,
     kind_of,
@@ -205,3 +206,58 @@ def test_tuning_the_allocator_is_never_fatal(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(device_module.ctypes, "CDLL", lambda name: pytest.fail("asked for glibc on Windows"))
     keep_memory()
+
+
+GB = 10**9
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """Of 8 GB that are free; it has no control groups."""
+    (tmp_path / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable:   {8 * GB // 1000} kB\n")
+    (tmp_path / "groups").mkdir()
+    return tmp_path
+
+
+def free_on(machine: Path) -> int | None:
+    return free_memory(machine / "meminfo", machine / "groups", machine / "own")
+
+
+def a_group(folder: Path, version: int, limit: str, taken: int, cached: int = 0) -> None:
+    names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{taken}\n")
+    key = "inactive_file" if version == 2 else "total_inactive_file"
+    (folder / "memory.stat").write_text(f"anon 5\nactive_file 7\n{key} {cached}\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("place", ["/", "/jobs/17", "/as/the/machine/calls/it"])
+def test_a_container_or_a_job_has_no_more_memory_than_its_limit(machine: Path, version: int, place: str):
+    """Its group's, or that of one around it; what is seen in a container may be the root alone."""
+    whole = 8 * GB // 1000 * 1024
+    assert free_on(machine) == whole
+    (machine / "own").write_text(f"3:cpu,cpuacct:/\n4:memory:{place}\n" if version == 1 else f"0::{place}\n")
+    assert free_on(machine) == whole
+    root = machine / "groups" / ("memory" if version == 1 else "")
+    without = "9223372036854771712" if version == 1 else "max"
+    a_group(root, version, without, 90 * GB)
+    assert free_on(machine) == whole
+    a_group(root, version, str(4 * GB), 3 * GB, cached=GB // 2)
+    assert free_on(machine) == 1.5 * GB
+    if place == "/jobs/17":
+        a_group(root / "jobs" / "17", version, without, GB)
+        assert free_on(machine) == 1.5 * GB
+        a_group(root / "jobs" / "17", version, str(GB), GB - 1000)
+        assert free_on(machine) == 1000
+    a_group(root, version, str(4 * GB), 5 * GB)
+    assert free_on(machine) == 0
+
+
+def test_where_no_memory_is_told_of_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def unknown(name: str) -> int:
+        raise ValueError(f"unrecognized configuration name {name}")
+
+    monkeypatch.setattr(device_module.os, "sysconf", unknown, raising=False)
+    assert free_on(tmp_path) is None

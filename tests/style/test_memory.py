@@ -17,7 +17,7 @@ from PIL import Image
 
 from command import HASAMA, SECONDS
 from easel import style_scene
-from hasama.device import peak_bytes
+from hasama.device import free_memory, peak_bytes
 from hasama.errors import HasamaError
 from hasama.style import memory
 from hasama.style.canvas.pictures import Picture
@@ -25,7 +25,6 @@ from hasama.style.memory import (
     bank_bytes,
     default_budget,
     fixed_bytes,
-    free_bytes,
     in_words,
     parse_memory,
     pick_window,
@@ -297,13 +296,13 @@ def test_the_peak_remembers_what_was_given_back():
 
 
 def test_free_memory_is_part_of_what_there_is():
-    free = free_bytes()
+    free = free_memory()
     assert free is not None
     assert 0 < free <= psutil.virtual_memory().total
 
 
 def test_the_default_budget_leaves_something_to_others():
-    budget, free, own = default_budget(torch.device("cpu")), free_bytes(), process_bytes()
+    budget, free, own = default_budget(torch.device("cpu")), free_memory(), process_bytes()
     assert free is not None
     assert own < budget < own + 0.9 * free
 

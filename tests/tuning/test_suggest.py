@@ -13,6 +13,7 @@ from PIL import Image
 from advice import advise
 from command import hasama, make_pictures, refused
 from hasama.cli.commands.suggest import suggest
+from hasama.device import free_memory
 from hasama.errors import HasamaError
 from hasama.pictures.cache import open_pictures
 from hasama.pictures.sources.sources import open_source
@@ -36,7 +37,6 @@ from hasama.tuning.survey import (
     Looks,
     Machine,
     _compare,
-    free_memory,
     look_at,
     read_headers,
     survey_machine,

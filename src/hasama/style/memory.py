@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hasama.device import peak_bytes
+from hasama.device import free_memory, peak_bytes
 from hasama.errors import HasamaError
 from hasama.perception.vgg import stride_of
 from hasama.style.canvas.lbfgs import HISTORY
@@ -213,20 +213,6 @@ def process_bytes() -> int:
         return peak_bytes()
 
 
-def free_bytes() -> int | None:
-    """What the machine, or the container, can still give; None where nobody tells."""
-    found = []
-    try:
-        told = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-        found += [int(told[1]) * 1024] if told else []
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        found += [int(limit) - used] if limit.isdigit() else []
-    except (OSError, ValueError):
-        pass
-    return max(0, min(found)) if found else None
-
-
 def unasked_budget(
     device: torch.device, height: int, width: int, recipe: StyleRecipe, number_bytes: int, styles: int = 1,
     masked: bool = False,
@@ -242,5 +228,5 @@ def default_budget(device: torch.device) -> int:
     """A share of what is free, on the graphics card if that is where the work is done."""
     if device.type == "cuda":
         return process_bytes() + OVERHEAD + round(SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
-    free = free_bytes()
+    free = free_memory()
     return process_bytes() + round(SHARE_OF_FREE * free) if free is not None else 4 * 10**9

@@ -2,10 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from hasama.device import gains_by_bf16
+from hasama.device import free_memory, gains_by_bf16
 from hasama.metrics.distances import TWINS_ARE_0_APART
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.opening import upright_size
@@ -183,14 +181,3 @@ def survey_machine(device: torch.device) -> Machine:
     return Machine(
         str(device), name, torch.get_num_threads(), gains_by_bf16(device), free, os.cpu_count() or 1, round(load, 1)
     )  # fmt: skip
-
-
-def free_memory(listing: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes of memory that programs can still have."""
-    with suppress(OSError, ValueError, IndexError, StopIteration):
-        # Linux: with what it could take back from its caches
-        lines: Sequence[str] = listing.read_text(encoding="ascii").splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    with suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None

@@ -260,7 +260,7 @@ LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "JPEG2000": 2**31
 
 def _has_room(small: "Images", times: int, deep: bool) -> bool:
     """Whether a picture can be enlarged in the memory that is free: by all but the last doubling it is in float32."""
-    from hasama.tuning.survey import free_memory
+    from hasama.device import free_memory
 
     pixels, channels = small.shape[2] * small.shape[3] * times**2, small.shape[1]
     taken, free = pixels * channels * (1 + 4 * (1 + deep)), free_memory()
