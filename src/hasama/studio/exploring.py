@@ -163,7 +163,7 @@ class Explorer:
         with self.lock:
             loaded, start = self._loaded(_wanted(run, query)), None
             if projected is not None:
-                start, label = load_projection(loaded.generator, projected)
+                start, label, _ = load_projection(loaded.generator, projected)
                 wish = wish._replace(label=wish.label or label)
             pixels = loaded.pixels(loaded.w_of(wish, start), wish)
             made = to_picture((loaded.large(pixels) if meant == "printed" else pixels)[0])
