@@ -284,8 +284,8 @@ def test_a_trial_that_is_stopped_alone_ends_and_the_sweep_goes_on(
     run, events = Run(plan.out / "trial-0000"), []
     for event in sweep(plan._replace(trials=2), small, lambda generator: 1.0, "cpu"):
         events.append(event)
-        its_own = event.step is not None and not (plan.out / "trial-0001").exists()
-        if its_own and event.step.images_seen == seen:
+        its_own = not (plan.out / "trial-0001").exists()
+        if its_own and event.step is not None and event.step.images_seen == seen:
             run.stop()
     first, second = ended(events)
     assert (second.state, len(second.figures)) == ("complete", 4)
