@@ -259,6 +259,24 @@ def test_labels_below_zero_are_no_class(tmp_path: Path):
     assert open_pictures(str(tmp_path / "a.npz"), SMALL).report.used == 4
 
 
+def test_heic_counts_as_a_picture_before_the_first_is_opened(tmp_path: Path):
+    """Pillow knows the ending only then, and only with the extra; what a source is must depend on neither."""
+    for name in ("cats/1.HEIC", "cats/2.heic", "dogs/1.heif"):
+        path = tmp_path / "named" / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(BOXED % b"heic")
+    (tmp_path / "named" / "README").write_text("A stray file is no picture.")
+    labels = {entry.name: entry.label for entry in open_source(str(tmp_path / "named")).entries}
+    assert labels == {"README": None, "set/cats/1.HEIC": "cats", "set/cats/2.heic": "cats", "set/dogs/1.heif": "dogs"}
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "1.heic").write_bytes(BOXED % b"heic")
+    packed(tmp_path / "album" / "old.tar", {"a.png": png(1)})
+    assert [entry.name for entry in open_source(str(tmp_path / "album")).entries] == ["1.heic", "old.tar"]
+    shard = packed(tmp_path / "a.tar", {"1.heic": BOXED % b"heic", "1.cls": b"cat", "2.png": png(1), "2.cls": b"dog"})
+    entries = open_source(str(shard)).entries
+    assert [(entry.name, entry.label) for entry in entries] == [("a.tar/1.heic", "cat"), ("a.tar/2.png", "dog")]
+
+
 def test_heic_is_read_where_its_extra_is_installed(tmp_path: Path):
     heif = pytest.importorskip("pillow_heif")
     heif.from_pillow(scene(40, 28)).save(tmp_path / "a.heic")

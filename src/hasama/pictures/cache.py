@@ -209,15 +209,22 @@ def cached(key: str) -> Path:
 
 def _key(source: Source, form: Form, streamed: bool) -> str:
     wanted = form[:-1]  # without `only` as it was typed: source.only says what it means
+    readable = find_spec("pillow_heif") and any(name.lower().endswith(HEIF_ENDINGS) for name in _names(source))
+    readers = ["heif"] if readable else []
     if streamed and source.shards is not None:
         tars = [(*shard.tar, stamp_of(Path(shard.tar.place))) for shard in source.shards.shards]
-        told = json.dumps([LAYOUT, "streamed", digest_of(source.shards), tars, wanted, *source.only])
+        told = json.dumps([LAYOUT, "streamed", digest_of(source.shards), tars, wanted, *source.only, *readers])
     else:
         listing = [(entry.name, entry.label, entry.stamp) for entry in source.entries]
-        readable = find_spec("pillow_heif") and any(e.name.lower().endswith(HEIF_ENDINGS) for e in source.entries)
-        readers = ["heif"] if readable else []
         told = json.dumps([LAYOUT, source.crops, wanted, listing, *source.only, *readers], ensure_ascii=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def _names(source: Source) -> Iterator[str]:
+    """Of its files; what is in shards that Hasama wrote has none."""
+    if source.shards is not None:
+        return (name for shard in source.shards.shards for name in shard.names)
+    return (entry.name for entry in source.entries)
 
 
 def _whole(folder: Path) -> dict | None:

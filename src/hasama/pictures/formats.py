@@ -49,7 +49,7 @@ def raw_photo(name: str) -> Format:
     return Format(f"a raw photo ({name})", DEVELOP)
 
 
-HEIF_ENDINGS = (".heic", ".heif", ".hif", ".heics")
+HEIF_ENDINGS = (".heic", ".heif", ".hif", ".heics", ".heifs")
 HEIC = Format("a HEIC photo", "install its reader by  pip install 'hasama[heif]'  or save it as JPEG first")
 AVIF = Format("an AVIF picture", CONVERT)
 JXL = Format("a JPEG XL picture", CONVERT)

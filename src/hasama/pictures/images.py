@@ -37,8 +37,12 @@ MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def has_picture_ending(path: Path | str) -> bool:
-    """Whether a file of this name would be a picture."""
-    return PurePath(path).suffix.lower() in Image.registered_extensions()
+    """Whether a file of this name would be a picture; a telephone's photo always, whether or not its extra is there.
+
+    Pillow knows their endings only once one has been opened, and what a folder is must not depend on that.
+    """
+    ending = PurePath(path).suffix.lower()
+    return ending in HEIF_ENDINGS or ending in Image.registered_extensions()
 
 
 def is_picture_name(path: Path | str) -> bool:

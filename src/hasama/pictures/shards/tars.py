@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hasama.errors import HasamaError
+from hasama.pictures.formats import HEIF_ENDINGS
 from hasama.pictures.shards.index import LARGEST_MEMBER, NO_CLASS, Shard, Shards, Tar
 
 CLASS_ENDINGS = ("cls", "json")
@@ -113,7 +114,7 @@ def _sorted_out(group: dict[str, Part], skipped: dict[str, str]) -> Part | None:
     return group[pictures[0]] if pictures else None
 
 
-PICTURES = frozenset(Image.registered_extensions()) - {".pdf", ".ps", ".eps", ".mpg", ".mpeg"}
+PICTURES = frozenset(Image.registered_extensions()).union(HEIF_ENDINGS) - {".pdf", ".ps", ".eps", ".mpg", ".mpeg"}
 
 
 def _class(group: dict[str, Part], file: BinaryIO, class_of: Callable[[object], str | None]) -> str | None:
