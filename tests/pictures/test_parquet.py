@@ -98,6 +98,13 @@ def test_a_folder_of_parquet_files_and_its_part_for_training(tmp_path: Path):
     assert open_source(str(repository)).note == "Only the part 'train' is read, not test."
 
 
+def test_parts_may_be_a_file_each(tmp_path: Path):
+    for number, split in enumerate(("test", "train", "validation")):
+        write(tmp_path / f"{split}.parquet", rows=2, image=[file_of(50 * number), file_of(50 * number + 1)])
+    assert greys(tmp_path) == [50, 51]
+    assert open_source(str(tmp_path)).note == "Only the part 'train' is read, not test, validation."
+
+
 def test_only_a_few_rows_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write(tmp_path / "a.parquet", rows=12, group=2)
     real, read = tables._parquet, []

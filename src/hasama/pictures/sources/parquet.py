@@ -93,7 +93,9 @@ def _dataset(place: Path) -> Tables:
 
 def _of_training(place: Path, files: list[Path]) -> Tables:
     """Parquet files of a folder; where they are named by splits, those for training."""
-    splits = {name: [file for file in files if file.name.startswith(f"{name}-")] for name in SPLITS}
+    splits = {
+        name: [file for file in files if file.stem == name or file.name.startswith(f"{name}-")] for name in SPLITS
+    }
     others = [name for name, found in splits.items() if found and name != "train"]
     if not splits["train"] or not others:
         return Tables(f"tables {place}", files, {})
