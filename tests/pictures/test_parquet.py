@@ -142,6 +142,24 @@ def test_broken_rows_are_skipped_and_files_outside_are_not_read(tmp_path: Path):
     }
 
 
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_file_that_a_row_names_is_seen_when_it_is_replaced(tmp_path: Path, kind: str):
+    (tmp_path / "imgs").mkdir()
+    for number in range(2):
+        (tmp_path / f"imgs/{number}.png").write_bytes(file_of(10 * number))
+    image = [{"bytes": None, "path": f"imgs/{number}.png"} for number in range(2)]
+    image += [{"bytes": file_of(70), "path": "x.png"}, {"bytes": None, "path": "imgs/\0.png"}]
+    path = write(tmp_path / "a.parquet", rows=4, image=image)
+    if kind == "arrow":
+        path = tmp_path / "a.arrow"
+        table = pq.read_table(tmp_path / "a.parquet")
+        with path.open("wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+    assert greys(path) == [0, 10, 70]
+    (tmp_path / "imgs/1.png").write_bytes(file_of(40))
+    assert greys(path) == [0, 40, 70]
+
+
 def test_which_column_holds_the_pictures(tmp_path: Path):
     table = pa.table({"thumb": [b"x"], "photo": [file_of(9)], "class": ["a"], "note": ["n"]})
     pq.write_table(table, tmp_path / "a.parquet")

@@ -132,12 +132,15 @@ class Rows(NamedTuple):
         schema: its columns.
         counts: the rows of each group.
         read: (group, column) -> that column of that group, as pyarrow has it.
+        named: (group, column) -> of each row the file that it names, for rows may name one instead of holding it;
+            empty if all rows of that group hold theirs, of which none is read for this.
     """
 
     file: Path
     schema: Any
     counts: Sequence[int]
     read: Callable[[int, str], Any]
+    named: Callable[[int, str], list[Any]]
 
 
 def _opened(file: Path) -> Rows:
@@ -160,7 +163,19 @@ def _parquet(file: Path) -> Rows:
 
     table = parquet.ParquetFile(file, memory_map=True)
     counts = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
-    return Rows(file, table.schema_arrow, counts, lambda group, name: table.read_row_group(group, [name]).column(0))
+
+    def read(group: int, name: str) -> Any:
+        return table.read_row_group(group, [name]).column(0)
+
+    def named(group: int, name: str) -> list[Any]:
+        about = table.metadata.row_group(group)
+        parts = {part.path_in_schema: part for part in map(about.column, range(about.num_columns))}
+        known = parts[f"{name}.bytes"].statistics if f"{name}.bytes" in parts else None
+        if f"{name}.path" not in parts or (known is not None and known.has_null_count and not known.null_count):
+            return []
+        return [row and row["path"] for row in read(group, f"{name}.path").to_pylist()]
+
+    return Rows(file, table.schema_arrow, counts, read, named)
 
 
 def _arrow(file: Path) -> Rows:
@@ -174,22 +189,32 @@ def _arrow(file: Path) -> Rows:
     except arrow.ArrowInvalid:
         reader = arrow.ipc.open_file(mapped)
         batches, schema = [reader.get_batch(number) for number in range(reader.num_record_batches)], reader.schema
-    return Rows(file, schema, [len(one) for one in batches], lambda group, name: batches[group].column(name))
+
+    def read(group: int, name: str) -> Any:
+        return batches[group].column(name)
+
+    def named(group: int, name: str) -> list[Any]:
+        rows = read(group, name)
+        parts = [part.name for part in rows.type] if arrow.types.is_struct(rows.type) else []
+        return rows.field("path").to_pylist() if "path" in parts and rows.field("bytes").null_count else []
+
+    return Rows(file, schema, [len(one) for one in batches], read, named)
 
 
 def _entries(rows: Rows, told: dict[str, Any]) -> Iterator[Entry]:
     features = _features(rows.schema) or told
     images = _Pictures(rows, _picture_column(rows, features))
     label, names = _label_column(rows, features)
-    stamp, first = stamp_of(rows.file), 0
+    first = 0
     why = f"{rows.file.name} has {NO_LABELS}" if label is None else f"its {label} says no class"
     for group, count in enumerate(rows.counts):
         values = [None] * count if label is None else _values(rows, group, label)
         reason = why if values else f"its {label} is damaged"
+        stamps = images.stamps(group, count)
         for row in range(count):
             name = printable(f"{rows.file.name}/{first + row}")
             found = _class(values[row], names) if values else None
-            yield Entry(name, found, stamp, partial(images.read, group, row), reason)
+            yield Entry(name, found, stamps[row], partial(images.read, group, row), reason)
         first += count
 
 
@@ -199,6 +224,24 @@ class _Pictures:
     def __init__(self, rows: Rows, column: str) -> None:
         self.rows, self.column, self.lock = rows, column, Lock()
         self.groups: OrderedDict[int, Any] = OrderedDict()
+        self.folder, self.stamp = rows.file.parent.resolve(), stamp_of(rows.file)
+
+    def stamps(self, group: int, count: int) -> list[str]:
+        """Of each row: the table's, and where a row may name a file beside it, that file's, too."""
+        from pyarrow import ArrowException  # an extra
+
+        try:
+            names = self.rows.named(group, self.column)
+        except (ArrowException, OSError):  # damaged: told when its pictures are read
+            names = []
+        return [self._with_file(name) for name in names] or [self.stamp] * count
+
+    def _with_file(self, name: object) -> str:
+        try:
+            path = self._beside(name)
+        except (HasamaError, OSError, ValueError, RuntimeError):  # no such file, or no name of any
+            return f"{self.stamp} nowhere"
+        return f"{self.stamp} {stamp_of(path)}" if path else self.stamp
 
     def read(self, group: int, row: int) -> io.BytesIO | Path:
         """A picture's file."""
@@ -218,9 +261,8 @@ class _Pictures:
         """A file that a row names instead of holding it: only below the table's folder."""
         if not isinstance(name, str) or not name:
             return None
-        folder = self.rows.file.parent.resolve()
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder) or not path.is_file():
+        path = (self.folder / name).resolve()
+        if not path.is_relative_to(self.folder) or not path.is_file():
             raise HasamaError("a name of a file that is not beside the table")
         return path
 
