@@ -169,6 +169,21 @@ def test_which_column_holds_the_pictures(tmp_path: Path):
         open_source(str(tmp_path / "b.parquet"))
 
 
+@pytest.mark.parametrize("table", ["00000.parquet", "metadata.parquet", "data/train.parquet"])
+def test_a_table_that_only_tells_of_pictures_in_sub_folders_makes_no_table_of_the_folder(tmp_path: Path, table: str):
+    """As img2dataset writes: 00000/*.jpg, and beside the folder a table of addresses and captions."""
+    for number in range(2):
+        path = tmp_path / f"0000{number}" / "a.jpg"
+        path.parent.mkdir()
+        path.write_bytes(file_of(9, "JPEG"))
+    (tmp_path / table).parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"url": ["http://a", "http://b"], "caption": ["a", "b"]}), tmp_path / table)
+    report = open_pictures(str(tmp_path), FORM).report
+    assert (report.used, list(report.skipped)) == (2, [table])
+    write(tmp_path / table)
+    assert len(greys(tmp_path)) == 6, "a table of pictures is read, whatever lies below"
+
+
 def test_a_damaged_table_is_told(tmp_path: Path):
     path = write(tmp_path / "a.parquet")
     for data in (b"", path.read_bytes()[:-9], b"PAR1" * 9):

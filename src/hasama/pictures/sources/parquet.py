@@ -15,12 +15,10 @@ from typing import Any, NamedTuple
 
 from hasama.errors import HasamaError, missing_extra
 from hasama.pictures.formats import HEAD, recognise
-from hasama.pictures.images import has_picture_ending
 from hasama.pictures.sources.arrays import class_name
 from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
 
 PARQUET, ARROW = ".parquet", ".arrow"
-SPLITS = ("train", "test", "validation", "valid", "val", "dev")
 PICTURES = ("image", "images", "img", "picture", "photo", "jpg", "png", "pixels")
 LABELS = ("label", "labels", "class", "cls", "category", "fine_label")
 """Columns that are looked for, in this order."""
@@ -36,81 +34,6 @@ class Tables(NamedTuple):
     files: list[Path]
     features: dict[str, Any]
     note: str = ""
-
-
-# --- which files ----------------------------------------------------------------------------------
-
-
-def tables_at(place: Path) -> Tables | None:
-    """The table that a file or a folder is; None if it is none.
-
-    Raises:
-        HasamaError: it is a dataset of several parts, none of which is for training, or is damaged.
-    """
-    if place.is_file():
-        return Tables(f"table {place}", [place], {}) if place.suffix.lower() in (PARQUET, ARROW) else None
-    if (place / "dataset_dict.json").is_file():
-        return _split(place)
-    if (place / "state.json").is_file() and (place / "dataset_info.json").is_file():
-        return _dataset(place)
-    files = sorted(place.glob(f"*{PARQUET}")) or sorted((place / "data").glob(f"*{PARQUET}"))
-    if not files or any(map(has_picture_ending, place.iterdir())):
-        return None
-    return _of_training(place, files)
-
-
-def _split(place: Path) -> Tables:
-    """A `DatasetDict`: a folder for each split."""
-    names = _json(place / "dataset_dict.json").get("splits")
-    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    chosen = names[0] if len(names) == 1 else "train"
-    if chosen not in names:
-        raise HasamaError(
-            f"{place} is a dataset of several parts ({', '.join(names)}): name one, such as its folder."
-        )
-    others = [name for name in names if name != chosen]
-    return _dataset(place / chosen)._replace(note=_left_out(chosen, others))
-
-
-def _left_out(chosen: str, others: Sequence[str]) -> str:
-    return f"Only the part {chosen!r} is read, not {', '.join(others)}." if others else ""
-
-
-def _dataset(place: Path) -> Tables:
-    """A `Dataset`: the Arrow files that its state names."""
-    named = _json(place / "state.json").get("_data_files")
-    named = named if isinstance(named, list) else []
-    files = (
-        [place / str(one.get("filename")) for one in named if isinstance(one, dict)]
-        if isinstance(named, list)
-        else []
-    )
-    if not files or not all(file.is_file() and file.parent == place for file in files):
-        raise HasamaError(f"The dataset {place} is damaged: its state.json names files that are not there.")
-    features = _json(place / "dataset_info.json").get("features")
-    return Tables(f"dataset {place}", files, features if isinstance(features, dict) else {})
-
-
-def _of_training(place: Path, files: list[Path]) -> Tables:
-    """Parquet files of a folder; where they are named by splits, those for training."""
-    splits = {
-        name: [file for file in files if file.stem == name or file.name.startswith(f"{name}-")] for name in SPLITS
-    }
-    others = [name for name, found in splits.items() if found and name != "train"]
-    if not splits["train"] or not others:
-        return Tables(f"tables {place}", files, {})
-    return Tables(f"tables {place}", splits["train"], {}, _left_out("train", others))
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise HasamaError(f"{file} is damaged ({error}).") from error
-    return told if isinstance(told, dict) else {}
-
-
-# --- the pictures in them -------------------------------------------------------------------------
 
 
 def table_source(tables: Tables) -> Source:
@@ -267,9 +190,23 @@ class _Pictures:
         return path
 
 
-def _picture_column(rows: Rows, features: dict[str, Any]) -> str:
+def holds_pictures(file: Path) -> bool:
+    """Whether a column of a table holds pictures; others tell of pictures that lie elsewhere.
+
+    Raises:
+        HasamaError: pyarrow is missing, or the file is damaged.
+    """
+    rows = _opened(file)
+    return bool(_picture_columns(rows, _features(rows.schema)))
+
+
+def _picture_columns(rows: Rows, features: dict[str, Any]) -> list[str]:
     told = [name for name in rows.schema.names if _kind(features, name) == "Image"]
-    found = told or [field.name for field in rows.schema if _holds_files(field.type)]
+    return told or [field.name for field in rows.schema if _holds_files(field.type)]
+
+
+def _picture_column(rows: Rows, features: dict[str, Any]) -> str:
+    found = _picture_columns(rows, features)
     if not found:
         columns = ", ".join(f"{field.name} ({field.type})" for field in rows.schema) or "none"
         raise HasamaError(

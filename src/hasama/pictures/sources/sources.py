@@ -20,8 +20,9 @@ from hasama.pictures.sources.classes import with_classes
 from hasama.pictures.sources.digits import digits
 from hasama.pictures.sources.download import DOWNLOADS, DownloadProgress, download_missing, fetch
 from hasama.pictures.sources.entries import Entry, Source, printable, stamp_of
-from hasama.pictures.sources.parquet import table_source, tables_at
+from hasama.pictures.sources.parquet import table_source
 from hasama.pictures.sources.sharded import index_first, is_known, shard_source
+from hasama.pictures.sources.tables import tables_at
 
 
 def open_source(name: str) -> Source:
