@@ -490,6 +490,12 @@ def test_a_folder_with_an_ordinary_tar_is_read_as_the_tar(tmp_path: Path):
         assert len(opened(name)) == 4
 
 
+def test_a_folder_whose_only_tar_is_not_there_is_told(tmp_path: Path):
+    (tmp_path / "a.tar").symlink_to(tmp_path / "gone.tar")
+    with pytest.raises(HasamaError, match=r"The shard .*a\.tar is gone"):
+        open_source(str(tmp_path))
+
+
 def test_a_folder_with_one_tar_of_webdataset_is_shards(tmp_path: Path):
     """As img2dataset writes them: classes and texts beside each picture; or pictures alone, many of them."""
     pixels = some_pictures(4, (20, 20))

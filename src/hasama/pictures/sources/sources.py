@@ -73,7 +73,10 @@ def _of_one_tar(folder: Path, shards: Place) -> Source | None:
     """A folder with nothing but an ordinary tar is read as that tar, or classes by folders, and pictures with points
     in their names, would be lost; None if it is something else, or of WebDataset.
     """
-    if len(shards.tars) != 1 or not folder.is_dir() or is_known(shards) or is_packed(folder / shards.tars[0]):
+    try:
+        if len(shards.tars) != 1 or not folder.is_dir() or is_known(shards) or is_packed(folder / shards.tars[0]):
+            return None
+    except OSError:  # a link that leads nowhere, or no permission: told as of any shard
         return None
     source = _open_path(folder / shards.tars[0])
     names = [PurePosixPath(entry.name) for entry in source.entries]
