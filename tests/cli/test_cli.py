@@ -447,6 +447,11 @@ def test_runs_and_previews_inside_the_source_are_no_pictures(tmp_path: Path):
     assert (tmp_path / "photos-preview.png").exists()
 
 
+def test_a_loop_of_links_is_no_source(tmp_path: Path):
+    (tmp_path / "loop").symlink_to("loop")
+    refused(hasama("images", "loop", cwd=tmp_path), "There are no pictures at loop")
+
+
 def test_a_reader_that_goes_away_does_not_end_the_work(pictures: Path, tmp_path: Path):
     words = ["train", str(pictures), "dcgan", *TINY, "--steps", "20", "--out", str(tmp_path / "run")]
     process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -132,6 +132,10 @@ def _write_shards(pictures: "Pictures", folder: Path, megabytes: float) -> None:
 
 def _preview_place(source: str) -> Path:
     """Here; or beside the source where here is inside of it, or the preview would be one of its pictures."""
-    name, folder = fitting_name(name_of(source), "-preview.png", SPARE), at_home(source).resolve()
-    inside = folder.is_dir() and Path.cwd().is_relative_to(folder)
+    name = fitting_name(name_of(source), "-preview.png", SPARE)
+    try:
+        folder = at_home(source).resolve()
+        inside = folder.is_dir() and Path.cwd().is_relative_to(folder)
+    except (OSError, RuntimeError):  # a loop of links, or a name too long: the source will be refused
+        return Path(name)
     return folder.parent / name if inside else Path(name)
