@@ -505,8 +505,9 @@ def test_a_folder_with_one_tar_of_webdataset_is_shards(tmp_path: Path):
                   f"{number:06}.txt": b"a picture"}  # fmt: skip
     (tmp_path / "told").mkdir()
     make_tar(tmp_path / "told" / "00000.tar", files)
-    assert open_source(str(tmp_path / "told")).shards is not None
-    assert opened(tmp_path / "told", Form((20, 20), labels=True)).report.classes == {"0": 2, "1": 2}
+    for name in (tmp_path / "told", tmp_path / "told" / "00000.tar"):
+        assert open_source(str(name)).shards is not None
+        assert opened(name, Form((20, 20), labels=True)).report.classes == {"0": 2, "1": 2}
     (tmp_path / "dotted").mkdir()
     dotted = {f"{n}.image.png": png(pixels[n]) for n in range(4)} | {f"{n}.cls": b"%d" % (n % 2) for n in range(4)}
     make_tar(tmp_path / "dotted" / "a.tar", dotted)
@@ -518,6 +519,20 @@ def test_a_folder_with_one_tar_of_webdataset_is_shards(tmp_path: Path):
     (tmp_path / "plain").mkdir()
     make_tar(tmp_path / "plain" / "a.tar", {f"{number}.png": png(pixels[number]) for number in range(4)})
     assert open_source(str(tmp_path / "plain")).shards is not None  # which can be streamed
+
+
+def test_captions_beside_pictures_take_no_classes_from_folders(tmp_path: Path):
+    pixels = some_pictures(4, (20, 20))
+    for side, classes in ((b'{"width": 20}', {"a": 2, "b": 2}), (b'{"label": "x"}', {"x": 4})):
+        files: dict[str, bytes] = {}
+        for number in range(4):
+            key = f"{'ab'[number % 2]}/{number}"
+            files |= {f"{key}.png": png(pixels[number]), f"{key}.txt": b"a caption", f"{key}.json": side}
+        folder = tmp_path / min(classes)
+        folder.mkdir()
+        tar = make_tar(folder / "it.tar", files)
+        for name in (tar, folder, folder):
+            assert opened(name, Form((20, 20), labels=True)).report.classes == classes
 
 
 def test_points_in_names_are_no_endings(tmp_path: Path):

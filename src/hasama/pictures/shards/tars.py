@@ -125,13 +125,14 @@ def _class(group: dict[str, Part], file: BinaryIO, class_of: Callable[[object], 
             continue
         file.seek(part.start)
         text = file.read(part.size).decode("utf-8", "replace").strip()
-        label = _in_json(text) if ending == "json" else text
+        label = class_in_json(text) if ending == "json" else text
         if label is not None and label != "":
             return class_of(label)
     return None
 
 
-def _in_json(text: str) -> object:
+def class_in_json(text: str) -> object:
+    """The label that a JSON file says of its picture; None if it says none."""
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):

@@ -3,6 +3,7 @@
 A source is a list of entries that can each be opened by any thread; nothing is decoded here.
 """
 
+import io
 import os
 import stat
 import zipfile
@@ -12,8 +13,10 @@ from pathlib import Path, PurePosixPath
 from hasama.errors import HasamaError
 from hasama.names import at_home, near_name
 from hasama.pictures.formats import HEAD, ZIPS, recognise
+from hasama.pictures.images import is_picture_name
 from hasama.pictures.shards.index import is_address
 from hasama.pictures.shards.places import Place, place_of_one, shard_place
+from hasama.pictures.shards.tars import class_in_json
 from hasama.pictures.sources.archives import TAR_ENDINGS, is_packed, is_tar, tar_entries, zip_entries
 from hasama.pictures.sources.arrays import array_entries, as_pixels, npz_source
 from hasama.pictures.sources.classes import with_classes
@@ -67,6 +70,8 @@ def download_first(name: str) -> Iterator[DownloadProgress]:
 
 SIDES = (".json", ".txt", ".cls")
 """Endings of what lies beside pictures in WebDataset, under their names."""
+LOOKED_INTO = 100
+"""So many of these are looked into at most for a class."""
 
 
 def _of_one_tar(folder: Path, shards: Place) -> Source | None:
@@ -79,15 +84,37 @@ def _of_one_tar(folder: Path, shards: Place) -> Source | None:
     except OSError:  # a link that leads nowhere, or no permission: told as of any shard
         return None
     source = _open_path(folder / shards.tars[0])
-    names = [PurePosixPath(entry.name) for entry in source.entries]
-    told, pictures = (
-        {name.with_name(name.name.partition(".")[0]) for name in names if (name.suffix.lower() in SIDES) == beside}
-        for beside in (True, False)
-    )
-    if source.shards is not None or told & pictures:
+    if source.shards is not None:
         return None
-    ordinary = any(entry.label for entry in source.entries) or any("." in name.stem for name in names)
+    ordinary = any(entry.label or "." in PurePosixPath(entry.name).stem for entry in source.entries)
     return source if ordinary else None
+
+
+def _is_of_webdataset(files: list[Entry]) -> bool:
+    """Whether other files lie beside a tar's pictures under their names; where folders are classes already, only if
+    they say some: else they are captions, and the like.
+    """
+    pictures = {_key(file.name) for file in files if is_picture_name(file.name)}
+    beside = [file for file in files if file.name.lower().endswith(SIDES) and _key(file.name) in pictures]
+    if not any(file.label for file in files):
+        return bool(beside)
+    return any(map(_says_class, beside[:LOOKED_INTO]))
+
+
+def _key(name: str) -> str:
+    """What files that belong together share: see `shards.tars`."""
+    folder, slash, own = name.rpartition("/")
+    return folder + slash + own.partition(".")[0]
+
+
+def _says_class(file: Entry) -> bool:
+    if not file.name.lower().endswith(".json"):
+        return file.name.lower().endswith(".cls")
+    try:
+        found = file.contents()
+    except (HasamaError, OSError):  # a link, or gigantic: it is told when it is read
+        return False
+    return isinstance(found, io.BytesIO) and class_in_json(found.read().decode("utf-8", "replace")) is not None
 
 
 def _open_path(path: Path) -> Source:
@@ -115,10 +142,9 @@ def _open_file(path: Path) -> Source:
     if path.suffix.lower() == ".zip":
         raise HasamaError(f"{path} is not a zip file, or is damaged.")
     if is_tar(path) or path.name.lower().endswith(TAR_ENDINGS):
-        files = tar_entries(path)
-        if any(entry.name.endswith(".cls") for entry in files) and not is_packed(path):
-            return shard_source(place_of_one(path))  # of WebDataset
-        files, trouble = with_classes(files)
+        files, trouble = with_classes(tar_entries(path))
+        if not is_packed(path) and _is_of_webdataset(files):
+            return shard_source(place_of_one(path))
         return Source(f"tar {path}", files, no_classes=trouble)
     with path.open("rb") as file:
         known = recognise(file.read(HEAD), path.name)
