@@ -588,6 +588,16 @@ def test_classes_in_json_missing_ones_and_foreign_members(tmp_path: Path):
         assert number_of(free.take(np.arange(len(free)))) == [0, 1, 2, 4]
 
 
+def test_numbers_that_are_no_classes(tmp_path: Path):
+    """As in tables and arrays: a score is none, and a number below 0 means none."""
+    pixels = some_pictures(5, (20, 20))
+    said = {"0.json": b'{"label": 0.9}', "1.json": b'{"label": 2.0}', "2.cls": b"-1\n", "3.cls": b"2", "4.cls": b"-x"}
+    make_tar(tmp_path / "a.tar", said | {f"{number}.png": png(pixels[number]) for number in range(5)})
+    report = opened(tmp_path, Form((20, 20), labels=True)).report
+    assert report.classes == {"2": 2, "-x": 1}
+    assert list(report.skipped) == ["a.tar/0.png", "a.tar/2.png"]
+
+
 def test_they_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     foreign(tmp_path)
     opened(tmp_path, Form((20, 20)), True)

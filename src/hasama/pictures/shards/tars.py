@@ -6,6 +6,7 @@ T. Breuel's WebDataset, https://github.com/webdataset/webdataset.
 
 import hashlib
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
@@ -23,6 +24,8 @@ CLASS_FIELDS = ("class", "label", "cls")
 LARGEST_CLASS = 2**20
 """Bytes of a file that says a class."""
 NO_LABEL = "no .cls beside it"
+BELOW_ZERO = re.compile(r"-[0-9]{1,9}")
+"""In a .cls, the number of no class."""
 
 
 class Part(NamedTuple):
@@ -125,7 +128,7 @@ def _class(group: dict[str, Part], file: BinaryIO, class_of: Callable[[object], 
             continue
         file.seek(part.start)
         text = file.read(part.size).decode("utf-8", "replace").strip()
-        label = class_in_json(text) if ending == "json" else text
+        label = class_in_json(text) if ending == "json" else int(text) if BELOW_ZERO.fullmatch(text) else text
         if label is not None and label != "":
             return class_of(label)
     return None

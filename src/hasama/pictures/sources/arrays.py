@@ -182,10 +182,10 @@ def _class_names(labels: np.ndarray, count: int) -> Iterator[str | None]:
 
 
 def class_name(label: object) -> str | None:
-    """A class by its number or word: 2.0 is '2'; None, a negative number or NaN is no class."""
+    """A class by its number or word: 2.0 is '2'; None, a negative number, a part of one, or NaN is no class."""
     if isinstance(label, bytes):
         return label.decode("utf-8", "replace")
-    if label is None or (isinstance(label, float) and not np.isfinite(label)):
+    if label is None or (isinstance(label, float) and not label.is_integer()):
         return None
     if isinstance(label, (int, float)) and not isinstance(label, bool):
         return str(int(label)) if label >= 0 else None

@@ -186,7 +186,8 @@ def _index(place: Place, file: Path) -> Iterator[DownloadProgress]:
 
 
 WALKED = "3"
-"""Version of what is known of others' tars. 2: points in names are no endings. 3: HEIC photos are pictures."""
+"""Version of what is known of others' tars. 2: points in names are no endings. 3: HEIC photos are pictures; 0.9
+and -1 are no classes."""
 
 
 def _index_file(place: Place) -> Path:
