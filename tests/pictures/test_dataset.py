@@ -176,6 +176,16 @@ def test_transparency_that_is_lost_unasked_is_told(tmp_path: Path, modes: str, t
     assert not open_pictures(folder, SMALL.but(colour="rgb")).report.note
 
 
+def test_a_black_drawing_on_nothing_is_not_dark(tmp_path: Path):
+    drawing = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    drawing.paste((9, 9, 9, 255), (2, 2, 6, 6))
+    report = open_pictures(str(save(tmp_path / "drawn", a=drawing)), SMALL).report
+    assert (report.channels, report.dark, report.brightest) == (4, 0, 255)
+    drawing.paste((9, 9, 9, 250), (0, 0, 8, 8))
+    report = open_pictures(str(save(tmp_path / "black", a=drawing)), SMALL).report
+    assert (report.channels, report.dark, report.brightest) == (4, 1, 13)
+
+
 def test_broken_files_have_no_say_in_the_colour(tmp_path):
     save(tmp_path, a=plain(1), b=plain(2))
     for number in range(5):

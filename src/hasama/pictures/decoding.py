@@ -279,6 +279,14 @@ def _by_number(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if name.isascii() and name.isdigit() else (1, 0, name)
 
 
+def _on_white(pixels: np.ndarray) -> np.ndarray:
+    """What is seen of uint8 [H, W, C] on a white page: black drawings on nothing are not dark."""
+    if pixels.shape[-1] < 4:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return (pixels[..., :3] * alpha + 255 * (255 - alpha)) // 255
+
+
 class _Seen:
     """What is told of all pixels together: their digest, which pictures are the same, and how bright they are."""
 
@@ -291,7 +299,7 @@ class _Seen:
         own = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         self.all.update(own)
         self.names.setdefault(own, []).append(name)
-        highest = int(pixels[..., :3].max())
+        highest = int(_on_white(pixels).max())
         self.dark += highest <= DARK
         self.brightest = max(self.brightest, highest)
 
