@@ -20,6 +20,7 @@ from hasama.pictures.images import (
     grid,
     has_alpha,
     is_grey,
+    prepared,
     save_picture,
     to_picture,
 )
@@ -261,6 +262,15 @@ def test_invisible_colours_do_not_bleed_into_the_edges(fit):
     assert ((seen[:, 3] > 16) & (seen[:, 3] < 240)).any(), "the edge falls between two pixels"
     assert np.ptp(seen[:, :3], axis=1).max() <= 2, "a tinge of red"
     assert np.abs(seen[:, :3] - 200).max() <= 1
+
+
+@pytest.mark.parametrize("resolution", [(8, 8), (4, 4), None])
+def test_what_nobody_sees_is_black_whether_or_not_the_size_changes(resolution: tuple[int, int] | None):
+    picture = np.full((8, 8, 4), 200, np.uint8)
+    picture[:, :4, 3] = 0
+    shown = prepared(Image.fromarray(picture), 4, resolution)
+    assert shown[:, 0].max() == 0
+    assert shown[:, -1].min() == 200
 
 
 @pytest.mark.parametrize("huge", [2**24, 5000])

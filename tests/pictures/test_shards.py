@@ -46,7 +46,7 @@ def some_pictures(count: int, size: tuple[int, int] = (8, 8), channels: int = 3)
     pixels = np.random.default_rng(count).integers(0, 256, (count, *size, channels), np.uint8)
     pixels[:, 0, 0, 0] = np.arange(count) % 256
     pixels[:, 0, 1, 0] = np.arange(count) // 256
-    return pixels
+    return pixels.clip(np.array([0, 0, 0, 1], np.uint8)[:channels])  # nothing is clear: that has no colour
 
 
 def number_of(pixels: np.ndarray) -> list[int]:
@@ -292,6 +292,18 @@ def test_streamed_is_cached_in_another_form_too(eight: Path, form: Form):
     np.testing.assert_array_equal(cached.labels, streamed.labels)  # type: ignore[arg-type]
     assert cached.classes == streamed.classes
     assert len(streamed) == (128 if form.only else 320)
+
+
+def test_no_colour_that_nobody_sees_is_learnt_from(tmp_path: Path):
+    """Nor from shards that hold such colours, as older ones do."""
+    pixels = np.full((2, 8, 8, 4), 200, np.uint8)
+    pixels[:, :4, :, 3] = 0
+    make_tar(tmp_path / "a.tar", {f"{number}.png": to_plain_png(pixels[number]) for number in range(2)})
+    for streamed in (False, True):
+        taken = opened(tmp_path, streamed=streamed).take(np.arange(2))
+        assert taken.shape == (2, 8, 8, 4)
+        assert taken[:, :4].max() == 0
+        assert taken[:, 4:].min() == 200
 
 
 def test_the_size_decides_and_a_variable_says_of_which(eight: Path, monkeypatch: pytest.MonkeyPatch):

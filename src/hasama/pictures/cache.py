@@ -46,7 +46,8 @@ LAYOUT = 6
 """Version of the cache's layout; part of every key, so that an older cache is simply not found.
 
 2: one range for all files of more than 8 bits. 3, 4: colours by their profiles. 5: no bright rims beside
-transparency. 6: dark are those that are so on white."""
+transparency. 6: no colours where all is clear; dark are those that are so on
+white."""
 
 STREAM_GB = 16.0
 """Shards whose decoded pictures would need more than this are streamed."""

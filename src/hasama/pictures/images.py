@@ -100,7 +100,14 @@ def prepared(
     picture = as_channels(picture, channels)
     if resolution is not None:
         picture = fit_picture(picture, resolution, fit)
-    return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, channels)
+    return nothing_hidden(np.asarray(picture, np.uint8).reshape(picture.height, picture.width, channels))
+
+
+def nothing_hidden(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, C] without the colours of clear pixels, which nobody sees, and networks would learn."""
+    if pixels.shape[-1] < 4 or pixels[..., 3].all():
+        return pixels
+    return np.where(pixels[..., 3:] == 0, 0, pixels).astype(np.uint8, copy=False)
 
 
 def _stretch(picture: Image.Image, width: int, height: int) -> Image.Image:
@@ -129,8 +136,7 @@ def _resized(picture: Image.Image, width: int, height: int, box: tuple[float, fl
     there = np.maximum(seen, 1e-6)
     bands = [smaller(np.asarray(picture.getchannel(name), np.float32) * alpha) / there for name in "RGB"]
     shown = np.dstack([*bands, 255 * seen]).round().clip(0, 255).astype(np.uint8)
-    shown[shown[..., 3] == 0] = 0
-    return Image.fromarray(shown)
+    return Image.fromarray(nothing_hidden(shown))
 
 
 def _crop(picture: Image.Image, width: int, height: int) -> Image.Image:

@@ -16,7 +16,7 @@ import numpy as np
 from hasama.errors import HasamaError
 from hasama.pictures.dataset import Drawn, Pictures
 from hasama.pictures.depth import Ranges
-from hasama.pictures.images import prepared
+from hasama.pictures.images import nothing_hidden, prepared
 from hasama.pictures.opening import open_picture
 from hasama.pictures.shards.fetching import Fetched
 from hasama.pictures.shards.index import ShardError, Tar
@@ -145,7 +145,7 @@ class Streamed:
         data = self._tar(int(members.shards[number])).read(int(members.starts[number]), int(members.sizes[number]))
         pixels = from_plain_png(data)
         if pixels is not None and pixels.shape == self.shape[1:]:
-            return pixels
+            return nothing_hidden(pixels)  # written before such colours were left out
         with suppress(HasamaError):  # what a broken picture gives
             picture = open_picture(io.BytesIO(data), max(wanted.resolution), wanted.ranges)
             return prepared(picture, wanted.channels, wanted.resolution, wanted.fit)
