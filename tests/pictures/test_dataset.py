@@ -557,6 +557,17 @@ def test_crops_are_the_same_every_time_and_reach_every_side(tmp_path, monkeypatc
     assert "cut from it as 1089 random crops" in first.report.text()
 
 
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [((16, 12), "only one crop"), ((8, 6), "only one crop"), ((18, 13), "only 6 crops"), ((40, 12), ""),
+     ((20, 15), ""), ((90, 90), "")],
+)  # fmt: skip
+def test_one_picture_with_hardly_a_choice_of_crops_is_warned_of(tmp_path: Path, size: tuple[int, int], told: str):
+    warnings = open_pictures(texture(tmp_path, *size), Recipe(size="16x12")).report.warnings()
+    assert len(warnings) == bool(told)
+    assert all(told in one and "At 16x12 pixels" in one and "--size 8x6;" in one for one in warnings)
+
+
 def test_a_picture_too_narrow_to_enlarge_is_refused(tmp_path):
     with pytest.raises(HasamaError, match=r"too narrow \(1x3000 pixels\)"):
         open_pictures(texture(tmp_path, 1, 3000), Recipe(size="512"))

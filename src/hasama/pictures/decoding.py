@@ -20,7 +20,7 @@ from hasama.pictures.depth import Extremes, Ranges, choose_ranges, depth_of
 from hasama.pictures.formats import UNPACK
 from hasama.pictures.images import fit_picture, has_alpha, is_grey, prepared
 from hasama.pictures.opening import LARGEST_PICTURE, passes, why
-from hasama.pictures.report import DARK, DeepFiles, Report
+from hasama.pictures.report import CROPS_MOST, DARK, DeepFiles, Report
 from hasama.pictures.shards.index import NO_CLASS, ShardError
 from hasama.pictures.shards.members import COLOURS, Members, members_of
 from hasama.pictures.shards.tars import NO_LABEL, digest_of
@@ -30,7 +30,6 @@ from hasama.recipe import Colour, Fit, Recipe
 A = TypeVar("A")
 B = TypeVar("B")
 
-CROPS_MOST = 20_000
 CROP_SHARE = 3  # a single picture's shorter side holds about three crops, so that each shows a part of the whole
 
 

@@ -5,6 +5,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from hasama.options import size_text
+
 
 class DeepFiles(TypedDict):
     """The files of one depth: how many, the values in them, and those that become black and white."""
@@ -94,6 +96,8 @@ class Report:
         """What makes these pictures hard or impossible to learn from, as sentences that say what to do."""
         different = self.used - self.copies
         found = []
+        if self.crops and self.crops < self._enough_crops():
+            found.append(self._hardly_a_choice())
         if not self.crops and different == 1:
             found.append(self._only_one())
         elif not self.crops and different < HOPELESS:
@@ -104,6 +108,20 @@ class Report:
         if 2 * self.dark > self.used:
             found.append(self._too_dark())
         return found
+
+    def _enough_crops(self) -> int:
+        """So many fit into a picture that is longer than they are by a quarter, both ways."""
+        height, width = self.resolution
+        return min(CROPS_MOST, (height // 4 + 1) * (width // 4 + 1))
+
+    def _hardly_a_choice(self) -> str:
+        height, width = self.resolution
+        told = "only one crop" if self.crops == 1 else f"only {self.crops} crops, which are nearly the same"
+        smaller = size_text(max(1, height // 2), max(1, width // 2))
+        return (
+            f"At {width}x{height} pixels the picture has {told}: the networks will learn it by heart. Take a smaller "
+            f"size, such as --size {smaller}; or a larger picture, or some hundreds of them."
+        )
 
     def _only_one(self) -> str:
         many = f"The {self.used} pictures are all the same one" if self.used > 1 else "There is only one picture"
@@ -126,6 +144,9 @@ class Report:
             )
         return f"{told} If the files hold class numbers or values of few bits, multiply them up to 255 first."
 
+
+CROPS_MOST = 20_000
+"""Of one picture."""
 
 HOPELESS = 10
 """So few different pictures, and the networks only learn them by heart."""
