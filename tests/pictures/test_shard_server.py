@@ -23,6 +23,7 @@ from hasama.pictures.sources.sources import open_source
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
 from hasama.runs.session import resume, train
+from hasama.tuning import survey
 
 COUNT, SHARDS = 160, 8
 
@@ -161,6 +162,43 @@ def test_processes_that_start_together_list_them_once(server: Server):
     for thread in threads:
         thread.join()
     assert len(tars(server.asked)) == SHARDS
+
+
+@pytest.mark.parametrize("looks", ["headers", "scan"])
+def test_nobody_waits_for_a_shard_that_nobody_wants(
+    server: Server, folder: Path, tmp_path: Path, looks: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The next one is asked for ahead; when what is wanted has been read, it is broken off."""
+    listed = json.loads((folder / "shards.json").read_text())
+    first, second = listed["shards"][:2]
+    first["labels"], second["labels"], second["bytes"] = [0] * first["count"], [1] * second["count"], 10**9
+    (tmp_path / "shards.json").write_text(json.dumps(listed | {"shards": [first, second]}))
+    (tmp_path / first["name"]).write_bytes((folder / first["name"]).read_bytes())
+    begun, gone = threading.Event(), threading.Event()
+
+    def endless(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(10**9))
+        handler.end_headers()
+        begun.set()
+        try:
+            for _ in range(400):
+                handler.wfile.write(bytes(2**20))
+                time.sleep(0.02)
+        except OSError:
+            gone.set()
+
+    monkeypatch.setattr(server, "folder", tmp_path)
+    server.answers[second["name"]] = [endless]
+    if looks == "scan":
+        form = Form((16, 16), only=listed["classes"][0])
+        assert len(opened(f"{server.address}/shards.json", False, form)) == first["count"]
+    else:
+        monkeypatch.setattr(survey, "HEADERS_MOST", 5)
+        found = survey.read_headers(open_source(f"{server.address}/shards.json"))
+        assert found is not None
+        assert (found.width, found.height) == (16, 16)
+    assert not begun.wait(1) or gone.wait(5)
 
 
 def test_a_failing_request_is_tried_again(server: Server, folder: Path):

@@ -114,6 +114,8 @@ class Reading:
         except OSError as error:
             hint = HasamaError(f"{cannot_write(folder, error)} HASAMA_CACHE names another place for the cache.")
             raise hint from error
+        finally:
+            self.source.finish()
 
     @property
     def room(self) -> int:

@@ -96,6 +96,7 @@ def read_headers(source: Source) -> Headers | None:
         some = source.entries[:HEADERS_MOST]  # of few shards, for each would have to be fetched
     with ThreadPoolExecutor(4) as pool:
         found = [(entry, size) for entry, size in zip(some, pool.map(_size, some), strict=True) if size]
+    source.finish()
     if not found:
         return None
     sizes = np.array([size for _, size in found], dtype=float)

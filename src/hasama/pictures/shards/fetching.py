@@ -118,8 +118,13 @@ class Fetched:
         """Fetch no more of what nobody waits for, if this is the last who does."""
         with self._lock:
             self._users -= 1
-            if self._users > 0:
-                return
+            left = self._users
+        if left <= 0:
+            self.stop()
+
+    def stop(self) -> None:
+        """Break off whatever is being fetched. Who asks later has it fetched anew."""
+        with self._lock:
             self._stop.set()
             if self._pool is not None:
                 self._pool.shutdown(wait=False, cancel_futures=True)

@@ -66,6 +66,7 @@ class Source(NamedTuple):
         aliases: other names of classes -> the classes' own names.
         only: the classes that these are, if not all: see `chosen.only_classes`.
         shards: if the entries are pictures in shards: what is where, without regard to `only`.
+        finish: breaks off what is being fetched for entries that may be opened next, for none will be.
     """
 
     description: str
@@ -77,6 +78,7 @@ class Source(NamedTuple):
     aliases: Mapping[str, str] = MappingProxyType({})
     only: tuple[str, ...] = ()
     shards: Shards | None = None
+    finish: Callable[[], None] = lambda: None
 
 
 def printable(name: str) -> str:

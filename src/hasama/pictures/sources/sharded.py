@@ -36,7 +36,8 @@ def shard_source(place: Place) -> Source:
     shards = _listed(place) if place.listed else _indexed(place)
     if not shards.shards:
         raise HasamaError(f"There is no picture in {place.name}.")
-    return Source(place.name, ShardEntries(shards, fetched()), shards=shards)
+    files = fetched()
+    return Source(place.name, ShardEntries(shards, files), shards=shards, finish=files.stop)
 
 
 def fetched() -> Fetched:
