@@ -35,6 +35,7 @@ from hasama.studio import jobs as queue  # noqa: E402
 from hasama.studio import uploads  # noqa: E402
 from hasama.studio.app import make_studio  # noqa: E402
 from hasama.studio.jobs import Job, Jobs  # noqa: E402
+from hasama.studio.pages.page import TEMPLATES, short  # noqa: E402
 from hasama.studio.security import WRONG_MOST, WRONG_SECONDS, Tries  # noqa: E402
 
 HOST = "127.0.0.1:8765"
@@ -525,3 +526,31 @@ def test_a_class_that_is_called_like_a_flag_is_no_flag(client: TestClient, root:
     assert done.returncode == 2
     assert "--help" in done.stderr  # there is no such class
     assert "Usage" not in done.stdout
+
+
+def test_what_is_chosen_by_name_is_sent_letter_by_letter(trained: TestClient, root: Path):
+    """A browser makes one space of two where an option has no value of its own."""
+    shutil.copytree(root / "cats", root / "two  spaces")
+    for address in ("/watch?run=cats", "/paint"):
+        assert '<option value="two  spaces"' in trained.get(address).text, address
+    for template in TEMPLATES.glob("*.html"):
+        for option in re.findall("<option[^>]*>", template.read_text()):
+            assert " value=" in option, template
+
+
+def test_long_lengths_are_told_in_figures(trained: TestClient, root: Path):
+    run = Run(root / "cats")
+    run.save_recipe(run.recipe().but(kimg=25_000))
+    run.append_log({"images_seen": 12_345_600, "images_per_second": 12_345.6})
+    for address in ("/", "/watch?run=cats"):
+        page = trained.get(address).text
+        assert "25000" in page
+        assert "12350" in page
+        assert "e+0" not in page
+    assert [short(0.00123456), short(999.96), short(0), short(None), short(120, 2)] == [
+        "0.001235",
+        "1000",
+        "0",
+        "–",
+        "120",
+    ]

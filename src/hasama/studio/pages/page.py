@@ -48,6 +48,7 @@ class Studio:
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
         self.templates.filters["url"] = quoted
+        self.templates.filters["short"] = short
 
     @cached_property
     def explorer(self) -> "Explorer":
@@ -97,6 +98,14 @@ class Studio:
 def quoted(text: object) -> str:
     """As a part of an address."""
     return quote(str(text), safe="", errors="surrogateescape")
+
+
+def short(number: float | None, digits: int = 4) -> str:
+    """12345.6 -> 12350: so many digits and never an exponent, as `short` of watching.js has it; None: a dash."""
+    if number is None:
+        return "–"
+    told = f"{float(f'{number:.{digits}g}'):.12f}"
+    return told.rstrip("0").rstrip(".")
 
 
 def clock(seconds: float | None) -> str:
