@@ -37,6 +37,7 @@ from hasama.studio.app import make_studio  # noqa: E402
 from hasama.studio.jobs import Job, Jobs  # noqa: E402
 from hasama.studio.pages.page import TEMPLATES, short  # noqa: E402
 from hasama.studio.security import WRONG_MOST, WRONG_SECONDS, Tries  # noqa: E402
+from hasama.studio.serve import serve  # noqa: E402
 
 HOST = "127.0.0.1:8765"
 OWN = {"host": HOST, "origin": f"http://{HOST}"}
@@ -554,3 +555,29 @@ def test_long_lengths_are_told_in_figures(trained: TestClient, root: Path):
         "–",
         "120",
     ]
+
+
+def test_files_and_a_folder_at_once_are_refused_before_anything_is_kept(trained: TestClient, root: Path, still: None):
+    """One of them would be left out, and nobody would be told."""
+    file = ("seven.png", b"whatever it is")
+    for address, name, other in (
+        ("/train/look", "files", {"source": "digits"}),
+        ("/teach/start", "photos", {"source": str(root)}),
+        ("/paint/start", "content", {"run": "cats", "recipe": "instant"}),
+    ):
+        answer = trained.post(address, headers=OWN, data=other, files=[(name, file), (name, file)])
+        assert answer.status_code == 422
+        assert "Files were sent (seven.png and 1 more), and" in answer.text, address
+        assert "take one of the two" in answer.text
+        assert not list((root / ".studio").rglob("seven*"))
+    assert jobs_of(trained).all() == []
+
+
+def test_a_run_is_no_folder_of_runs(tmp_path: Path):
+    run = tmp_path / "runs" / "cats"
+    run.mkdir(parents=True)
+    (run / "recipe.json").write_text("{}")
+    with pytest.raises(HasamaError, match="is a run itself") as told:
+        serve(run, "127.0.0.1", 70_000, None, False, print)  # there is no such port: nothing is ever served
+    assert str(tmp_path / "runs") in str(told.value)
+    assert not (run / ".studio").exists()

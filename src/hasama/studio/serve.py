@@ -13,6 +13,7 @@ from pathlib import Path
 from hasama.errors import HasamaError, missing_extra
 from hasama.files import make_folder
 from hasama.names import at_home
+from hasama.runs.folder import Run
 
 OPEN_FILES = (65_536, 24_576, 10_240, 4096)
 """As many as the system lets us have."""
@@ -53,7 +54,8 @@ def serve(
         names: further ones that it goes by, such as that of a proxy before it.
 
     Raises:
-        HasamaError: there is no password where one is needed, the port is taken, or the folder cannot be written to.
+        HasamaError: there is no password where one is needed, the port is taken, or the folder is a run itself or
+            cannot be written to.
     """
     check_installed()
     if not host.strip():
@@ -63,6 +65,9 @@ def serve(
         raise HasamaError(
             f"On {host} others could use the studio: it needs a password, in the variable HASAMA_STUDIO_PASSWORD."
         )
+    place = at_home(root).resolve()
+    if Run(place).exists():
+        raise HasamaError(f"{root} is a run itself; the studio takes the folder that it lies in: {place.parent}.")
     make_folder(at_home(root) / ".studio", root)
     _allow_many_files()
 

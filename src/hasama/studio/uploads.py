@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from hasama.errors import HasamaError
 from hasama.files import cannot_write
-from hasama.names import LONGEST_NAME, fitting_name
+from hasama.names import LONGEST_NAME, fitting_name, shortened
 from hasama.pictures.opening import open_picture
 
 LARGEST = 4 * 2**30
@@ -82,6 +82,23 @@ def check_alone(files: Iterable[object], archives: str | tuple[str, ...], told: 
     names = [str(getattr(file, "filename", "")).lower() for file in files]
     if len(names) > 1 and any(name.endswith(archives) for name in names):
         raise HasamaError(told)
+
+
+def check_one_way(files: Iterable[object], other: str) -> None:
+    """Before anything is written: of files that are sent and another way to name pictures one alone is taken.
+
+    Args:
+        files: parts of a form.
+        other: what was filled in beside them; '': nothing.
+
+    Raises:
+        HasamaError: there are both.
+    """
+    sent = [str(file.filename) for file in files if isinstance(file, UploadFile) and file.filename]
+    if sent and other:
+        more = f" and {len(sent) - 1} more" if len(sent) > 1 else ""
+        named = f"{shortened(sent[0])}{more}"
+        raise HasamaError(f"Files were sent ({named}), and {shortened(other)} is chosen, too: take one of the two.")
 
 
 async def kept(files: Iterable[object], folder: Path, endings: tuple[str, ...]) -> Path | None:

@@ -15,7 +15,7 @@ from hasama.studio.jobs import Job
 from hasama.studio.pages.explore import one_file
 from hasama.studio.pages.page import Studio, back_to, file_of_ours
 from hasama.studio.pages.teach import known_networks, name_of, network_named, title_of
-from hasama.studio.uploads import PICTURES, form_of, kept, kept_pictures
+from hasama.studio.uploads import PICTURES, check_one_way, form_of, kept, kept_pictures
 from hasama.studio.watching import all_runs, run_named
 from hasama.style.painters.painter_header import is_painter, styles_of
 from hasama.style.painters.recipe import PAINTING_FIELDS, check_painting_fields
@@ -111,7 +111,9 @@ async def _network(studio: Studio, form: FormData) -> list[Path]:
 
 
 async def _content(studio: Studio, form: FormData) -> Path:
-    if name := str(form.get("run", "")):
+    name = str(form.get("run", ""))
+    check_one_way(form.getlist("content"), name)
+    if name:
         return run_named(studio.root, name).folder
     sent = await kept_pictures(form.getlist("content")[:1], studio.uploads)
     if sent:

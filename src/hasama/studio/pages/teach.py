@@ -17,7 +17,7 @@ from hasama.pictures.sources.sources import open_source
 from hasama.studio.forms import fields_of, filled_in
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
-from hasama.studio.uploads import PICTURES, check_alone, form_of, kept, kept_pictures
+from hasama.studio.uploads import PICTURES, check_alone, check_one_way, form_of, kept, kept_pictures
 from hasama.studio.watching import curves_in, inside, last_lines, speed_of
 from hasama.style.painters.painter_header import is_painter
 from hasama.style.painters.recipe import TEACH_GROUPS, TeachRecipe
@@ -154,6 +154,7 @@ async def start(studio: Studio, request: Request) -> Response:
     TeachRecipe(**{**recipe.to_dict(), **changes})  # what is wrong is told now
     paintings = await _paintings(studio, form)
     photos = await _photos(studio, form)
+    check_one_way(form.getlist("photos"), str(form.get("source", "")).strip())
     wish = Path(str(form.get("name", "")).strip()).name.lstrip(".")
     stem = wish or "+".join(one.stem for one in paintings)[:TITLES_MOST]
     out = studio.jobs.free_place(studio.taught, stem, FILE_ENDING, FOLDER_ENDING)

@@ -17,7 +17,7 @@ from hasama.runs.folder import free_name
 from hasama.studio.forms import fields_of, filled_in
 from hasama.studio.jobs import Job
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
-from hasama.studio.uploads import ARCHIVES, PICTURES, check_alone, form_of, kept
+from hasama.studio.uploads import ARCHIVES, PICTURES, check_alone, check_one_way, form_of, kept
 
 HOURS_MOST = 1000.0
 KEPT = ("size", "labels", "mirror", "only", "kimg", "batch")
@@ -32,9 +32,9 @@ def choose(studio: Studio, request: Request) -> Response:
 async def look(studio: Studio, request: Request) -> Response:
     """Look at the pictures: two children read them, show some, and propose a recipe."""
     form = await form_of(request)
-    source = str(form.get("source", "")).strip()
+    source, files = str(form.get("source", "")).strip(), form.getlist("files")
+    check_one_way(files, source)
     if not source:
-        files = form.getlist("files")
         check_alone(files, ARCHIVES, "Send one archive of pictures, or the pictures themselves.")
         place = await kept(files, studio.uploads, (*PICTURES, *ARCHIVES))
         if place is None:
