@@ -38,6 +38,8 @@ from hasama.studio.jobs import Job, Jobs  # noqa: E402
 from hasama.studio.pages.page import TEMPLATES, short  # noqa: E402
 from hasama.studio.security import WRONG_MOST, WRONG_SECONDS, Tries  # noqa: E402
 from hasama.studio.serve import serve  # noqa: E402
+from hasama.style.painters.recipe import TeachRecipe  # noqa: E402
+from hasama.style.painters.teach_folder import TeachFolder  # noqa: E402
 
 HOST = "127.0.0.1:8765"
 OWN = {"host": HOST, "origin": f"http://{HOST}"}
@@ -529,6 +531,79 @@ def test_a_class_that_is_called_like_a_flag_is_no_flag(client: TestClient, root:
     assert "Usage" not in done.stdout
 
 
+def test_files_and_a_folder_at_once_are_refused_before_anything_is_kept(trained: TestClient, root: Path, still: None):
+    """One of them would be left out, and nobody would be told."""
+    file = ("seven.png", b"whatever it is")
+    for address, name, other in (
+        ("/train/look", "files", {"source": "digits"}),
+        ("/teach/start", "photos", {"source": str(root)}),
+        ("/paint/start", "content", {"run": "cats", "recipe": "instant"}),
+    ):
+        answer = trained.post(address, headers=OWN, data=other, files=[(name, file), (name, file)])
+        assert answer.status_code == 422
+        assert "Files were sent (seven.png and 1 more), and" in answer.text, address
+        assert "take one of the two" in answer.text
+        assert not list((root / ".studio").rglob("seven*"))
+    assert jobs_of(trained).all() == []
+
+
+def test_a_run_is_no_folder_of_runs(tmp_path: Path):
+    run = tmp_path / "runs" / "cats"
+    run.mkdir(parents=True)
+    (run / "recipe.json").write_text("{}")
+    with pytest.raises(HasamaError, match="is a run itself") as told:
+        serve(run, "127.0.0.1", 70_000, None, False, print)  # there is no such port: nothing is ever served
+    assert str(tmp_path / "runs") in str(told.value)
+    assert not (run / ".studio").exists()
+
+
+def test_the_job_of_a_teaching_whose_root_was_moved_has_a_page(client: TestClient, root: Path, still: None):
+    jobs = jobs_of(client)
+    place = root.parent / "elsewhere" / "taught" / "waves.teaching"
+    job = jobs.add(["teach", "waves.png"], place=str(place), out=str(place.with_suffix(".safetensors")))
+    jobs._save(job._replace(state="done", code=0))
+    page = client.get(f"/job?job={job.id}")
+    assert page.status_code == 200
+    assert "waves.teaching" in page.text
+
+
+def test_a_failure_is_told_until_a_terminal_has_gone_on(trained: TestClient, root: Path, still: None):
+    jobs, run = jobs_of(trained), Run(root / "cats")
+    job = jobs.add(["resume", str(run.folder)], place=str(run.folder))
+    job.complained.write_text("hasama: there was no room\n")
+    with pytest.MonkeyPatch.context() as patched:  # nobody saw it end
+        patched.setattr(queue, "_lives", lambda job: False)
+        jobs._looked_at(job._replace(state="running", pid=2**22))
+    told = trained.get("/api/state?run=cats").json()["job"]
+    assert told == {"state": "failed", "said": "hasama: there was no room"}
+    with run.held():
+        assert trained.get("/api/state?run=cats").json()["job"]["said"] == ""
+    assert trained.get("/api/state?run=cats").json()["job"] == told
+    later = time.time_ns() + 10**9
+    os.utime(run.log_file, ns=(later, later))
+    assert trained.get("/api/state?run=cats").json()["job"]["said"] == ""
+
+
+@pytest.mark.parametrize(("seen", "on", "status"), [(5, 0, "failed"), (5, 1, "paused"), (10, 0, "finished")])
+def test_a_teaching_that_failed_once_may_be_finished(
+    client: TestClient, root: Path, still: None, seen: int, on: int, status: str
+):
+    """`on`: whether a terminal has gone on since."""
+    folder = TeachFolder(root / "taught" / "waves.teaching")
+    folder.begin(TeachRecipe(kimg=0.01), {}, {})
+    folder.add_to_log({"images_seen": seen})
+    jobs = jobs_of(client)
+    job = jobs.add(["teach", "waves.png"], place=str(folder.folder), out=str(root / "taught" / "waves.safetensors"))
+    job.complained.write_text("hasama: there was no room\n")
+    jobs._save(job._replace(state="failed", code=2, about=job.about | {"ended": time.time() + 1 - 60 * on}))
+    told = client.get("/api/taught?name=taught/waves").json()
+    assert told["status"] == status
+    assert told["said"] == ("" if on else "hasama: there was no room")
+
+
+# --- names and figures ----------------------------------------------------------------------------
+
+
 def test_what_is_chosen_by_name_is_sent_letter_by_letter(trained: TestClient, root: Path):
     """A browser makes one space of two where an option has no value of its own."""
     shutil.copytree(root / "cats", root / "two  spaces")
@@ -555,29 +630,3 @@ def test_long_lengths_are_told_in_figures(trained: TestClient, root: Path):
         "–",
         "120",
     ]
-
-
-def test_files_and_a_folder_at_once_are_refused_before_anything_is_kept(trained: TestClient, root: Path, still: None):
-    """One of them would be left out, and nobody would be told."""
-    file = ("seven.png", b"whatever it is")
-    for address, name, other in (
-        ("/train/look", "files", {"source": "digits"}),
-        ("/teach/start", "photos", {"source": str(root)}),
-        ("/paint/start", "content", {"run": "cats", "recipe": "instant"}),
-    ):
-        answer = trained.post(address, headers=OWN, data=other, files=[(name, file), (name, file)])
-        assert answer.status_code == 422
-        assert "Files were sent (seven.png and 1 more), and" in answer.text, address
-        assert "take one of the two" in answer.text
-        assert not list((root / ".studio").rglob("seven*"))
-    assert jobs_of(trained).all() == []
-
-
-def test_a_run_is_no_folder_of_runs(tmp_path: Path):
-    run = tmp_path / "runs" / "cats"
-    run.mkdir(parents=True)
-    (run / "recipe.json").write_text("{}")
-    with pytest.raises(HasamaError, match="is a run itself") as told:
-        serve(run, "127.0.0.1", 70_000, None, False, print)  # there is no such port: nothing is ever served
-    assert str(tmp_path / "runs") in str(told.value)
-    assert not (run / ".studio").exists()

@@ -791,7 +791,10 @@ def test_a_remedy_trains_anew_with_what_is_advised(trained: Path, monkeypatch: p
 
     remedy = Remedy({"discriminator_lr": 1e-5}, "it learns too fast")
     finding = Finding("discriminator-wins", "serious", 48, 0, {}, "It wins.", (remedy,))
-    found = SimpleNamespace(seen=(SimpleNamespace(finding=finding),))
+    passed = Finding("mode-collapse", "serious", 48, 0, {}, "It passed.", (remedy,))
+    found = SimpleNamespace(
+        seen=(SimpleNamespace(finding=finding, holds=True), SimpleNamespace(finding=passed, holds=False))
+    )
     monkeypatch.setattr(diagnosis, "diagnose", lambda run: found)
     real = subprocess.Popen
     quick = [sys.executable, "-c", "pass"]

@@ -24,6 +24,7 @@ from filelock import FileLock
 from hasama.errors import HasamaError
 from hasama.files import make_folder, write_json
 from hasama.names import SPARE, fitting_name, preview_beside
+from hasama.studio.watching import mtime_of
 
 LANES = {
     "train": "train", "resume": "train", "teach": "train", "style": "style", "suggest": "look", "images": "show",
@@ -88,6 +89,17 @@ class Job(NamedTuple):
     def saving(self) -> bool:
         """Whether it was asked to stop so lately that it may still be busy with that."""
         return time.time() - float(self.about.get("stopping", 0)) <= SAVING
+
+    @property
+    def ended(self) -> float:
+        """When it ended, as far as that is known, seconds since 1970."""
+        with suppress(OSError):
+            return float(self.about.get("ended") or (self.folder / "job.json").stat().st_mtime)
+        return self.made
+
+    def failed_last(self, *files: Path) -> bool:
+        """Whether it failed, and nobody went on without it: none of the files is newer than its end."""
+        return self.state == "failed" and not any(mtime_of(file) > self.ended * 1e9 for file in files)
 
     def complains(self) -> bool:
         """Whether it says that something failed: what is known of a child that nobody saw end."""
@@ -252,7 +264,8 @@ class Jobs:
         lacking = not stopped and "out" in job.about and not Path(job.about["out"]).exists()
         well = not (job.complains() or lacking) if unseen else code in (0, INTERRUPTED)
         state = "failed" if not well else "stopped" if stopped else "done"
-        ended = job._replace(state=state, code=-1 if unseen else code)
+        end = max(map(mtime_of, (job.printed, job.complained))) / 1e9 if unseen else time.time()
+        ended = job._replace(state=state, code=-1 if unseen else code, about=job.about | {"ended": end})
         self._keep(ended)
         return ended
 

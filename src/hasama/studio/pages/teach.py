@@ -112,18 +112,20 @@ def _state(studio: Studio, name: str) -> dict[str, Any]:
     lines, total = last_lines(folder.log_file), folder.recipe().images
     seen, speed = lines[-1]["images_seen"] if lines else 0, speed_of(lines)
     held = folder.is_held() or (job is not None and job.state == "running")
+    failed = job is not None and not held and job.failed_last(folder.log_file, folder.state, folder.painter)
     stopping = folder.stop_file.exists() or (job is not None and job.about.get("stopping"))
     if held:
         status = "stopping" if stopping else "running"
-    elif job is not None and job.state in ("waiting", "failed"):
+    elif job is not None and job.state == "waiting":
         status = job.state
     else:
-        status = "finished" if seen >= total else "paused"
+        status = "finished" if seen >= total else "failed" if failed else "paused"
     preview = folder.preview.stat().st_mtime_ns if folder.preview.is_file() else 0
     return {
         "name": name, "status": status, "images_seen": seen, "total": total, "done": min(1.0, seen / total),
         "images_per_second": speed, "seconds_left": max(0, total - seen) / speed if speed and held else None,
-        "preview": str(preview), "network": folder.painter.is_file(), "said": _failure(job),
+        "preview": str(preview), "network": folder.painter.is_file(),
+        "said": _failure(job) if failed else "",
     }  # fmt: skip
 
 
@@ -152,9 +154,9 @@ async def start(studio: Studio, request: Request) -> Response:
     recipe = TeachRecipe()
     changes = filled_in({str(key): value for key, value in form.items()}, recipe)
     TeachRecipe(**{**recipe.to_dict(), **changes})  # what is wrong is told now
+    check_one_way(form.getlist("photos"), str(form.get("source", "")).strip())
     paintings = await _paintings(studio, form)
     photos = await _photos(studio, form)
-    check_one_way(form.getlist("photos"), str(form.get("source", "")).strip())
     wish = Path(str(form.get("name", "")).strip()).name.lstrip(".")
     stem = wish or "+".join(one.stem for one in paintings)[:TITLES_MOST]
     out = studio.jobs.free_place(studio.taught, stem, FILE_ENDING, FOLDER_ENDING)

@@ -144,7 +144,7 @@ def job_page(studio: Studio, request: Request) -> Response:
         return back_to(f"/train/proposal?job={job.id}")
     if job.words[0] == "project":
         return back_to(f"/projection?job={job.id}")
-    if job.words[0] == "teach":
+    if job.words[0] == "teach" and place.is_relative_to(studio.root):  # else the root was moved since
         return back_to(f"/taught?name={quoted(place.relative_to(studio.root).with_suffix('').as_posix())}")
     return studio.page(request, "job.html", job=job, before=_running_before(studio, job))
 

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hasama.errors import HasamaError
 from hasama.presets import RECIPES, flags_of_difference, varied
-from hasama.runs.folder import free_name
+from hasama.runs.folder import Run, free_name
 from hasama.runs.reports.grids import counts
-from hasama.studio.jobs import ENDED, Job
+from hasama.studio.jobs import ENDED
 from hasama.studio.pages.page import Studio, back_to, file_of_ours, quoted
 from hasama.studio.uploads import form_of
 from hasama.studio.watching import all_runs, curves_of, run_named, state_of
@@ -56,9 +56,7 @@ def state(studio: Studio, request: Request) -> Response:
     studio.jobs.turn()
     name = request.query_params.get("run", "")
     run = run_named(studio.root, name)
-    return JSONResponse(
-        state_of(run, name) | {"curves": curves_of(run), "job": _job_told(studio.jobs.of_place(run.folder))}
-    )
+    return JSONResponse(state_of(run, name) | {"curves": curves_of(run), "job": _job_told(studio, run)})
 
 
 def health(studio: Studio, request: Request) -> Response:
@@ -123,7 +121,7 @@ async def remedy(studio: Studio, request: Request) -> Response:
     form = await form_of(request, SMALL_FORM)
     name, finding, number = (str(form.get(key, "")) for key in ("run", "finding", "number"))
     run = run_named(studio.root, name)
-    seen = {one.finding.name: one.finding for one in diagnose(run).seen}
+    seen = {one.finding.name: one.finding for one in diagnose(run).seen if one.holds}
     remedies = seen[finding].remedies if finding in seen else ()
     if number not in map(str, range(len(remedies))):
         raise HasamaError("This remedy is not advised (any more).")
@@ -187,10 +185,13 @@ class _Passing(io.RawIOBase):
         return b"".join(parts)
 
 
-def _job_told(job: Job | None) -> dict[str, Any] | None:
+def _job_told(studio: Studio, run: Run) -> dict[str, Any] | None:
+    """How the newest job of a run is doing; of one that failed why, unless a terminal has gone on since."""
+    job = studio.jobs.of_place(run.folder)
     if job is None:
         return None
-    if job.state != "failed":
+    stage = run.stage()
+    if run.is_held() or not job.failed_last(stage.log_file, stage.checkpoint):
         return {"state": job.state, "said": ""}
     said = job.said()[-2000:] or str(job.about.get("why") or f"It ended with code {job.code}, and said nothing.")
     return {"state": job.state, "said": said}
