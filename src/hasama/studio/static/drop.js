@@ -4,9 +4,12 @@ import { filesIn } from "/static/folders.js";
 for (const box of document.querySelectorAll(".drop")) {
   const input = box.querySelector("input[type=file]");
   const told = box.querySelector(".chosen");
+  const first = told?.textContent;
   const tell = () => {
+    if (!told) return;
     const names = [...input.files].map((file) => file.name);
-    if (names.length && told) told.textContent = names.length > 3 ? `${names.length} ${box.dataset.many ?? ""}` : names.join(", ");
+    const now = names.length > 3 ? `${names.length} ${box.dataset.many ?? ""}` : names.join(", ") || first;
+    if (told.textContent !== now) told.textContent = now;
   };
   const take = async (dropped) => {
     const entries = [...dropped.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -20,6 +23,8 @@ for (const box of document.querySelectorAll(".drop")) {
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
   input.addEventListener("change", tell);
+  window.addEventListener("pageshow", tell); // the browser keeps what was chosen for whoever comes back
+  tell();
   for (const kind of ["dragover", "dragleave", "drop"]) {
     box.addEventListener(kind, (event) => {
       event.preventDefault();

@@ -17,8 +17,10 @@ const sentence = async (answer) => {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   return page.querySelector("[role=alert]")?.textContent ?? answer.statusText;
 };
+let last = "";
 const show = lastWish(async () => {
   const asked = query();
+  last = asked;
   const began = performance.now();
   try {
     const answer = await fetch(`/generated.png?${asked}`);
@@ -91,4 +93,10 @@ document.querySelector("#level")?.addEventListener("click", () => {
 dot.style.left = "0%";
 dot.style.top = "0%";
 // What was moved before this was here, or was kept by the browser over a reload.
-if ([...form.elements].some((one) => one.defaultValue !== undefined && one.value !== one.defaultValue)) show();
+const isMoved = (one) => {
+  if (one.tagName === "SELECT") return one.value !== ([...one.options].find((of) => of.defaultSelected) ?? one.options[0])?.value;
+  return one.defaultValue !== undefined && one.value !== one.defaultValue;
+};
+const catchUp = () => { if ([...form.elements].some(isMoved) && query() !== last) show(); };
+catchUp();
+window.addEventListener("pageshow", catchUp);

@@ -25,9 +25,14 @@ const draw = () => {
     pen.drawImage(tinted, 0, 0);
   });
 };
+const form = document.querySelector("#paint");
+const sent = document.querySelector("#mask-files");
+const chosen = () => JSON.stringify([content, styles].map((of) => [...of.files].map((file) => [file.name, file.size, file.lastModified])));
+let begun = JSON.stringify([[], []]);
 const begin = async () => {
+  begun = chosen();
   masks = []; // those that were drawn belong to another picture
-  document.querySelector("#mask-files").replaceChildren();
+  sent.replaceChildren();
   delete form.dataset.ready;
   box.hidden = !(content.files.length && styles.files.length);
   if (box.hidden) return;
@@ -79,13 +84,21 @@ const fill = (full) => {
 document.querySelector("#mask-all").addEventListener("click", () => fill(true));
 document.querySelector("#mask-none").addEventListener("click", () => fill(false));
 
-const form = document.querySelector("#paint");
-window.addEventListener("pageshow", () => delete form.dataset.ready);
+// Whoever comes back finds the files that were chosen before, kept by the browser, and not what was made of them.
+const found = () => { if (chosen() !== begun) begin(); };
+found();
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) {
+    delete form.dataset.ready;
+    sent.replaceChildren();
+  }
+  found();
+});
 form.addEventListener("submit", async (event) => {
-  if (form.dataset.ready || !masks.some((mask) => mask.dataset.drawn)) return;
+  if (form.dataset.ready) return;
+  sent.replaceChildren(); // what stands there was sent before
+  if (!masks.some((mask) => mask.dataset.drawn)) return;
   event.preventDefault();
-  const place = document.querySelector("#mask-files");
-  place.replaceChildren();
   for (const [number, mask] of masks.entries()) {
     if (!mask.dataset.drawn) continue;
     const grey = layer();
@@ -98,7 +111,7 @@ form.addEventListener("submit", async (event) => {
     const carried = new DataTransfer();
     carried.items.add(new File([blob], `mask${number}.png`, { type: "image/png" }));
     input.files = carried.files;
-    place.append(input);
+    sent.append(input);
   }
   form.dataset.ready = "yes";
   form.requestSubmit();
