@@ -16,6 +16,7 @@ from PIL import Image
 
 from command import run_studio, start
 from easel import hasama_here, lay_out
+from hasama.runs.folder import Run
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("starlette")
@@ -678,3 +679,68 @@ def test_a_class_that_the_browser_has_kept_is_the_one_that_is_shown(studio, page
     held[0].continue_()
     until(page, "document.querySelector('#picture').dataset.milliseconds", 60)
     assert "spare=b" in page.get_attribute("#keep", "href")
+
+
+def without_curves(route) -> None:
+    """The library that draws them is large, and a page does without."""
+    route.fulfill(body="", content_type="text/javascript")
+
+
+@pytest.fixture
+def quiet(chromium):
+    """A page that may be refused something, with a clock that can be put forward."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    page = context.new_page()
+    page.route("**/static/plotly.js", without_curves)
+    page.clock.install()
+    yield page
+    context.close()
+
+
+def test_an_open_page_follows_its_run(studio, quiet):
+    """What was not there yet, what ends, what the doctor says otherwise, and who of two loops is refused."""
+    address, root = studio
+    shutil.copytree(root / "cats", root / "young")
+    run, length = Run(root / "young"), Run(root / "cats").recipe().kimg
+    run.generator.unlink()
+    run.save_recipe(run.recipe().but(kimg=1.0))
+    told: dict = {"words": "as one"}
+
+    def doctor(route) -> None:
+        if told["words"] == "refused":
+            route.fulfill(status=422, json={"error": "The doctor is out."})
+            return
+        remedy = {"flags": "--batch 8", "why": "it helps"}
+        found = {"name": "x", "severity": "serious", "holds": True, "title": "It", "explanation": told["words"]}
+        route.fulfill(json={"verdict": "Odd.", "findings": [{**found, "remedies": [remedy]}]})
+
+    quiet.route("**/api/health?*", doctor)
+    quiet.goto(f"{address}/watch?run=young")
+    until(quiet, "document.querySelector('.finding p')?.textContent === 'as one'")
+    until(quiet, "document.querySelector('.status').textContent === 'paused'")
+    assert not quiet.is_visible("text=Explore")
+    assert not quiet.evaluate("document.querySelector('input[name=kimg]').required")
+    shutil.copy(root / "cats" / "generator.safetensors", run.generator)
+    run.save_recipe(run.recipe().but(kimg=length))
+    until(quiet, "document.querySelector('.status').textContent === 'finished'")
+    assert quiet.is_visible("text=Explore")
+    assert quiet.evaluate("document.querySelector('input[name=kimg]').required")
+    assert quiet.get_attribute("input[name=kimg]", "min") == "0.048"
+    quiet.focus(".finding button")
+    told["words"] = "as another"
+    quiet.clock.fast_forward(21_000)
+    until(quiet, "document.querySelector('.finding p').textContent === 'as another'", 20)
+    assert quiet.evaluate("document.activeElement.textContent") == "Train anew with"
+    told["words"] = "refused"
+    quiet.clock.fast_forward(21_000)
+    until(quiet, "document.querySelector('.health').textContent === 'The doctor is out.'", 20)
+    quiet.clock.fast_forward(2500)  # the other loop, which is answered, takes nothing of it away
+    quiet.wait_for_timeout(500)
+    assert quiet.locator(".note.bad:visible").all_text_contents() == ["The doctor is out."]
+    run.folder.rename(root / "gone")
+    quiet.clock.fast_forward(2500)
+    quiet.wait_for_selector(".refusal:has-text('There is no run called young')")
+    (root / "gone").rename(run.folder)
+    quiet.clock.fast_forward(2500)
+    quiet.wait_for_selector(".refusal", state="hidden")
+    shutil.rmtree(run.folder)

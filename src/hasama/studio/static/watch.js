@@ -58,6 +58,9 @@ for (const section of document.querySelectorAll("section.run")) {
     showStatus(one(".status"), status);
     one("form.stop").hidden = status !== "training" && !coming;
     one("form.resume").hidden = ["training", "stopping"].includes(status) || coming;
+    one("input[name=kimg]").required = status === "finished";
+    if (!now.small && now.kimg) one("input[name=kimg]").min = now.kimg; // less than that is done already
+    one(".explore").hidden = !now.generator;
     const failure = one(".failure");
     const told = now.job?.state === "failed" ? now.job.said : "";
     failure.hidden = !told;
@@ -81,19 +84,26 @@ for (const section of document.querySelectorAll("section.run")) {
     return made;
   };
   const doctor = async () => {
-    const told = await ask(`/api/health?run=${run}`);
+    const told = await ask(`/api/health?run=${run}`).catch((error) => {
+      if (!error.refusal) throw error;
+      return { refusal: error.refusal, findings: [] };
+    });
     const place = one(".health");
-    const mark = JSON.stringify([told.verdict, told.findings.length, told.findings.map((f) => f.holds)]);
+    const held = told.findings.filter((finding) => finding.holds);
+    const mark = JSON.stringify([told.refusal ?? told.verdict, held.map((f) => [f.severity, f.title, f.explanation, f.remedies])]);
     if (place.dataset.mark === mark) return;
     place.dataset.mark = mark;
+    const forms = [...place.querySelectorAll("form")];
+    const at = forms.find((form) => form.contains(document.activeElement))?.dataset.remedy; // a keyboard stays there
     place.replaceChildren();
-    add(place, "p", told.verdict, "note");
-    for (const finding of told.findings.filter((f) => f.holds)) {
+    add(place, "p", told.refusal ?? told.verdict, told.refusal ? "note bad" : "note");
+    for (const finding of held) {
       const box = add(place, "div", "", `finding ${finding.severity}`);
       add(box, "h3", finding.title);
       add(box, "p", finding.explanation);
       finding.remedies.forEach((remedy, number) => {
         const form = add(box, "form", "", "row");
+        form.dataset.remedy = JSON.stringify([finding.name, remedy]);
         form.method = "post";
         form.action = "/watch/remedy";
         for (const [name, value] of [["run", words.run], ["finding", finding.name], ["number", number]]) {
@@ -101,13 +111,14 @@ for (const section of document.querySelectorAll("section.run")) {
           Object.assign(input, { type: "hidden", name, value });
           form.append(input);
         }
-        add(form, "button", words.apply, "quiet");
+        const button = add(form, "button", words.apply, "quiet");
+        if (form.dataset.remedy === at) button.focus();
         add(form, "code", remedy.flags ?? JSON.stringify(remedy.changes));
         add(box, "p", remedy.why, "small soft");
       });
     }
   };
 
-  again(update, EVERY);
+  again(update, EVERY, section);
   again(doctor, HEALTH_EVERY);
 }

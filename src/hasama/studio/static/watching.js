@@ -27,19 +27,22 @@ export const showStatus = (status, now) => {
   const told = JSON.parse(status.dataset.words)[now];
   if (status.textContent !== told) status.textContent = told;
 };
-// What is watched may be gone: the page says so as long as that is the answer.
-const showRefusal = (told) => {
-  let place = document.querySelector("#refusal");
-  if (!place && told) {
-    place = Object.assign(document.createElement("p"), { id: "refusal", className: "note bad" });
-    place.setAttribute("role", "alert");
-    document.querySelector("main").prepend(place);
-  }
-  if (!place) return;
-  place.hidden = !told;
-  if (place.textContent !== told) place.textContent = told;
+// What is watched may be gone: the page says so as long as that is the answer, each loop in a place of its own.
+const refusalsIn = (parent) => {
+  let place = null;
+  return (told) => {
+    if (!place && told) {
+      place = Object.assign(document.createElement("p"), { className: "refusal note bad" });
+      place.setAttribute("role", "alert");
+      parent.prepend(place);
+    }
+    if (!place) return;
+    place.hidden = !told;
+    if (place.textContent !== told) place.textContent = told;
+  };
 };
-export const again = (work, every) => {
+export const again = (work, every, parent = document.querySelector("main")) => {
+  const showRefusal = refusalsIn(parent);
   const turn = async () => {
     try {
       if (!document.hidden) { await work(); showRefusal(""); }
