@@ -631,54 +631,7 @@ def test_a_folder_that_is_dropped_is_opened(studio, page):
     assert page.text_content(".chosen") == "one.png, two.png"
 
 
-def test_who_comes_back_finds_what_was_chosen(studio, page, tmp_path: Path):
-    address, _root = studio
-    content, style = lay_out(tmp_path)
-    page.goto(f"{address}/paint?recipe=instant")
-    first = page.text_content(".chosen >> nth=0")
-    page.set_input_files("#content-file", str(content))
-    page.set_input_files("#style-files", str(style))
-    page.wait_for_selector("canvas.mask:visible")
-    page.goto(f"{address}/train")
-    page.go_back()
-    until(page, "document.querySelector('#content-file')?.files.length === 1")
-    page.wait_for_selector("canvas.mask:visible")
-    assert page.text_content(".chosen >> nth=0") == content.name
-    until(page, "document.querySelector('#mask-of').options.length === 1")
-    page.route("**/paint/start", lambda route: route.fulfill(status=204))  # the page stays as a browser keeps it
-    page.click("#mask-all")
-    page.click("#paint button:has-text('Paint') >> nth=0")
-    until(page, "document.querySelector('#mask-files input')?.files.length === 1")
-    until(page, "document.querySelector('#paint').dataset.ready === 'yes'")
-    page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
-    page.click("#mask-none")
-    with page.expect_request("**/paint/start"):
-        page.click("#paint button:has-text('Paint') >> nth=0")
-    assert page.evaluate("document.querySelector('#mask-files').children.length") == 0
-    page.set_input_files("#content-file", [])
-    assert page.text_content(".chosen >> nth=0") == first
-    assert not page.is_visible("canvas.mask")
-
-
-def test_a_class_that_the_browser_has_kept_is_the_one_that_is_shown(studio, page):
-    address, _root = studio
-    held = []
-    page.route("**/static/explore.js", lambda route: held.append(route))
-
-    def with_a_choice(route) -> None:
-        answer = route.fetch()
-        choice = '<select name="spare"><option value="a">a</option><option value="b">b</option></select>'
-        form = re.sub('(<form id="wish".*?>)', rf"\1{choice}", answer.text(), flags=re.S)
-        route.fulfill(response=answer, body=form)
-
-    page.route("**/explore?run=cats", with_a_choice)
-    page.goto(f"{address}/explore?run=cats", wait_until="commit")
-    page.select_option("select[name=spare]", "b")
-    while not held:
-        page.wait_for_timeout(50)
-    held[0].continue_()
-    until(page, "document.querySelector('#picture').dataset.milliseconds", 60)
-    assert "spare=b" in page.get_attribute("#keep", "href")
+# --- pages that stay open, and pages that one comes back to ----------------------------------------
 
 
 def without_curves(route) -> None:
@@ -744,3 +697,70 @@ def test_an_open_page_follows_its_run(studio, quiet):
     quiet.clock.fast_forward(2500)
     quiet.wait_for_selector(".refusal", state="hidden")
     shutil.rmtree(run.folder)
+
+
+def test_long_names_fit_into_narrow_windows(studio, page):
+    address, root = studio
+    name = "portraits_of_everybody_" * 5 + "end"
+    shutil.copytree(root / "cats", root / name)
+    page.route("**/static/plotly.js", without_curves)
+    try:
+        for place in (f"/watch?run=cats&beside={name}", "/train"):
+            page.goto(address + place)
+            if place == "/train":
+                page.set_input_files("#files", {"name": f"{name}.png", "mimeType": "image/png", "buffer": b"x"})
+            for width in (390, 320):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (place, width)
+    finally:
+        shutil.rmtree(root / name)
+
+
+def test_who_comes_back_finds_what_was_chosen(studio, page, tmp_path: Path):
+    address, _root = studio
+    content, style = lay_out(tmp_path)
+    page.goto(f"{address}/paint?recipe=instant")
+    first = page.text_content(".chosen >> nth=0")
+    page.set_input_files("#content-file", str(content))
+    page.set_input_files("#style-files", str(style))
+    page.wait_for_selector("canvas.mask:visible")
+    page.goto(f"{address}/train")
+    page.go_back()
+    until(page, "document.querySelector('#content-file')?.files.length === 1")
+    page.wait_for_selector("canvas.mask:visible")
+    assert page.text_content(".chosen >> nth=0") == content.name
+    until(page, "document.querySelector('#mask-of').options.length === 1")
+    page.route("**/paint/start", lambda route: route.fulfill(status=204))  # the page stays as a browser keeps it
+    page.click("#mask-all")
+    page.click("#paint button:has-text('Paint') >> nth=0")
+    until(page, "document.querySelector('#mask-files input')?.files.length === 1")
+    until(page, "document.querySelector('#paint').dataset.ready === 'yes'")
+    page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    page.click("#mask-none")
+    with page.expect_request("**/paint/start"):
+        page.click("#paint button:has-text('Paint') >> nth=0")
+    assert page.evaluate("document.querySelector('#mask-files').children.length") == 0
+    page.set_input_files("#content-file", [])
+    assert page.text_content(".chosen >> nth=0") == first
+    assert not page.is_visible("canvas.mask")
+
+
+def test_a_class_that_the_browser_has_kept_is_the_one_that_is_shown(studio, page):
+    address, _root = studio
+    held = []
+    page.route("**/static/explore.js", lambda route: held.append(route))
+
+    def with_a_choice(route) -> None:
+        answer = route.fetch()
+        choice = '<select name="spare"><option value="a">a</option><option value="b">b</option></select>'
+        form = re.sub('(<form id="wish".*?>)', rf"\1{choice}", answer.text(), flags=re.S)
+        route.fulfill(response=answer, body=form)
+
+    page.route("**/explore?run=cats", with_a_choice)
+    page.goto(f"{address}/explore?run=cats", wait_until="commit")
+    page.select_option("select[name=spare]", "b")
+    while not held:
+        page.wait_for_timeout(50)
+    held[0].continue_()
+    until(page, "document.querySelector('#picture').dataset.milliseconds", 60)
+    assert "spare=b" in page.get_attribute("#keep", "href")
