@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
+import checker
 from command import make_pictures
 
 gc.disable()  # until all tests are read: what is read stays
@@ -21,7 +21,7 @@ if not os.environ.get("HASAMA_TEST_ON_CARD"):  # most tests are about bits, whic
 settings.register_profile("unhurried", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("unhurried")
 
-install_import_hook("hasama", "checker.check")  # rule 5 of the design: shapes are types, checked here
+checker.install()  # rule 5 of the design: shapes are types, checked here
 
 
 def pytest_collection_finish() -> None:
