@@ -1,10 +1,12 @@
 """What every test gets: its own cache, few threads, and shapes checked at run time."""
 
+import functools
 import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -50,6 +52,17 @@ def one_thread() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def onnx_operators_once() -> Iterator[None]:
+    """Torch reads the source of its 500 ONNX functions anew for each export: more than half of what one costs."""
+    from torch.onnx._internal.exporter import _registration
+
+    table: Any = _registration.ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "from_torchlib", staticmethod(functools.cache(table.from_torchlib)))
+        yield
 
 
 @pytest.fixture

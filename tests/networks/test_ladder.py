@@ -121,6 +121,7 @@ QUICK = [(3, "8x16", 3), (3, "17x30", 3)]
 ONNX = [pytest.param(*form, marks=() if form[1:] in QUICK else pytest.mark.slow) for form in FORMS]
 
 
+@pytest.mark.usefixtures("onnx_operators_once")
 @pytest.mark.parametrize(("architecture", "channels", "size", "classes"), ONNX)
 def test_onnx_paints_the_same(architecture: str, channels: int, size: str, classes: int, tmp_path: Path):
     import onnxruntime

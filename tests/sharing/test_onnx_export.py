@@ -31,7 +31,10 @@ from hasama.sharing.model_card import Trained, model_card, sheet
 from hasama.sharing.onnx_export import save_onnx, settled
 from hasama.tensor_files import header_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens"),
+    pytest.mark.usefixtures("onnx_operators_once"),
+]
 
 SMALL = {"size": "8", "width": 4, "latent_size": 6}
 

@@ -762,6 +762,7 @@ def test_other_wrong_commands(taught: Path, tmp_path: Path):
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("onnx_operators_once")
 def test_a_painter_as_onnx_paints_any_size(taught: Path, tmp_path: Path):
     onnxruntime = pytest.importorskip("onnxruntime")
     file = tmp_path / "starry.safetensors"
