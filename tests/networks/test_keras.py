@@ -2,8 +2,6 @@
 
 import copy
 import os
-import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ if keras.backend.backend() != "torch":
 
 from keras import layers  # noqa: E402
 
+from command import forked, run_code  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
 from hasama.generators.generator_file import TrainedGenerator, load_generator, save_generator  # noqa: E402
 from hasama.networks.pair import KerasNetwork, Pair, as_torch  # noqa: E402
@@ -271,5 +270,7 @@ def test_a_keras_class_that_cannot_be_copied_plays_without_the_average():
 def test_torch_networks_are_taken_as_they_are_and_keras_is_not_imported():
     network = torch.nn.Linear(2, 2)
     assert as_torch(network) is network
-    code = "import sys, hasama.training.turns, hasama.networks.registry; sys.exit('keras' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = (
+        "from command import forget; forget('hasama'); import sys, hasama.training.turns, hasama.networks.registry\n"
+    )
+    assert forked(run_code, code + "sys.exit('keras' in sys.modules)").returncode == 0

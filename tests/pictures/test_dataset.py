@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -482,11 +481,13 @@ def test_a_changed_picture_is_seen(tmp_path):
 
 
 PROCESS = """
-import sys
+import sys, time
+from pathlib import Path
 from hasama.pictures.cache import open_pictures
 from hasama.recipe import Recipe
 print("ready", flush=True)
-sys.stdin.readline()
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.001)
 report = open_pictures(sys.argv[1], Recipe(size="16")).report
 print(report.digest, report.used)
 """
@@ -495,25 +496,13 @@ print(report.digest, report.used)
 def test_two_processes_at_once_agree(tmp_path, own_cache):
     for number in range(60):
         (tmp_path / f"{number}.png").write_bytes(encoded(scene(seed=number), "PNG", exif=b"Exif\0\0damaged"))
-    two = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "HASAMA_CACHE": str(own_cache), "OMP_NUM_THREADS": "1"},
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    go = own_cache / "go"
+    two = [start(PROCESS, tmp_path, go, main=run_code, stderr=subprocess.PIPE) for _ in range(2)]
     for process in two:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    for process in two:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=60) for process in two]
+    go.touch()
+    said = [process.communicate() for process in two]
     here = open_pictures(str(tmp_path), Recipe(size="16")).report
     assert said == [(f"{here.digest} 60\n", "")] * 2, "the same digest, and nothing on the terminal"
     kept = [path.suffix for path in (own_cache / "pictures").iterdir()]

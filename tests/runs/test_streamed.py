@@ -1,8 +1,6 @@
 """A training on streamed shards that was killed is the one that was not; and it starts once on each machine."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from command import FORM, hasama, refused, start
+from command import FORM, hasama, refused, run_code, start
 from hasama.runs.folder import Run
 
 LENGTH = ["--kimg", 2.4, "--sample-kimg", 100, "--checkpoint-minutes", 0.002, "--mirror", "--labels"]
@@ -112,9 +110,8 @@ print(len(pictures), int(pictures.take(range(5)).sum()))
 
 
 def test_processes_of_one_machine_scan_once_and_then_open_the_same(pictures: Path, tmp_path: Path):
-    command = [sys.executable, "-c", SCAN, str(pictures), str(tmp_path / "scans")]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate(timeout=120)[0] for process in started]
+    started = [start(SCAN, pictures, tmp_path / "scans", main=run_code) for _ in range(3)]
+    said = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
     assert len(set(said)) == 1
     assert said[0].startswith("40 ")
