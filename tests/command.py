@@ -1,10 +1,8 @@
 """The real command in a real process, and small real pictures to give it."""
 
 import contextlib
-import gc
 import multiprocessing
 import os
-import pkgutil
 import signal
 import subprocess
 import sys
@@ -17,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any, TextIO
 
 import numpy as np
-import PIL
 from PIL import Image
 
 HASAMA = [sys.executable, "-m", "hasama"]
@@ -28,8 +25,8 @@ FORM = ["--size", "16", "--width", "4", "--latent-size", "8", "--batch", "16", "
 TINY = [*FORM, "--sample-kimg", "100"]
 
 
-# Processes of their own, forked from one that has already read what most of them need: torch alone takes seconds to
-# load, what is ours a quarter of one, and the suite runs the command hundreds of times.
+# Processes of their own, forked from one that has already read what is not ours: torch alone takes seconds to load,
+# and the suite runs the command hundreds of times.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
@@ -38,12 +35,7 @@ SERVER.set_forkserver_preload(
         *("safetensors.torch", "safetensors.numpy", "jaxtyping", "filelock", "concurrent.futures.thread"),
         *("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image", "PIL.ImageOps", "PIL.ImageCms"),
         *("PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.GifImagePlugin", "PIL.TiffImagePlugin"),
-        *(f"PIL.{found.name}" for found in pkgutil.iter_modules(PIL.__path__) if found.name.endswith("ImagePlugin")),
-        *("cyclopts", "cyclopts.help", "rich.progress", "rich.console", "rich.markdown", "rich.table", "rich.panel"),
-        *("numpy.ctypeslib", "torch.utils.flop_counter", "hasama.cli.app", "hasama.cli.painters"),
-        *("hasama.cli.training_progress", "hasama.runs.session", "hasama.runs.tensorboard", "hasama.runs.standing"),
-        *("hasama.runs.reports.diagnosis_page", "hasama.runs.reports.machine", "hasama.runs.pace"),
-        *("hasama.tuning.suggest", "hasama.style.jobs.film", "hasama.pictures.shards.writing", "hasama.cli.progress"),
+        *("cyclopts", "cyclopts.help", "rich.progress", "rich.console", "rich.markdown", "rich.table"),
     ]
 )
 SECONDS = 120
@@ -133,7 +125,6 @@ def _child(
     stdin: str | None,
 ) -> None:
     """As if it had been started by its name, with these words and variables."""
-    gc.freeze()  # what was read before is no garbage: as at the end of tests' collection
     if stdin is not None:
         os.dup2(os.open(stdin, os.O_RDONLY), 0)
         sys.stdin = os.fdopen(0, closefd=False)
@@ -254,10 +245,7 @@ def in_a_terminal(*arguments: object, columns: int = 80) -> tuple[int, str]:
 
 
 def hide(*packages: str) -> None:
-    """From here on this process, which the caller gives to it alone, has none of these packages.
-
-    Ours is read anew: it may have imported one of them.
-    """
+    """From here on this process, which the caller gives to it alone, has none of these packages."""
     import importlib.util
 
     real = importlib.util.find_spec
@@ -267,16 +255,11 @@ def hide(*packages: str) -> None:
             if name.partition(".")[0] in packages:
                 raise ModuleNotFoundError(name)
 
-    forget(*packages, "hasama")
-    sys.meta_path.insert(0, Hidden())  # pyright: ignore[reportArgumentType]
-    importlib.util.find_spec = lambda name, *rest: None if name in packages else real(name, *rest)
-
-
-def forget(*packages: str) -> None:
-    """As if these packages had not been imported yet."""
     for name in list(sys.modules):
         if name.partition(".")[0] in packages:
             del sys.modules[name]
+    sys.meta_path.insert(0, Hidden())  # pyright: ignore[reportArgumentType]
+    importlib.util.find_spec = lambda name, *rest: None if name in packages else real(name, *rest)
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
