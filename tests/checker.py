@@ -15,7 +15,7 @@ import jaxtyping
 from beartype import BeartypeConf, beartype
 
 # A whole number passes for a float, as everywhere in Python.
-check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+check = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckError))
 thorough = jaxtyping.jaxtyped
 sizes = thorough("context")
 

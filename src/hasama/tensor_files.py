@@ -77,8 +77,13 @@ def load_state(file: Path) -> Any:
     return torch.load(whole(file), map_location="cpu", weights_only=True)
 
 
-def save_state(file: Path, state: Any) -> None:
+def save_state(file: Path, state: Any, called: str = "it") -> None:
     """What `load_state` reads again, written atomically.
+
+    Args:
+        file: where.
+        state: tensors and plain values.
+        called: what it is, to whoever is told that it has no room.
 
     Raises:
         HasamaError: it cannot be written.
@@ -87,7 +92,7 @@ def save_state(file: Path, state: Any) -> None:
         try:
             torch.save(state, temporary)
         except RuntimeError as error:  # torch's zip writer reports a full disk so, in its own words
-            raise OSError(errno.ENOSPC, "no room for it") from error
+            raise OSError(errno.ENOSPC, f"no room for {called}") from error
 
 
 def _apart(tensors: dict[str, Any]) -> dict[str, Tensor]:

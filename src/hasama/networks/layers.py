@@ -233,7 +233,8 @@ class MinibatchStds(nn.Module):
         nn.init.zeros_(self.weigh.weight)
 
     def forward(self, features: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
-        return self.weigh(group_std(features, tuple(range(8, 1, -1))).to(features.dtype)).flatten()
+        stds = group_std(features, tuple(range(8, 1, -1)))  # of equal rows a product of matrices makes unequal ones
+        return (stds * self.weigh.weight[0].float()).sum(1).to(features.dtype)
 
 
 def group_std(features: Float[Tensor, "n ..."], sizes: tuple[int, ...]) -> Tensor:

@@ -1,7 +1,6 @@
 """The architectures, and how a recipe becomes a pair of networks."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 import torch
 
@@ -21,7 +20,7 @@ from hasama.options import ImpossibleSizeError
 from hasama.presets import as_recipe
 from hasama.recipe import Recipe
 
-ARCHITECTURES: Mapping[str, Callable[[Recipe], Config]] = MappingProxyType({
+ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
     "dcgan": lambda r: DCGAN(r.width, r.latent_size, r.discriminator_norm, r.dropout),
     "dense": lambda r: Dense(r.width, r.latent_size, r.dropout, r.discriminator_layers, r.generator_norm),
     "vae": lambda r: VAE(r.width, r.latent_size),
@@ -33,9 +32,10 @@ ARCHITECTURES: Mapping[str, Callable[[Recipe], Config]] = MappingProxyType({
         *(r.pixel_noise, r.width_of_generator, r.self_modulation, r.minibatch_std, r.clip_output),
     ),
     "fast": lambda r: Fast(r.width, r.latent_size, r.reconstruction),
-})  # fmt: skip
+}
 """By name: how a recipe's fields become an architecture's config. A recipe takes no other names, so that nothing can
-be added here from outside; networks of one's own go to `hasama.new_game` as a `Pair`."""
+be added here from outside; networks of one's own go to `hasama.new_game` as a `Pair`.
+"""
 
 
 def build(recipe: Recipe | str, channels: int = 3, classes: int = 0) -> Pair:

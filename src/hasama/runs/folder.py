@@ -248,10 +248,10 @@ class Run:
         """
         import torch  # start-up time: `hasama runs` needs no torch
 
-        from hasama.tensor_files import save_state
+        from hasama.tensor_files import save_state  # the same
 
         saved = {"version": __version__, "threads": torch.get_num_threads(), "game": game.state_dict()}
-        save_state(self.checkpoint, saved)
+        save_state(self.checkpoint, saved, "the checkpoint")
 
     def load_game(self, game: "Game") -> None:
         """Load the checkpoint into the game; without a checkpoint the game stays at its beginning.

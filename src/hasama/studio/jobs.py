@@ -24,7 +24,7 @@ from filelock import FileLock
 from hasama.errors import HasamaError
 from hasama.files import make_folder, write_json
 from hasama.names import SPARE, fitting_name, preview_beside
-from hasama.studio.watching import mtime_of
+from hasama.runs.reports.grids import mtime_of
 
 LANES = {
     "train": "train", "resume": "train", "teach": "train", "style": "style", "suggest": "look", "images": "show",

@@ -20,8 +20,8 @@ def grids_of(run: Run, seen: int) -> list[int]:
     with suppress(OSError):
         numbers = sorted(int(file.stem) for file in run.samples.glob("*.png") if counts(file.stem))
         made = [one for one in numbers if run.sample_file(one).exists()]  # as a run names them
-    if went_back := _written(run.autopilot_file):  # what was given up is not the newest: others are made
-        made = [one for one in made if one <= seen or _written(run.sample_file(one)) > went_back]
+    if went_back := mtime_of(run.autopilot_file):  # what was given up is not the newest: others are made
+        made = [one for one in made if one <= seen or mtime_of(run.sample_file(one)) > went_back]
     return made
 
 
@@ -30,8 +30,8 @@ def counts(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) <= DIGITS
 
 
-def _written(file: Path) -> int:
-    """When, in nanoseconds; 0 if it is not there."""
+def mtime_of(file: Path) -> int:
+    """When it was written, in nanoseconds; 0 if it is not there."""
     try:
         return file.stat().st_mtime_ns
     except OSError:
