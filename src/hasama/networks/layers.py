@@ -229,12 +229,11 @@ class MinibatchStds(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.weigh = nn.Linear(features, 1, bias=False)
+        self.weigh = nn.Linear(features, 1, bias=False)  # row by row: a product makes unequal bits of equal rows
         nn.init.zeros_(self.weigh.weight)
 
     def forward(self, features: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
-        stds = group_std(features, tuple(range(8, 1, -1)))  # of equal rows a product of matrices makes unequal ones
-        return (stds * self.weigh.weight[0].float()).sum(1).to(features.dtype)
+        return (group_std(features, tuple(range(8, 1, -1))) * self.weigh.weight[0].float()).sum(1).to(features.dtype)
 
 
 def group_std(features: Float[Tensor, "n ..."], sizes: tuple[int, ...]) -> Tensor:
