@@ -314,7 +314,7 @@ def test_the_class_that_was_found_is_where_one_begins(trained: Path, tmp_path: P
         (wanted,) = np.concatenate(list(generate_from_w(generator, found.w, label)))
         assert np.array_equal(shown(client, run="pets", projected=name), wanted[..., 0])
         page = client.get(f"/explore?run=pets&projected={name}").text
-        assert f"<option selected>{found.label}</option>" in page
+        assert f'<option value="{found.label}" selected>{found.label}</option>' in page
         half = slerp(found.w[0], latents_of_seeds([6], recipe.latent_size)[0], 0.5)[None]
         (between,) = np.concatenate(list(generate_from_w(generator, half, label)))
         assert np.array_equal(shown(client, run="pets", projected=name, seed=5, across=0.5), between[..., 0])
