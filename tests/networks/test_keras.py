@@ -271,6 +271,6 @@ def test_torch_networks_are_taken_as_they_are_and_keras_is_not_imported():
     network = torch.nn.Linear(2, 2)
     assert as_torch(network) is network
     code = (
-        "from command import forget; forget('hasama'); import sys, hasama.training.turns, hasama.networks.registry\n"
+        "import sys, hasama.training.turns, hasama.networks.registry\n"
     )
     assert forked(run_code, code + "sys.exit('keras' in sys.modules)").returncode == 0

@@ -1,7 +1,7 @@
 """hasama project, enlarge: what is done with one real picture: find its latent, make it larger."""
 
 from collections import deque
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,13 +93,10 @@ def _usual_place(run: Path, photo: Path) -> Path:
     """Where a projection goes that is given no other place: beside another photo's of the same name."""
     from hasama.generators.projection_file import about_projection
 
-    first = beside(run, fitting_name(photo.stem, "-projected.png", SPARE))
-    for number in count(1):
-        place = first if number == 1 else first.with_name(fitting_name(first.stem, f"-{number}.png", SPARE))
-        other = about_projection(tensors_beside(place)).get("photo")
-        if other in (None, str(photo.resolve())):
-            return place
-    raise AssertionError
+    first, mine = beside(run, fitting_name(photo.stem, "-projected.png", SPARE)), str(photo.resolve())
+    others = (first.with_name(fitting_name(first.stem, f"-{number}.png", SPARE)) for number in count(2))
+    photos = ((place, about_projection(tensors_beside(place)).get("photo")) for place in chain([first], others))
+    return next(place for place, other in photos if other in (None, mine))
 
 
 def tell_another_state(same: bool) -> None:
