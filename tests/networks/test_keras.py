@@ -270,7 +270,5 @@ def test_a_keras_class_that_cannot_be_copied_plays_without_the_average():
 def test_torch_networks_are_taken_as_they_are_and_keras_is_not_imported():
     network = torch.nn.Linear(2, 2)
     assert as_torch(network) is network
-    code = (
-        "import sys, hasama.training.turns, hasama.networks.registry\n"
-    )
+    code = "import sys, hasama.training.turns, hasama.networks.registry\n"
     assert forked(run_code, code + "sys.exit('keras' in sys.modules)").returncode == 0
