@@ -69,9 +69,8 @@ def test_writes_everything_and_stops_at_the_length(tmp_path: Path):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_never_reaches_the_checkpoint(bad: float, tmp_path: Path):
     run, game = new_run(tmp_path / "run"), new_game()
-    list(fitted(run, game, (0.5 for _ in range(400))))
+    list(fitted(run, game, (0.5 for _ in range(20))))
     before = run.checkpoint.read_bytes(), run.generator.read_bytes()
-    game.images_seen = 0  # play again
     with pytest.raises(HasamaError, match=r"broke down at [0-9.]+ kimg: loss_generator") as told:
         list(fitted(run, game, iter([0.5] * 12 + [bad] * 400)))
     assert "untouched" in str(told.value)
@@ -83,9 +82,8 @@ def test_a_loss_that_is_no_number_never_reaches_the_checkpoint(bad: float, tmp_p
 def test_weights_that_are_no_numbers_never_reach_the_checkpoint_either(tmp_path: Path):
     """The losses of the step that broke them are of before it."""
     run, game = new_run(tmp_path / "run"), new_game()
-    list(fitted(run, game, (0.5 for _ in range(400))))
+    list(fitted(run, game, (0.5 for _ in range(20))))
     before = run.checkpoint.read_bytes(), run.generator.read_bytes()
-    game.images_seen = 0
 
     def broken() -> Iterator[float]:
         yield from [0.5] * 12
@@ -98,6 +96,18 @@ def test_weights_that_are_no_numbers_never_reach_the_checkpoint_either(tmp_path:
     assert "untouched" in str(told.value)
     assert (run.checkpoint.read_bytes(), run.generator.read_bytes()) == before
     assert run.log()[-1]["not_finite"] == "discriminator"
+
+
+def test_a_game_that_is_behind_its_run_does_not_overwrite_it(tmp_path: Path):
+    run, game = new_run(tmp_path / "run"), new_game()
+    list(fitted(run, game, (0.5 for _ in range(20))))
+    before = run.checkpoint.read_bytes(), run.log()
+    again = new_game()
+    with pytest.raises(HasamaError, match=r"run of 0\.16 kimg.*at 0, would.*run\.load_game\(game\)"):
+        list(fitted(run, again, (0.5 for _ in range(20))))
+    assert (run.checkpoint.read_bytes(), run.log()) == before
+    run.load_game(again)
+    assert [record.images_seen for record in fitted(run, again, iter([0.5]))] == [168]
 
 
 def test_batches_that_end_end_the_session(tmp_path: Path):

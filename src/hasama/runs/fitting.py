@@ -97,9 +97,14 @@ def fit(
         Every record of `steps`, after it has been logged; where they end before the recipe's length, the run does.
 
     Raises:
-        HasamaError: the folder cannot be written to, or the losses are no longer numbers. The last
-            checkpoint is intact.
+        HasamaError: the folder cannot be written to, the run in it is further on than `game`, or the losses are no
+            longer numbers. The last checkpoint is intact.
     """
+    if is_first() and (stands := run.images_seen()) > game.images_seen:  # a cell of a notebook run once more
+        raise HasamaError(
+            f"{run.folder} holds a run of {stands / 1000:g} kimg, which this game, at {game.images_seen / 1000:g}, would "
+            "overwrite. Go on with it, by run.load_game(game), or name another folder."
+        )
     keeper = _Keeper(run, game, recipe, generator, probe, looks) if is_first() else _Bystander()
     if game.images_seen == 0:
         keeper.save_grid()
