@@ -1,5 +1,6 @@
 """Choosing of several pictures the one that looks most like real ones."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -239,6 +240,23 @@ def test_the_nearest_real_pictures_are_found(run: Path, tmp_path: Path, pictures
     assert alone.returncode == 0
     table, first = (np.asarray(Image.open(tmp_path / f"{name}.png"), int) for name in ("table", "alone"))
     assert np.abs(table[:, : first.shape[1]] - first).max() <= 1
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_mirrored_copy_is_a_copy_where_mirrored_pictures_were_trained_on(
+    mirror: bool, run: Path, tmp_path: Path, pictures: Path
+):
+    other = shutil.copytree(run, tmp_path / "run")
+    told = json.loads((other / "recipe.json").read_text())
+    told["recipe"]["mirror"] = mirror
+    (other / "recipe.json").write_text(json.dumps(told))
+    known = open_pictures(str(pictures), RECIPES["dcgan"].but(size="16"))
+    made = np.ascontiguousarray(known.take(np.array([5, 2, 9]))[:, :, ::-1])
+    *_, found = nearest_to(made, other, 2)
+    assert isinstance(found, Nearest)
+    assert found.near is not None
+    assert np.array_equal(found.pictures[:, 0], made) == mirror
+    assert (found.near < 0.01) == mirror
 
 
 def test_one_real_picture_is_everybodys_nearest(run: Path, tmp_path: Path):

@@ -5,7 +5,7 @@ generator is evaluated again at once, and another one without extracting the fea
 """
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,11 @@ def _about(pictures: Pictures, source: str | None) -> dict[str, Any]:
 
 
 def real_features(
-    extractor: Extractor, pictures: Pictures, order: np.ndarray, called: str = "real pictures"
+    extractor: Extractor,
+    pictures: Pictures,
+    order: np.ndarray,
+    called: str = "real pictures",
+    view: Callable[[Pixels], Pixels] | None = None,
 ) -> Working:
     """Features of the real pictures in a random order that is always the same: the first are a sample of all.
 
@@ -168,6 +172,7 @@ def real_features(
         pictures: real ones.
         order: the numbers of those that count.
         called: what they are, for whoever waits.
+        view: how to look at them, if not as they are; its name tells it apart.
 
     Raises:
         HasamaError: see `cached_features`.
@@ -177,9 +182,11 @@ def real_features(
     form = (report.digest, report.resolution, report.channels, report.crops, which)
 
     def taken(share: slice) -> Iterator[Pixels]:
-        return pictures.take_in_parts(order[share])
+        parts = pictures.take_in_parts(order[share])
+        return parts if view is None else map(view, parts)
 
-    return (yield from cached_features(extractor, ("real", *form), taken, len(order), called))
+    what = ("real", *form) if view is None else (f"real {view.__name__}", *form)
+    return (yield from cached_features(extractor, what, taken, len(order), called))
 
 
 def _fake_features(extractor: Extractor, subject: Subject, seed: int, labels: Labels | None, count: int) -> Working:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import UInt8
-from numpy import ndarray
+from jaxtyping import Float, UInt8
 
 from hasama.evaluation.evaluate import MOST_REALS, real_features
 from hasama.evaluation.subject import EvaluationProgress, Subject
@@ -24,7 +24,7 @@ class Nearest(NamedTuple):
     """The real pictures that are most like each generated one.
 
     Attributes:
-        pictures: for each one the nearest first.
+        pictures: for each one the nearest first; mirrored where that is what is near, and was trained on.
         near: how far the nearest real picture is, in the median, where a real one's nearest other one is at 1: well
             below that, and they are copies. None: all real pictures are alike.
         stage: what is done, as of all records of progress.
@@ -32,7 +32,7 @@ class Nearest(NamedTuple):
         total: of so many.
     """
 
-    pictures: UInt8[ndarray, "n k h w c"]
+    pictures: UInt8[np.ndarray, "n k h w c"]
     near: float | None
     stage: str = "comparing"
     done: int = 1
@@ -57,21 +57,40 @@ def nearest_to(
     Raises:
         HasamaError: there is no generator, or there are no such pictures.
     """
-    pictures = yield from Subject.of(place, torch.device("cpu")).pictures(source)
+    subject = Subject.of(place, torch.device("cpu"))
+    pictures = yield from subject.pictures(source)
+    recipe = subject.run.recipe() if subject.run else subject.generator.recipe
+    mirror = recipe is not None and recipe.mirror
     order = stream(0).permutation(pictures.at_hand)[:MOST_REALS]
     extractor = extractor_named(EXTRACTOR, device)
     reals = yield from real_features(extractor, pictures, order)
-    distances = torch.cdist(torch.cat(list(extract_features(extractor, made))), reals)
+    views = [torch.cat(list(extract_features(extractor, one))) for one in (made, mirrored(made))[: 1 + mirror]]
+    distances, view = torch.cdist(torch.stack(views), reals, compute_mode=TWINS_ARE_0_APART).min(0)
     near, which = distances.topk(min(count, len(reals)), largest=False)
-    apart = _apart(reals)
+    turned = view.gather(1, which).flatten().numpy() == 1
     found = pictures.take(order[which.flatten().numpy()])
+    found[turned] = mirrored(found[turned])
+    some = order[:APART_FROM]
+    own = [reals[: len(some)]]
+    if mirror:
+        own.append((yield from real_features(extractor, pictures, some, "mirrored real pictures", mirrored)))
+    apart = _apart(torch.stack(own), reals)
     far = float(near[:, 0].median()) / apart if apart else None
     yield Nearest(found.reshape(*which.shape, *found.shape[1:]), far)
 
 
-def _apart(reals: Features) -> float:
-    """How far a real picture's nearest other one is, in the median; 0 where most have a twin, or there is but one."""
+def mirrored(pictures: Pixels) -> Pixels:
+    """The pictures with left and right exchanged, uint8 [n, H, W, C]."""
+    return np.ascontiguousarray(pictures[:, :, ::-1])
+
+
+def _apart(views: Float[torch.Tensor, "view m d"], reals: Features) -> float:
+    """How far a real picture's nearest other one is, in the median; 0 where most have a twin, or there is but one.
+
+    The first m real ones are looked at, in one view or, mirrored, in two.
+    """
     if len(reals) < 2:
         return 0.0
-    distances = torch.cdist(reals[:APART_FROM], reals, compute_mode=TWINS_ARE_0_APART)
-    return float(distances.topk(2, largest=False).values[:, 1].median())
+    distances = torch.cdist(views, reals, compute_mode=TWINS_ARE_0_APART).amin(0)
+    distances.fill_diagonal_(torch.inf)  # what is symmetric is its own mirror image, which is no other picture
+    return float(distances.amin(1).median())
