@@ -6,9 +6,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Reads(TorchDispatchMode):
-    """Counts what makes the host wait for a device: a number is read, or as many as nobody knows are chosen."""
+    """Counts what makes the host wait for a device: a number is read, or as many as nobody knows are chosen.
 
-    WAITS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal")
+    A number that Python makes a tensor of, too (`lift_fresh`): where the tensor is to lie on a card it is copied to
+    it, and the copy is waited for. `new_full` and the like make it there.
+    """
+
+    WAITS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "lift_fresh")
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from hasama.networks.enlarger import Enlarger, smaller
 from hasama.training.enlarging import Enlarging, Patches, Pieces, lattice, learn_to_enlarge, spoilt
+from reads import Reads
 
 
 def pictures(count: int) -> tuple[Tensor, Tensor]:
@@ -21,6 +22,13 @@ def test_half_of_them_stay_clean_and_alpha_always_does():
     same = (found == small).flatten(1).all(1).float().mean()
     assert 0.4 < same < 0.6
     torch.testing.assert_close(found[:, 3], small[:, 3], atol=0, rtol=0)
+
+
+def test_no_number_is_copied_to_a_card():
+    small, images = pictures(4)
+    with Reads() as reads:
+        spoilt(small, images, 4)
+    assert reads.found == []
 
 
 def test_a_grain_takes_turns_and_adds_nothing_in_the_mean():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hasama.device import Arithmetic, lay_out, pick_arithmetic
 from hasama.networks.calling import frozen
 from hasama.networks.enlarger import Enlarger, enlarge, smaller, with_four_channels
+from hasama.networks.layers import binomial
 from hasama.optimizers import Adam
 from hasama.perception.efficientnet import EfficientNet, load_convolutions
 from hasama.shapes import Images, Resized, Rgba, Scalar
@@ -254,7 +255,7 @@ def spoilt(small: Rgba, images: Resized, factor: int) -> Rgba:
     strength = torch.rand(count, 1, 1, 1, device=device)
     colours = small[:, :3]
     noisy = colours + 0.1 * strength * torch.randn_like(colours)
-    kernel = torch.tensor([1.0, 2.0, 1.0], device=device) / 4
+    kernel = binomial(2, colours) / 4
     kernel = (kernel[:, None] * kernel).expand(3, 1, 3, 3)
     blurred = torch.lerp(
         colours, F.conv2d(F.pad(colours, (1, 1, 1, 1), mode="replicate"), kernel, groups=3), strength

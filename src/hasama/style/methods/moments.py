@@ -49,7 +49,8 @@ def moments(activations: Activations, weights: Weighting | None = None) -> Momen
     """The moments of one picture's or tile's activations in one layer; differentiable in the activations."""
     x = activations.permute(0, 2, 3, 1).flatten(0, 2)  # [N, C]: no copy of channels-last memory
     if weights is None:
-        return Moments(x.new_tensor(float(len(x)), dtype=torch.float32), *_Sums.apply(x, None))
+        count = x.new_full((), len(x), dtype=torch.float32)  # made there: a number copied to a card is waited for
+        return Moments(count, *_Sums.apply(x, None))
     w = weights.flatten()
     return Moments(w.sum(), *_Sums.apply(x, w))
 
