@@ -3,6 +3,7 @@
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from easel import hasama_here
 from hasama.cli.arguments import advice_for_a_card
-from hasama.device import pick_device
+from hasama.device import DEVICES, pick_device
 from hasama.errors import HasamaError, short_of_memory
 from hasama.health.signals import sizes
 from hasama.networks.registry import build
@@ -24,6 +25,7 @@ from hasama.perception import extractors
 from hasama.pictures.dataset import Batch
 from hasama.pictures.tensors import to_device
 from hasama.presets import RECIPES
+from hasama.runs.pace import _warm_up
 from hasama.training.augmentation.augment import Augmented
 from hasama.training.game import Game
 from hasama.training.graphs import WARM_UPS, CannotRecordWarning, Graphs, as_graphs, why_not
@@ -340,6 +342,25 @@ def test_without_room_to_record_nothing_of_it_stays(fake_card: list[Any], monkey
     seen = game.images_seen
     stepped(graphs, game, images)  # as it is
     assert game.images_seen == seen + 4
+
+
+@pytest.mark.parametrize(("name", "changes"), [
+    ("vision-aided", {}), ("vision-aided", {"batch": 32}), ("stylegan", {}), ("wgan-gp", {"penalty_every": 3}),
+    ("stylegan", {"balance": "critic-steps", "critic_steps": 2, "penalty_every": 1}),
+])  # fmt: skip
+def test_a_card_is_timed_when_all_kinds_of_steps_are_recorded(
+    name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    game = game_of(name, **changes)
+    batch = {**TINY, **changes}["batch"]
+    monkeypatch.setattr("hasama.runs.pace.kind_of", lambda device: DEVICES["cuda"])
+    before = _warm_up(game, batch)
+    seen: Counter[Any] = Counter()
+    for step in range(2 * before + 256):
+        game.steps, game.images_seen = step, batch * step
+        kind = kind_of_step(game)
+        assert step < before or seen[kind] > WARM_UPS
+        seen[kind] += 1
 
 
 def test_networks_that_grow_say_so():

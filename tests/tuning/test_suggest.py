@@ -20,7 +20,7 @@ from hasama.pictures.sources.sources import open_source
 from hasama.presets import RECIPES, flags_of_difference
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
-from hasama.runs.pace import Pace, fitting, measure
+from hasama.runs.pace import Pace, fitting, measure, peak_memory
 from hasama.tuning.suggest import (
     FIRST_SHARE,
     choose_form,
@@ -407,6 +407,26 @@ def test_measuring_leaves_no_trace(pictures: Path, tmp_path: Path):
     assert pace.steps == 3
     assert pace.images_per_second > 0
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_measurement_left_is_not_counted_with_the_next(pictures: Path, monkeypatch: pytest.MonkeyPatch):
+    """As torch counts: freed memory stays reserved, and the peak begins with what is."""
+    card = {"reserved": 20, "peak": 20}
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: card.update(reserved=0))
+    monkeypatch.setattr(
+        torch.cuda, "reset_peak_memory_stats", lambda device: card.update(peak=card["reserved"]), raising=False
+    )
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: card["peak"])
+
+    def trains(*given: Any) -> Any:
+        card["peak"] = max(card["peak"], 3)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("hasama.runs.pace.new_game", trains)
+    recipe, gpu = RECIPES["dcgan"].but(size="16", width=4), torch.device("cuda")
+    with pytest.raises(torch.OutOfMemoryError):
+        measure(recipe, open_pictures(str(pictures), recipe), gpu)
+    assert peak_memory(gpu) == 3
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -1,5 +1,6 @@
 """How fast and how large a training is, by a few real steps of it."""
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from hasama.runs.reports.samples import sample_grid
 from hasama.training.game import Game
 from hasama.training.graphs import WARM_UPS, why_not
 from hasama.training.setup import loop_for, new_game
+from hasama.training.vision_aid import OBSERVED
 
 WARM_UP = 2  # steps: the first ones choose algorithms and ask for memory
 ASKED_EVERY = 10  # steps: a card that is asked at each one does nothing until the next
@@ -75,8 +77,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
     check_divisible(recipe.batch, recipe.accumulate)
     keep_memory()
     seconds = SECONDS if seconds is None else seconds
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    forget_memory(device)
     channels, classes = pictures.report.channels, pictures.classes if recipe.labels else ()
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
     here = team()
@@ -85,7 +86,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
     count, each = 0, []
     for share in _moments(recipe):
         game.images_seen = int(share * recipe.images)
-        for _ in range(_warm_up(game) - 1):
+        for _ in range(_warm_up(game, recipe.batch) - 1):
             next(steps).figures()
         step = next(steps)
         step.figures()
@@ -126,13 +127,15 @@ def _moments(recipe: Recipe) -> tuple[float, ...]:
     return (0.1, 0.3, 0.5, 0.7, 0.9) if recipe.architecture == "progressive" else (0.0,)
 
 
-def _warm_up(game: Game) -> int:
+def _warm_up(game: Game, batch: int) -> int:
     """Steps before the timed ones: on an NVIDIA card until those of each kind are recorded (`training.graphs`)."""
     if not kind_of(next(game.pair.generator.parameters()).device).graphs or why_not(game):
         return WARM_UP
-    extras = (extra for extra in (game.pair.generator_extra, game.pair.discriminator_extra) if extra is not None)
-    every = (game.rules.penalty_every, game.rules.balance.generator_every, *(extra.every for extra in extras))
-    return (WARM_UPS + 2) * math.lcm(*every)
+    of = game.rules.balance.generator_every
+    lazy = ((game.pair.generator_extra, of), (game.pair.discriminator_extra, 1))  # at every so many-th of its steps
+    every = (game.rules.penalty_every, of, *(extra.every * steps for extra, steps in lazy if extra is not None))
+    observing = 0 if game.aid is None else math.ceil(OBSERVED / batch)
+    return observing + (WARM_UPS + 2) * math.lcm(*every)
 
 
 def _fitted(shown: Iterator[Batch], recipe: Recipe) -> Iterator[Batch]:
@@ -140,6 +143,17 @@ def _fitted(shown: Iterator[Batch], recipe: Recipe) -> Iterator[Batch]:
         if tuple(images.shape[2:]) != recipe.resolution:
             images = F.interpolate(images, recipe.resolution, mode="area")
         yield Batch(images, labels if recipe.labels else None)
+
+
+def forget_memory(device: torch.device) -> None:
+    """On the GPU: give back what an earlier measurement has left, or the peak of the next would hold it, too.
+
+    torch keeps freed memory to itself, above all that of a batch that did not fit.
+    """
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int | None:
