@@ -344,6 +344,42 @@ def test_without_room_to_record_nothing_of_it_stays(fake_card: list[Any], monkey
     assert game.images_seen == seen + 4
 
 
+@pytest.mark.parametrize(("error", "told"), [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "no memory for it beside the step"),
+    (RuntimeError("CUDA error: operation not permitted when stream is capturing"), "operation not permitted"),
+])  # fmt: skip
+def test_why_a_recording_broke_off_is_told_not_that_it_could_not_be_ended(
+    error: RuntimeError, told: str, fake_card: list[Any], monkeypatch: pytest.MonkeyPatch
+):
+    inside: list[bool] = []
+
+    @contextmanager
+    def ends_badly(graph: object, pool: object = None, stream: object = None) -> Iterator[None]:
+        inside.append(True)
+        try:
+            yield
+        finally:
+            inside.clear()
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    def work(game: Game, images: torch.Tensor, labels: Any = None) -> Any:
+        if inside:
+            raise error
+        return both_turns(game, images, labels)
+
+    monkeypatch.setattr(torch.cuda, "graph", ends_badly)
+    game = game_of("dcgan")
+    graphs = Graphs(game, work, kind_of_step, torch.device("cpu"))
+    (images,) = (batch.images for batch in reals(16, 1))
+    for _ in range(WARM_UPS):
+        stepped(graphs, game, images)
+    try:
+        raise RuntimeError("another matter, which the caller has in hand")
+    except RuntimeError:
+        with pytest.warns(CannotRecordWarning, match=told):
+            stepped(graphs, game, images)
+
+
 @pytest.mark.parametrize(("name", "changes"), [
     ("vision-aided", {}), ("vision-aided", {"batch": 32}), ("stylegan", {}), ("wgan-gp", {"penalty_every": 3}),
     ("stylegan", {"balance": "critic-steps", "critic_steps": 2, "penalty_every": 1}),

@@ -6,6 +6,7 @@ of it. It must keep to this: numbers that change are tensors (`Now`, the optimiz
 the device, and nothing is decided by asking the device. On other devices steps stay as they are.
 """
 
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -131,12 +132,16 @@ class Graphs:
         """Record a step; if that is impossible, say why and do without from now on."""
         mine, theirs = images.clone(), None if labels is None else labels.clone()
         graph, usual = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
+        outside = sys.exc_info()[1]
         try:
             with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
                 turns = self.work(self.game, mine, theirs)
         except RuntimeError as error:
-            first = str(error).partition("\n")[0]
-            if short_of_memory(error):
+            cause: BaseException = error  # to end what broke off is another error, whose words tell nothing
+            while isinstance(cause.__context__, RuntimeError) and cause.__context__ is not outside:
+                cause = cause.__context__
+            first = str(cause).partition("\n")[0]
+            if short_of_memory(cause):
                 first = "there is no memory for it beside the step itself (a smaller --batch has room)"
             self.recover(usual)
             told = f"Steps are not recorded as CUDA graphs, and are slower so: {first}"
