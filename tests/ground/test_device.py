@@ -124,6 +124,15 @@ def test_the_guide_says_of_each_kind_what_the_table_has(name: str):
     assert ("bfloat16" in arithmetic) is sometimes
 
 
+def test_what_the_guide_says_of_tf32_is_what_torch_does():
+    """Convolutions of float32 may be rounded on a card; products of matrices may not."""
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "training.md").read_text()
+    backends: Any = torch.backends
+    assert "convolutions round their factors\nto TF32" in guide
+    assert backends.cudnn.conv.fp32_precision == "tf32"
+    assert backends.cuda.matmul.fp32_precision in ("none", "ieee")
+
+
 def test_every_kind_of_device_is_completed():
     assert ("auto", *sorted(DEVICES)) == completion.DEVICES
 
