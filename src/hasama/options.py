@@ -19,6 +19,9 @@ from hasama.errors import HasamaError
 LARGEST_SIDE = 4096
 """Pixels of a picture's side, at most."""
 
+SMALLEST_GAME = 8
+"""Pixels of a side that every architecture takes, proposed for the small pictures of --enlarge."""
+
 
 def option(default: Any, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
     """A field of the recipe with the sentence that explains it and the range it must keep to."""
@@ -138,7 +141,7 @@ def smaller_size(text: str, times: int) -> tuple[int, int]:
     if times not in (1, 2, 4, 8):
         raise HasamaError(f"--enlarge takes 1, 2, 4 or 8; got {times}.")
     if height % times or width % times:
-        near = [max(times, round(side / times) * times) for side in (height, width)]
+        near = [max(SMALLEST_GAME, round(side / times)) * times for side in (height, width)]
         raise HasamaError(
             f"--enlarge {times} needs sides that are multiples of {times}: try --size {size_text(*near)}."
         )

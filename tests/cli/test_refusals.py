@@ -78,6 +78,12 @@ def test_a_damaged_log_stops_nothing(log: str, run: Path):
     assert "32" in listed.stdout, listed.stderr  # its size
 
 
+def test_a_run_that_has_lost_its_list_of_pictures_says_how_to_go_on(run: Path):
+    (run / "images.json").unlink()
+    for words in (("resume", run), ("doctor", run)):
+        refused(hasama_here(*words), f"begin anew with its weights: --init-from {run}")
+
+
 @pytest.mark.parametrize("changes", [{"classes": 3}, {"duplicates": [[3]]}, {"duplicates": 5, "skipped": 1}])
 def test_a_report_of_a_damaged_run_can_be_made(changes: dict, run: Path):
     told = json.loads((run / "images.json").read_text())

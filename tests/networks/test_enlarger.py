@@ -352,6 +352,7 @@ def test_the_small_game_is_the_game_of_small_pictures():
         ({"enlarge": 3}, "--enlarge takes 1, 2, 4 or 8; got 3"),
         ({"enlarge": 4, "size": "130"}, "--enlarge 4 needs sides that are multiples of 4: try --size 128"),
         ({"enlarge": 8, "size": "100x64"}, "try --size 96x64"),
+        ({"enlarge": 8, "size": "36"}, "try --size 64."),  # of 32 the small pictures would be of 4 pixels
     ],
 )
 def test_what_cannot_be_enlarged_is_refused(changes: dict[str, Any], told: str):

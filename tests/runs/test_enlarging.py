@@ -233,6 +233,16 @@ def test_enlarge_a_picture(mode: str, times: int, tmp_path: Path):
         assert np.abs(np.asarray(small, int) - there)[2:-2, 2:-2].mean() < 25
 
 
+def test_a_folder_that_is_there_may_have_a_dot_in_its_name(tmp_path: Path):
+    picture("RGB", 10, 12).save(tmp_path / "a.png")
+    out = tmp_path / "results.v2"
+    out.mkdir()
+    for words in (("enlarge", tmp_path / "a.png"), ("sample", "digits", "--count", 1)):
+        done = hasama(*words, "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert {file.name for file in out.iterdir()} == {"a.png", "seed0-000000.png"}
+
+
 def test_enlarge_a_folder_passes_over_what_is_broken(tmp_path: Path):
     (tmp_path / "p" / "more").mkdir(parents=True)
     picture("RGB", 10, 12).save(tmp_path / "p" / "a.png")

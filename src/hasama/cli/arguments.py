@@ -161,7 +161,7 @@ def picture_place(out: Path | None, run: Path, name: str, folder: bool = False) 
 
     out = out or beside(run, name)
     check_name(out)
-    if folder and not out.suffix:
+    if folder and is_folders_name(out):
         check_out_folder(out)
         return out
     picture_format(out)
@@ -193,6 +193,13 @@ def tensors_place(picture: Path, holds: str) -> Path:
     if not same:
         raise HasamaError(f"{file} would be replaced, and is something else: give {picture} another name by --out.")
     return file
+
+
+def is_folders_name(out: Path) -> bool:
+    """Whether what is written to this name is a folder: it has no ending, or is one already, not called a picture."""
+    from hasama.pictures.images import has_picture_ending
+
+    return not out.suffix or (out.is_dir() and not has_picture_ending(out))
 
 
 def check_out_folder(out: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_apart, check_out_folder
+from hasama.cli.arguments import check_apart, check_out_folder, is_folders_name
 from hasama.errors import HasamaError
 from hasama.names import LONGEST_NAME, SPARE, bytes_of, check_name, fitting_name
 from hasama.style.recipe import parse_mix
@@ -165,12 +165,12 @@ def _check_output(job: "Job") -> None:
     sources = [job.content, *(path for style in job.styles for path in (style.picture, style.mask, style.where))]
     sources += [] if job.recipe.start in STARTS else [Path(job.recipe.start)]
     check_apart(filter(None, sources), (job.out, job.preview_file) if job.preview else (job.out,), "paint from")
-    if not job.out.suffix:
+    if is_folders_name(job.out):
         check_out_folder(job.out)
     folders = job.content.is_dir() and not is_run(job.content)
-    if (folders or any(source.picture.is_dir() for source in job.styles)) and job.out.suffix:
+    if (folders or any(source.picture.is_dir() for source in job.styles)) and not is_folders_name(job.out):
         raise HasamaError(f"A folder of pictures is painted into a folder: --out without an ending, not {job.out}.")
-    if job.out.suffix and not paints_film(job):
+    if not is_folders_name(job.out) and not paints_film(job):
         check_format(job)
 
 

@@ -102,8 +102,8 @@ def fit(
     """
     if is_first() and (stands := run.images_seen()) > game.images_seen:  # a cell of a notebook run once more
         raise HasamaError(
-            f"{run.folder} holds a run of {stands / 1000:g} kimg, which this game, at {game.images_seen / 1000:g}, would "
-            "overwrite. Go on with it, by run.load_game(game), or name another folder."
+            f"{run.folder} holds a run of {stands / 1000:g} kimg, which this game, at {game.images_seen / 1000:g}, "
+            "would overwrite. Go on with it, by run.load_game(game), or name another folder."
         )
     keeper = _Keeper(run, game, recipe, generator, probe, looks) if is_first() else _Bystander()
     if game.images_seen == 0:

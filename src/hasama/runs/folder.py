@@ -202,6 +202,9 @@ class Run:
         Raises:
             HasamaError: it is missing or damaged.
         """
+        if self.exists() and not self._images_file.exists():
+            way_out = f"put a copy back, or begin anew with its weights: --init-from {shlex.quote(str(self.folder))}"
+            raise HasamaError(f"{self._images_file} is gone, which says what the run is trained on: {way_out}.")
         images = read_json(self._images_file, "list of images")
         kinds = {"name": str, "key": str, "digest": str, "channels": int, "used": int}
         sound = isinstance(images, dict) and all(isinstance(images.get(k), kind) for k, kind in kinds.items())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from hasama.cli.arguments import is_folders_name
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, default_of, flags_of, given, told_of_notices, use_threads
 from hasama.cli.streams import STREAM, only_results, streamed
 from hasama.cli.style_arguments import (
@@ -146,7 +147,7 @@ def style(
         if to_output and paints_film(job):
             raise HasamaError("Standard output takes a picture; of a film, name the file by --out.")
         check_job(job)
-        if sheet and (job.out.suffix or paints_film(job)):
+        if sheet and (not is_folders_name(job.out) or paints_film(job)):
             raise HasamaError("--sheet is of several paintings: with a folder of pictures or of styles.")
         jobs = _jobs(job, samples)
         if taught:
@@ -183,7 +184,7 @@ def _jobs(job: "Job", samples: int | None) -> list["Job"]:
     if paints_film(job):
         return []
     folders = job.content.is_dir() or any(source.picture.is_dir() for source in job.styles)
-    return batch_jobs(job) if folders or not job.out.suffix else [job]
+    return batch_jobs(job) if folders or is_folders_name(job.out) else [job]
 
 
 def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
@@ -249,7 +250,7 @@ def _sample_jobs(job: "Job", count: int) -> list["Job"]:
     pixels = generate_all(
         generator, draw_latents(job.recipe.seed, count, generator.latent_size), labels_for(generator, count)
     )
-    if job.out.suffix:
+    if not is_folders_name(job.out):
         together = np.asarray(grid(pixels, smallest=1, gap=0))
         return [job._replace(ready=from_pixels(together[..., None] if together.ndim == 2 else together))]
     name, seed = "+".join(source.picture.stem for source in job.styles), f"seed{job.recipe.seed}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hasama.cli.arguments import check_apart, check_out_folder
+from hasama.cli.arguments import check_apart, check_out_folder, is_folders_name
 from hasama.cli.commands.style import paint_all, save_sheet
 from hasama.cli.flags import asked_to_stop, default_of, flags_of, given, use_threads
 from hasama.errors import HasamaError
@@ -198,7 +198,7 @@ def invert(
     keeps, out = out is None, out or Path(fitting_name(photo.stem, "-inverted", SPARE))
     names = list(parse_layers(layers, "--layers"))
     recipes = {name: recipe.but(content_layers=name) for name in names}
-    if out.suffix:
+    if not is_folders_name(out):
         raise HasamaError(f"--out takes a folder for the layers' pictures, a name without ending; got {out}.")
     check_out_folder(out)
     check_apart([photo], [out / f"{name}.png" for name in (*names, "sheet")], "invert")

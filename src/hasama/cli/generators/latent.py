@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hasama.cli.arguments import check_truncation, numbers_of, open_generator, picture_place, tensors_place
+from hasama.cli.arguments import (
+    check_truncation,
+    is_folders_name,
+    numbers_of,
+    open_generator,
+    picture_place,
+    tensors_place,
+)
 from hasama.cli.generators.project import tell_another_state
 from hasama.errors import HasamaError
 
@@ -187,7 +194,7 @@ def directions(
     if of is not None and (samples is not None or label is not None):
         raise HasamaError("--of says which picture is moved, of its own class: leave out --samples and --label.")
     out = picture_place(out, run, "directions.png", folder=True)
-    file = tensors_place(out if out.suffix else out / "directions.png", "directions")
+    file = tensors_place(out / "directions.png" if is_folders_name(out) else out, "directions")
     generator = open_generator(run, device)
 
     from hasama.cli.terminal import say
@@ -205,7 +212,7 @@ def directions(
         label = None if labels is None else generator.classes[int(labels)]
     found = find_directions(generator, count, label, seed)
     strips = _strips(generator, found.steps, w, labels, reach)
-    if out.suffix:
+    if not is_folders_name(out):
         save_picture(_stacked(strips), out)
     else:
         for number, strip in enumerate(strips):

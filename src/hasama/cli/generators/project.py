@@ -5,7 +5,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import beside, check_apart, open_generator, picture_place, tensors_place
+from hasama.cli.arguments import beside, check_apart, is_folders_name, open_generator, picture_place, tensors_place
 from hasama.cli.flags import INTERRUPTED, asked_to_stop, told_of_failures, use_threads
 from hasama.errors import HasamaError
 from hasama.names import SPARE, at_home, fitting_name, tensors_beside
@@ -213,7 +213,7 @@ def enlarge(
     place = pick_device(device)
     if not picture.is_dir():
         target = out or picture.with_name(f"{picture.stem}-x{times}.png")
-        if not target.suffix:
+        if is_folders_name(target):
             target = target / f"{picture.stem}.png"
         check_apart([picture], [target], "enlarge")
         _enlarge_file(shipped().to(place), picture, int(times), target)

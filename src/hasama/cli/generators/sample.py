@@ -10,6 +10,7 @@ from hasama.cli.arguments import (
     check_out_folder,
     check_truncation,
     generator_place,
+    is_folders_name,
     numbers_of,
     open_generator,
 )
@@ -121,9 +122,9 @@ def sample(
 def _check_target(out: Path, run: Path, nearest: int, columns: int | None) -> None:
     """Before any work: a picture for a grid or a table, or a folder."""
     check_name(out)
-    if nearest and (columns is not None or not out.suffix):
+    if nearest and (columns is not None or is_folders_name(out)):
         raise HasamaError("--nearest makes a table with a row for each picture: leave out --columns, name a picture.")
-    if not out.suffix:
+    if is_folders_name(out):
         if columns is not None:
             raise HasamaError(
                 f"--columns is for a grid: leave it out, or name a picture by --out, such as {out}.png."
@@ -205,7 +206,7 @@ def _save_samples(made: Iterable[tuple[str, Any]], columns: int | None, out: Pat
     from hasama.cli.terminal import say
     from hasama.pictures.images import grid, save_picture, to_picture
 
-    if out.suffix:
+    if not is_folders_name(out):
         pictures = np.stack([one for _, one in made])
         save_picture(grid(pictures, columns), out)
         say(f"{len(pictures)} pictures in {out}")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hasama.cli.arguments import beside, generator_file
+from hasama.cli.arguments import beside, generator_file, is_folders_name
 from hasama.errors import HasamaError
 from hasama.files import make_folder
 from hasama.names import SPARE, fitting_name
@@ -154,7 +154,8 @@ def _export_instant(
 
 def _onnx_place(out: Path | None, folder: Path, name: str) -> Path:
     """Where an ONNX file goes; its folder is made."""
-    target = (out or folder) / fitting_name(name, ".onnx", SPARE) if out is None or not out.suffix else out
+    in_folder = out is None or is_folders_name(out)
+    target = (out or folder) / fitting_name(name, ".onnx", SPARE) if in_folder else out
     if target.suffix != ".onnx":
         raise HasamaError(f"--out takes a folder, or a name that ends in .onnx; got {out}.")
     make_folder(target.parent)
