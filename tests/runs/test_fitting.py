@@ -1,6 +1,7 @@
 """Keeping a run folder: what is written when, and what happens when numbers or consumers break off."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from hasama.pictures.report import Report
 from hasama.runs.fitting import crossed, fit, health_interval
 from hasama.runs.folder import Run
 from hasama.runs.lines import NewLines, append_line, cut_lines
-from hasama.runs.reports.plot import plot_losses
+from hasama.runs.reports.plot import NAMES, plot_losses
 from hasama.runs.standing import reconciled
 
 RECIPE = hasama.Recipe(size="8", width=2, latent_size=4, batch=8, kimg=0.4, sample_kimg=0.1, precision="fp32")
@@ -275,6 +276,12 @@ def test_numbers_that_break_down_are_left_as_a_finding(tmp_path: Path):
     (finding,) = [f for f in run.findings() if f["name"] == "not-finite"]
     assert finding["severity"] == "serious"
     assert run.log()[-1]["not_finite"] == "loss_generator"
+
+
+def test_every_loss_has_a_name_in_the_plot():
+    rules = Path(hasama.__file__).parent / "training"
+    losses = {name for file in rules.rglob("*.py") for name in re.findall(r'"(loss_\w+)"', file.read_text())}
+    assert {"loss_generator", "loss_heads"} <= losses <= {*NAMES}
 
 
 def test_new_lines_are_those_by_which_a_file_has_grown(tmp_path: Path):

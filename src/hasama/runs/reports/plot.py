@@ -20,6 +20,8 @@ NAMES = {
     "loss_generator": "generator",
     "loss_reconstruction": "reconstruction",
     "loss_divergence": "divergence from the prior",
+    "loss_heads": "heads at the frozen network",
+    "loss_vision": "generator, by the heads",
     "accuracy_real": "reals taken for real",
     "accuracy_fake": "fakes taken for fake",
 }
@@ -98,8 +100,14 @@ def _draw_quality(axes: Any, looks: list[Quality]) -> None:
         best.images_seen / 1000, best.kid, "o", label=f"the best: {best.kid:.3g} at {best.images_seen / 1000:g}"
     )
     axes.set(ylabel="KID")
-    if min(look.kid for look in looks) > 0:
+    least, most = (extreme(look.kid for look in looks) for extreme in (min, max))
+    if least > 0:
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # start-up time
+
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if most > 5 * least else MaxNLocator(5))
+        axes.yaxis.set_major_formatter("{x:g}")  # 0.2, and not 2 times a power of ten
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 
 
