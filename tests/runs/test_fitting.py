@@ -281,7 +281,7 @@ def test_numbers_that_break_down_are_left_as_a_finding(tmp_path: Path):
 def test_every_loss_has_a_name_in_the_plot():
     rules = Path(hasama.__file__).parent / "training"
     losses = {name for file in rules.rglob("*.py") for name in re.findall(r'"(loss_\w+)"', file.read_text())}
-    assert {"loss_generator", "loss_heads"} <= losses <= {*NAMES}
+    assert {"loss_vision", "loss_heads"} <= losses <= {*NAMES}
 
 
 def test_new_lines_are_those_by_which_a_file_has_grown(tmp_path: Path):
