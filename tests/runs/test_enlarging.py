@@ -109,7 +109,7 @@ def test_the_enlarger_learns_and_all_files_have_it(whole: tuple[Path, list[Recor
         assert all(torch.equal(game[part][f"enlarger.{name}"], tensor) for name, tensor in finished.items())
 
 
-@pytest.mark.parametrize("moment", ["at once", "tuning", "game", "finish"])
+@pytest.mark.parametrize("moment", [pytest.param("at once", marks=pytest.mark.slow), "tuning", "game", "finish"])
 def test_killed_at_any_time_it_goes_on_to_the_same_end(
     moment: str, whole: tuple[Path, list[Record], dict[str, Path]], tmp_path: Path
 ):
@@ -123,7 +123,7 @@ def test_killed_at_any_time_it_goes_on_to_the_same_end(
     assert (out / "samples" / last).read_bytes() == (run / "samples" / last).read_bytes()
 
 
-@pytest.mark.parametrize("last", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("last", [1, 4, *(pytest.param(last, marks=pytest.mark.slow) for last in (2, 3, 6))])
 def test_stopped_while_tuning_nothing_is_lost(
     last: int, pictures: Path, tmp_path: Path, whole: tuple[Path, list, dict]
 ):
@@ -188,7 +188,7 @@ def test_damaged_files_are_told(whole: tuple[Path, list[Record], dict[str, Path]
 @pytest.mark.parametrize(
     ("changes", "count", "mode"),
     [
-        ({"labels": True, "mirror": True}, 24, "RGB"),
+        pytest.param({"labels": True, "mirror": True}, 24, "RGB", marks=pytest.mark.slow),
         ({"size": "24x48"}, 24, "L"),
         ({"enlarge": 4, "size": "32x48"}, 24, "RGBA"),
         pytest.param({"vision_aid": "efficientnet", "batch": 4}, 6, "RGB", marks=pytest.mark.slow),

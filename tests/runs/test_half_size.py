@@ -111,7 +111,16 @@ def test_full_size_begins_with_what_was_learnt_and_goes_gently(
     assert small["generator_optimizer"]["param_groups"][0]["lr"] > GENTLE
 
 
-@pytest.mark.parametrize("moment", ["at once", "small", "small done", "small over", "large"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("at once", marks=pytest.mark.slow),  # as small, from an earlier step
+        "small",
+        pytest.param("small done", marks=pytest.mark.slow),
+        "small over",
+        "large",
+    ],
+)
 def test_killed_at_any_time_it_goes_on_to_the_same_end(
     moment: str, whole: tuple[Path, list[Record], dict[str, Path]], tmp_path: Path
 ):
