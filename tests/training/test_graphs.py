@@ -25,7 +25,7 @@ from hasama.perception import extractors
 from hasama.pictures.dataset import Batch
 from hasama.pictures.tensors import to_device
 from hasama.presets import RECIPES
-from hasama.runs.pace import _warm_up
+from hasama.runs.pace import steps_until_recorded
 from hasama.training.augmentation.augment import Augmented
 from hasama.training.game import Game
 from hasama.training.graphs import WARM_UPS, CannotRecordWarning, Graphs, as_graphs, why_not
@@ -390,7 +390,7 @@ def test_a_card_is_timed_when_all_kinds_of_steps_are_recorded(
     game = game_of(name, **changes)
     batch = {**TINY, **changes}["batch"]
     monkeypatch.setattr("hasama.runs.pace.kind_of", lambda device: DEVICES["cuda"])
-    before = _warm_up(game, batch)
+    before = steps_until_recorded(game, batch)
     seen: Counter[Any] = Counter()
     for step in range(2 * before + 256):
         game.steps, game.images_seen = step, batch * step

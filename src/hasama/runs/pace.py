@@ -86,7 +86,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
     count, each = 0, []
     for share in _moments(recipe):
         game.images_seen = int(share * recipe.images)
-        for _ in range(_warm_up(game, recipe.batch) - 1):
+        for _ in range(steps_until_recorded(game, recipe.batch) - 1):
             next(steps).figures()
         step = next(steps)
         step.figures()
@@ -127,7 +127,7 @@ def _moments(recipe: Recipe) -> tuple[float, ...]:
     return (0.1, 0.3, 0.5, 0.7, 0.9) if recipe.architecture == "progressive" else (0.0,)
 
 
-def _warm_up(game: Game, batch: int) -> int:
+def steps_until_recorded(game: Game, batch: int) -> int:
     """Steps before the timed ones: on an NVIDIA card until those of each kind are recorded (`training.graphs`)."""
     if not kind_of(next(game.pair.generator.parameters()).device).graphs or why_not(game):
         return WARM_UP
