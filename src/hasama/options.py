@@ -6,6 +6,7 @@ This module does not import torch, so that `hasama --help` is quick.
 import dataclasses
 import difflib
 import math
+import operator
 import re
 import shlex
 import sys
@@ -63,7 +64,7 @@ def typed(value: object) -> str:
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:
     """'There is no recipe dcgna. Did you mean dcgan?', or the list of those there are."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(str(name), known, n=1)  # in Python somebody may give a number
     hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
     return f"There is no {what} called {name!r}. {hint}"
 
@@ -82,6 +83,18 @@ def check_fields(recipe: Any) -> None:
         if value is not given:
             object.__setattr__(recipe, field.name, value)  # it is frozen, but not yet handed out
         _check(field, value)
+
+
+def whole_number(called: str, given: Any) -> int:
+    """A number that somebody gives in Python, also NumPy's: 'frames', 16 -> 16.
+
+    Raises:
+        HasamaError: it is no whole number; one such as 2.0 is none either, as in a recipe.
+    """
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise HasamaError(f"The {called} must be a whole number; got {given!r}.") from None
 
 
 def preset_named(name: str, presets: dict[str, Any], what: str) -> Any:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import hasama
+from hasama.generators.directions import find_directions
 from hasama.runs.bases import BASES
 from hasama.style.canvas.pictures import from_pixels
 from odd_files import scene
@@ -192,3 +193,41 @@ def test_what_is_no_path_is_refused_in_a_sentence(wrong: Any, tmp_path: Path):
     ):
         with pytest.raises(hasama.HasamaError, match=r"A path is a text or a Path; got \w+\.$"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda g, p: hasama.draw_latents(1.0, 2, 6), "seed must be a whole number; got 1.0"),
+        (lambda g, p: hasama.draw_latents(0, "2", 6), "count must be a whole number; got '2'"),
+        (lambda g, p: hasama.draw_latents(0, 2, -3), "size of a latent .* got -3"),
+        (lambda g, p: hasama.interpolate(0, 2, 3.5, 6), "number of frames must be a whole number; got 3.5"),
+        (lambda g, p: hasama.generate_all("runs/cats", torch.zeros(1, 6)), "load_generator gives; got str"),
+        (lambda g, p: hasama.generate_all(g, torch.zeros(1, 6), truncation="0.7"), "truncation must .* got '0.7'"),
+        (lambda g, p: hasama.generate_all(g, torch.zeros(1, 6), truncation=np.nan), "truncation must .* got nan"),
+        (lambda g, p: hasama.project(g, torch.zeros(1, 3, 16, 16), steps=2.5), "steps must be a whole number"),
+        (lambda g, p: hasama.project(g.network, torch.zeros(1, 3, 16, 16)), "load_generator gives; got Generator"),
+        (lambda g, p: find_directions(g, -1), "directions must be at least 1; got -1"),
+        (lambda g, p: find_directions("runs/cats", 3), "load_generator gives; got str"),
+        (lambda g, p: hasama.save_generator(g.network, "cats.safetensors"), "load_generator gives; got Generator"),
+        (lambda g, p: hasama.save_generator(g, None), "A path is a text or a Path; got NoneType"),
+        (lambda g, p: hasama.grid(np.zeros((4, 8, 8, 1), np.uint8), columns=2.0), "columns must be a whole number"),
+        (lambda g, p: hasama.save_picture(Image.new("L", (8, 8)), None), "A path is a text or a Path"),
+        (lambda g, p: hasama.batches("digits", 4, 0), "open_pictures gives; got str"),
+        (lambda g, p: hasama.batches(p, 4.0, 0), "batch must be a whole number; got 4.0"),
+        (lambda g, p: hasama.batches(p, 4, 0, rank=2, world=2), "got 2 of 2"),
+        (lambda g, p: hasama.batches(p, 4, 0, device="gpu"), "The device 'gpu' cannot be used here"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_told_of_by_its_name(
+    generator: hasama.TrainedGenerator, folder: Path, call: Callable[..., Any], told: str
+):
+    with pytest.raises(hasama.HasamaError, match=told):
+        call(generator, hasama.open_pictures(folder, TINY))
+
+
+def test_a_class_that_is_wanted_by_its_number_is_refused_in_a_sentence():
+    recipe = TINY.but(labels=True)
+    two = hasama.TrainedGenerator(hasama.build(recipe, classes=2).generator, recipe, 6, 3, ("cat", "dog"))
+    with pytest.raises(hasama.HasamaError, match=r"no class called 0\. There are: cat, dog"):
+        find_directions(two, 3, label=0)

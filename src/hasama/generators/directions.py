@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.generator_file import TrainedGenerator, as_generator
 from hasama.generators.sampling import draw_latents, generate_from_w, in_batches, is_styled, labels_for, to_w
+from hasama.options import whole_number
 from hasama.shapes import Labels, Latents
 
 SAMPLES = 10_000
@@ -40,15 +41,20 @@ def find_directions(generator: TrainedGenerator, count: int, label: str | None =
         seed: of the sampled latents, and of the decomposition.
 
     Raises:
-        HasamaError: there is no such class, or no layer whose activations could be used.
+        HasamaError: there is no such class, or no layer whose activations could be used; or a number is not whole, or
+            too small.
     """
+    generator = as_generator(generator)
+    count, seed = whole_number("number of directions", count), whole_number("seed", seed)
+    if count < 1:
+        raise HasamaError(f"The number of directions must be at least 1; got {count}.")
     if is_styled(generator.network):
         labels = labels_for(generator, SAMPLES, label)
         w = to_w(generator, draw_latents(seed, SAMPLES, generator.latent_size), labels)
         axes, sigmas, shares = _principal(w, count, seed)
         return Directions(axes * sigmas[:, None], shares)
     latents = _evenly_spread(draw_latents(seed, 4 * generator.latent_size + 64, generator.latent_size))
-    labels = labels_for(generator, len(latents), label or next(iter(generator.classes), None))
+    labels = labels_for(generator, len(latents), next(iter(generator.classes), None) if label is None else label)
     activations = first_activations(generator, latents, labels)
     axes, sigmas, shares = _principal(activations, generator.latent_size, seed)
     places = (activations - activations.mean(0)) @ axes.T  # [N, axes]

@@ -139,6 +139,19 @@ class TrainedGenerator:
             yield
 
 
+def as_generator(given: Any) -> TrainedGenerator:
+    """What somebody gives for a generator, in Python.
+
+    Raises:
+        HasamaError: it is something else, such as a run's folder.
+    """
+    if not isinstance(given, TrainedGenerator):
+        raise HasamaError(
+            f"A TrainedGenerator is needed here, such as hasama.load_generator gives; got {type(given).__name__}."
+        )
+    return given
+
+
 def save_generator(generator: TrainedGenerator, path: str | Path, more: dict[str, Any] | None = None) -> None:
     """Write the weights and the header, atomically.
 
@@ -148,8 +161,9 @@ def save_generator(generator: TrainedGenerator, path: str | Path, more: dict[str
         more: for the header, beside what is needed to build the network.
 
     Raises:
-        HasamaError: it cannot be written; a file that was there before is untouched.
+        HasamaError: it is no generator or no path, or it cannot be written; a file that was there is untouched.
     """
+    generator, path = as_generator(generator), as_path(path)
     about: dict[str, Any] = {
         "version": __version__,
         "latent_size": generator.latent_size,
@@ -159,7 +173,7 @@ def save_generator(generator: TrainedGenerator, path: str | Path, more: dict[str
     if generator.recipe is not None:
         about |= {name: getattr(generator.recipe, name) for name in _fields(generator.recipe.architecture)}
     about |= more or {}
-    save_tensors(Path(path), generator.network.state_dict(), about)
+    save_tensors(path, generator.network.state_dict(), about)
 
 
 def _fields(architecture: str) -> tuple[str, ...]:

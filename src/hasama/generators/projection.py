@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.generator_file import TrainedGenerator, as_generator
 from hasama.generators.projection_distance import Target, distances, moved, pixel_distances, target_of
 from hasama.generators.sampling import (
     GENERATED_AT_ONCE,
@@ -26,6 +26,7 @@ from hasama.generators.sampling import (
     to_w,
 )
 from hasama.optimizers import Adam
+from hasama.options import whole_number
 from hasama.perception.vgg import Weights
 from hasama.shapes import Images, Labels, PerImage
 
@@ -98,8 +99,11 @@ def project(
         A `ProjectionStep` for the start, and one after each step.
 
     Raises:
-        HasamaError: there is no such space or class, the picture has another form, or `steps` or `seed` is below 0.
+        HasamaError: there is no such space or class, the picture has another form, or `steps` or `seed` is below 0 or
+            not whole.
     """
+    generator = as_generator(generator)
+    steps, seed = whole_number("number of steps", steps), whole_number("seed", seed)
     if min(steps, seed) < 0:
         raise HasamaError(f"Projecting takes steps and a seed from 0 up; got {steps} and {seed}.")
     space = space_of(generator, space)

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hasama.errors import HasamaError
-from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.generator_file import TrainedGenerator, as_generator
 from hasama.networks.pair import is_styled
-from hasama.options import unknown_name
+from hasama.options import unknown_name, whole_number
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.tensors import to_pixels
 from hasama.shapes import Images, Labels, Latents, Pixels, Styles
@@ -44,8 +44,13 @@ def draw_latents(seed: int, count: int, size: int, first: int = 0) -> Latents:
         first: number of the first one.
 
     Raises:
-        HasamaError: a number is below 0.
+        HasamaError: a number is below 0, or not whole.
     """
+    seed, count, first = (
+        whole_number(*one) for one in (("seed", seed), ("count", count), ("first latent's number", first))
+    )
+    if (size := whole_number("size of a latent", size)) < 0:
+        raise HasamaError(f"The size of a latent is the generator's latent_size; got {size}.")
     if min(seed, count, first) < 0:
         raise HasamaError(f"Latents need a seed, a count and a first number from 0 up; got {seed}, {count}, {first}.")
     rows = [
@@ -75,16 +80,16 @@ def generate(
         uint8 arrays [some, H, W, C].
 
     Raises:
-        HasamaError: the latents have another shape, or are not finite; or there are no such classes.
+        HasamaError: the latents have another shape, or are not finite; or there are no such classes; or the
+            truncation is no number.
     """
-    latents, mean = generator.as_latents(latents), mean_w(generator)
+    latents, mean = as_generator(generator).as_latents(latents), mean_w(generator)
+    psi = _psi(truncation)
     known = generator.classes or not isinstance(labels, torch.Tensor)  # one of the user's own may know other labels
     labels = generator.as_labels(labels, len(latents)) if known else labels
     for some in in_batches(len(latents)):
         given = None if labels is None else labels[some]
-        yield from generate_from_w(
-            generator, truncate(to_w(generator, latents[some], given), mean, truncation), given
-        )
+        yield from generate_from_w(generator, truncate(to_w(generator, latents[some], given), mean, psi), given)
 
 
 def generate_all(
@@ -99,10 +104,25 @@ def generate_all(
         truncation: less than 1: more typical pictures, but less various; see `truncate`.
 
     Raises:
-        HasamaError: the latents have another shape, or are not finite; or there are no such classes.
+        HasamaError: as `generate`.
     """
     made = list(generate(generator, latents, labels, truncation))
     return np.concatenate(made) if made else generator.generate(latents, labels)
+
+
+def _psi(truncation: Any) -> float:
+    """The truncation that somebody gives.
+
+    Raises:
+        HasamaError: it is no finite number.
+    """
+    try:
+        psi = math.nan if isinstance(truncation, str) else float(truncation)
+    except (TypeError, ValueError, RuntimeError):
+        psi = math.nan
+    if not math.isfinite(psi):
+        raise HasamaError(f"The truncation must be a number, such as 0.7; got {truncation!r}.")
+    return psi
 
 
 # --- w ----------------------------------------------------------------------------------------
@@ -260,8 +280,9 @@ def interpolate(seed: int, stops: int, frames: int, size: int) -> Latents:
         size: length of each latent, the generator's `latent_size`.
 
     Raises:
-        HasamaError: there are no stops or no frames.
+        HasamaError: there are no stops or no frames, or a number is not whole.
     """
+    stops, frames = whole_number("number of stops", stops), whole_number("number of frames", frames)
     if stops < 1 or frames < 1:
         raise HasamaError(f"An interpolation has at least one stop and one frame; got {stops} and {frames}.")
     return interpolate_through(draw_latents(seed, stops, size), frames)

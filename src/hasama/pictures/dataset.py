@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from hasama.device import pick_device
 from hasama.distributed import own
 from hasama.errors import HasamaError
+from hasama.options import whole_number
 from hasama.pictures.report import Report
 from hasama.pictures.tensors import to_device, to_images
 from hasama.shapes import Images, Labels, Pixels
@@ -170,8 +172,15 @@ def batches(
         world: number of processes.
 
     Raises:
-        HasamaError: a batch of nothing; a seed or a start below 0.
+        HasamaError: a batch of nothing; a seed or a start below 0; a number that is not whole; a rank that is none
+            of `world` processes; or no such device.
     """
+    if not isinstance(pictures, Pictures):
+        raise HasamaError(f"Batches are drawn from what hasama.open_pictures gives; got {type(pictures).__name__}.")
+    batch, seed, start = (whole_number(*one) for one in (("batch", batch), ("seed", seed), ("start", start)))
+    rank, world, device = whole_number("rank", rank), whole_number("number of processes", world), pick_device(device)
+    if not 0 <= rank < world:
+        raise HasamaError(f"The rank is one of 0 to world - 1; got {rank} of {world}.")
     if batch < 1 or seed < 0 or start < 0:
         raise HasamaError(f"A batch is 1 or more, seed and start are 0 or more; got {batch}, {seed} and {start}.")
     positions = (np.arange(first + rank, first + batch, world) for first in itertools.count(start, batch))

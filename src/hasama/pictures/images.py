@@ -13,6 +13,8 @@ from PIL import Image
 
 from hasama.errors import HasamaError
 from hasama.files import replacing
+from hasama.names import as_path
+from hasama.options import whole_number
 from hasama.pictures.formats import HEIF_ENDINGS
 
 OPAQUE_FORMATS = ("JPEG", "MPO", "BMP", "DIB", "PPM")
@@ -170,12 +172,15 @@ def grid(pixels: np.ndarray, columns: int | None = None, smallest: int = 64, gap
         gap: pixels between the tiles.
 
     Raises:
-        HasamaError: there are no pictures, they are no uint8 [N, H, W, C], or a number is below what can be.
+        HasamaError: there are no pictures, they are no uint8 [N, H, W, C], or a number is not whole or below what can
+            be.
     """
     made = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.size
     if not made or pixels.shape[3] not in MODES:
         form = f"{pixels.dtype} {list(pixels.shape)}" if hasattr(pixels, "dtype") else type(pixels).__name__
         raise HasamaError(f"A grid is made of pixels, uint8 [N, H, W, C] with N at least 1; got {form}.")
+    gap, smallest = whole_number("gap", gap), whole_number("smallest side", smallest)
+    columns = None if columns is None else whole_number("number of columns", columns)
     if gap < 0 or (columns is not None and columns < 1):
         raise HasamaError(f"A grid has a gap of 0 or more, and a column or more; got {gap} and {columns}.")
     count, height, width, channels = pixels.shape
@@ -207,7 +212,7 @@ def save_picture(picture: Image.Image, path: str | Path, profile: bytes | None =
     """
     if not isinstance(picture, Image.Image):
         raise HasamaError(f"save_picture takes a picture of Pillow (see `grid`); got {type(picture).__name__}.")
-    path = Path(path)
+    path = as_path(path)
     file_format = picture_format(path)
     if file_format in OPAQUE_FORMATS:
         picture = as_channels(picture, 1 if picture.mode == "L" else 3)
