@@ -64,19 +64,22 @@ def kind_of(device: torch.device) -> Kind:
     return DEVICES.get(device.type, Kind())
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
     """'auto' takes a GPU if there is one; otherwise a name that torch knows, such as cpu, cuda:1, mps or xpu.
 
     Raises:
         HasamaError: torch knows no such device, or this machine has none.
     """
+    if not isinstance(name, str | torch.device):
+        raise HasamaError(f"A device is called by its name, such as cpu or cuda:1; got {type(name).__name__}.")
+    whole, name = name if isinstance(name, torch.device) else None, str(name)  # which of several was chosen already
     local = int(os.environ.get("LOCAL_RANK", "0"))  # of several processes on one machine, each takes a card
     if name == "auto":
         name = next(name for name, kind in DEVICES.items() if kind.there())
     if name.startswith("cuda"):  # read once, at the first product, be it exact or not: see `exact_kernels`
         os.environ.setdefault(WORKSPACE, ":4096:8")
     try:
-        device = torch.device(f"{name}:{local}" if name in ("cuda", "xpu") and local else name)
+        device = whole or torch.device(f"{name}:{local}" if name in ("cuda", "xpu") and local else name)
         torch.zeros(1, device=device).item()  # `meta` can hold numbers, but has none
     except (RuntimeError, AssertionError, ImportError) as error:
         raise HasamaError(

@@ -231,3 +231,20 @@ def test_a_class_that_is_wanted_by_its_number_is_refused_in_a_sentence():
     two = hasama.TrainedGenerator(hasama.build(recipe, classes=2).generator, recipe, 6, 3, ("cat", "dog"))
     with pytest.raises(hasama.HasamaError, match=r"no class called 0\. There are: cat, dog"):
         find_directions(two, 3, label=0)
+
+
+def test_a_device_is_given_as_torch_has_it_or_by_its_name(tmp_path: Path, folder: Path):
+    here, short = torch.device("cpu"), TINY.but(kimg=0.008, health_kimg=0, quality_kimg=0)
+    assert len(list(hasama.train(folder, short, tmp_path / "run", here))) == 2
+    assert len(list(hasama.resume(tmp_path / "run", device=here))) == 0
+    for name in (here, "cpu", "cpu:0"):
+        assert hasama.load_generator(tmp_path / "run", name).device.type == "cpu"
+    assert hasama.load_generator(tmp_path / "run", "auto").device.type in ("cpu", "cuda", "mps", "xpu")
+    for wrong in ("gpu", "meta", "mtia", None, 0):
+        for use in (
+            lambda wrong=wrong: hasama.load_generator(tmp_path / "run", wrong),
+            lambda wrong=wrong: hasama.new_game(hasama.build(TINY), TINY, wrong),
+            lambda wrong=wrong: next(hasama.train(folder, TINY, tmp_path / "other", wrong)),
+        ):
+            with pytest.raises(hasama.HasamaError, match=r"cannot be used here|A device is called by its name"):
+                use()

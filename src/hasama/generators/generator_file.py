@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from hasama.device import pick_device
 from hasama.errors import HasamaError
 from hasama.names import as_path, near_name
 from hasama.networks.calling import evaluating
@@ -189,12 +190,13 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
 
     Args:
         path: the file.
-        device: where to put the network.
+        device: where to put the network, a torch.device or its name; 'auto' is the best there is.
 
     Raises:
-        HasamaError: the file is missing, damaged, not a generator of ours, or of a network built in Python.
+        HasamaError: the file is missing, damaged, not a generator of ours, or of a network built in Python; or there
+            is no such device.
     """
-    path = as_path(path)
+    path, device = as_path(path), pick_device(device)
     try:
         tensors, header = load_tensors(path)
     except FileNotFoundError:

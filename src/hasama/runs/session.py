@@ -54,7 +54,11 @@ from hasama.training.setup import loop_for, new_game
 
 
 def train(
-    source: str | Path, recipe: Recipe | str, out: str | Path, device: str = "auto", stop: Callable[[], bool] = never
+    source: str | Path,
+    recipe: Recipe | str,
+    out: str | Path,
+    device: torch.device | str = "auto",
+    stop: Callable[[], bool] = never,
 ) -> Iterator[Record]:
     """Train on pictures into a run folder, or go on where the run in that folder stands.
 
@@ -62,7 +66,7 @@ def train(
         source: a folder, zip, tar, .npz, picture, or built-in name.
         recipe: how to train, or the name of a preset.
         out: the run folder.
-        device: 'auto', 'cpu', 'cuda', ...
+        device: 'auto', 'cpu', 'cuda', ..., or a torch.device.
         stop: asked after every step; True saves and ends.
 
     Yields:
@@ -78,12 +82,14 @@ def train(
     yield from opening.session(device, stop)
 
 
-def resume(out: str | Path, device: str = "auto", stop: Callable[[], bool] = never) -> Iterator[Record]:
+def resume(
+    out: str | Path, device: torch.device | str = "auto", stop: Callable[[], bool] = never
+) -> Iterator[Record]:
     """Go on with a run where it stands; it *is* the run that was never interrupted.
 
     Args:
         out: the run folder.
-        device: 'auto', 'cpu', 'cuda', ...
+        device: 'auto', 'cpu', 'cuda', ..., or a torch.device.
         stop: as in `train`.
 
     Yields:
@@ -194,7 +200,7 @@ class Opening(NamedTuple):
             )
         return pictures
 
-    def session(self, device: str = "auto", stop: Callable[[], bool] = never) -> Generator[Record]:
+    def session(self, device: torch.device | str = "auto", stop: Callable[[], bool] = never) -> Generator[Record]:
         """Train from where the run stands to the end, or until someone asks to stop; with others: `distributed`.
 
         Breaking off saves the run: at the latest when Python ends, or when the run is opened anew.
@@ -203,7 +209,7 @@ class Opening(NamedTuple):
         LIVE[session] = (os.getpid(), threading.get_ident(), self.run.folder.resolve())
         return session
 
-    def _with_others(self, device: str, stop: Callable[[], bool]) -> Generator[Record]:
+    def _with_others(self, device: torch.device | str, stop: Callable[[], bool]) -> Generator[Record]:
         end_idle_sessions(self.run)  # which have threads and a team of their own
         threads = torch.get_num_threads()
         try:
@@ -212,7 +218,7 @@ class Opening(NamedTuple):
         finally:
             torch.set_num_threads(threads)
 
-    def _alone_or_not(self, device: str, stop: Callable[[], bool]) -> Iterator[Record]:
+    def _alone_or_not(self, device: torch.device | str, stop: Callable[[], bool]) -> Iterator[Record]:
         keep_memory()
         alone = team().world == 1  # several have the threads that they were given, or would fight for the cores
         if alone and self.run.exists() and self.threads is None and (threads := self.run.threads()):
@@ -307,7 +313,7 @@ def _of_half_size(run: Run, recipe: Recipe, device: torch.device, stop: Callable
         )
     opening = Opening.of(source, half_size(recipe), small)
     deque(opening.scan(), maxlen=0)
-    for step in opening.session(str(device), stop):
+    for step in opening.session(device, stop):
         yield Earlier(0, 0, small, step)
 
 

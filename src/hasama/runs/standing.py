@@ -208,10 +208,10 @@ def load_generator(place: str | Path | Run, device: torch.device | str = "cpu") 
     Args:
         place: a run or its folder, of which it is the one that `hasama sample` takes; the name of a base, such as
             'portraits'; or a `generator.safetensors`.
-        device: where to put the network.
+        device: where to put the network, a torch.device or its name; 'auto' is the best there is.
 
     Raises:
-        HasamaError: there is none, or it is damaged or of a network built in Python.
+        HasamaError: there is none, or it is damaged or of a network built in Python; or there is no such device.
     """
     found = place.folder if isinstance(place, Run) else place_named(place)
     file = chosen_generator(Run(found))[0] if Run(found).exists() else found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import nn
 
-from hasama.device import kind_of, lay_out, pick_arithmetic, pick_precision
+from hasama.device import kind_of, lay_out, pick_arithmetic, pick_device, pick_precision
 from hasama.distributed import team
 from hasama.errors import HasamaError
 from hasama.fields import ada_rises
@@ -33,9 +33,9 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
     Raises:
         HasamaError: the recipe has a penalty, and the discriminator has batch normalisation; or a penalty by finite
             differences, and what makes two looks differ; or `freeze_d` would leave it no layer that learns; or the
-            weights of a frozen network are missing.
+            weights of a frozen network are missing; or there is no such device.
     """
-    device = torch.device(device)
+    device = pick_device(device)
     pair = pair._replace(generator=as_torch(pair.generator), discriminator=as_torch(pair.discriminator))
     if team().world > 1:
         see_all_processes(pair)
