@@ -232,6 +232,14 @@ def test_plot_shows_the_losses(tmp_path: Path):
     assert coloured[len(pixels) // 2 :].sum() > 300  # the accuracy
 
 
+def test_many_losses_leave_their_panel_its_width(tmp_path: Path):
+    """Their names stood in one row, which was as wide as the picture: the axes shrank to a strip."""
+    log = [{"images_seen": 100 * i} | {name: 1.0 for name in NAMES if name.startswith("loss_")} for i in range(9)]
+    plot_losses(log, tmp_path / "loss.png")
+    pixels = np.asarray(Image.open(tmp_path / "loss.png").convert("L"))
+    assert ((pixels < 60).mean(axis=1) > 0.6).any()  # the frame's lower edge
+
+
 def test_a_run_of_a_version_that_kept_no_pictures_back_keeps_none_back(tmp_path: Path):
     run = new_run(tmp_path / "run")
     assert run.recipe().held_out == hasama.Recipe().held_out > 0

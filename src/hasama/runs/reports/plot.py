@@ -24,7 +24,18 @@ NAMES = {
     "loss_vision": "generator, by the heads",
     "accuracy_real": "reals taken for real",
     "accuracy_fake": "fakes taken for fake",
+    "diversity": "diversity, in pixels",
+    "diversity_features": "diversity, in features",
+    "covered": "reals covered",
+    "repeats": "fakes with a twin",
+    "nearest": "distance to the nearest real",
+    "unrest": "distance to the EMA generator",
+    "overfit": "reals learnt by heart",
+    "gradient_generator": "generator",
+    "gradient_discriminator": "discriminator",
 }
+ROW, COLUMNS = 4, 3
+"""So many curves are named in one row above a panel; more in columns, for a longer row takes the axes' width."""
 
 
 def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
@@ -55,7 +66,8 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
             _draw(axes, log, name)
         axes.set(ylabel=title)
         axes.set_ylim(*(_limits(log, names) if title == "loss" else (-0.02, 1.02)))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), frameon=False)
+        columns = len(names) if len(names) <= ROW else COLUMNS
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
     if len(looks) > 1:
         _draw_quality(axis[-1], looks)
     for axes in axis:
@@ -141,7 +153,7 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "variety (reals: 1)": ("diversity", "diversity_features", "colours", "covered"),
     "distance from the reals": ("distance",),
     "copies": ("repeats", "nearest"),
-    "distance to the EMA generator, learning by heart": ("unrest", "overfit"),
+    "unrest, learning by heart": ("unrest", "overfit"),
     "size of the gradients": ("gradient_generator", "gradient_discriminator"),
 }
 """The panels, and what each shows."""
