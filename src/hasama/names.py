@@ -46,6 +46,12 @@ def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def counted(number: float, thing: str) -> str:
+    """'1 picture', '2 pictures', '1.5 seconds'; `thing` is what one of them is called."""
+    shown = f"{number:.3g}" if isinstance(number, float) else str(number)
+    return f"{shown} {thing}{'' if shown == '1' else 's'}"
+
+
 def near_name(path: str | Path) -> str:
     """' Did you mean photos?' where something of nearly the name of what is missing stands beside it, else ''.
 

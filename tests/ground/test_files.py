@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hasama.errors import HasamaError
 from hasama.files import check_place, is_locked, remove_leftovers, replacing, write_json
-from hasama.names import LONGEST_NAME, check_name, fitting_name
+from hasama.names import LONGEST_NAME, check_name, counted, fitting_name
+from hasama.pictures.report import Report
 
 
 def test_short_names_stay():
@@ -112,3 +113,17 @@ def test_many_can_look_at_a_lock_at_once(tmp_path: Path):
         assert is_locked(lock)
     with ThreadPoolExecutor(4) as pool:
         assert not any(pool.map(lambda _: is_locked(lock), range(2000)))
+
+
+def test_what_there_is_one_of_is_told_without_an_s():
+    assert [counted(n, "picture") for n in (0, 1, 2, 1797)] == [
+        "0 pictures",
+        "1 picture",
+        "2 pictures",
+        "1797 pictures",
+    ]
+    assert [counted(n, "second") for n in (0.5, 1.0, 1.001, 2.25)] == [
+        "0.5 seconds", "1 second", "1 second", "2.25 seconds",
+    ]  # fmt: skip
+    report = Report("folder x", 1, 1, (8, 8), 3, "crop", "key")
+    assert report.text().startswith("folder x: 1 file, 1 picture, 0 skipped")

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from hasama.names import counted
 from hasama.options import size_text
 
 
@@ -70,7 +71,8 @@ class Report:
         """The report for a person."""
         height, width = self.resolution
         colour = {1: "grey", 3: "RGB", 4: "RGBA"}.get(self.channels, "no colour")
-        lines = [f"{self.source}: {self.found} files, {self.used} pictures, {len(self.skipped)} skipped"]
+        there = f"{counted(self.found, 'file')}, {counted(self.used, 'picture')}"
+        lines = [f"{self.source}: {there}, {len(self.skipped)} skipped"]
         how = f"cut from it as {self.crops} random crops" if self.crops else f"fit by {self.fit}"
         lines.append(f"  form        {width} wide, {height} high, {colour}, {how}")
         for depth, one in self.ranges.items():

@@ -21,7 +21,7 @@ from hasama.cli.style_arguments import (
     usual_place,
 )
 from hasama.errors import HasamaError
-from hasama.names import SPARE, fitting_name
+from hasama.names import SPARE, counted, fitting_name
 from hasama.style.recipe import STYLE_GROUPS, STYLE_RECIPES, style_recipe_named
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def save_sheet(jobs: list["Job"], place: Path, at_once: bool = False) -> None:
                 complain(f"{place} is not made, though all is painted: {error}")
                 return
             save_picture(whole, place)
-            say(f"{place}: {len(tiles)} paintings")
+            say(f"{place}: {counted(len(tiles), 'painting')}")
 
 
 def _print_reports(jobs: list["Job"], began: int, code: int) -> None:

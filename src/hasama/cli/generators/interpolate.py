@@ -8,7 +8,7 @@ from hasama.cli.arguments import beside, check_apart, check_truncation, generato
 from hasama.cli.generators.project import tell_another_state
 from hasama.cli.generators.sample import check_choice, choices
 from hasama.errors import HasamaError
-from hasama.names import check_name
+from hasama.names import check_name, counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -104,7 +104,7 @@ def interpolate(
             points = _best_of(points, run, source, generator, labels, best_of, truncation)
         film = _between_latents(generator, points, labels, frames, truncation)
     save_film(film, out, fps)
-    say(f"{frames / fps:.3g} seconds in {out}")
+    say(f"{counted(frames / fps, 'second')} in {out}")
     return 0
 
 

@@ -13,6 +13,7 @@ from hasama.cli.arguments import (
 )
 from hasama.cli.generators.project import tell_another_state
 from hasama.errors import HasamaError
+from hasama.names import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,7 +78,8 @@ def mix(
         raise HasamaError("This generator has no styles to mix layer by layer: leave out --layers.")
     pixels, told = _table(generator, seeds, layers, truncation, label)
     save_picture(grid(pixels, 1 + len(seeds[1])), out)
-    say(f"{len(seeds[0])} rows and {len(seeds[1])} columns in {out}: {told}")
+    rows, columns = counted(len(seeds[0]), "row"), counted(len(seeds[1]), "column")
+    say(f"{rows} and {columns} in {out}: {told}")
     return 0
 
 

@@ -15,7 +15,7 @@ from hasama.cli.arguments import (
     open_generator,
 )
 from hasama.errors import HasamaError
-from hasama.names import check_name
+from hasama.names import check_name, counted
 
 if TYPE_CHECKING:
     from hasama.generators.choosing import Choice
@@ -191,7 +191,9 @@ def _save_table(
     (found,) = (record for record in records if isinstance(record, Nearest))
     table = np.concatenate([pictures[:, None], found.pictures], 1)
     save_picture(grid(table.reshape(-1, *table.shape[2:]), table.shape[1]), out)
-    say(f"{len(pictures)} pictures in {out}, at the left; beside each the real ones that are most like it.")
+    say(
+        f"{counted(len(pictures), 'picture')} in {out}, at the left; beside each the real ones that are most like it."
+    )
     if found.near is not None:
         say(
             f"The nearest real picture is {found.near:.2f} times as far as a real one's nearest other (median): "
@@ -209,13 +211,13 @@ def _save_samples(made: Iterable[tuple[str, Any]], columns: int | None, out: Pat
     if not is_folders_name(out):
         pictures = np.stack([one for _, one in made])
         save_picture(grid(pictures, columns), out)
-        say(f"{len(pictures)} pictures in {out}")
+        say(f"{counted(len(pictures), 'picture')} in {out}")
         return
     names = []
     for name, one in made:
         save_picture(to_picture(one), out / f"{name}.png")
         names.append(name)
-    say(f"{len(names)} pictures in the folder {out}")
+    say(f"{counted(len(names), 'picture')} in the folder {out}")
 
 
 def _short(numbers: str) -> str:
