@@ -23,7 +23,7 @@ from hasama.runs.autopilot import Intervention
 from hasama.runs.folder import Run
 from hasama.runs.reports.diagnosis import Seen, as_text, diagnose
 from hasama.runs.reports.diagnosis_page import save_page
-from hasama.runs.reports.plot import health_plot
+from hasama.runs.reports.plot import NAMES, SIGNALS, health_plot
 from histories import CASES, late, planted, story
 
 
@@ -221,6 +221,12 @@ def test_the_plot_shows_every_signal_that_there_is():
     assert some.startswith(b"\x89PNG")
 
 
+def test_every_signal_has_a_name_in_the_plot_and_no_title_is_longer_than_its_panel():
+    raw = [name for names in SIGNALS.values() for name in names if "_" in NAMES.get(name, name)]
+    assert raw == []
+    assert max(map(len, SIGNALS)) <= 32  # more stood over the titles of the panels above and below
+
+
 def test_a_damaged_log_is_read_as_far_as_it_goes(tmp_path: Path):
     run = planted(tmp_path / "run", story())
     text = run.log_file.read_text()
@@ -259,3 +265,23 @@ def test_larger_networks_are_advised_with_smaller_rates(tmp_path: Path):
     told = replace(diagnose(run), seen=(Seen(plateau, 0, 0, True),))
     assert "--width 32" in (told.command or "")
     assert "-lr" not in (told.command or "")  # which would undo it
+
+
+def test_what_is_seen_through_a_window_holds_since_it_began(tmp_path: Path):
+    """The discriminator's win is looked for in the last looks: "since 175 kimg" was told of one found at 50."""
+    seen = diagnose(planted(tmp_path / "run", story(CASES["discriminator-wins"][0]))).seen
+    (one,) = [one for one in seen if one.finding.name == "discriminator-wins"]
+    assert one.holds
+    assert one.begun <= one.first < 100_000
+    twice = story(lambda done: {} if 0.4 < done < 0.7 else CASES["generator-wins"][0](done))
+    (again,) = [one for one in diagnose(planted(tmp_path / "b", twice)).seen if one.finding.name == "generator-wins"]
+    assert again.holds
+    assert again.first <= 80_000 < 120_000 < again.begun  # it was over in between
+
+
+def test_shares_are_told_in_per_cent_and_one_look_is_one(tmp_path: Path):
+    """It is "right about 1 of all pictures": that read as if it were one picture."""
+    told = as_text(diagnose(planted(tmp_path / "run", story(CASES["discriminator-wins"][0]))))
+    assert "The discriminator is right about 100 % of all pictures" in told
+    few = story(looks=1)
+    assert "and 1 look; 600 steps and 8 looks are wanted" in as_text(diagnose(planted(tmp_path / "few", few)))

@@ -8,6 +8,12 @@ def number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def explained(name: str, evidence: dict[str, float]) -> str:
+    """The explanation of that name with figures: three digits, or, of a share called NAME_percent, per cent."""
+    percent = {f"{key}_percent": f"{100 * value:.3g} %" for key, value in evidence.items()}
+    return EXPLANATIONS[name].format_map({key: number(value) for key, value in evidence.items()} | percent)
+
+
 # --- words ----------------------------------------------------------------------------------------
 
 
@@ -40,20 +46,20 @@ EXPLANATIONS = {
     "one picture to learn. Look at the source with `hasama images`.",
     "one-colour": "The real pictures are plain surfaces (contrast {contrast}; black to white is 2): is this the "
     "right folder, the right colour mode? Look at the source with `hasama images`.",
-    "dead-start": "Since the beginning the generator's pictures have hardly changed (by a share of {change}): it "
+    "dead-start": "Since the beginning the generator's pictures have hardly changed (by {change_percent}): it "
     "does not learn.",
     "mode-collapse": "The generator makes nearly the same picture for every latent: its pictures differ from each "
     "other by {diversity} of what the real ones differ by (at its best {best}).",
-    "partial-collapse": "Of 128 generated pictures a share of {repeats} has a twin among the others; real pictures "
-    "have none. Only a share of {covered} of the real pictures has a generated one near it.",
+    "partial-collapse": "Of 128 generated pictures {repeats_percent} have a twin among the others; real pictures "
+    "have none. Only {covered_percent} of the real pictures have a generated one near them.",
     "few-colours": "The mean colours of the generated pictures differ from each other by only {colours} of what "
     "those of the real ones do: nearly all have the same paper and the same few colours.",
-    "discriminator-wins": "The discriminator is right about {accuracy} of all pictures and its loss is {loss}: its "
-    "gradient tells the generator little, and the generated pictures are far from the real ones (distance "
-    "{distance}).",
-    "generator-wins": "The discriminator recognises only {accuracy} of the fakes and is right about {right} of all "
-    "pictures, though the fakes are far from the real ones (distance {distance}): the generator cannot learn from a "
-    "discriminator that does not tell real from fake.",
+    "discriminator-wins": "The discriminator is right about {accuracy_percent} of all pictures and its loss is "
+    "{loss}: its gradient tells the generator little, and the generated pictures are far from the real ones "
+    "(distance {distance}).",
+    "generator-wins": "The discriminator recognises only {accuracy_percent} of the fakes and is right about "
+    "{right_percent} of all pictures, though the fakes are far from the real ones (distance {distance}): the "
+    "generator cannot learn from a discriminator that does not tell real from fake.",
     "memorisation": "The generator's pictures are nearer to the training pictures than other real pictures are: at "
     "{nearest} of their distance. They are copies.",
     "overfitting": "The discriminator tells its training pictures from real pictures that were held out: their "
@@ -65,4 +71,4 @@ EXPLANATIONS = {
     "plateau": "For a third of the run the distance to the real pictures has not become smaller ({distance}, "
     "before {before}). A good time to stop, or to go on with larger networks or smaller steps.",
 }
-"""By name; what stands in braces is filled in from the evidence."""
+"""By name; what stands in braces is filled in from the evidence, see `explained`."""

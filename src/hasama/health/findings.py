@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hasama.errors import HasamaError
-from hasama.health.explanations import EXPLANATIONS, TITLES, number
+from hasama.health.explanations import TITLES, explained
 from hasama.health.remedies import Remedy
 from hasama.recipe import Recipe
 
@@ -138,7 +138,7 @@ class History:
         """A finding with the explanation of that name, figures filled in, and the remedies that change something."""
         useful = [kept for remedy in remedies if (kept := _changing(remedy, self.recipe)) is not None]
         rounded = {key: float(f"{value:.4g}") for key, value in evidence.items() if math.isfinite(value)}
-        text = EXPLANATIONS[name].format_map({key: number(value) for key, value in evidence.items()})
+        text = explained(name, evidence)
         return Finding(name, severity, self.seen, since, rounded, text, tuple(useful[:2]))
 
 

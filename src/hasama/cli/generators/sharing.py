@@ -154,8 +154,8 @@ def _export_instant(
 
 def _onnx_place(out: Path | None, folder: Path, name: str) -> Path:
     """Where an ONNX file goes; its folder is made."""
-    in_folder = out is None or is_folders_name(out)
-    target = (out or folder) / fitting_name(name, ".onnx", SPARE) if in_folder else out
+    out = out or folder
+    target = out / fitting_name(name, ".onnx", SPARE) if out is folder or is_folders_name(out) else out
     if target.suffix != ".onnx":
         raise HasamaError(f"--out takes a folder, or a name that ends in .onnx; got {out}.")
     make_folder(target.parent)

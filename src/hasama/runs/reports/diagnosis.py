@@ -1,12 +1,13 @@
 """The diagnosis of a whole run: what was found when, whether it still holds, and what to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hasama.health.check_generator import EARLY, ENOUGH, too_soon
 from hasama.health.checks import examine
 from hasama.health.explanations import TITLES
 from hasama.health.findings import Finding, History, is_look
+from hasama.names import counted
 from hasama.presets import train_command, varied
 from hasama.runs.autopilot import Intervention, in_force, interventions, judged_from
 from hasama.runs.folder import Run, free_name
@@ -67,10 +68,10 @@ class Diagnosis:
         if warnings := [finding.title for finding in now if finding.severity == "warning"]:
             return f"This training goes on, but watch it: {', '.join(warnings)}."
         if not self.judged:
-            looks = len(self.history.looks)
+            looks = counted(len(self.history.looks), "look")
             return (
                 f"Nothing is wrong so far, but it is too early to call it healthy: step {self.history.steps} and "
-                f"{looks} looks; {EARLY} steps and {ENOUGH} looks are wanted."
+                f"{looks}; {EARLY} steps and {ENOUGH} looks are wanted."
             )
         return "This training is healthy."
 
@@ -126,11 +127,15 @@ def diagnose(run: Run) -> Diagnosis:
     step = max(1, len(places) // VISITS)
     visits: list[int] = sorted({*places[::step], *places[-1:], *range(max(0, len(log) - 1), len(log))})
     seen: dict[str, Seen] = {}
+    before = -1  # images seen at the visit before
     for place in visits:
         now = log[place]["images_seen"]
         for finding in examine(_by_then(log, places, place), recipe, images):
-            first = seen[finding.name].first if finding.name in seen else now
-            seen[finding.name] = Seen(finding, first, now, place == visits[-1])
+            known = seen.get(finding.name)
+            if known is not None and known.last == before:  # some checks look no further back than their window
+                finding = replace(finding, since=min(finding.since, known.finding.since))
+            seen[finding.name] = Seen(finding, known.first if known else now, now, place == visits[-1])
+        before = now
     order = {"serious": 0, "warning": 1, "note": 2}
     ordered = sorted(seen.values(), key=lambda one: (not one.holds, order[one.finding.severity], one.first))
     return Diagnosis(run, History(log, recipe, images), tuple(ordered), run.is_held(), tuple(interventions(run)))
