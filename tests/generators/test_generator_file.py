@@ -260,6 +260,17 @@ def test_weights_of_another_type_are_refused(saved: Path, dtype: torch.dtype):
         load_generator(saved)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_generator_that_was_moved_to_another_type_is_saved_as_it_is_read(dtype: torch.dtype, saved: Path):
+    moved = load_generator(saved)
+    moved.network.to(dtype)
+    save_generator(moved, saved)
+    state = load_generator(saved).network.state_dict()
+    assert dtype not in {tensor.dtype for tensor in state.values()}
+    for name, tensor in moved.network.state_dict().items():
+        assert torch.equal(state[name], tensor.to(state[name].dtype)), name
+
+
 @pytest.mark.parametrize("architecture", ["dcgan", "dense", "vae"])
 def test_a_header_that_claims_a_huge_network_takes_no_memory(saved: Path, architecture: str):
     """The largest dense network would have 820 GB of weights: it is never made."""

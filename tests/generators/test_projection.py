@@ -75,6 +75,13 @@ def test_a_picture_of_its_own_is_found_again(kind: str, space: Space):
     assert (best.image - wanted).square().mean().item() == pytest.approx(best.losses["pixels"], rel=1e-3)
 
 
+def test_it_learns_though_gradients_are_switched_off_around_it():
+    generator = dense()
+    with torch.no_grad():
+        first, *_, last = project(generator, own_picture(generator), 5, weights=NARROW)
+    assert not torch.equal(first.w, last.w)
+
+
 def test_w_plus_is_a_style_for_each_layer_that_differ_in_the_end():
     generator = styled()
     first, *_, last = project(generator, own_picture(generator), 20, "w+", weights=NARROW)

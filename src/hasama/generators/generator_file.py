@@ -174,7 +174,9 @@ def save_generator(generator: TrainedGenerator, path: str | Path, more: dict[str
     if generator.recipe is not None:
         about |= {name: getattr(generator.recipe, name) for name in _fields(generator.recipe.architecture)}
     about |= more or {}
-    save_tensors(path, generator.network.state_dict(), about)
+    moved = (torch.float64, torch.bfloat16)  # to what nobody trains by; read back they would fit no network
+    state = {name: t.float() if t.dtype in moved else t for name, t in generator.network.state_dict().items()}
+    save_tensors(path, state, about)
 
 
 def _fields(architecture: str) -> tuple[str, ...]:

@@ -220,8 +220,9 @@ def _descend(search: _Search, start: _Start) -> Iterator[ProjectionStep]:
     for number in range(1, search.steps + 1):
         adam.param_groups[0]["lr"] = RATE * scale * ramp(number / search.steps)
         noise = torch.randn(w.shape, generator=random) * _noise(search, w, number / search.steps)
-        step, distance = search.evaluate(number, w + noise.to(device))
-        (w.grad,) = torch.autograd.grad(distance, w)
+        with torch.enable_grad():  # whoever asks may have switched it off, as one does around a generator
+            step, distance = search.evaluate(number, w + noise.to(device))
+            (w.grad,) = torch.autograd.grad(distance, w)
         adam.step()
         if search.space == "z":
             with torch.no_grad():

@@ -224,7 +224,7 @@ def project(images: Images) -> Rows:
 @lru_cache
 def _matrix(values: int) -> Tensor:
     generator = torch.Generator().manual_seed(LATENT_SEED)
-    return torch.randn(values, PROJECTED, generator=generator) / values**0.5
+    return torch.randn(values, PROJECTED, generator=generator, dtype=torch.float32) / values**0.5
 
 
 def sizes(game: Game) -> Figures:

@@ -34,6 +34,9 @@ NAMES = {
     "gradient_generator": "generator",
     "gradient_discriminator": "discriminator",
 }
+SHARES = (-0.02, 1.02)
+"""Limits of an axis of shares. (By its own limits a curve that is constant shows nothing but rounding.)"""
+
 ROW, COLUMNS = 4, 3
 """So many curves are named in one row above a panel; more in columns, for a longer row takes the axes' width."""
 
@@ -65,7 +68,7 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
         for name in names:
             _draw(axes, log, name)
         axes.set(ylabel=title)
-        axes.set_ylim(*(_limits(log, names) if title == "loss" else (-0.02, 1.02)))
+        axes.set_ylim(*(_limits(log, names) if title == "loss" else SHARES))
         columns = len(names) if len(names) <= ROW else COLUMNS
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
     if len(looks) > 1:
@@ -148,7 +151,7 @@ def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:
 # --- the doctor's plot ----------------------------------------------------------------------------
 
 SIGNALS: dict[str, tuple[str, ...]] = {
-    "loss": ("loss_discriminator", "loss_generator", "loss_reconstruction", "loss_divergence"),
+    "loss": tuple(name for name in NAMES if name.startswith("loss_")),
     "accuracy of the discriminator": ("accuracy_real", "accuracy_fake"),
     "variety (reals: 1)": ("diversity", "diversity_features", "colours", "covered"),
     "distance from the reals": ("distance",),
@@ -190,6 +193,8 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
             axes.set_yscale("symlog", linthresh=1e-3)
         elif title == "loss":
             axes.set_ylim(*_limits(log, names))
+        elif title.startswith("accuracy"):
+            axes.set_ylim(*SHARES)
     figure.axes[-1].set_xlabel("thousands of images seen (kimg)")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100, format="png")
