@@ -197,9 +197,11 @@ def tensors_place(picture: Path, holds: str) -> Path:
 
 def is_folders_name(out: Path) -> bool:
     """Whether what is written to this name is a folder: it has no ending, or is one already, not called a picture."""
+    if not (out.suffix and out.is_dir()):
+        return not out.suffix
     from hasama.pictures.images import has_picture_ending
 
-    return not out.suffix or (out.is_dir() and not has_picture_ending(out))
+    return not has_picture_ending(out)
 
 
 def check_out_folder(out: Path) -> None:

@@ -64,7 +64,8 @@ def nearest_to(
     order = stream(0).permutation(pictures.at_hand)[:MOST_REALS]
     extractor = extractor_named(EXTRACTOR, device)
     reals = yield from real_features(extractor, pictures, order)
-    views = [torch.cat(list(extract_features(extractor, one))) for one in (made, mirrored(made))[: 1 + mirror]]
+    shown = [made, mirrored(made)] if mirror else [made]
+    views = [torch.cat(list(extract_features(extractor, one))) for one in shown]
     distances, view = torch.cdist(torch.stack(views), reals, compute_mode=TWINS_ARE_0_APART).min(0)
     near, which = distances.topk(min(count, len(reals)), largest=False)
     turned = view.gather(1, which).flatten().numpy() == 1

@@ -202,7 +202,7 @@ class Run:
         Raises:
             HasamaError: it is missing or damaged.
         """
-        if self.exists() and not self._images_file.exists():
+        if not self._images_file.exists() and self.exists():
             way_out = f"put a copy back, or begin anew with its weights: --init-from {shlex.quote(str(self.folder))}"
             raise HasamaError(f"{self._images_file} is gone, which says what the run is trained on: {way_out}.")
         images = read_json(self._images_file, "list of images")
