@@ -5,6 +5,8 @@ after the other. Neither changes what is computed, but for rounding: random numb
 from the same seed, and each part takes those of its images.
 """
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.random import fork_rng
 
 
 class Part(NamedTuple):
@@ -40,6 +43,35 @@ class Part(NamedTuple):
         """
         blocks = count // self.images if self.images and count % self.images == 0 else 1
         return whole.unflatten(0, (blocks, -1))[:, self.first :: self.every].flatten(0, 1)
+
+
+_drawing = threading.RLock()
+
+
+def _renew() -> None:
+    """A forked process has none of the threads that might give the lock back."""
+    global _drawing
+    _drawing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+@contextmanager
+def own_random_numbers(seed: int | None = None, cards: bool = False) -> Iterator[None]:
+    """Inside, torch's global random numbers belong to this thread; afterwards they are as they were.
+
+    torch has one global generator for all threads: two trainings at once would draw from each other's.
+
+    Args:
+        seed: of the numbers inside, any integer; None: they go on from where they are.
+        cards: whether those of graphics cards are put back, too, which takes a while on each.
+    """
+    with _drawing, fork_rng() if cards else fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed % 2**63)
+        yield
 
 
 WHOLE = Part()

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -815,3 +816,16 @@ def test_a_run_from_before_is_still_steered_by_the_target():
     run(game, "r3gan", 8)
     assert game.rules.ada_final is None
     assert game.state_dict()["discriminator"]["probability"] > 0
+
+
+@pytest.mark.parametrize("name", ["stylegan", "vae"])
+def test_two_trainings_in_two_threads_do_not_draw_from_each_others_random_numbers(name: str) -> None:
+    def train(seed: int) -> dict[str, Any]:
+        game = tiny(name, seed=seed)
+        run(game, RECIPES[name].architecture, 8)
+        return everything(game.state_dict())
+
+    alone = [train(1), train(2)]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(train, (1, 2)))
+    assert [changed(one, other) for one, other in zip(alone, together, strict=True)] == [set(), set()]

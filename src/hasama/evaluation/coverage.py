@@ -38,6 +38,7 @@ from hasama.pictures.dataset import Batch, shares_of
 from hasama.pictures.sources.sources import download_first
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
+from hasama.shares import own_random_numbers
 from hasama.training.game import Game, Record
 from hasama.training.setup import loop_for, new_game
 
@@ -227,8 +228,7 @@ class Plane:
 
     def pair(self, recipe: Recipe) -> Pair:
         """The same first weights for every recipe with the same seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with own_random_numbers(recipe.seed):
             return self.networks.build()
 
     def batches(self, recipe: Recipe, device: torch.device, start: int = 0) -> Iterator[Batch]:

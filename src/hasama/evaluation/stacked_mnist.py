@@ -38,6 +38,7 @@ from hasama.pictures.sources.download import cache_folder
 from hasama.pictures.tensors import to_images
 from hasama.recipe import Recipe
 from hasama.shapes import Images, Pixels
+from hasama.shares import own_random_numbers
 from hasama.tensor_files import load_tensors, save_tensors
 
 SIDE, EDGE = 28, 2
@@ -121,8 +122,7 @@ def learn_to_read(digits: DigitSet, device: torch.device | str = "cpu") -> Itera
     """
     device = torch.device(device)
     place = cache_folder() / "readers" / f"{digits.digest()}-{LAYOUT}.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with own_random_numbers(0):
         reader = Reader().to(device)
     if not _taken_up(reader, place):
         order = np.random.Generator(np.random.Philox(0)).permutation(len(digits.labels))

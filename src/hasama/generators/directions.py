@@ -13,6 +13,7 @@ from hasama.generators.generator_file import TrainedGenerator, as_generator
 from hasama.generators.sampling import draw_latents, generate_from_w, in_batches, is_styled, labels_for, to_w
 from hasama.options import whole_number
 from hasama.shapes import Labels, Latents
+from hasama.shares import own_random_numbers
 
 SAMPLES = 10_000
 """How many w the directions are found from. Of z, four times its length is enough: see `_evenly_spread`."""
@@ -66,8 +67,7 @@ def _principal(rows: Float[Tensor, "n f"], count: int, seed: int) -> tuple[Tenso
     """Axes [count, F] of greatest variance, the standard deviations along them and the shares of all variance."""
     centred = rows - rows.mean(0)
     most = min(centred.shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed % 2**63)
+    with own_random_numbers(seed):
         _, strengths, axes = torch.pca_lowrank(centred, min(most, count + 16), center=False, niter=3)
     axes, variances = axes.T[:count], strengths[:count].square() / len(rows)
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))  # an axis has no sign of its own

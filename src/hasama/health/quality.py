@@ -28,6 +28,7 @@ from hasama.perception.efficientnet import EfficientNet, load_convolutions
 from hasama.perception.extractors import Extractor, extract_features, large_enough
 from hasama.pictures.dataset import Pictures
 from hasama.recipe import Recipe
+from hasama.shares import own_random_numbers
 from hasama.tensor_files import header_of
 
 FAKES, REALS = 256, 512
@@ -83,8 +84,7 @@ class QualityProbe:
         if not has_numbers(generator):
             return Quality(images_seen, *3 * (float("inf"),))
         latents = draw_latents(SEED, FAKES, generator.latent_size)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)  # noise inside the generator
+        with own_random_numbers(SEED):  # for noise inside the generator
             made = generate(generator, latents, labels_like(generator, self.pictures, self.order, FAKES))
             fakes = torch.cat(list(extract_features(self.extractor, made)))
         mean, deviation = kid(self.reals, fakes, SUBSETS, SUBSET)
@@ -152,7 +152,7 @@ def _work_of(recipe: Recipe, channels: int, classes: int) -> tuple[float, float,
     count, pair, fakes = 4, build(recipe, channels, classes), []
     pair.grow(2**62)
     given = [torch.zeros(count, pair.latent_size)] + ([torch.zeros(count, dtype=torch.long)] if classes else [])
-    with torch.random.fork_rng(devices=[]):  # noise inside the generator
+    with own_random_numbers():  # for noise inside the generator
         making = _work(lambda: fakes.append(pair.generator(*given)))
     discriminating, enlarging = _work(lambda: pair.discriminator(fakes[0], *given[1:])), 0.0
     if isinstance(pair.generator, Enlarged):

@@ -26,6 +26,7 @@ from hasama.networks.pair import Pair
 from hasama.pictures.dataset import HELD_LEAST, Pictures
 from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Latents, Views, largest
+from hasama.shares import own_random_numbers
 
 COUNT = 128  # pictures of either kind at each look
 EMA_COUNT = 32  # of them for comparing the generator with its moving average
@@ -144,8 +145,7 @@ class Probe:
         if self.latents is None:
             self.latents = draw_latents(LATENT_SEED, COUNT, game.pair.latent_size).to(self.device)
         latents = self.latents
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), frozen(game.pair.generator):
-            torch.manual_seed(LATENT_SEED)  # noise inside the generator
+        with own_random_numbers(LATENT_SEED), torch.no_grad(), frozen(game.pair.generator):  # for noise inside it
             fake = game.generate(latents, self.labels)
         figures = self.of_pictures(fake, game) | sizes(game) | self.unrest(game, latents[:EMA_COUNT])
         return figures | (self.of_logits(game, fake) if plays else {})
@@ -198,12 +198,11 @@ class Probe:
             return {}
         labels = None if self.labels is None else self.labels[: len(latents)]
         with (
-            torch.random.fork_rng(devices=[]),
+            own_random_numbers(LATENT_SEED),
             evaluating(game.pair.generator),
             evaluating(game.ema),
             game.arithmetic(),
         ):
-            torch.manual_seed(LATENT_SEED)
             now, mean = (largest(call(one, latents, labels)) for one in (game.pair.generator, game.ema))
         moved = (project(now.float()) - project(mean.float())).norm(dim=1).mean()
         return _known({"unrest": _share(float(moved), self.apart)})

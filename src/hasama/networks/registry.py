@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
-
 from hasama.errors import HasamaError
 from hasama.networks.architectures.dcgan import DCGAN
 from hasama.networks.architectures.dense import Dense
@@ -19,6 +17,7 @@ from hasama.networks.pair import Config, Pair
 from hasama.options import ImpossibleSizeError
 from hasama.presets import as_recipe
 from hasama.recipe import Recipe
+from hasama.shares import own_random_numbers
 
 ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
     "dcgan": lambda r: DCGAN(r.width, r.latent_size, r.discriminator_norm, r.dropout),
@@ -53,8 +52,7 @@ def build(recipe: Recipe | str, channels: int = 3, classes: int = 0) -> Pair:
     if channels < 1 or classes < 0:
         raise HasamaError(f"Pictures have 1, 3 or 4 channels, and 0 classes or more; got {channels} and {classes}.")
     config = ARCHITECTURES[recipe.architecture](recipe)
-    with torch.random.fork_rng():  # the caller's random numbers stay as they were
-        torch.manual_seed(recipe.seed)
+    with own_random_numbers(recipe.seed, cards=True):
         pair = _built(config.build, recipe, channels, classes)._replace(classes=classes)
         if recipe.spectral_norm:
             normalise_spectrally(pair.discriminator)

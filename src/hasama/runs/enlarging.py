@@ -29,6 +29,7 @@ from hasama.runs.fitting import whole_step
 from hasama.runs.folder import Run
 from hasama.runs.reports.samples import sample_grid
 from hasama.shapes import Images, Resized, largest
+from hasama.shares import own_random_numbers
 from hasama.tensor_files import header_of, load_state, save_state, save_tensors
 from hasama.training.enlarging import PERCEIVED, Enlarging, EnlargingStep, Patches, Pieces, faithful, learn_to_enlarge
 from hasama.training.game import Game
@@ -199,7 +200,7 @@ class _Stage:
             self.look()  # at what ships, which may be better than what comes
         try:
             while self.stale < PATIENCE:
-                with whole_step() as interrupted, torch.random.fork_rng(devices=[]):
+                with whole_step() as interrupted, own_random_numbers():
                     step = self.step(steps)
                 if interrupted():
                     self.save()
@@ -260,11 +261,9 @@ class _Stage:
             return
         images, factor = with_four_channels(self.held), self.recipe.enlarge
         grey = torch.zeros(len(images), 3, 1, 1, device=self.device)
-        state = torch.get_rng_state()
-        torch.manual_seed(0)  # by how much `perceptual` moves them
-        large = self.teaching.enlarge(smaller(images, factor), factor)
-        difference, perceived = faithful(self.teaching.sees, large, images, grey)
-        torch.set_rng_state(state)
+        with own_random_numbers(0):  # by how much `perceptual` moves them
+            large = self.teaching.enlarge(smaller(images, factor), factor)
+            difference, perceived = faithful(self.teaching.sees, large, images, grey)
         cost = float(difference + PERCEIVED * perceived)
         self.stale = 0 if cost < self.least else self.stale + 1
         if cost < self.least:

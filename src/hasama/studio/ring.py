@@ -21,6 +21,7 @@ from hasama.generators.sampling import draw_latents
 from hasama.metrics.modes import MIXTURES, Mixture, as_images, draw_points
 from hasama.networks.architectures.points import PointNetworks
 from hasama.recipe import Objective, Penalty, Recipe
+from hasama.shares import own_random_numbers
 from hasama.training.game import Rules
 from hasama.training.rules.balance import Balance
 from hasama.training.setup import new_game
@@ -144,7 +145,7 @@ class Ring:
                 balance=Balance(lambda now: who == "discriminator", lambda now: who == "generator")
             )
         self.game.rules = rules
-        with torch.random.fork_rng(devices=[]):
+        with own_random_numbers():
             for step in play(self.game, (next(self.batches) for _ in range(count))):
                 d, g = step.d, step.g
                 right = (float(d.figures["accuracy_real"]) + float(d.figures["accuracy_fake"])) / 2

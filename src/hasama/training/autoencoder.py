@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.random import fork_rng
 
 from hasama.device import exact_kernels, kind_of
 from hasama.distributed import averaged, mean_of_all, sharing, whole
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
-from hasama.shares import noise_like
+from hasama.shares import noise_like, own_random_numbers
 from hasama.training.game import Game
 from hasama.training.graphs import CannotRecordWarning
 from hasama.training.reals import as_batches
@@ -52,7 +51,7 @@ def autoencode(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) ->
         warnings.warn("Steps are not recorded as CUDA graphs: a vae's are not.", CannotRecordWarning, stacklevel=2)
     for images, _ in as_batches(batches):
         shown = whole(len(images))
-        with fork_rng(devices=[]), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
+        with own_random_numbers(), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
             begin(game, shown)
             reconstruction, divergence = autoencoder_turn(game, largest(game.pair.view(images)))
         follow(game, shown)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch.optim import Adam
-from torch.random import fork_rng
 
 from hasama.device import exact_kernels
 from hasama.distributed import average_gradients, averaged, mean_of_all, sharing, whole
@@ -15,7 +14,7 @@ from hasama.networks.calling import call, frozen, snapshot, takes_labels
 from hasama.networks.pair import Extra
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Labels, Logits, PerImage, Resized, Scalar, Views, each, largest
-from hasama.shares import drawn, noise_like, part
+from hasama.shares import drawn, noise_like, own_random_numbers, part
 from hasama.training.augmentation.resample import moved
 from hasama.training.game import Game, Step, Turn, Turns
 from hasama.training.graphs import as_graphs
@@ -50,7 +49,7 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
     own = takes_labels(game.pair.generator) and takes_labels(game.bare_discriminator)
     for images, labels in as_batches(batches, game.pair.classes or (None if own else 0)):
         shown = whole(len(images))  # by all processes, of which this one has its share
-        with fork_rng(devices=[]), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
+        with own_random_numbers(), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
             begin(game, shown)
             d, g = turns(images, labels)
         count(game, shown)

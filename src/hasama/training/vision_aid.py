@@ -21,6 +21,7 @@ from hasama.networks.feature_heads import FeatureHeads
 from hasama.perception.efficientnet import WIDTHS, EfficientNet, load_convolutions
 from hasama.perception.extractors import as_photographs, large_enough
 from hasama.shapes import Maps, Resized, Views, largest
+from hasama.shares import own_random_numbers
 from hasama.training.augmentation.augment import Augmented
 
 STRIDES = (8, 16, 32)
@@ -58,8 +59,7 @@ class Seen(NamedTuple):
 
 def new_heads(seed: int, classes: int) -> FeatureHeads:
     """Heads with first weights drawn from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_random_numbers(seed):
         return FeatureHeads([WIDTHS[stride] for stride in STRIDES], classes)
 
 

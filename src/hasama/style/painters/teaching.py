@@ -19,6 +19,7 @@ from hasama.errors import HasamaError
 from hasama.optimizers import Adam
 from hasama.perception.vgg import VGG
 from hasama.shapes import Images, Scalar
+from hasama.shares import own_random_numbers
 from hasama.style.methods.losses import STYLE_LOSSES, Distance, from_nothing, total_variation
 from hasama.style.methods.moments import moments
 from hasama.style.painters.painter import Painter
@@ -68,8 +69,7 @@ class School:
 
     def __init__(self, styles: list[Tensor], network: VGG, recipe: TeachRecipe, device: torch.device) -> None:
         self.recipe, self.network, self.device = recipe, network, device
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
+        with own_random_numbers(recipe.seed, cards=True):
             self.painter = Painter(len(styles), recipe.width, recipe.padding).to(device)
             lay_out(self.painter, device)
         self.optimizer = Adam(self.painter.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
