@@ -20,17 +20,19 @@ from hasama.pictures.sources.sources import open_source
 from hasama.presets import RECIPES, flags_of_difference
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
-from hasama.runs.pace import Pace, fitting, measure, peak_memory
+from hasama.runs.pace import Pace, fitting, measure, peak_memory, widest
 from hasama.tuning.suggest import (
     FIRST_SHARE,
     choose_form,
     choose_rest,
+    has_room,
     hours_of,
     smaller,
-    warnings_about_machine,
+    wider,
     with_batch,
     with_length,
     with_stage,
+    with_width,
 )
 from hasama.tuning.survey import (
     Headers,
@@ -40,6 +42,7 @@ from hasama.tuning.survey import (
     look_at,
     read_headers,
     survey_machine,
+    warnings_about_machine,
 )
 
 CPU = Machine("cpu", "the processor", 2, True, 8 * 2**30, 2, 0.0)
@@ -305,7 +308,7 @@ def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Pa
     here = suggested(2000, PLAIN, tmp_path)
     found = suggested(2000, PLAIN, tmp_path, CPU._replace(device="cuda:0"))
     assert (here.recipe.batch, found.recipe.batch) == (8, 32)
-    assert found.recipe == here.recipe.but(batch=32)
+    assert found.recipe == here.recipe.but(batch=32, health_kimg=50)
     assert suggested(9, PLAIN, tmp_path, CPU._replace(device="cuda:0")).recipe.batch == 8
     tried = []
 
@@ -317,7 +320,7 @@ def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Pa
 
     fits, pace = fitting(found.recipe, measured)
     assert tried == [32, 16, 8]
-    assert (fits, pace.steps) == (here.recipe, 10)
+    assert (fits, pace.steps) == (here.recipe.but(health_kimg=50), 10)
     less = with_batch(found, fits.batch)
     assert less.recipe == fits
     assert [one.choice for one in less.reasons if "batch" in one.choice] == ["batch 8"]
@@ -333,6 +336,69 @@ def test_a_card_gets_larger_batches_and_what_does_not_fit_is_halved(tmp_path: Pa
     for raises, kind in ((full, torch.OutOfMemoryError), (broken, RuntimeError)):
         with pytest.raises(kind):
             fitting(found.recipe, raises)
+
+
+CARD = CPU._replace(device="cuda:0", free_memory=8 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("speed", "memory", "most", "hours", "width"),
+    [
+        (3000, 1, 99, 1.0, 64),  # images a second and GiB at a width of 16, each twice as much with 32, ...
+        (3000, 2.5, 99, 1.0, 32),  # 64 would take 10 of 8 GiB
+        (3000, 1, 32, 1.0, 32),  # 64 runs out of memory
+        (900, 1, 99, 1.0, 16),  # 1,000 kimg at a width of 32 take 37 of 60 minutes
+        (900, 1, 99, 2.0, 32),
+    ],
+)
+def test_a_card_with_time_and_memory_gets_wider_networks(
+    speed: float, memory: float, most: int, hours: float, width: int, tmp_path: Path
+):
+    found = suggested(2000, PLAIN, tmp_path, CARD)
+
+    def measured(recipe: Recipe) -> Pace:
+        if recipe.width > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        times = recipe.width / 16
+        return Pace(speed / times, 10, int(memory * times * 2**30))
+
+    def room(recipe: Recipe, pace: Pace) -> bool:
+        return has_room(recipe, pace, CARD, hours)
+
+    wide, pace = widest(found.recipe, measured(found.recipe), wider(found, CARD), measured, room)
+    assert (wide.width, pace.images_per_second) == (width, speed * 16 / width)
+    slower = round(0.002 * (16 / width) ** 0.5, 5)
+    assert wide == found.recipe.but(width=width, generator_lr=slower, discriminator_lr=slower)
+    told = [one.choice for one in with_width(found, wide).reasons if one.choice.startswith("width")]
+    assert told == ([f"width {width}"] if width > 16 else [])
+    typed = flags_of_difference(wide, RECIPES["vision-aided"])
+    assert ("--width" in typed, "--generator-lr" in typed) == (width > 16, False)
+
+
+def test_networks_stay_as_they_are_where_a_base_or_a_processor_says_so(tmp_path: Path):
+    found = suggested(2000, PLAIN, tmp_path, CARD)
+    based = found._replace(recipe=found.recipe.but(size="64", init_from="portraits"))
+    assert not list(wider(based, CARD))
+    assert not list(wider(found, CPU))
+
+    def broken(recipe: Recipe) -> Pace:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        widest(found.recipe, Pace(1.0, 1, None), wider(found, CARD), broken, lambda *_: True)
+
+
+def test_the_whole_suggestion_is_of_the_width_that_was_timed(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(Machine, "on_card", True)
+    monkeypatch.setattr("hasama.tuning.suggest.WIDEST", 32)
+    monkeypatch.setattr("hasama.runs.pace.SECONDS", 0.01)
+    assert suggest(str(pictures), size="16", hours=1000, json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["recipe"]["width"] == 32
+    assert "--width 32" in told["command"]
+    assert told["hours"] < 500
 
 
 def test_mirror_colour_and_warnings(tmp_path: Path):

@@ -3,7 +3,7 @@
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -120,6 +120,35 @@ def fitting(recipe: Recipe, measured: Callable[[Recipe], Pace]) -> tuple[Recipe,
             if short_of_memory(error) is None or half < SMALLEST:
                 raise
         recipe = recipe.but(batch=half)
+
+
+def widest(
+    recipe: Recipe,
+    pace: Pace,
+    wider: Iterable[Recipe],
+    measured: Callable[[Recipe], Pace],
+    has_room: Callable[[Recipe, Pace], bool],
+) -> tuple[Recipe, Pace]:
+    """The last of the wider recipes before the first one for which there is no room, and its pace.
+
+    Args:
+        recipe: what is taken if there is none.
+        pace: its own.
+        wider: from the narrowest on.
+        measured: times some steps.
+        has_room: whether one that takes so long is wanted; one that runs out of memory never is.
+    """
+    for wide in wider:
+        try:
+            found = measured(wide)
+        except Exception as error:
+            if short_of_memory(error) is None:
+                raise
+            break
+        if not has_room(wide, found):
+            break
+        recipe, pace = wide, found
+    return recipe, pace
 
 
 def _moments(recipe: Recipe) -> tuple[float, ...]:

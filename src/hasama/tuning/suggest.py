@@ -4,6 +4,7 @@ The numbers are rules of thumb. Where they come from a paper, it is named; the o
 `hasama sweep` is how to do better.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from hasama.errors import HasamaError
@@ -11,11 +12,11 @@ from hasama.networks.layers import SMALLEST
 from hasama.options import parse_size, size_text
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.report import Report
-from hasama.presets import DEFAULT, RECIPES
+from hasama.presets import DEFAULT, RECIPES, varied
 from hasama.recipe import Recipe
 from hasama.runs.pace import Pace, two_digits_below
 from hasama.runs.standing import check_buildable
-from hasama.tuning.survey import Headers, Looks, Machine
+from hasama.tuning.survey import Headers, Looks, Machine, nearly_full, warnings_about
 
 FEW, MANY = 1000, 10_000
 """Distinct pictures: up to FEW, DiffAugment (Zhao et al. 2020 had a hundred); from MANY on, none. The fewer the
@@ -26,6 +27,11 @@ PLAYED_MOST = 2
 makes is enlarged. Below, full size has been better (docs/experiments/enlarging.md)."""
 CARD_BATCH = 32
 """Pictures up to which a step on a graphics card takes as long as one of eight (docs/experiments/on-a-card.md)."""
+CARD_HEALTH = 50.0
+"""Thousands of pictures between two looks of the doctor on a graphics card, where looks at every 5 took half of the
+time (docs/experiments/on-a-card.md)."""
+WIDEST = 64
+"""The largest width that is proposed: wider ones were never tried."""
 STAGED = 128
 """The shorter side, in pixels, from which a game begins with a stage of half the size."""
 FIRST_SHARE, HALF_QUICKER = 0.4, 2.0
@@ -36,9 +42,6 @@ CLASS_LEAST, CLASSES_MOST, LABELLED = 20, 1000, 0.95
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 ENOUGH = 5000
 """Steps from which pictures are worth looking at."""
-ALL_ALIKE = 3.0  # of 255
-TWICE = 0.05
-MEMORY_SHARE = 0.8
 
 
 class Reason(NamedTuple):
@@ -183,6 +186,10 @@ def choose_rest(form: Recipe, pictures: Pictures, looks: Looks, machine: Machine
     if colour:
         reasons.append(Reason(f"colour {colour[0]}", colour[1]))
     reasons.append(Reason(f"batch {batch}", told))
+    if machine.on_card:
+        recipe = recipe.but(health_kimg=CARD_HEALTH)
+        often = "a graphics card is soon through so many, and waits while the doctor looks."
+        reasons.append(Reason(f"health-kimg {CARD_HEALTH:g}", often))
     return Suggestion(preset, recipe, reasons, warnings_about(report, looks, count))
 
 
@@ -223,31 +230,6 @@ def _colour(report: Report, looks: Looks) -> tuple[str, str] | None:
     return None
 
 
-def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
-    """Problems with the pictures."""
-    found = report.warnings()
-    if looks.flat > 0.9:
-        found.append("The pictures have one colour each: there is nothing to learn but that.")
-    elif looks.spread < ALL_ALIKE and count > 1:
-        found.append("The pictures are all nearly the same one: what is learnt will be that one.")
-    elif looks.near > 0.1 and not report.crops:
-        found.append(f"{looks.near:.0%} of the pictures are nearly the same as another: they count as fewer.")
-    if looks.clear > 0.02:
-        found.append(
-            f"{looks.clear:.0%} of the pictures are transparent everywhere: there is nothing to see in them."
-        )
-    if 0.02 < looks.flat <= 0.9:
-        found.append(f"{looks.flat:.0%} of the pictures have a single colour: perhaps they are no good.")
-    if not report.crops and count < (1 - TWICE) * report.used:
-        found.append(
-            f"{report.used - count} of the {report.used} pictures are copies: "
-            + ("one is left." if count == 1 else f"{count} different ones are left.")
-        )
-    if report.skipped:
-        found.append(f"{len(report.skipped)} files cannot be used; hasama images names them.")
-    return found
-
-
 def with_batch(suggestion: Suggestion, batch: int) -> Suggestion:
     """The suggestion with another batch, where its own does not fit into the memory."""
     if batch == suggestion.recipe.batch:
@@ -256,6 +238,32 @@ def with_batch(suggestion: Suggestion, batch: int) -> Suggestion:
     others = [reason for reason in suggestion.reasons if not reason.choice.startswith("batch ")]
     reasons = [*others, Reason(f"batch {batch}", why)]
     return suggestion._replace(recipe=suggestion.recipe.but(batch=batch), reasons=reasons)
+
+
+def wider(suggestion: Suggestion, machine: Machine) -> Iterator[Recipe]:
+    """The suggestion's recipe with twice the width, four times, ...: what a graphics card may have room for.
+
+    What begins with a base has that base's width.
+    """
+    recipe = suggestion.recipe
+    if machine.on_card and not recipe.init_from:
+        width = recipe.width
+        while (width := 2 * width) <= WIDEST:
+            yield varied(recipe, {"width": width})
+
+
+def has_room(recipe: Recipe, pace: Pace, machine: Machine, hours: float) -> bool:
+    """Whether a recipe of the full length takes half of the hours at most, and leaves some memory."""
+    full = recipe.but(small_kimg=recipe.small_kimg and FIRST_SHARE * HALF_QUICKER / (1 - FIRST_SHARE) * recipe.kimg)
+    return hours_of(full, pace) <= hours / 2 and not nearly_full(pace, machine)
+
+
+def with_width(suggestion: Suggestion, wide: Recipe) -> Suggestion:
+    """The suggestion with wider networks, for which there is room."""
+    if wide.width == suggestion.recipe.width:
+        return suggestion
+    why = "there is time and memory for wider networks than the preset's; they learn by smaller rates."
+    return suggestion._replace(recipe=wide, reasons=[*suggestion.reasons, Reason(f"width {wide.width}", why)])
 
 
 def with_stage(suggestion: Suggestion, report: Report) -> Suggestion:
@@ -323,18 +331,3 @@ def smaller(recipe: Recipe) -> Recipe | None:
         return None
     first = recipe.small_kimg if min(height, width) // 2 // enlarge >= STAGED else 0.0
     return recipe.but(size=halved, enlarge=enlarge, small_kimg=first)
-
-
-def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:
-    """Whether the memory nearly runs out, and whether others slowed what was measured."""
-    found = []
-    if pace.memory and machine.free_memory and pace.memory > MEMORY_SHARE * machine.free_memory:
-        found.append(
-            f"It needs nearly all the memory that {machine.name} has free: --batch or --size can be smaller."
-        )
-    if machine.device == "cpu" and machine.load > machine.cores:
-        found.append(
-            f"The processor is busy with other things (load {machine.load:.1f} on {machine.cores} cores), which "
-            "slowed the timed steps: alone the training would be faster."
-        )
-    return found

@@ -16,9 +16,13 @@ from hasama.device import free_memory, gains_by_bf16
 from hasama.metrics.distances import TWINS_ARE_0_APART
 from hasama.pictures.dataset import Pictures
 from hasama.pictures.opening import upright_size
+from hasama.pictures.report import Report
 from hasama.pictures.sources.entries import Entry, Source
+from hasama.runs.pace import Pace
 
 HEADERS_MOST, LOOKS_MOST = 1000, 1500
+ALL_ALIKE = 3.0  # of 255
+TWICE, MEMORY_SHARE = 0.05, 0.8
 THUMB = 8  # pixels of a thumbnail's side
 ALIKE = 1.15  # two shapes are alike if one is at most so much longer than the other
 NEAR, FLAT = 3.0, 2.0  # of 255: pictures nearer than this are near-identical; one that varies less has one colour
@@ -182,3 +186,48 @@ def survey_machine(device: torch.device) -> Machine:
     return Machine(
         str(device), name, torch.get_num_threads(), gains_by_bf16(device), free, os.cpu_count() or 1, round(load, 1)
     )  # fmt: skip
+
+
+def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
+    """Problems with the pictures."""
+    found = report.warnings()
+    if looks.flat > 0.9:
+        found.append("The pictures have one colour each: there is nothing to learn but that.")
+    elif looks.spread < ALL_ALIKE and count > 1:
+        found.append("The pictures are all nearly the same one: what is learnt will be that one.")
+    elif looks.near > 0.1 and not report.crops:
+        found.append(f"{looks.near:.0%} of the pictures are nearly the same as another: they count as fewer.")
+    if looks.clear > 0.02:
+        found.append(
+            f"{looks.clear:.0%} of the pictures are transparent everywhere: there is nothing to see in them."
+        )
+    if 0.02 < looks.flat <= 0.9:
+        found.append(f"{looks.flat:.0%} of the pictures have a single colour: perhaps they are no good.")
+    if not report.crops and count < (1 - TWICE) * report.used:
+        found.append(
+            f"{report.used - count} of the {report.used} pictures are copies: "
+            + ("one is left." if count == 1 else f"{count} different ones are left.")
+        )
+    if report.skipped:
+        found.append(f"{len(report.skipped)} files cannot be used; hasama images names them.")
+    return found
+
+
+def nearly_full(pace: Pace, machine: Machine) -> bool:
+    """Whether a training needs nearly all of the memory that is free."""
+    return bool(pace.memory and machine.free_memory and pace.memory > MEMORY_SHARE * machine.free_memory)
+
+
+def warnings_about_machine(pace: Pace, machine: Machine) -> list[str]:
+    """Whether the memory nearly runs out, and whether others slowed what was measured."""
+    found = []
+    if nearly_full(pace, machine):
+        found.append(
+            f"It needs nearly all the memory that {machine.name} has free: --batch or --size can be smaller."
+        )
+    if machine.device == "cpu" and machine.load > machine.cores:
+        found.append(
+            f"The processor is busy with other things (load {machine.load:.1f} on {machine.cores} cores), which "
+            "slowed the timed steps: alone the training would be faster."
+        )
+    return found

@@ -1,6 +1,7 @@
 """hasama suggest: which recipe for these pictures on this machine?"""
 
 import shlex
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -118,20 +119,22 @@ def _propose(
     from hasama.generators.choosing import EXTRACTOR
     from hasama.perception.extractors import extractor_named
     from hasama.runs.enlarging import tuning_seconds
-    from hasama.runs.pace import fitting, measure
+    from hasama.runs.pace import fitting, measure, widest
     from hasama.tuning.gammas import check_gammas
     from hasama.tuning.kinship import begun_anew, with_base
     from hasama.tuning.suggest import (
         choose_rest,
         enough,
+        has_room,
         hours_of,
         smaller,
-        warnings_about_machine,
+        wider,
         with_batch,
         with_length,
         with_stage,
+        with_width,
     )
-    from hasama.tuning.survey import look_at
+    from hasama.tuning.survey import look_at, warnings_about_machine
 
     looks, device = look_at(pictures), torch.device(machine.device)
     extractor = extractor_named(EXTRACTOR, device)
@@ -140,6 +143,11 @@ def _propose(
         check_gammas(trials[0], plain.recipe)
     suggestion = with_stage(with_base(plain, pictures, extractor), pictures.report)
     fits, pace = fitting(suggestion.recipe, lambda recipe: measure(recipe, pictures, device))
+    if fits.batch == suggestion.recipe.batch:
+        room = partial(has_room, machine=machine, hours=hours)
+        seen = partial(measure, pictures=pictures, device=device, seconds=1.0)
+        wide, pace = widest(fits, pace, wider(suggestion, machine), seen, room)
+        suggestion = with_width(suggestion, wide)
     suggestion = with_batch(suggestion, fits.batch)
     if trials[0]:  # from nothing, by batches that fit
         suggestion = _with_gamma(suggestion, plain.recipe.but(batch=fits.batch), pictures, device, *trials)
