@@ -175,6 +175,13 @@ def test_runs_lists_all_and_survives_damage(trained: Path, tmp_path: Path):
     assert sorted(Path(fault.split(":")[0]).name for fault in faults) == ["broken", "spoilt"]
     assert any("checkpoint is damaged" in fault for fault in faults)
     assert "no runs" in hasama("runs", tmp_path / "good" / "samples").stdout
+    narrow = hasama("runs", trained.parent, COLUMNS="40").stdout
+    assert re.search(r"\n  networks  \w+\n.*\n  state     finished\n", narrow, re.DOTALL), narrow
+
+
+def test_a_word_too_many_is_named():
+    refused(hasama("runs", "here", "there"), "hasama runs has no use for there: hasama runs --help")
+    refused(hasama("doctor", "here", "two words"), "has no use for 'two words'")
 
 
 def test_what_cannot_go_on_is_not_said_to_go_on(trained: Path, tmp_path: Path):

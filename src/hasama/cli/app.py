@@ -1,10 +1,12 @@
 """The command: its functions, one for each thing people do, stand in `commands/`."""
 
 import errno
+import shlex
 import sys
 import time
+from typing import Any
 
-from cyclopts import App
+from cyclopts import App, CycloptsError, CycloptsPanel, UnusedCliTokensError
 
 from hasama.cli.commands.completion import answer, asked_by_shell, completion
 from hasama.cli.commands.coverage import coverage
@@ -66,6 +68,7 @@ def make_app(shown_for: str | None = None) -> App:
         "says what to put right; 130, stopped by Ctrl-C. (0, too, of what was asked to stop and is saved.)",
         version=version_text,
         suppress_keyboard_interrupt=False,  # or `main` would never hear of Ctrl-C
+        error_formatter=_what_is_wrong,
     )
     for command in COMMANDS:
         if shown_for in RECIPES and command in (train, sweep):
@@ -75,6 +78,14 @@ def make_app(shown_for: str | None = None) -> App:
             command = with_flags(command, style_flags(shown_for))
         app.command(command)
     return app
+
+
+def _what_is_wrong(error: CycloptsError) -> Any:
+    """What the parser cannot read, as it tells it itself, but for words too many, which it calls unused tokens."""
+    if isinstance(error, UnusedCliTokensError):
+        asked = " ".join(("hasama", *(error.command_chain or ())))
+        return CycloptsPanel(f"{asked} has no use for {shlex.join(error.unused_tokens or ())}:  {asked} --help")
+    return CycloptsPanel(error)
 
 
 app = make_app()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hasama.runs.folder import Run
 
 
+NARROW = 80  # columns of a terminal, below which the words of a table of runs would be broken
 BETTER = {"fid": "low", "kid": "low", "precision": "high", "recall": "high", "density": "near 1", "coverage": "high"}
 
 
@@ -48,8 +49,9 @@ def _run_table(runs: list["Run"]) -> None:
 
     from hasama.cli.terminal import console, say
 
+    headings = ("run", "networks", "pictures", "size", "kimg", "done", "losses", "state")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "networks", "pictures", "size", "kimg", "done", "losses", "state"):
+    for heading in headings:
         table.add_column(heading, justify="right" if heading in ("kimg", "done") else "left", overflow="fold")
     faults = []
     for run in runs:
@@ -59,7 +61,14 @@ def _run_table(runs: list["Run"]) -> None:
             row = [str(run.folder), *6 * "-", "damaged"]
             faults.append(f"{run.folder}: {str(error).splitlines()[0]}")
         table.add_row(*map(Text, row))
-    console.print(table)
+        if console.width < NARROW:
+            say(
+                "\n".join(
+                    [row[0], *(f"  {name:9} {value}" for name, value in zip(headings[1:], row[1:], strict=True))]
+                )
+            )
+    if console.width >= NARROW:
+        console.print(table)
     for fault in faults:
         say(fault, "yellow")
 
