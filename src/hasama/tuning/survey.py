@@ -209,7 +209,7 @@ def warnings_about(report: Report, looks: Looks, count: int) -> list[str]:
             + ("one is left." if count == 1 else f"{count} different ones are left.")
         )
     if report.skipped:
-        found.append(f"{len(report.skipped)} files cannot be used; hasama images names them.")
+        found.append(f"Files that cannot be used: {len(report.skipped)}. hasama images names them.")
     return found
 
 
