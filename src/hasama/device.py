@@ -68,8 +68,9 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     """'auto' takes a GPU if there is one; otherwise a name that torch knows, such as cpu, cuda:1, mps or xpu.
 
     Raises:
-        HasamaError: torch knows no such device, or this machine has none.
+        HasamaError: torch knows no such device, or this machine has none; or torch's default numbers are not float32.
     """
+    check_default_dtype()
     if not isinstance(name, str | torch.device):
         raise HasamaError(f"A device is called by its name, such as cpu or cuda:1; got {type(name).__name__}.")
     whole, name = name if isinstance(name, torch.device) else None, str(name)  # which of several was chosen already
@@ -86,6 +87,16 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
             f"The device {name!r} cannot be used here: {_why_not(name, error)}. Try --device cpu."
         ) from error
     return device
+
+
+def check_default_dtype() -> None:
+    """Networks, latents and pictures are float32, and are made as torch makes numbers where no kind is named.
+
+    Raises:
+        HasamaError: torch makes others.
+    """
+    if (kind := torch.get_default_dtype()) != torch.float32:
+        raise HasamaError(f"torch makes {kind} by default here: call torch.set_default_dtype(torch.float32) before.")
 
 
 def _why_not(name: str, error: Exception) -> str:

@@ -248,3 +248,17 @@ def test_a_device_is_given_as_torch_has_it_or_by_its_name(tmp_path: Path, folder
         ):
             with pytest.raises(hasama.HasamaError, match=r"cannot be used here|A device is called by its name"):
                 use()
+
+
+def test_other_default_numbers_than_float32_are_told_of(folder: Path, tmp_path: Path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        for call in (
+            lambda: hasama.build("dcgan"),
+            lambda: next(hasama.train(folder, "dcgan", tmp_path / "run")),
+            lambda: next(iter(hasama.stylize(folder / "0.png", folder / "0.png"))),
+        ):
+            with pytest.raises(hasama.HasamaError, match=r"torch.set_default_dtype\(torch.float32\)"):
+                call()
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from hasama.device import check_default_dtype
 from hasama.errors import HasamaError
 from hasama.networks.architectures.dcgan import DCGAN
 from hasama.networks.architectures.dense import Dense
@@ -46,8 +47,10 @@ def build(recipe: Recipe | str, channels: int = 3, classes: int = 0) -> Pair:
         classes: number of classes; 0 for none.
 
     Raises:
-        HasamaError: the architecture cannot make pictures of that size, or there are none of so many channels.
+        HasamaError: the architecture cannot make pictures of that size, or there are none of so many channels; or
+            torch's default numbers are not float32.
     """
+    check_default_dtype()
     recipe = as_recipe(recipe)
     if channels < 1 or classes < 0:
         raise HasamaError(f"Pictures have 1, 3 or 4 channels, and 0 classes or more; got {channels} and {classes}.")
