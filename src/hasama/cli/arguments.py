@@ -303,10 +303,10 @@ def lasting(hours: float, recipe: Recipe, pictures: Any, device: str) -> Recipe:
     from hasama.runs.pace import measure
 
     if recipe.small_kimg:
-        first = measure(half_size(recipe), pictures, pick_device(device)).hours(recipe.small_kimg)
+        first = measure(half_size(recipe), pictures, pick_device(device), looks=False).hours(recipe.small_kimg)
         if (hours := hours - first) < HOURS_LEAST:
             raise HasamaError(f"--small-kimg {recipe.small_kimg:g} takes {first:.2g} h alone: --hours is to be more.")
-    pace = measure(recipe, pictures, pick_device(device))
+    pace = measure(recipe, pictures, pick_device(device), looks=False)
     chosen = recipe.lasting(pace.kimg_within(hours))
     if tuning := tuning_seconds(chosen, pictures, pick_device(device)) / 3600:  # the enlarger's, by the length
         chosen = recipe.lasting(pace.kimg_within(max(hours - tuning, hours / 2)))

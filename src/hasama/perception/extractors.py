@@ -90,14 +90,19 @@ def extract_features(extractor: Extractor, pixels: Pixels | Iterable[Pixels]) ->
         extractor: the network.
         pixels: uint8 [N, H, W, C], or batches of such; grey, RGB, or RGBA, which is laid on white.
     """
-    for some in _few_at_once(pixels, extractor.smallest, extractor.at_once):
+    for some in _few_at_once(extractor, pixels):
         yield extractor.extract(to_images(some, extractor.device))
 
 
-def _few_at_once(pixels: Pixels | Iterable[Pixels], smallest: int, at_once: int) -> Iterator[Pixels]:
+def together(extractor: Extractor, height: int, width: int) -> int:
+    """How many pictures of that size go through the network at once."""
+    return max(1, extractor.at_once // max(extractor.smallest**2, height * width))
+
+
+def _few_at_once(extractor: Extractor, pixels: Pixels | Iterable[Pixels]) -> Iterator[Pixels]:
     """The same pictures, as many at once as may go through the network."""
     for batch in [pixels] if isinstance(pixels, np.ndarray) else pixels:
-        count = max(1, at_once // max(smallest**2, batch.shape[1] * batch.shape[2]))
+        count = together(extractor, *batch.shape[1:3])
         for first in range(0, len(batch), count):
             yield batch[first : first + count]
 

@@ -6,17 +6,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from hasama.device import keep_memory, kind_of, peak_bytes
+from hasama.device import forget_peak, keep_memory, kind_of, peak_bytes
 from hasama.distributed import agreed, check_divisible, team
 from hasama.errors import short_of_memory
 from hasama.generators.generator_file import TrainedGenerator
+from hasama.generators.sampling import draw_latents, generate
+from hasama.health.quality import is_looked_at
+from hasama.health.signals import Probe
 from hasama.networks.layers import SMALLEST
 from hasama.networks.registry import build
+from hasama.perception.extractors import extract_features, extractor_named, together
 from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.recipe import Recipe
+from hasama.runs.fitting import health_interval
 from hasama.runs.reports.samples import sample_grid
 from hasama.training.game import Game
 from hasama.training.graphs import WARM_UPS, why_not
@@ -62,7 +68,9 @@ def two_digits_below(value: float) -> float:
     return float(f"{math.floor(value / unit + 1e-9) * unit:.2g}")
 
 
-def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: float | None = None) -> Pace:
+def measure(
+    recipe: Recipe, pictures: Pictures, device: torch.device, seconds: float | None = None, looks: bool = True
+) -> Pace:
     """Train for a few seconds on real batches, and throw the result away.
 
     Args:
@@ -70,6 +78,7 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
         pictures: of the recipe's form, or larger: they are then made smaller.
         device: where to train.
         seconds: of timed steps, by default `SECONDS`; a few more steps come before.
+        looks: whether the health and the quality are looked at as a run does, for the memory that this takes.
 
     Raises:
         HasamaError: several processes cannot share the batch.
@@ -99,10 +108,23 @@ def measure(recipe: Recipe, pictures: Pictures, device: torch.device, seconds: f
                 step.figures()  # waits for the device
         step.figures()
         each.append((time.perf_counter() - began) / images)
-    sample_grid(
-        TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes), recipe.seed
-    )  # as a run does
+    generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
+    sample_grid(generator, recipe.seed)  # as a run does
+    if looks:
+        _look(game, generator, pictures, device)
     return Pace(len(each) / sum(each), count, peak_memory(device))
+
+
+def _look(game: Game, generator: TrainedGenerator, pictures: Pictures, device: torch.device) -> None:
+    """What beside its steps a run takes memory for: a look at the health, and what the quality's sees at once."""
+    recipe = generator.recipe
+    if health_interval(recipe) and pictures.take(np.arange(1)).shape[1:3] == recipe.resolution:
+        Probe(pictures, None, device, recipe.mirror)(game, recipe.architecture != "vae")
+    if is_looked_at(recipe):
+        extractor = extractor_named(recipe.quality_extractor, device)
+        latents = draw_latents(0, together(extractor, *recipe.resolution), generator.latent_size)
+        made = np.concatenate(list(generate(generator, latents, [0] * len(latents) if generator.classes else None)))
+        next(extract_features(extractor, made))
 
 
 def fitting(recipe: Recipe, measured: Callable[[Recipe], Pace]) -> tuple[Recipe, Pace]:
@@ -175,14 +197,15 @@ def _fitted(shown: Iterator[Batch], recipe: Recipe) -> Iterator[Batch]:
 
 
 def forget_memory(device: torch.device) -> None:
-    """On the GPU: give back what an earlier measurement has left, or the peak of the next would hold it, too.
+    """Give back what an earlier measurement has left, or the peak of the next would hold it, too.
 
-    torch keeps freed memory to itself, above all that of a batch that did not fit.
+    On the GPU torch keeps freed memory to itself, above all that of a batch that did not fit.
     """
+    gc.collect()
     if device.type == "cuda":
-        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
+    forget_peak()
 
 
 def peak_memory(device: torch.device) -> int | None:
