@@ -22,6 +22,8 @@ LARGEST_SIDE = 4096
 
 SMALLEST_GAME = 8
 """Pixels of a side that every architecture takes, proposed for the small pictures of --enlarge."""
+SMALLEST_ENLARGED = 8
+"""Pixels of a side of what the enlarger can be taught on: a lattice is looked for in places of 8x8."""
 
 
 def option(default: Any, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
@@ -148,7 +150,8 @@ def smaller_size(text: str, times: int) -> tuple[int, int]:
     """The (height, width) of `parse_size`, so many times smaller: 1, 2, 4 or 8.
 
     Raises:
-        HasamaError: another number of times, or a side that it does not divide; the message names the nearest size.
+        HasamaError: another number of times, a side that it does not divide, or one that is too short to learn
+            enlarging from; the message names the nearest size.
     """
     height, width = parse_size(text)
     if times not in (1, 2, 4, 8):
@@ -157,6 +160,12 @@ def smaller_size(text: str, times: int) -> tuple[int, int]:
         near = [max(SMALLEST_GAME, round(side / times)) * times for side in (height, width)]
         raise HasamaError(
             f"--enlarge {times} needs sides that are multiples of {times}: try --size {size_text(*near)}."
+        )
+    if times > 1 and min(height, width) < SMALLEST_ENLARGED:
+        near = [max(SMALLEST_ENLARGED, side) for side in (height, width)]
+        raise HasamaError(
+            f"--enlarge learns from pictures of at least {SMALLEST_ENLARGED} pixels a side, not {width}x{height}: "
+            f"try --size {size_text(*near)}, or leave out --enlarge."
         )
     return height // times, width // times
 

@@ -353,6 +353,8 @@ def test_the_small_game_is_the_game_of_small_pictures():
         ({"enlarge": 4, "size": "130"}, "--enlarge 4 needs sides that are multiples of 4: try --size 128"),
         ({"enlarge": 8, "size": "100x64"}, "try --size 96x64"),
         ({"enlarge": 8, "size": "36"}, "try --size 64."),  # of 32 the small pictures would be of 4 pixels
+        ({"enlarge": 2, "size": "6", "architecture": "dense"}, "at least 8 pixels a side, not 6x6: try --size 8, or"),
+        ({"enlarge": 2, "size": "30x4", "architecture": "dense"}, "not 30x4: try --size 30x8, or leave out"),
     ],
 )
 def test_what_cannot_be_enlarged_is_refused(changes: dict[str, Any], told: str):
