@@ -87,6 +87,8 @@ def test_classes_are_given_by_number_or_by_name():
         for make in (generator.generate, lambda latents, given: hasama.generate_all(generator, latents, given)):
             with pytest.raises(hasama.HasamaError, match="Labels are"):
                 make(latents, given)
+    with pytest.raises(hasama.HasamaError, match=r"classes \(ant, bee, cow\), one for each of 3\."):
+        generator.generate(latents, "cow")
     plain = hasama.TrainedGenerator(hasama.build(recipe, 1).generator, recipe, 4, 1)
     with pytest.raises(hasama.HasamaError, match="knows no classes"):
         plain.generate(latents, [0, 0, 0])

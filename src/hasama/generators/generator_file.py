@@ -107,7 +107,8 @@ class TrainedGenerator:
             labels = given if isinstance(given, torch.Tensor) else torch.as_tensor(np.asarray(named))
         except (TypeError, ValueError, RuntimeError) as error:
             raise HasamaError(
-                f"Labels are numbers or names of classes ({', '.join(self.classes[:5])}, ...)."
+                f"Labels are numbers or names of classes ({', '.join(self.classes[:5])}"
+                f"{', ...' if len(self.classes) > 5 else ''}), one for each of {count}."
             ) from error
         whole = (not labels.is_floating_point() and labels.dtype != torch.bool) or not labels.numel()
         labels = labels.long()  # in which every class has room
