@@ -19,6 +19,7 @@ from hasama.generators.sampling import draw_latents
 from hasama.networks.pair import Pair
 from hasama.networks.registry import build
 from hasama.presets import RECIPES
+from hasama.tensor_files import save_tensors
 from hasama.training.setup import new_game
 from hasama.training.turns import play
 
@@ -192,6 +193,15 @@ def test_what_is_not_there_is_not_found(tmp_path: Path):
         load_generator(tmp_path / "nothing")
     with pytest.raises(HasamaError, match=r"not a readable safetensors file: give its generator\.safetensors"):
         load_generator(tmp_path)
+
+
+@pytest.mark.parametrize("about", [{"stage": "fine-tuning", "steps": 10}, {}])
+def test_what_else_a_run_holds_is_not_taken_for_ones_own_network(tmp_path: Path, about: dict[str, object]):
+    """Its enlarger, or the directions that were found in it."""
+    path = tmp_path / "enlarger.safetensors"
+    save_tensors(path, {"steps": torch.zeros(2, 4)}, about)
+    with pytest.raises(HasamaError, match=r"enlarger or directions, and no generator: give the run's folder or its"):
+        load_generator(path)
 
 
 def test_anothers_safetensors_file_is_refused(saved: Path):

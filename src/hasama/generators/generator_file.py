@@ -247,6 +247,11 @@ def _read_header(header: dict[str, str], path: Path) -> tuple[dict[str, Any], Re
     if isinstance(about, dict) and "architecture" not in about:
         if "space" in about:
             raise HasamaError(f"{path} is what hasama project found among a generator's pictures, and no generator.")
+        if "latent_size" not in about:
+            raise HasamaError(
+                f"{path} is something else of Hasama's, such as a run's enlarger or directions, and no generator: "
+                "give the run's folder or its generator.safetensors."
+            )
         raise HasamaError(
             f"The generator in {path} was built in Python, not by Hasama: load its weights into your own network "
             "with safetensors.torch.load_file."

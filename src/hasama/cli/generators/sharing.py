@@ -224,10 +224,11 @@ def _trained(run: Path) -> Iterator["Trained"]:
         copy = Path(kept) / file.name
         try:
             shutil.copyfile(file, copy)
-        except OSError:
-            load_generator(file)  # which says what is wrong with it
+            generator = load_generator(copy)
+        except (OSError, HasamaError):
+            load_generator(file)  # which says what is wrong with it, and not with the copy
             raise
-        yield Trained(file, load_generator(copy), of, copy)
+        yield Trained(file, generator, of, copy)
 
 
 def studio(
