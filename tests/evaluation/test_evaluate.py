@@ -487,6 +487,11 @@ def test_counts_and_seeds_out_of_range(run: Path, words: tuple[object, ...]):
         ask(run, *words)
 
 
+def test_from_python_a_source_may_be_a_path(run: Path, tmp_path: Path):
+    enough = make_pictures(tmp_path / "enough", 12)
+    assert judged(run, source=enough, count=12).figures == judged(run, source=str(enough), count=12).figures
+
+
 def test_features_and_devices_that_there_are_not(run: Path, looked: list[int]):
     with pytest.raises(HasamaError, match="no network for features called 'clip'"):
         ask(run, "--features", "clip")

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import hasama
+from hasama.evaluation.evaluate import evaluate
 from hasama.generators.directions import find_directions
 from hasama.runs.bases import BASES
 from hasama.style.canvas.pictures import from_pixels
@@ -211,6 +212,9 @@ def test_what_is_no_path_is_refused_in_a_sentence(wrong: Any, tmp_path: Path):
         (lambda g, p: hasama.project(g.network, torch.zeros(1, 3, 16, 16)), "load_generator gives; got Generator"),
         (lambda g, p: find_directions(g, -1), "directions must be at least 1; got -1"),
         (lambda g, p: find_directions("runs/cats", 3), "load_generator gives; got str"),
+        (lambda g, p: next(evaluate("digits", count=12.5)), "number of pictures must be a whole number; got 12.5"),
+        (lambda g, p: next(evaluate("digits", seed="a")), "seed must be a whole number; got 'a'"),
+        (lambda g, p: next(evaluate("digits", source=3)), "Pictures are given by the path of a folder"),
         (lambda g, p: hasama.save_generator(g.network, "cats.safetensors"), "load_generator gives; got Generator"),
         (lambda g, p: hasama.save_generator(g, None), "A path is a text or a Path; got NoneType"),
         (lambda g, p: hasama.grid(np.zeros((4, 8, 8, 1), np.uint8), columns=2.0), "columns must be a whole number"),

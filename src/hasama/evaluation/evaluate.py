@@ -28,7 +28,8 @@ from hasama.evaluation.subject import (
 from hasama.files import read_json, write_json
 from hasama.generators.sampling import draw_latents, generate, labels_like
 from hasama.metrics.intervals import NEAR, RESAMPLES, Figure, figures_of, stream
-from hasama.names import at_home
+from hasama.names import as_source, at_home
+from hasama.options import whole_number
 from hasama.perception.extractors import Extractor, check_features, download_weights, extractor_named
 from hasama.pictures.dataset import Pictures
 from hasama.runs.folder import Run
@@ -43,7 +44,7 @@ USUAL = 5000
 
 def evaluate(
     run: str | Path,
-    source: str | None = None,
+    source: str | Path | None = None,
     features: str = "vgg19",
     count: int | None = None,
     seed: int = 0,
@@ -71,6 +72,7 @@ def evaluate(
         HasamaError: no generator, no pictures or too few, unknown features, damaged weights.
     """
     check_count(count, seed)
+    source = None if source is None else as_source(source)
     check_features(features)
     place, subject = pick_device(device), None
     if source is not None and holds_pictures(at_home(run)):
@@ -123,8 +125,9 @@ def check_count(count: int | None, seed: int) -> None:
     """Before any work.
 
     Raises:
-        HasamaError: one is out of range.
+        HasamaError: one is out of range, or no whole number.
     """
+    count, seed = None if count is None else whole_number("number of pictures", count), whole_number("seed", seed)
     wrong = count if count is not None and not FEWEST <= count <= MOST_FAKES else seed if seed < 0 else None
     if wrong is not None:
         raise HasamaError(f"--count takes {FEWEST} to {MOST_FAKES}, --seed at least 0; got {wrong}.")
