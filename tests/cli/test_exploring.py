@@ -118,7 +118,9 @@ def test_the_table_of_styles(styled: Path, tmp_path: Path):
     out = tmp_path / "mix.png"
     done = hasama_here("mix", styled, "--rows", "1-2", "--columns", "5,3,4", "--layers", "0-1", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "styles of layers 0-1" in done.stdout
+    assert "styles of layers 0-1 from" in done.stdout
+    one = hasama_here("mix", styled, "--rows", 1, "--columns", 2, "--layers", "5", "--out", tmp_path / "one.png")
+    assert "styles of layer 5 from" in one.stdout
     table = pixels_of(out)
     assert table.shape == (3 * TILE + 2, 4 * TILE + 2, 3)
     assert not tile(table, 0, 0).any()

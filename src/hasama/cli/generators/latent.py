@@ -118,7 +118,7 @@ def _table(
     if is_styled(generator.network):
         chosen = _layers(layers or "coarse", generator.network.style_layers)
         cells = crossed(rows, columns, chosen, generator.network.style_layers)
-        told = f"each cell is its row's picture, with the styles of layers {_listed(chosen)} from its column's."
+        told = f"each cell is its row's picture, with the styles of {_listed(chosen)} from its column's."
     else:
         cells = midway(rows, columns)
         told = "this generator has no styles, so each cell lies midway between its row's latent and its column's."
@@ -147,7 +147,8 @@ def _layers(layers: str, count: int) -> list[int]:
 
 def _listed(layers: list[int]) -> str:
     whole = len(layers) > 1 and layers == list(range(layers[0], layers[-1] + 1))
-    return f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))
+    listed = f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))
+    return f"{'layer' if len(layers) == 1 else 'layers'} {listed}"
 
 
 # --- directions -----------------------------------------------------------------------------------
