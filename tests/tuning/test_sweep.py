@@ -639,3 +639,30 @@ def test_the_plot_shows_every_way_to_end(tmp_path: Path):
     plot_sweep(found[3:4], space, 30.0, RUNGS, tmp_path / "none.png")
     plot_sweep([], space, 30.0, RUNGS, tmp_path / "nothing.png")
     assert not (tmp_path / "nothing.png").exists()
+
+
+@pytest.mark.parametrize("rates", [(2e-4,), (2e-4, 9.2e-4), (2e-4, 2.1e-4), (2e-4, 3e-3), (1e-5, 1e-2)])
+def test_the_plot_has_numbers_under_every_parameter_and_whole_trials(
+    rates: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Rates between two powers of ten had none at all."""
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+
+    def kept(figure: Figure, *given: Any, **more: Any) -> None:
+        figure.draw_without_rendering()
+        drawn.append(figure)
+        given[0].touch()
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    found = [Outcome(n, "complete", {"generator_lr": rate}, {1: 1.0}, "") for n, rate in enumerate(rates)]
+    plot_sweep(found, {"generator_lr": Span(1e-5, 1e-2)}, 30.0, RUNGS, tmp_path / "sweep.png")
+    history, _, parameter = drawn[0].axes
+    assert parameter.get_xlabel() == "generator lr"
+    low, high = parameter.get_xlim()
+    shown = [tick.label1.get_text() for tick in parameter.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert 1 <= len(shown) <= 7
+    assert "" not in shown
+    assert len({*shown}) == len(shown)
+    assert all(float(place).is_integer() for place in history.get_xticks())
