@@ -20,6 +20,7 @@ optuna = pytest.importorskip("optuna")
 
 from advice import TINY, advise, begin_sweep, without_optuna  # noqa: E402
 from command import Started, forked, refused  # noqa: E402
+from hasama.cli.commands.sweep import _table  # noqa: E402
 from hasama.cli.commands.sweep import sweep as command  # noqa: E402
 from hasama.cli.commands.train import TrainingFlags  # noqa: E402
 from hasama.errors import HasamaError  # noqa: E402
@@ -666,3 +667,10 @@ def test_the_plot_has_numbers_under_every_parameter_and_whole_trials(
     assert "" not in shown
     assert len({*shown}) == len(shown)
     assert all(float(place).is_integer() for place in history.get_xticks())
+
+
+def test_the_table_tells_the_figure_as_the_lines_did(capsys: pytest.CaptureFixture[str]):
+    """Of 84,499.0 and 84,514.3 it said 8.45e+04 and 8.451e+04."""
+    _table([Outcome(n, "complete", {"beta1": 0.5}, {1: figure}) for n, figure in ((1, 84.4990), (0, 84.5143))])
+    told = capsys.readouterr().out
+    assert [line.split()[:2] for line in told.splitlines()[-2:]] == [["1", "84,499.0"], ["0", "84,514.3"]]

@@ -213,7 +213,7 @@ def _line(kind: str, one: "Outcome", kimg: float) -> str:
     if kind == "begun":
         again = ", taken up again" if one.figures else ""
         return f"trial {one.number}{again}: {_parameters(one)}"
-    figure = "-" if one.figure is None else f"{1000 * one.figure:,.1f}"
+    figure = _figure(one)
     words = {
         "scored": f"KID x 1000 = {figure} at {RUNGS[max(one.figures, default=1) - 1] * kimg:g} kimg",
         "complete": f"complete, KID x 1000 = {figure}",
@@ -222,6 +222,11 @@ def _line(kind: str, one: "Outcome", kimg: float) -> str:
         "lost": "another process has taken it over",
     }
     return f"  trial {one.number}: {words[kind]}"
+
+
+def _figure(one: "Outcome") -> str:
+    """KID x 1000 as it is told while a sweep goes and in its table."""
+    return "-" if one.figure is None else f"{1000 * one.figure:,.1f}"
 
 
 def _parameters(one: "Outcome") -> str:
@@ -242,6 +247,6 @@ def _table(best: "list[Outcome]") -> None:
     for heading in ("trial", "KID x 1000", *best[0].parameters):
         table.add_column(heading, justify="right", overflow="fold")
     for one in best:
-        values: list[Any] = [one.number, 1000 * (one.figure or 0.0), *one.parameters.values()]
+        values: list[Any] = [one.number, _figure(one), *one.parameters.values()]
         table.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in values))
     console.print(table, width=max(console.width, WIDE))
