@@ -16,6 +16,7 @@ from command import TINY, hasama, refused
 from hasama.cli.app import app
 from hasama.cli.flags import given
 from hasama.errors import HasamaError
+from hasama.health.explanations import TITLES
 from hasama.health.findings import Finding
 from hasama.health.remedies import finer
 from hasama.presets import varied
@@ -219,6 +220,26 @@ def test_the_plot_shows_every_signal_that_there_is():
     some = health_plot(story()[:20], [("x", 0, 1000)])
     assert some is not None
     assert some.startswith(b"\x89PNG")
+
+
+def test_no_two_findings_are_shaded_alike(monkeypatch: pytest.MonkeyPatch):
+    """Of more than six the seventh looked like the first."""
+    from matplotlib.axes import Axes
+
+    looks: list[tuple[Any, ...]] = []
+    shade = Axes.axvspan
+
+    def noted(axes: Axes, first: float, last: float, **look: Any) -> Any:
+        made = shade(axes, first, last, **look)
+        looks.append((made.get_facecolor(), made.get_hatch(), look["label"]))
+        return made
+
+    monkeypatch.setattr(Axes, "axvspan", noted)
+    titles = [str(number) for number in range(len(TITLES))]
+    assert health_plot(story()[:20], [(title, 0, 1000) for title in titles]) is not None
+    named = [look[:2] for look in looks if look[2] is not None]
+    assert len(named) == len(titles)
+    assert len({*named}) == len(titles)
 
 
 def test_every_signal_has_a_name_in_the_plot_and_no_title_is_longer_than_its_panel():

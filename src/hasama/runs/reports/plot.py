@@ -161,6 +161,9 @@ SIGNALS: dict[str, tuple[str, ...]] = {
 }
 """The panels, and what each shows."""
 
+SHADES, HATCHES = 6, ("", "//", "..", "xx")
+"""A finding is shaded in one of so many colours; once all are taken, they come again, hatched."""
+
 LOGARITHMIC = ("size of the gradients",)
 
 
@@ -182,10 +185,7 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
     for axes, (title, names) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
         for name in names:
             _draw(axes, log, name)
-        first_panel = axes is figure.axes[0]  # where the legend tells what is shaded
-        for number, (what, first, last) in enumerate(spans):
-            told = what if first_panel else None
-            axes.axvspan(first / 1000, last / 1000 + 1e-3, color=f"C{3 + number % 6}", alpha=0.12, label=told)
+        _shade(axes, spans, named=axes is figure.axes[0])  # where the legend tells what is shaded
         axes.set_ylabel(title, fontsize=8)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
         axes.grid(alpha=0.3)
@@ -199,3 +199,14 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100, format="png")
     return buffer.getvalue()
+
+
+def _shade(axes: Any, spans: list[tuple[str, int, int]], named: bool) -> None:
+    """Shade the span of each finding so that no two of them look alike."""
+    from matplotlib.colors import to_rgba  # start-up time
+
+    for number, (title, first, last) in enumerate(spans):
+        colour, hatch = f"C{3 + number % SHADES}", HATCHES[number // SHADES % len(HATCHES)]
+        face, edge = to_rgba(colour, 0.12), to_rgba(colour, 0.35)
+        look: dict[str, Any] = {"facecolor": face, "edgecolor": edge, "hatch": hatch, "linewidth": 0}
+        axes.axvspan(first / 1000, last / 1000 + 1e-3, label=title if named else None, **look)
