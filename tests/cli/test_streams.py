@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -38,6 +40,17 @@ def test_other_commands_have_no_streams(words: tuple[str, ...], tmp_path: Path):
 def test_a_name_that_is_no_utf_8_is_told():
     assert as_meant("photos\udcff/") == "photos\\udcff/"
     as_meant("photos\udcff/").encode("utf-8")
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path):
+    """Every command that named such a folder ended with a fault of Hasama's own."""
+    (tmp_path / "caf\u00e9").mkdir()
+    told = subprocess.run(
+        [sys.executable, "-m", "hasama", "runs", tmp_path / "caf\u00e9"],
+        capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert b"Traceback" not in told.stderr
+    assert b"caf\\xe9" in told.stdout + told.stderr
 
 
 def test_a_picture_goes_in_and_comes_out(tmp_path: Path):

@@ -1,6 +1,7 @@
 """The command: its functions, one for each thing people do, stand in `commands/`."""
 
 import errno
+import io
 import shlex
 import sys
 import time
@@ -96,10 +97,18 @@ def main() -> None:
     if shell := asked_by_shell():
         sys.stdout.writelines(f"{line}\n" for line in answer(app, shell, sys.argv[1:]))
         return
+    _escape_what_cannot_be_told()
     words = understood(sys.argv[1:])
     if not {"--help", "-h", "--version"} & {*words}:
         hush_libraries()
     sys.exit(_run(words))
+
+
+def _escape_what_cannot_be_told() -> None:
+    """Letters that the encoding of the terminal lacks, such as those of a name under ASCII, end no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int | None:
