@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from command import forked, run_code
 from hasama import device as device_module
 from hasama.cli.commands import completion
 from hasama.device import (
@@ -270,3 +271,20 @@ def test_where_no_memory_is_told_of_nothing_is_known(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(device_module.os, "sysconf", unknown, raising=False)
     assert free_on(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process forget its peak")
+def test_the_peak_of_memory_can_be_forgotten():
+    code = """
+import numpy as np
+from hasama.device import forget_peak, peak_bytes
+forget_peak()  # a forked process begins with its parent's
+before = peak_bytes()
+np.ones(2**26).sum()  # half a GiB
+most = peak_bytes()
+forget_peak()
+print((most - before) / 2**29, (peak_bytes() - before) / 2**29)
+"""
+    most, left = map(float, forked(run_code, code).stdout.split())
+    assert 0.9 < most < 1.2
+    assert left < 0.2

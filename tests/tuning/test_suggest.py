@@ -15,6 +15,8 @@ from command import hasama, make_pictures, refused
 from hasama.cli.commands.suggest import suggest
 from hasama.device import free_memory
 from hasama.errors import HasamaError
+from hasama.health.signals import Probe
+from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import open_pictures
 from hasama.pictures.sources.sources import open_source
 from hasama.presets import RECIPES, flags_of_difference
@@ -473,6 +475,40 @@ def test_measuring_leaves_no_trace(pictures: Path, tmp_path: Path):
     assert pace.steps == 3
     assert pace.images_per_second > 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "health", "seen"),
+    [
+        ({"quality_features": "vgg19"}, 1, 64),
+        ({"quality_features": "efficientnet"}, 1, 16),
+        ({"health_kimg": 0.0, "quality_kimg": 0.0}, 0, 0),
+    ],
+)
+def test_memory_is_foretold_with_the_looks_of_a_run(
+    changes: dict, health: int, seen: int, pictures: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As many pictures at once as the network that judges the quality is given in a run."""
+    recipe = RECIPES["dcgan"].but(size="16", width=2, batch=4, kimg=1000.0, **changes)
+    looks, shown = [], []
+
+    class Watched(Probe):
+        def __call__(self, *given: Any) -> Any:
+            looks.append(super().__call__(*given))
+            return looks[-1]
+
+    def watched(*given: Any) -> Any:
+        found = extractor_named(*given)
+        return found._replace(extract=lambda images: shown.append(len(images)) or found.extract(images))
+
+    monkeypatch.setattr("hasama.runs.pace.Probe", Watched)
+    monkeypatch.setattr("hasama.runs.pace.extractor_named", watched)
+    cpu, there = torch.device("cpu"), open_pictures(str(pictures), recipe)
+    assert measure(recipe, there, cpu, seconds=0.0).steps == 3
+    assert (len(looks), shown) == (health, [seen] if seen else [])
+    assert all("diversity" in figures for figures in looks)
+    measure(recipe, there, cpu, seconds=0.0, looks=False)
+    assert (len(looks), len(shown)) == (health, int(seen > 0))
 
 
 def test_what_a_measurement_left_is_not_counted_with_the_next(pictures: Path, monkeypatch: pytest.MonkeyPatch):

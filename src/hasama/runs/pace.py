@@ -23,6 +23,7 @@ from hasama.perception.extractors import extract_features, extractor_named, toge
 from hasama.pictures.dataset import Batch, Pictures, batches
 from hasama.recipe import Recipe
 from hasama.runs.fitting import health_interval
+from hasama.runs.reports.plot import health_plot
 from hasama.runs.reports.samples import sample_grid
 from hasama.training.game import Game
 from hasama.training.graphs import WARM_UPS, why_not
@@ -111,13 +112,14 @@ def measure(
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
     sample_grid(generator, recipe.seed)  # as a run does
     if looks:
-        _look(game, generator, pictures, device)
+        _look(game, recipe, generator, pictures)
+        health_plot([{"images_seen": seen, "loss_generator": 0.0} for seen in (0, 1)], [])  # what draws is large
     return Pace(len(each) / sum(each), count, peak_memory(device))
 
 
-def _look(game: Game, generator: TrainedGenerator, pictures: Pictures, device: torch.device) -> None:
+def _look(game: Game, recipe: Recipe, generator: TrainedGenerator, pictures: Pictures) -> None:
     """What beside its steps a run takes memory for: a look at the health, and what the quality's sees at once."""
-    recipe = generator.recipe
+    device = next(game.pair.generator.parameters()).device
     if health_interval(recipe) and pictures.take(np.arange(1)).shape[1:3] == recipe.resolution:
         Probe(pictures, None, device, recipe.mirror)(game, recipe.architecture != "vae")
     if is_looked_at(recipe):
