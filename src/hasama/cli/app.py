@@ -5,6 +5,7 @@ import io
 import shlex
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from cyclopts import App, CycloptsError, CycloptsPanel, UnusedCliTokensError
@@ -108,7 +109,8 @@ def _escape_what_cannot_be_told() -> None:
     """Letters that the encoding of the terminal lacks, such as those of a name under ASCII, end no command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with suppress(OSError):  # of one that has become a pipe it asks for the place, after all is set
+                stream.reconfigure(errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int | None:
