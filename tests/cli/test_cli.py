@@ -430,6 +430,7 @@ def test_the_bar_shows_rate_time_left_and_both_losses(pictures: Path, tmp_path: 
     assert "500 steps of 16" in said
 
 
+@pytest.mark.slow
 def test_the_length_as_a_time_is_what_the_machine_makes_of_it(pictures: Path, tmp_path: Path):
     command = ["train", pictures, "r3gan", "--size", 8, "--width", 2, "--out", tmp_path / "run", "--hours", 0.001]
     done = hasama(*command)

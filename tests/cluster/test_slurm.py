@@ -268,6 +268,7 @@ def turn(folder: Path, variables: dict[str, str], when: Callable[[], object] | N
 QUICK = [*TINY, "--health-kimg", "0", "--quality-kimg", "0", "--out", "my runs/cats"]
 
 
+@pytest.mark.slow
 def test_a_real_training_goes_back_into_the_queue(tmp_path: Path):
     """Its time is over before the run folder is there: whoever asks but once is not heard."""
     variables, run = real(tmp_path), Run(tmp_path / "my runs/cats")

@@ -401,6 +401,7 @@ def test_waves_by_hand():
     assert waves.features == 10
 
 
+@pytest.mark.slow
 def test_most_of_a_hundred_modes_are_found_in_a_hundred_steps():
     """Points all over the square would be of high quality by 2.5 %. (It was 93 modes, 11.6 %.)"""
     end = end_of("hundred", 100, "hundred", kimg=51.2)

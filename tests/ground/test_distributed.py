@@ -158,6 +158,7 @@ def test_two_processes_train_one_run_and_one_of_them_talks(tmp_path: Path, by_on
     close(tmp_path / "run", by_one)
 
 
+@pytest.mark.slow
 def test_one_that_is_late_is_waited_for(tmp_path: Path, by_one: Path):
     processes = begin(2, *TRAIN, "--kimg", "1", "--out", tmp_path / "run", late=3)
     assert end(processes) == [0, 0]
@@ -184,7 +185,7 @@ def test_all_stop_when_one_is_asked_to(tmp_path: Path):
     assert Run(tmp_path / "run").images_seen() > 0
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_killed_process_ends_all_with_one_message_and_the_run_goes_on(tmp_path: Path, lost: int):
     out = tmp_path / "run"
     together(2, *TRAIN, "--kimg", "0.16", "--schedule-kimg", "1000", "--out", out)

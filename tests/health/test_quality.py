@@ -212,6 +212,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "noise.npz"
 
 
+@pytest.mark.slow
 def test_a_kill_does_not_cost_the_best_generator(tmp_path: Path, source: Path):
     """Killed with SIGKILL and resumed, it has the looks and the best generator of the run that was not killed."""
     words = ["train", str(source), "dcgan", *TRAIN, "--kimg", "1.0", "--checkpoint-minutes", "0"]

@@ -107,6 +107,7 @@ def test_a_planted_collapse_is_answered_and_written_down(whole: Run):
     assert seen[-1] == ILL.images
 
 
+@pytest.mark.slow
 def test_resume_is_exact_across_interventions(whole: Run, pictures: str, tmp_path: Path):
     broken = Run(tmp_path / "broken")
     first = interventions(whole)[0].found_at // ILL.batch

@@ -123,7 +123,7 @@ def test_killed_at_any_time_it_goes_on_to_the_same_end(
     assert (out / "samples" / last).read_bytes() == (run / "samples" / last).read_bytes()
 
 
-@pytest.mark.parametrize("last", [1, 4, *(pytest.param(last, marks=pytest.mark.slow) for last in (2, 3, 6))])
+@pytest.mark.parametrize("last", [1, *(pytest.param(last, marks=pytest.mark.slow) for last in (2, 3, 4, 6))])
 def test_stopped_while_tuning_nothing_is_lost(
     last: int, pictures: Path, tmp_path: Path, whole: tuple[Path, list, dict]
 ):
@@ -160,6 +160,7 @@ def test_the_steps_after_the_last_look_count(pictures: Path, tmp_path: Path, mon
     assert looks == [0, 6]
 
 
+@pytest.mark.slow
 def test_a_longer_run_finishes_the_enlarger_again(whole: tuple[Path, list[Record], dict[str, Path]], tmp_path: Path):
     out = Path(shutil.copytree(whole[0], tmp_path / "longer"))
     Run(out).save_recipe(RECIPE.but(kimg=0.12))

@@ -278,7 +278,7 @@ def test_a_stopped_film_goes_on_where_it_stands(tmp_path: Path):
     assert not frames.exists()
 
 
-@pytest.mark.parametrize("steps", [1, 4, 5, 7])
+@pytest.mark.parametrize("steps", [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 4, 7))])
 def test_wherever_it_is_stopped_it_is_the_same_film(steps: int, tmp_path: Path):
     """Within a picture, and after a picture's last step, which is not known to be the last."""
     clip = film_of(tmp_path / "clip.mp4", panning(2))

@@ -393,6 +393,7 @@ def test_what_paints_at_once_needs_less_and_masks_need_more(height: int, width: 
     assert window_bytes(height, width, 512, number, best, True) == window_bytes(height, width, 512, number, best)
 
 
+@pytest.mark.slow
 def test_instant_with_masks_keeps_to_its_memory(tmp_path: Path):
     """In a process of its own: its peak is the whole process's."""
     style_scene(600, 450).save(tmp_path / "c.png")

@@ -305,6 +305,7 @@ def school(recipe: TeachRecipe = RECIPE, styles: int = 1) -> School:
     return School([soft_picture(40, 40, seed) for seed in range(styles)], network, recipe, CPU)
 
 
+@pytest.mark.slow
 def test_the_losses_fall_and_the_rate_too():
     one = school(dataclasses.replace(RECIPE, kimg=0.2))
     records = list(teach(one, Scenes(32)))
@@ -412,6 +413,7 @@ def test_the_folder_holds_what_it_says(taught: Path):
     assert lines[-1]["images_seen"] == 20
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_another_is_refused(taught: Path, tmp_path: Path):
     done = teaching(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -107,6 +107,7 @@ def test_the_colour_that_is_trained_in_decides_not_the_files(base: Path, place: 
     assert nearest_base(opened(place / "discs"), SMALL.but(colour="grey"), extractor) is None
 
 
+@pytest.mark.slow
 def test_of_two_bases_of_the_same_pictures_the_larger_that_fits(
     base: Path, place: Path, extractor, monkeypatch, tmp_path: Path
 ):

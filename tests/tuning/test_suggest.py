@@ -390,6 +390,7 @@ def test_networks_stay_as_they_are_where_a_base_or_a_processor_says_so(tmp_path:
         widest(found.recipe, Pace(1.0, 1, None), wider(found, CARD), broken, lambda *_: True)
 
 
+@pytest.mark.slow
 def test_the_whole_suggestion_is_of_the_width_that_was_timed(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
