@@ -346,9 +346,9 @@ CARD = CPU._replace(device="cuda:0", free_memory=8 * 2**30)
 @pytest.mark.parametrize(
     ("speed", "memory", "most", "hours", "width"),
     [
-        (3000, 1, 99, 1.0, 64),  # images a second and GiB at a width of 16, each twice as much with 32, ...
-        (3000, 2.5, 99, 1.0, 32),  # 64 would take 10 of 8 GiB
-        (3000, 1, 32, 1.0, 32),  # 64 runs out of memory
+        (3000, 1, 99, 1.0, 32),  # images a second and GiB at a width of 16: with 32 half and twice as many
+        (3000, 5, 99, 1.0, 16),  # 32 would take 10 of 8 GiB
+        (3000, 1, 16, 1.0, 16),  # 32 runs out of memory
         (900, 1, 99, 1.0, 16),  # 1,000 kimg at a width of 32 take 37 of 60 minutes
         (900, 1, 99, 2.0, 32),
     ],
@@ -395,7 +395,6 @@ def test_the_whole_suggestion_is_of_the_width_that_was_timed(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(Machine, "on_card", True)
-    monkeypatch.setattr("hasama.tuning.suggest.WIDEST", 32)
     monkeypatch.setattr("hasama.runs.pace.SECONDS", 0.01)
     assert suggest(str(pictures), size="16", hours=1000, json=True) == 0
     told = json.loads(capsys.readouterr().out)

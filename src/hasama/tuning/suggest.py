@@ -30,8 +30,8 @@ CARD_BATCH = 32
 CARD_HEALTH = 50.0
 """Thousands of pictures between two looks of the doctor on a graphics card, where looks at every 5 took half of the
 time (docs/experiments/on-a-card.md)."""
-WIDEST = 64
-"""The largest width that is proposed: wider ones were never tried."""
+WIDEST = 32
+"""The largest width that is proposed: 64 learnt more slowly at first by any rate (docs/experiments/rates-by-width.md)."""
 STAGED = 128
 """The shorter side, in pixels, from which a game begins with a stage of half the size."""
 FIRST_SHARE, HALF_QUICKER = 0.4, 2.0
@@ -241,7 +241,7 @@ def with_batch(suggestion: Suggestion, batch: int) -> Suggestion:
 
 
 def wider(suggestion: Suggestion, machine: Machine) -> Iterator[Recipe]:
-    """The suggestion's recipe with twice the width, four times, ...: what a graphics card may have room for.
+    """The suggestion's recipe with twice the width, ...: what a graphics card may have room for.
 
     What begins with a base has that base's width.
     """
