@@ -31,7 +31,7 @@ CARD_HEALTH = 50.0
 """Thousands of pictures between two looks of the doctor on a graphics card, where looks at every 5 took half of the
 time (docs/experiments/on-a-card.md)."""
 WIDEST = 32
-"""The largest width that is proposed: 64 learnt more slowly at first by any rate (docs/experiments/rates-by-width.md)."""
+"""The largest width that is proposed; 64 learnt less at first, by any rate (docs/experiments/rates-by-width.md)."""
 STAGED = 128
 """The shorter side, in pixels, from which a game begins with a stage of half the size."""
 FIRST_SHARE, HALF_QUICKER = 0.4, 2.0
