@@ -229,3 +229,20 @@ def is_locked(lock: Path) -> bool:
         return True
     except OSError:
         return False  # there is none, or it cannot be read
+
+
+@contextmanager
+def plainly_named(file: Path) -> Iterator[Path]:
+    """The file by a name in UTF-8: its own, or, for the time inside, that of a link to it.
+
+    Python opens files of any name; safetensors, and torch where it maps a file into memory, want UTF-8.
+    """
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as place:
+            link = Path(place) / f"file{file.suffix}"
+            link.symlink_to(file.absolute())
+            yield link
+    else:
+        yield file

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hasama.files import replacing, whole
+from hasama.files import plainly_named, replacing, whole
 
 CHECKSUM = "crc32"
 KEY = "hasama"
@@ -51,7 +51,7 @@ def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         SafetensorError: it is cut, or something else.
         ValueError: its numbers have another checksum than its header says, or some are none (NaN, infinite).
     """
-    with safe_open(file, "pt") as opened:
+    with plainly_named(file) as plain, safe_open(plain, "pt") as opened:
         header = opened.metadata() or {}
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
     if header.get(CHECKSUM, (found := checksum(tensors))) != found:
@@ -64,7 +64,7 @@ def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def header_of(file: Path) -> str:
     """The JSON in the header, as it stands there; empty if it is not one of ours."""
-    with safe_open(file, "pt") as opened:
+    with plainly_named(file) as plain, safe_open(plain, "pt") as opened:
         return (opened.metadata() or {}).get(KEY, "")
 
 
@@ -75,6 +75,16 @@ def load_state(file: Path) -> Any:
         Exception: there is none, or it is damaged: a damaged zip or pickle raises nearly everything.
     """
     return torch.load(whole(file), map_location="cpu", weights_only=True)
+
+
+def peek_state(file: Path) -> Any:
+    """As `load_state`, but tensors are read when they are used.
+
+    Raises:
+        Exception: there is none, or it is damaged.
+    """
+    with plainly_named(file) as plain:
+        return torch.load(plain, map_location="cpu", weights_only=True, mmap=True)
 
 
 def save_state(file: Path, state: Any, called: str = "it") -> None:

@@ -1,6 +1,7 @@
 """Files of tensors: what was written, or a refusal."""
 
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from command import forked, run_code
 from hasama.errors import HasamaError
-from hasama.tensor_files import CHECKSUM, header_of, load_state, load_tensors, save_state, save_tensors
+from hasama.tensor_files import CHECKSUM, header_of, load_state, load_tensors, peek_state, save_state, save_tensors
 
 ABOUT = {"kind": '日本 "quoted"', "number": 3}
 
@@ -142,3 +143,17 @@ def test_the_checksum_is_that_of_the_numbers_alone(tmp_path: Path):
         save_tensors(tmp_path / f"{number}", {"a": torch.arange(4.0)}, about)
         found.append(load_tensors(tmp_path / f"{number}")[1][CHECKSUM])
     assert found == [f"{zlib.crc32(struct.pack('<4f', 0, 1, 2, 3)):08x}"] * 2
+
+
+def test_files_of_any_name_are_read(tmp_path: Path):
+    """Folders from other systems have names that are no UTF-8; safetensors and torch's mapping of files refuse them."""
+    folder = tmp_path / os.fsdecode(b"f\xfcr")
+    folder.mkdir()
+    save_tensors(folder / "some.safetensors", some_tensors(), ABOUT)
+    tensors, _ = load_tensors(folder / "some.safetensors")
+    assert tensors.keys() == some_tensors().keys()
+    assert json.loads(header_of(folder / "some.safetensors")) == ABOUT
+    save_state(folder / "state.pt", {"steps": torch.arange(3)})
+    assert peek_state(folder / "state.pt")["steps"].tolist() == [0, 1, 2]
+    with pytest.raises(FileNotFoundError):
+        load_tensors(folder / "none.safetensors")

@@ -182,9 +182,11 @@ def tensors_place(picture: Path, holds: str) -> Path:
     """
     from safetensors import SafetensorError, safe_open
 
+    from hasama.files import plainly_named
+
     file = tensors_beside(picture)
     try:
-        with safe_open(file, "pt") as opened:
+        with plainly_named(file) as plain, safe_open(plain, "pt") as opened:
             same = holds in opened.keys()  # noqa: SIM118 (it is no dict)
     except FileNotFoundError:
         return file

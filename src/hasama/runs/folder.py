@@ -292,10 +292,10 @@ class Run:
 
     def peek(self) -> dict[str, Any]:
         """The checkpoint, without reading its tensors; empty if it cannot be read, which `load_game` explains."""
-        import torch  # start-up time: `hasama runs` needs no torch
+        from hasama.tensor_files import peek_state  # start-up time: `hasama runs` needs no torch
 
         try:
-            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
+            saved = peek_state(self.checkpoint)
             return saved if isinstance(saved["game"]["images_seen"], int) else {}
         except Exception:
             return {}

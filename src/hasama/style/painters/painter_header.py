@@ -6,6 +6,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from hasama.files import plainly_named
+
 KEY = "hasama-painter"
 
 
@@ -38,7 +40,7 @@ def _header(path: Path) -> str | None:
     try:
         if path.suffix.lower() != ".safetensors" or not path.is_file():
             return None
-        with safe_open(path, "np") as opened:
+        with plainly_named(path) as plain, safe_open(plain, "np") as opened:
             return (opened.metadata() or {}).get(KEY)
     except (SafetensorError, OSError, ValueError):
         return None
