@@ -146,7 +146,7 @@ def test_the_checksum_is_that_of_the_numbers_alone(tmp_path: Path):
 
 
 def test_files_of_any_name_are_read(tmp_path: Path):
-    """Folders from other systems have names that are no UTF-8; safetensors and torch's mapping of files refuse them."""
+    """Folders from other systems have names that are no UTF-8, which safetensors and torch refuse."""
     folder = tmp_path / os.fsdecode(b"f\xfcr")
     folder.mkdir()
     save_tensors(folder / "some.safetensors", some_tensors(), ABOUT)
