@@ -24,7 +24,7 @@ from hasama.fields import (
     idle_fields,
 )
 from hasama.networks.registry import ARCHITECTURES, build
-from hasama.options import LARGEST_SIDE, flag, parse_size
+from hasama.options import LARGEST_SIDE, SMALLEST_ENLARGED, flag, parse_size
 from hasama.presets import PRESETS, RECIPES, recipe_named
 from hasama.recipe import DEFAULTS, Recipe
 from hasama.training.augmentation.augment import AUGMENTS
@@ -92,7 +92,8 @@ def rising(fields: dict[str, Any]) -> None:
 def recipes(draw: st.DrawFn) -> Recipe:
     """Any recipe that contradicts itself nowhere."""
     fields = {name: draw(values(field)) for name, field in FIELDS.items()}
-    fields["enlarge"] = math.gcd(fields["enlarge"], *parse_size(fields["size"]))
+    sides = parse_size(fields["size"])
+    fields["enlarge"] = math.gcd(fields["enlarge"], *sides) if min(sides) >= SMALLEST_ENLARGED else 1
     if fields["objective"] not in ("minimax", "non-saturating", "least-squares"):
         fields["label_smoothing"] = 0.0
     if fields["penalty"] != "none":
