@@ -113,12 +113,11 @@ def measure(
     sample_grid(generator, recipe.seed)  # as a run does
     if looks:
         _look(game, recipe, generator, pictures)
-        health_plot([{"images_seen": seen, "loss_generator": 0.0} for seen in (0, 1)], [])  # what draws is large
     return Pace(len(each) / sum(each), count, peak_memory(device))
 
 
 def _look(game: Game, recipe: Recipe, generator: TrainedGenerator, pictures: Pictures) -> None:
-    """What beside its steps a run takes memory for: a look at the health, and what the quality's sees at once."""
+    """What beside its steps a run takes memory for: a look at the health, what the quality's sees at once, a plot."""
     device = next(game.pair.generator.parameters()).device
     if health_interval(recipe) and pictures.take(np.arange(1)).shape[1:3] == recipe.resolution:
         Probe(pictures, None, device, recipe.mirror)(game, recipe.architecture != "vae")
@@ -127,6 +126,7 @@ def _look(game: Game, recipe: Recipe, generator: TrainedGenerator, pictures: Pic
         latents = draw_latents(0, together(extractor, *recipe.resolution), generator.latent_size)
         made = np.concatenate(list(generate(generator, latents, [0] * len(latents) if generator.classes else None)))
         next(extract_features(extractor, made))
+    health_plot([{"images_seen": seen, "loss_generator": 0.0} for seen in (0, 1)], [])  # what draws is large
 
 
 def fitting(recipe: Recipe, measured: Callable[[Recipe], Pace]) -> tuple[Recipe, Pace]:

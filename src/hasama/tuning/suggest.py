@@ -254,8 +254,7 @@ def wider(suggestion: Suggestion, machine: Machine) -> Iterator[Recipe]:
 
 def has_room(recipe: Recipe, pace: Pace, machine: Machine, hours: float) -> bool:
     """Whether a recipe of the full length takes half of the hours at most, and leaves some memory."""
-    full = recipe.but(small_kimg=recipe.small_kimg and FIRST_SHARE * HALF_QUICKER / (1 - FIRST_SHARE) * recipe.kimg)
-    return hours_of(full, pace) <= hours / 2 and not nearly_full(pace, machine)
+    return pace.hours(recipe.kimg) <= hours / 2 * _share_at_full_size(recipe) and not nearly_full(pace, machine)
 
 
 def with_width(suggestion: Suggestion, wide: Recipe) -> Suggestion:
@@ -293,12 +292,11 @@ def enough(preset: str) -> float:
 def with_length(suggestion: Suggestion, pace: Pace, hours: float, beside: float = 0.0) -> Suggestion:
     """The length that fits the hours but for those `beside`, half at most: from `enough` to the preset's."""
     most, least = RECIPES[suggestion.preset].kimg, enough(suggestion.preset)
-    staged = suggestion.recipe.small_kimg > 0
-    left = max(hours - beside, hours / 2) * (1 - FIRST_SHARE if staged else 1)
+    left = max(hours - beside, hours / 2) * _share_at_full_size(suggestion.recipe)
     fits = left * pace.kimg_per_hour
     kimg = most if fits >= most else least if fits <= least else pace.kimg_within(left)
     recipe = suggestion.recipe.lasting(kimg)
-    if staged:
+    if recipe.small_kimg:
         recipe = recipe.but(small_kimg=two_digits_below(kimg * HALF_QUICKER * FIRST_SHARE / (1 - FIRST_SHARE)))
     takes = hours_of(recipe, pace)
     if fits >= most:
@@ -308,6 +306,11 @@ def with_length(suggestion: Suggestion, pace: Pace, hours: float, beside: float 
     else:
         why = f"with less there is little to see; it takes {takes:.1f} h."
     return suggestion._replace(recipe=recipe, reasons=[*suggestion.reasons, Reason(length_of(recipe), why)])
+
+
+def _share_at_full_size(recipe: Recipe) -> float:
+    """How much of the time is left for the game itself, beside a stage of half the size."""
+    return 1 - FIRST_SHARE if recipe.small_kimg else 1.0
 
 
 def length_of(recipe: Recipe) -> str:

@@ -43,31 +43,29 @@ def runs(folder: Path = Path("runs"), /) -> int:
 
 
 def _run_table(runs: list["Run"]) -> None:
-    """One row per run: what it is, how far it is, what it is doing."""
+    """What each run is, how far it is, what it is doing: a table, or a list where there is no room for one."""
     from rich.table import Table
     from rich.text import Text
 
     from hasama.cli.terminal import console, say
 
-    headings = ("run", "networks", "pictures", "size", "kimg", "done", "losses", "state")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in ("kimg", "done") else "left", overflow="fold")
-    faults = []
+    rows, faults = [], []
     for run in runs:
         try:
-            row = _run_row(run)
+            rows.append(_run_row(run))
         except HasamaError as error:
-            row = [str(run.folder), *6 * "-", "damaged"]
+            rows.append([str(run.folder), *6 * "-", "damaged"])
             faults.append(f"{run.folder}: {str(error).splitlines()[0]}")
-        table.add_row(*map(Text, row))
-        if console.width < NARROW:
-            say(
-                "\n".join(
-                    [row[0], *(f"  {name:9} {value}" for name, value in zip(headings[1:], row[1:], strict=True))]
-                )
-            )
-    if console.width >= NARROW:
+    headings = ("run", "networks", "pictures", "size", "kimg", "done", "losses", "state")
+    if console.width < NARROW:
+        for name, *facts in rows:
+            say("\n".join([name, *map("  {:9} {}".format, headings[1:], facts)]))
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in headings:
+            table.add_column(heading, justify="right" if heading in ("kimg", "done") else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
         console.print(table)
     for fault in faults:
         say(fault, "yellow")
