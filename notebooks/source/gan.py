@@ -406,9 +406,10 @@ if not FOLDER.exists():
         hasama.save_picture(hasama.grid(pixels[None], smallest=16, gap=0), FOLDER / f"{number:03}.png")
 
 mine = hasama.RECIPES["demo"].but(size="16", kimg=steps(600) / 100, ema_kimg=1.0)
-for step in hasama.train(str(FOLDER), mine, "runs/my-pictures"):
+run = Path("runs", FOLDER.resolve().name)  # each folder of pictures has a run of its own
+for step in hasama.train(str(FOLDER), mine, str(run)):
     pass
-generator = hasama.load_generator("runs/my-pictures/generator.safetensors")
+generator = hasama.load_generator(run / "generator.safetensors")
 latents = hasama.draw_latents(seed=1, count=20, size=generator.latent_size)
 hasama.grid(generator.generate(latents), columns=10, smallest=32)
 
