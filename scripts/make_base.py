@@ -7,7 +7,7 @@ from hasama.perception.extractors import extractor_named
 from hasama.pictures.cache import open_cached
 from hasama.runs.bases import BASES
 from hasama.runs.folder import Run
-from hasama.runs.transfer import make_base
+from hasama.sharing.making_bases import make_base
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -21,6 +21,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "path_length": ("architecture", ("stylegan",)),
     "style_mixing": ("architecture", ("stylegan",)),
     "generator_width": ("architecture", ("r3gan",)),
+    "generator_blocks": ("architecture", ("r3gan",)),
     "resampling": ("architecture", ("r3gan",)),
     "group_width": ("architecture", ("r3gan",)),
     "pixel_noise": ("architecture", ("r3gan",)),
@@ -62,9 +63,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
-        *("architecture", "width", "generator_width", "latent_size", "discriminator_norm", "spectral_norm"),
-        *("mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation", "clip_output"),
-        *("minibatch_std", "grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
+        *("architecture", "width", "generator_width", "generator_blocks", "latent_size", "discriminator_norm"),
+        *("spectral_norm", "mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation"),
+        *("clip_output", "minibatch_std", "grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
         *("generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (

@@ -34,10 +34,7 @@ class Recipe:
     # --- pictures
     size: str = option("64", "Size of the pictures in pixels: 64, or WIDTHxHEIGHT such as 64x96.")
     enlarge: int = option(
-        1,
-        "Train on pictures 2, 4 or 8 times smaller, and enlarge what is made: far quicker above 128 pixels.",
-        1,
-        8,
+        1, "Train on pictures 2, 4 or 8 times smaller, and enlarge what is made: far quicker above 128 pixels.", 1, 8
     )
     fit: Fit = option("crop", "How a picture of another shape is made to fit.")
     colour: Colour = option("auto", "Colour channels; auto: rgba if most files have alpha, grey if all are grey.")
@@ -63,6 +60,7 @@ class Recipe:
     generator_width: int | None = option(
         None, "r3gan: the generator's own width; it costs less than the discriminator's. Default: --width.", 1, 1024
     )
+    generator_blocks: int = option(1, "r3gan: residual blocks of the generator at each size.", 1, 16)
     latent_size: int = option(100, "Length of the latent z, the random vector that a picture is made from.", 1, 4096)
     generator_norm: Literal["none", "batch"] = option("none", "dense: normalisation of the generator's layers.")
     discriminator_norm: Literal["batch", "none"] = option(

@@ -171,6 +171,40 @@ def test_the_generator_may_be_wider_than_the_discriminator(tmp_path: Path):
         torch.testing.assert_close(loaded.network.eval()(latents), wide.generator.eval()(latents))
 
 
+def test_the_generator_may_have_more_blocks_than_the_discriminator(tmp_path: Path):
+    recipe = hasama.RECIPES["r3gan"].but(size="16x24", width=2, latent_size=4, group_width=1, generator_blocks=3)
+    shallow, deep = build(recipe.but(generator_blocks=1)), build(recipe)
+    shapes = [[tuple(one.shape) for one in pair.discriminator.parameters()] for pair in (shallow, deep)]
+    assert shapes[0] == shapes[1]
+    assert isinstance(deep.generator, Generator)
+    assert [[type(block) for block in stage] for stage in deep.generator.stages] == [[Block] * 3] * 2
+    for block in deep.generator.modules():  # so that the blocks do something
+        if isinstance(block, Block):
+            torch.nn.init.normal_(block.shrink.weight, std=0.3)
+    save_generator(TrainedGenerator(deep.generator, recipe, 4, 3), tmp_path / "g.safetensors")
+    loaded, latents = load_generator(tmp_path / "g.safetensors"), torch.randn(3, 4)
+    assert loaded.recipe is not None
+    assert loaded.recipe.generator_blocks == 3
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.network.eval()(latents), deep.generator.eval()(latents))
+
+
+def test_each_block_adds_as_little_as_there_are_blocks():
+    """Zhang et al. 2019, Fixup: the deeper the network, the smaller the first weights of its blocks."""
+    recipe = hasama.RECIPES["r3gan"].but(size="32", group_width=1, latent_size=4)
+    sizes = []
+    for blocks in (1, 4):
+        generator = build(recipe.but(generator_blocks=blocks)).generator
+        assert isinstance(generator, Generator)
+        first = generator.stages[0]
+        assert isinstance(first, torch.nn.Sequential)
+        block = first[0]
+        assert isinstance(block, Block)
+        sizes.append(block.expand.weight.detach().square().mean().item())
+        assert not block.shrink.weight.any()
+    assert sizes[0] / sizes[1] == pytest.approx(4**0.5, rel=0.05)  # the weights by the fourth root
+
+
 # --- self-modulation ------------------------------------------------------------------------------
 
 

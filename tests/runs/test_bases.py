@@ -16,7 +16,8 @@ from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.bases import BASES, about_base, base_names, is_base, place_named
 from hasama.runs.folder import Run
-from hasama.runs.transfer import as_wide, inherit, make_base
+from hasama.runs.transfer import as_wide, inherit
+from hasama.sharing.making_bases import make_base
 from hasama.training.setup import new_game
 
 ABOUT = {"pictures": "random shapes", "authors": "nobody", "licence": "CC0"}

@@ -14,7 +14,7 @@ from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
 from hasama.recipe import Recipe
 from hasama.runs.folder import Run
-from hasama.runs.transfer import check_init_from, inherit
+from hasama.runs.transfer import beginning, check_init_from, inherit
 from hasama.shapes import largest
 from hasama.training.setup import freeze_first, new_game
 from hasama.training.turns import play
@@ -264,6 +264,21 @@ def test_a_run_without_modulations_lives_on_in_one_with_them(tmp_path: Path):
     latents = torch.randn(3, 4)
     with torch.no_grad():
         torch.testing.assert_close(game.sampling_generator.eval()(latents), old.sampling_generator.eval()(latents))
+
+
+def test_a_run_of_few_blocks_lives_on_in_one_of_more(tmp_path: Path):
+    run = trained(tmp_path, "r3gan", "16", generator_blocks=2)
+    recipe = run.recipe().but(seed=5, generator_blocks=4, init_from=str(run.folder))
+    game, old = new_game(build(recipe, 3), recipe), new_game(build(run.recipe(), 3), run.recipe())
+    fresh = inherit(game, run.folder).fresh
+    assert {name.split(".")[3] for name in fresh} == {"2", "3"}  # the third and fourth of each stage
+    run.load_game(old)
+    latents = torch.randn(3, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(game.sampling_generator.eval()(latents), old.sampling_generator.eval()(latents))
+    assert "anew" not in beginning(recipe, 3, 0)
+    fewer = recipe.but(generator_blocks=1)
+    assert "--generator-blocks 2: so would more of it be kept" in beginning(fewer, 3, 0)
 
 
 def test_other_groups_or_narrower_networks_do_not_fit(tmp_path: Path):

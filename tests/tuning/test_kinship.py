@@ -17,7 +17,8 @@ from hasama.presets import DEFAULT, GENTLE, RECIPES
 from hasama.recipe import Recipe
 from hasama.runs import bases
 from hasama.runs.folder import Run
-from hasama.runs.transfer import as_wide, make_base
+from hasama.runs.transfer import as_wide
+from hasama.sharing.making_bases import make_base
 from hasama.tuning import kinship
 from hasama.tuning.kinship import AKIN, apart, begun_anew, nearest_base, with_base
 from hasama.tuning.suggest import Suggestion

@@ -37,7 +37,10 @@ FIELDS = ("architecture", "width", "latent_size", "size", "discriminator_norm", 
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "stylegan": ("mapping_layers",),
     "progressive": ("grow_kimg",),
-    "r3gan": ("resampling", "group_width", "pixel_noise", "generator_width", "self_modulation", "clip_output"),
+    "r3gan": (
+        *("resampling", "group_width", "pixel_noise", "generator_width", "generator_blocks", "self_modulation"),
+        "clip_output",
+    ),
     "dense": ("generator_norm",),
 }
 """More fields that are needed to build an architecture's generator."""

@@ -28,8 +28,8 @@ ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
     "msg": lambda r: MSG(r.width, r.latent_size),
     "stylegan": lambda r: StyleGAN(r.width, r.latent_size, r.mapping_layers, r.style_mixing, r.path_length),
     "r3gan": lambda r: R3GAN(
-        *(r.width, r.latent_size, r.resampling, 1, r.group_width),
-        *(r.pixel_noise, r.width_of_generator, r.self_modulation, r.minibatch_std, r.clip_output),
+        *(r.width, r.latent_size, r.resampling, r.group_width, r.pixel_noise),
+        *(r.width_of_generator, r.generator_blocks, r.self_modulation, r.minibatch_std, r.clip_output),
     ),
     "fast": lambda r: Fast(r.width, r.latent_size, r.reconstruction),
 }

@@ -8,20 +8,17 @@ in place of copies), and so it does in one for grey pictures, colours or transpa
 and the augmentation's probability are the new run's own.
 """
 
-import json
 import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from hasama.distributed import is_first
 from hasama.errors import HasamaError
-from hasama.files import make_folder, write_json
-from hasama.generators.generator_file import load_generator, widened
+from hasama.generators.generator_file import widened
 from hasama.networks.architectures import r3gan
 from hasama.networks.enlarger import Enlarged
 from hasama.networks.layers import Equalised
@@ -34,7 +31,6 @@ from hasama.presets import half_size
 from hasama.recipe import Recipe
 from hasama.runs.bases import base_names, place_named
 from hasama.runs.folder import Run
-from hasama.tensor_files import header_of, save_state, save_tensors
 from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")
@@ -43,8 +39,6 @@ WIDENED = (r3gan.Generator, r3gan.Discriminator)
 """Networks without norms across channels, so that channels can be added."""
 SHAPES = ("latent_size", "resampling", "group_width")
 """Fields in which a run has to be like the one that it begins with, or layers of both do not fit."""
-KEPT = ("generator", "discriminator", "heads")
-"""The networks of a checkpoint that a base has. The generator is the EMA one, if there is one."""
 
 
 class Inheritance(NamedTuple):
@@ -115,20 +109,28 @@ def beginning(recipe: Recipe, channels: int, classes: int) -> str:
     if not (recipe.init_from and is_first()):  # which gives the weights to the others
         return ""
     told = f"\nIt begins with the weights of {recipe.init_from} (see inherited.json)."
+    own = Run(place_named(recipe.init_from)).recipe()
     recipe = half_size(recipe) if recipe.small_kimg else recipe
     foreseen = check_init_from(recipe, channels, classes)
     taken, fresh = ([name for name in names if name.endswith("weight")] for names in foreseen)
-    if anew := [name for name in fresh if "modulation" not in name]:  # these begin at nothing
+    if anew := [name for name in fresh if not _begins_at_nothing(name, own)]:
         told += f" {len(anew)} of {len(taken) + len(fresh)} layers begin anew."
-    if other := _other_shapes(Run(place_named(recipe.init_from)).recipe(), recipe):
+    if other := _other_shapes(own, recipe):
         told += f" It was trained with {', '.join(other)}: so would more of it be kept."
     return told
+
+
+def _begins_at_nothing(name: str, own: Recipe) -> bool:
+    """Whether a fresh weight changes nothing at first: of a modulation, or of a block more than there were."""
+    block = re.match(r"generator\.stages\.\d+\.(\d+)\.", name)
+    return "modulation" in name or (block is not None and int(block[1]) >= own.generator_blocks)
 
 
 def _other_shapes(own: Recipe, recipe: Recipe) -> list[str]:
     """What the run to begin with was trained with, where the recipe has something else in which less of it fits."""
     found = [name for name in SHAPES if getattr(own, name) != getattr(recipe, name)]
-    found += [name for name in ("self_modulation", "pixel_noise") if getattr(own, name) and not getattr(recipe, name)]
+    more = ("self_modulation", "pixel_noise", "generator_blocks")
+    found += [name for name in more if getattr(own, name) > getattr(recipe, name)]
     widens = recipe.architecture == "r3gan"
     if own.width > recipe.width or (own.width != recipe.width and not widens):
         found.append("width")
@@ -201,9 +203,7 @@ def _take_over(
                 else:
                     other = _with_classes(other, tensor, latent_size)
                     if other is not None and name in equal:
-                        other *= math.sqrt(
-                            2
-                        )  # it divides by the root of its inputs, of which there are twice as many
+                        other *= math.sqrt(2)  # it divides by the root of its inputs: there are twice as many
             if (
                 other is not None
                 and other.shape == tensor.shape
@@ -290,50 +290,3 @@ def _by_name(state: dict[str, Any]) -> dict[str, Any]:
         name = name.removeprefix("generator.")  # within an enlarged one
         named[name] = entry
     return named
-
-
-def make_base(run: Run, folder: Path, about: dict[str, str]) -> None:
-    """Write a run as a base, without its optimizers, its log, and where its pictures were.
-
-    Args:
-        run: with a checkpoint.
-        folder: to write; its name is the base's.
-        about: `pictures`, `authors` and `licence`, for `base.json`.
-
-    Raises:
-        HasamaError: there is no such run, its checkpoint is damaged, or the folder cannot be written.
-    """
-    recipe, images, state = run.recipe(), run.images(), run.saved_game()
-    make_folder(folder)
-    base = Run(folder)
-    networks = {which: _halved(state[which]) for which in KEPT if isinstance(state.get(which), dict)}
-    if isinstance(state.get("ema"), dict):
-        networks["generator"] = _halved(state["ema"])
-    save_state(base.checkpoint, {"threads": None, "game": {"images_seen": state["images_seen"], **networks}})
-    generator = load_generator(run.saved_generator())
-    header = json.loads(header_of(run.generator))
-    save_tensors(
-        base.generator, {name: half(tensor) for name, tensor in generator.network.state_dict().items()}, header
-    )
-    base.save_recipe(recipe.but(init_from="", autopilot=False))
-    unknown = {"name": about["pictures"], "source": about["pictures"], "key": "", "digest": "", "duplicates": []}
-    write_json(folder / "images.json", images | unknown | {"skipped": {}, "only": ""})
-    write_json(folder / "base.json", about | {"kimg": state["images_seen"] / 1000})
-
-
-def _halved(state: dict[str, Any]) -> dict[str, Tensor]:
-    """A network's weights in half precision."""
-    return {name: half(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
-
-
-def half(tensor: Tensor) -> Tensor:
-    """A float tensor in half precision, if that holds its values; else as it is.
-
-    Raises:
-        HasamaError: a weight is not a number.
-    """
-    if not tensor.is_floating_point():
-        return tensor.clone()
-    if not tensor.isfinite().all():
-        raise HasamaError("A weight of this run is not a number: it is no base for others.")
-    return tensor.half() if tensor.abs().max() < torch.finfo(torch.half).max else tensor.clone()

@@ -5,11 +5,12 @@ skip; the last convolution of each starts at zero (Zhang et al. 2019, Fixup), so
 shallow and the variance of the maps is that of the input. Groups can be as narrow as one channel (depthwise, Howard
 et al. 2017, section 3.1).
 
-Departures, all of them for the time that a CPU has: a stage has one block where the paper has two. With `strided`
-resampling the largest maps are half as high and wide as the picture, which a 4x4 convolution of stride 2 (transposed
-in the generator, and smooth at first) connects with them, as in DCGAN; maps are halved by the mean of 2x2 places and
-doubled by linear interpolation. With `filtered` resampling it is the paper's: maps of all sizes up to the picture's,
-which 1x1 convolutions connect with it; halved and doubled with the filter [1, 2, 1].
+Departures, all of them for the time that a CPU has: a stage of the discriminator has one block and the generator's as
+many as asked for, where the paper has two in both. With `strided` resampling the largest maps are half as high and
+wide as the picture, which a 4x4 convolution of stride 2 (transposed in the generator, and smooth at first) connects
+with them, as in DCGAN; maps are halved by the mean of 2x2 places and doubled by linear interpolation. With `filtered`
+resampling it is the paper's: maps of all sizes up to the picture's, which 1x1 convolutions connect with it; halved
+and doubled with the filter [1, 2, 1].
 
 And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at the end only (`PixelNoise`);
 self-modulation (`Modulation`); and a discriminator that compares the pictures of a batch (`MinibatchStds`).
@@ -55,10 +56,10 @@ class R3GAN:
         width: channels of the maps at 64x64; see `channels_at`.
         latent_size: length of the random vector.
         resampling: how maps become larger and smaller, and how the largest are connected with the picture.
-        blocks: residual blocks at each size.
         group_width: channels that a 3x3 convolution mixes.
         pixel_noise: whether the generator's pictures get noise.
         generator_width: the generator's own width; None: the same.
+        generator_blocks: residual blocks of the generator at each size; the discriminator has one.
         self_modulation: whether the latent scales the channels of all of the generator's maps.
         minibatch_std: whether the discriminator sees how much the pictures of a batch differ.
         clip_output: whether what lies beyond black and white hardly counts.
@@ -67,10 +68,10 @@ class R3GAN:
     width: int = 32
     latent_size: int = 64
     resampling: Literal["strided", "filtered"] = "strided"
-    blocks: int = 1
     group_width: int = 16
     pixel_noise: bool = False
     generator_width: int | None = None
+    generator_blocks: int = 1
     self_modulation: bool = False
     minibatch_std: bool = False
     clip_output: bool = False
@@ -80,15 +81,15 @@ class R3GAN:
         steps, smallest = doublings(resolution, "r3gan")
         filtered = self.resampling == "filtered"
 
-        def stages(width: int) -> Stages:
+        def stages(width: int, blocks: int) -> Stages:
             widths = [channels_at(width, level) for level in range(steps + filtered)]
-            return Stages(widths, self.blocks, self.group_width)
+            return Stages(widths, blocks, self.group_width)
 
-        making = stages(self.generator_width or self.width)
+        making, judging = stages(self.generator_width or self.width, self.generator_blocks), stages(self.width, 1)
         extras = filtered, self.pixel_noise, self.self_modulation, self.clip_output
         return Pair(
             Generator(smallest, channels, classes, making, self.latent_size, *extras),
-            Discriminator(smallest, channels, classes, stages(self.width), filtered, self.minibatch_std),
+            Discriminator(smallest, channels, classes, judging, filtered, self.minibatch_std),
             self.latent_size,
         )
 
