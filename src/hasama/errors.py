@@ -19,6 +19,10 @@ class LostProcessError(HasamaError):
     """Another process of this training is gone. The command ends with exit code 1."""
 
 
+class TakenOverError(HasamaError):
+    """Another session has begun in the run's folder: nothing may be written there any more."""
+
+
 NO_MEMORY = re.compile(r"DefaultCPUAllocator.*memory|out of memory|ALLOC_FAILED|OUT_OF_(\w+_)?MEMORY", re.DOTALL)
 """In torch's words: of the processor, of cards of any make, of cuBLAS and cuDNN."""
 

@@ -169,6 +169,15 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def identity_of(file: Path) -> tuple[int, int] | None:
+    """Which file a name stands for, None if for none. While a file is open no other has the same identity."""
+    try:
+        there = file.stat()
+        return there.st_dev, there.st_ino
+    except OSError:
+        return None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with replacing(path) as temporary:

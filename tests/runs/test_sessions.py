@@ -1,8 +1,10 @@
 """A training from Python: whatever breaks it off, its run is saved, and nothing of the caller's is changed."""
 
 import json
+import shutil
 import subprocess
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from hasama.health.quality import has_numbers
 from hasama.pictures.dataset import Pictures
 from hasama.runs import fitting
 from hasama.runs.fitting import Looks
+from hasama.runs.folder import Run
 from hasama.runs.session import Opening
 from hasama.runs.standing import end_idle_sessions
 
@@ -56,6 +59,32 @@ def test_a_run_that_is_opened_anew_goes_on_where_it_was_broken_off(tmp_path: Pat
         next(first)
     anew.close()  # type: ignore[attr-defined]
     assert hasama.Run(tmp_path / "run").images_seen() == 32
+
+
+@pytest.mark.parametrize("change", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("mine"))])
+def test_a_folder_that_is_deleted_or_moved_meanwhile_is_told_and_what_was_learnt_can_be_gone_on_with(
+    change: Callable[[Path], object], tmp_path: Path
+):
+    run = Run(tmp_path / "run")
+    steps = hasama.train("digits", RECIPE, run.folder)
+    assert [next(steps).images_seen for _ in range(3)] == [8, 16, 24]
+    change(run.folder)
+    with pytest.raises(HasamaError, match=r"deleted or moved while it was trained\. The run stands at 0\.032 kimg"):
+        next(steps)
+    assert next(iter(hasama.resume(run.folder))).images_seen == 40
+
+
+def test_a_training_that_began_in_the_place_of_another_is_left_alone(tmp_path: Path):
+    run = Run(tmp_path / "run")
+    first = hasama.train("digits", RECIPE, run.folder)
+    next(first)
+    shutil.rmtree(run.folder)
+    started("next(steps); steps.close()", run.folder)
+    there = {file.name: file.read_bytes() for file in run.folder.iterdir() if file.is_file()}
+    with pytest.raises(HasamaError, match=r"another training has begun in its place\.$"):
+        next(first)
+    assert {file.name: file.read_bytes() for file in run.folder.iterdir() if file.is_file()} == there
+    assert run.images_seen() == 8
 
 
 @pytest.mark.parametrize("times", [1, 2])

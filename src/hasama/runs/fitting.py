@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from torch import nn
 
 from hasama.distributed import agreed, is_first
-from hasama.errors import HasamaError, LostProcessError, short_of_memory
+from hasama.errors import HasamaError, LostProcessError, TakenOverError, short_of_memory
 from hasama.generators.generator_file import TrainedGenerator, save_generator
 from hasama.health.checks import examine
 from hasama.health.findings import LOOK_STEPS, Finding, is_number, up_to_last_look
@@ -26,6 +26,7 @@ from hasama.runs.autopilot import SHARES, judged_from, keep_healthy, to_answer
 from hasama.runs.folder import Run
 from hasama.runs.reports.plot import plot_losses
 from hasama.runs.reports.samples import sample_grid
+from hasama.runs.standing import Place
 from hasama.training.game import Game, Record, Step
 
 LOG_EVERY_STEPS = 10
@@ -134,7 +135,7 @@ def _next(steps: Iterator[Record], keeper: "_Keeper | _Bystander") -> Record | N
         if step is not None:
             keeper.note(step)
         return step
-    except LostProcessError:  # in the middle of a step: nothing of it may be saved
+    except (LostProcessError, TakenOverError):  # in the middle of a step, or in another's place: nothing may be saved
         raise
     except HasamaError as error:  # such as pictures that a server no longer gives
         raise HasamaError(f"{error} {keeper.rescue()}".rstrip()) from error
@@ -205,7 +206,7 @@ class _Keeper:
         looks: Looks | None = None,
     ) -> None:
         self.run, self.game, self.recipe, self.generator, self.probe = run, game, recipe, generator, probe
-        self.looks = looks
+        self.looks, self.place = looks, Place(run)
         self.log, self.images, self.start = run.log(), run.images(), judged_from(run)
         seconds: Any = self.log[-1].get("seconds") if self.log else 0.0
         self.started = time.monotonic() - (seconds if is_number(seconds) else 0.0)
@@ -218,6 +219,7 @@ class _Keeper:
 
     def note(self, step: Record) -> None:
         """Whatever is due after this step."""
+        self.place.check()
         self.last = step
         health = self.probe is not None and crossed(step, health_interval(self.recipe))
         ends = step.images_seen >= self.recipe.images  # the log, too, reaches the end, and so does the quality
@@ -269,9 +271,7 @@ class _Keeper:
                 self.run.append_finding(finding.to_dict())
         self.known = _kinds(found) if self.recipe.autopilot else self.known | _kinds(found)
         step, apart = self.last, health_interval(self.recipe)
-        due = apart * math.ceil(
-            self.recipe.images / SHARES / apart
-        )  # a multiple of the looks, for it is only checked at a look
+        due = apart * math.ceil(self.recipe.images / SHARES / apart)  # of the looks: only there it is checked
         if self.recipe.autopilot and not to_answer(found) and step is not None and crossed(step, due):
             self.save()
             keep_healthy(self.run, step.images_seen)
@@ -312,6 +312,7 @@ class _Keeper:
             for name, network in networks.items():  # its losses are of before the step
                 if not all_finite(network):
                     self.broke_down(self.last, name, f"the {name}'s weights are no numbers any more")
+        self.place.restore()
         self.run.save_game(self.game)
         save_generator(self.generator, self.run.generator)
         self.saved = time.monotonic()

@@ -73,7 +73,7 @@ class Run:
         self.stop_file = self.folder / "stop"
         self.inherited = self.folder / "inherited.json"
         self._recipe_file = self.folder / "recipe.json"
-        self._images_file = self.folder / "images.json"
+        self.images_file, self.lock_file = self.folder / "images.json", self.folder / ".lock"
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -119,7 +119,7 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
+            lock = FileLock(self.lock_file)
             lock.acquire(timeout=1)  # `is_held` of another process may have it for an instant
         except Timeout:
             raise HasamaError(
@@ -135,7 +135,7 @@ class Run:
 
     def is_held(self) -> bool:
         """Whether a process is training this run now."""
-        return is_locked(self.folder / ".lock")
+        return is_locked(self.lock_file)
 
     # --- what it is about
 
@@ -175,7 +175,7 @@ class Run:
 
     def save_images(self, report: "Report", source: str) -> None:
         """Write where the pictures are, and what the scan found."""
-        write_json(self._images_file, {"name": source, **asdict(report)})
+        write_json(self.images_file, {"name": source, **asdict(report)})
 
     def small(self) -> "Run":
         """The run of the stage of half the size, which a run with --small-kimg begins with."""
@@ -202,15 +202,15 @@ class Run:
         Raises:
             HasamaError: it is missing or damaged.
         """
-        if not self._images_file.exists() and self.exists():
+        if not self.images_file.exists() and self.exists():
             way_out = f"put a copy back, or begin anew with its weights: --init-from {shlex.quote(str(self.folder))}"
-            raise HasamaError(f"{self._images_file} is gone, which says what the run is trained on: {way_out}.")
-        images = read_json(self._images_file, "list of images")
+            raise HasamaError(f"{self.images_file} is gone, which says what the run is trained on: {way_out}.")
+        images = read_json(self.images_file, "list of images")
         kinds = {"name": str, "key": str, "digest": str, "channels": int, "used": int}
         sound = isinstance(images, dict) and all(isinstance(images.get(k), kind) for k, kind in kinds.items())
         groups = images.get("duplicates", []) if sound else None  # runs of the first versions have none
         if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
-            raise HasamaError(f"{self._images_file} is damaged.")
+            raise HasamaError(f"{self.images_file} is damaged.")
         return images
 
     def sample_file(self, images_seen: int) -> Path:

@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 import torch
 
 from hasama.distributed import check_divisible, is_first, team, told_by_first
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, TakenOverError
 from hasama.fields import BEFORE_THEY_WERE, follows_schedule
+from hasama.files import identity_of, write_json
 from hasama.generators import generator_file
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import clearly_better, kept_quality
@@ -182,6 +183,31 @@ def is_streamed(run: Run) -> bool:
         run: one that exists.
     """
     return bool(run.images().get("streamed"))
+
+
+class Place:
+    """A run's folder as a session found it, whose lock it may hold: people delete and move what is being trained."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.lock, self.recipe, self.images = run, identity_of(run.lock_file), run.recipe(), run.images()
+
+    def check(self) -> None:
+        """Raises HasamaError if the folder is gone, TakenOverError if another session has begun there."""
+        self.check_ours()
+        if self.lock and not self.run.exists() and not self.run.lock_file.exists():
+            raise HasamaError(f"{self.run.folder} was deleted or moved while it was trained.")
+
+    def check_ours(self) -> None:
+        """Raises TakenOverError if another session has begun there."""
+        if self.lock and identity_of(self.run.lock_file) not in (self.lock, None):  # None: hidden files tidied away
+            raise TakenOverError(f"{self.run.folder} was deleted or moved; another training has begun in its place.")
+
+    def restore(self) -> None:
+        """Before a checkpoint is saved: what else going on from it needs. Raises as `check_ours` does."""
+        self.check_ours()
+        if not self.run.exists():
+            write_json(self.run.images_file, self.images)
+            self.run.save_recipe(self.recipe)
 
 
 # --- its generators -------------------------------------------------------------------------------

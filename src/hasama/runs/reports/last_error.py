@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
-from hasama.errors import HasamaError
+from hasama.errors import HasamaError, TakenOverError
 from hasama.files import replacing
 from hasama.pictures.sources.download import cache_folder
 from hasama.version import __version__
@@ -40,7 +40,9 @@ def recorded(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (folder / "recipe.json").is_file():  # else it is no run, and perhaps somebody else's folder
+        if (folder / "recipe.json").is_file() and not isinstance(
+            error, TakenOverError
+        ):  # else perhaps somebody else's
             save_error(error_file(folder), error)
         raise
 
