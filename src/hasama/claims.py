@@ -211,7 +211,11 @@ def _written(file: Path, token: str) -> Path:
     own = file.with_name(fitting_name(file.name, f".{token}.new"))
     pid = os.getpid()
     told = {"token": token, "host": socket.gethostname(), "machine": _machine(), "pid": pid, "began": _began(pid)}
-    own.write_text(json.dumps(told), encoding="utf-8")
+    try:
+        own.write_text(json.dumps(told), encoding="utf-8")
+    except OSError:
+        own.unlink(missing_ok=True)  # a full disk has room for its name
+        raise
     return own
 
 

@@ -307,6 +307,17 @@ def test_a_place_that_cannot_be_is_told_in_plain_words(tmp_path: Path):
     assert holder_of(tmp_path / "file" / "a.png") is None
 
 
+def test_a_full_disk_keeps_nothing_of_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_room(file: Path, *_: object, **__: object) -> int:
+        file.touch()  # for names there is room
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", no_room)
+    with pytest.raises(HasamaError, match=r"Cannot write .*a\.png: No space left"), claimed(tmp_path / "a.png"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_long_names_can_be_claimed_and_inherited(tmp_path: Path):
     place = tmp_path / ("é" * 125 + ".png")
     left_behind(place, began="1")
