@@ -36,11 +36,16 @@ def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any], key
         HasamaError: it cannot be written; a file that was there before is untouched.
     """
     own = _apart(tensors)
-    content = save(own, {key: json.dumps(about, ensure_ascii=False), CHECKSUM: checksum(own)})
+    content = save(own, {key: as_header(about), CHECKSUM: checksum(own)})
     header, numbers = _in_order(content)
     with replacing(file) as temporary, temporary.open("wb") as opened:
         opened.write(header)
         opened.write(numbers)
+
+
+def as_header(about: dict[str, Any]) -> str:
+    """As JSON that can be told in UTF-8: names of files, which it may hold, need not be."""
+    return json.dumps(about, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -156,7 +156,7 @@ def test_a_folder_of_styles_makes_a_sheet(tmp_path: Path):
 
 def test_a_sheet_shows_pictures_where_they_belong_with_their_names(tmp_path: Path):
     colours = {
-        "red": (255, 0, 0),
+        "red\nin two lines": (255, 0, 0),
         "blue": (0, 0, 255),
         "a very long name that does not fit below it" * 3: (0, 255, 0),
     }

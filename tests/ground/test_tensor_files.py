@@ -157,3 +157,10 @@ def test_files_of_any_name_are_read(tmp_path: Path):
     assert peek_state(folder / "state.pt")["steps"].tolist() == [0, 1, 2]
     with pytest.raises(FileNotFoundError):
         load_tensors(folder / "none.safetensors")
+
+
+def test_a_header_can_tell_of_names_that_are_no_utf_8(file: Path):
+    """Of styles, photos and classes: with LC_ALL=C a Python that is told to take ASCII has all umlauts so."""
+    about = {"styles": ["für", os.fsdecode(b"f\xfcr")]}
+    save_tensors(file, some_tensors(), about)
+    assert json.loads(header_of(file)) == about

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import time
@@ -707,7 +708,7 @@ def test_of_an_animation_the_first_picture_is_taken_and_that_is_told(tmp_path: P
     _, style = lay_out(tmp_path)
     frames = [style_scene(40, 30, number) for number in range(2)]
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:], duration=80)
-    out = ("--out", tmp_path / "p.safetensors")
+    out = ("--out", tmp_path / "a film.safetensors")
     learnt = hasama_here("teach", tmp_path / "film.gif", style, *out, "--kimg", 0.01, *BRIEF, *LAYERS)
     shown = hasama_here(
         "invert", tmp_path / "film.gif", "--layers", "relu1_1", "--size", 32, "--iterations", 1,
@@ -717,6 +718,7 @@ def test_of_an_animation_the_first_picture_is_taken_and_that_is_told(tmp_path: P
         assert done.returncode == 0, done.stderr
         told = " ".join(done.stdout.split())
         assert told.count("film.gif holds 2 pictures (an animation): only the first is taken.") == 1
+    assert "a film.safetensors'" in learnt.stdout, "the command that it proposes is fit for pasting"
 
 
 @pytest.mark.parametrize(
@@ -768,12 +770,13 @@ def test_other_wrong_commands(taught: Path, tmp_path: Path):
 def test_a_painter_as_onnx_paints_any_size(taught: Path, tmp_path: Path):
     onnxruntime = pytest.importorskip("onnxruntime")
     file = tmp_path / "starry.safetensors"
-    file.write_bytes(taught.read_bytes())
+    name = os.fsdecode(b"f\xfcr")  # the file that tells it is in UTF-8
+    save_painter(load_painter(taught).painter, [name], file)
     done = hasama_here("export", file)
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(str(tmp_path / "starry.onnx"))
     told = json.loads(session.get_modelmeta().custom_metadata_map["hasama-painter"])
-    assert told["styles"] == ["photo", "s"]
+    assert told["styles"] == ["photo", name]
     photo, mix = soft_picture(48, 104), mix_of([1.0], 0.6)
     (made,) = session.run(["paintings"], {"photos": photo.numpy(), "mix": mix.numpy()})
     wanted = load_painter(file).painter(photo, mix).numpy()

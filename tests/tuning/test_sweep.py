@@ -504,6 +504,15 @@ def test_a_run_that_another_process_still_holds_is_waited_for(plan: Sweep, small
     assert [one.state for one in ended(list(events))] == ["complete"]
 
 
+def test_a_name_that_is_no_utf_8_is_one_of_a_journal_alone(plan: Sweep):
+    folder = plan.out / os.fsdecode(b"f\xfcr")
+    folder.mkdir(parents=True)
+    with pytest.raises(HasamaError, match=r"sweep\.db cannot be a SQLite database: .*\.journal"):
+        url_of(str(folder / "sweep.db"))
+    memory_of(plan._replace(storage=url_of(str(folder / "sweep.journal"))))
+    assert (folder / "sweep.journal").exists()
+
+
 @pytest.mark.parametrize(
     ("storage", "words"),
     [

@@ -1,6 +1,5 @@
 """A painter as an ONNX file: photos of any size and a mix of its styles go in, paintings come out."""
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from hasama.sharing.onnx_export import OPSET, TOLERANCE, check_onnx, difference,
 from hasama.style.painters.painter import BORDER, STRIDE, Mix, Painter, mix_of
 from hasama.style.painters.painter_file import Taught
 from hasama.style.painters.painter_header import KEY
+from hasama.tensor_files import as_header
 
 NAMES = ("photos", "mix")
 TRACED = (72, 96)
@@ -109,7 +109,7 @@ def write_painting_network(network: nn.Module, path: Path, form: Form) -> float:
             with quietly():
                 program = _traced(network, form)
                 forget_this_machine(program.model)
-                program.model.metadata_props[KEY] = json.dumps(form.about, ensure_ascii=False)
+                program.model.metadata_props[KEY] = as_header(form.about)
                 program.save(made)
                 given = [form.given(*size) for size in form.checked]
                 most = difference(network, made, given, form.names, "paintings", form.measure)

@@ -44,15 +44,25 @@ def load_optuna() -> Any:
 
 
 def url_of(storage: str) -> str:
-    """A file's name as the URL of a SQLite database, or of a journal by its ending; a URL as it is."""
+    """A file's name as the URL of a SQLite database, or of a journal by its ending; a URL as it is.
+
+    Raises:
+        HasamaError: no URL can tell it.
+    """
     from sqlalchemy.engine import URL  # an extra
 
     if "://" in storage:
         return storage
     if storage.endswith(JOURNAL_ENDING):
         return f"{JOURNAL}{at_home(storage).absolute()}"
-    url = URL.create("sqlite", database=str(at_home(storage).absolute()))
-    return url.render_as_string().replace("{", "{{").replace("}", "}}")  # Optuna formats it
+    try:
+        url = URL.create("sqlite", database=str(at_home(storage).absolute())).render_as_string()
+    except UnicodeEncodeError:
+        raise HasamaError(
+            f"{storage} cannot be a SQLite database: its name is not in UTF-8. Name another file by --storage, or "
+            f"one that ends in {JOURNAL_ENDING}."
+        ) from None
+    return url.replace("{", "{{").replace("}", "}}")  # Optuna formats it
 
 
 def open_storage(url: str, patience: int, died: Callable[["Study", "FrozenTrial"], None]) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,8 @@ def teach(
         return 0
     with replacing(out) as temporary:
         temporary.write_bytes(folder.painter.read_bytes())
-    say(f"{out}: paints at once, such as  hasama style photo.jpg {out}\nIts preview is {folder.preview}.")
+    say(f"{out}: paints at once, such as  hasama style photo.jpg {shlex.quote(str(out))}")
+    say(f"Its preview is {folder.preview}.")
     if last and last[0].images_seen < last[0].total:
         say(f"Saved at {last[0].images_seen} of {last[0].total} crops. To go on, give the same command again.")
         return asked.exit_code(requeue or "SLURM_JOB_ID" in os.environ) if stopped else 0  # whose script sends it

@@ -45,7 +45,7 @@ def sheet(tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
     for number, (tile, one) in enumerate(zip(tiles, shown, strict=True)):
         left, top = GAP + number % columns * wide, GAP + number // columns * high
         whole.paste(one, (left, top))
-        name = tile.name
+        name = " ".join(tile.name.split())  # one line, whatever is in a file's name
         while len(name) > 1 and pen.textlength(name, font) > wide - GAP:
             name = f"{name.rstrip('…')[:-1]}…"
         pen.text((left, top + one.height + 2), name, "black", font)
