@@ -178,6 +178,15 @@ def test_a_sheet_shows_pictures_where_they_belong_with_their_names(tmp_path: Pat
     assert (names < 100).any()
 
 
+def test_of_one_picture_in_several_styles_each_is_told_apart_below_it(tmp_path: Path):
+    Image.new("RGB", (60, 60)).save(tmp_path / "small.png")
+    tiles = [Tile(f"a-photograph--{style}", tmp_path / "small.png") for style in ("one", "two")]
+    below = np.asarray(sheet(tiles, columns=2))[GAP + 60 : GAP + 60 + LINE]
+    left, right = np.split(below[:, GAP : GAP + 2 * (60 + GAP)], 2, axis=1)
+    assert (left < 100).any()
+    assert (left != right).any()
+
+
 def test_each_layer_gives_back_what_it_knows(tmp_path: Path):
     content, _ = lay_out(tmp_path)
     out = tmp_path / "layers"

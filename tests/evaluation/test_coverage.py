@@ -53,6 +53,7 @@ from hasama.networks.architectures.fourier_points import FourierPointNetworks, W
 from hasama.networks.architectures.points import PointNetworks
 from hasama.presets import POINT_RECIPES, RECIPES, recipe_named
 from hasama.runs.folder import Run
+from hasama.runs.reports.plot import plot_points
 
 seeds = st.integers(0, 2**63 - 1)
 names = st.sampled_from(sorted(MIXTURES))
@@ -629,3 +630,13 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
     with pytest.raises(HasamaError, match="is the folder of a training"):
         run("ring", "--out", tmp_path / "mine")
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["recipe.json"]
+
+
+@pytest.mark.parametrize("spread", [0.1, 1e9])
+def test_the_picture_of_the_points_has_all_of_its_title(spread: float, tmp_path: Path):
+    ring = MIXTURES["ring"]
+    plot_points(draw_points(ring, 0, 99_999) * np.float32(spread), ring, tmp_path / "points.png")
+    with Image.open(tmp_path / "points.png") as made:
+        title = np.asarray(made.convert("L"))[:25]
+    assert (title < 100).any()
+    assert (title[:, [0, 1, -2, -1]] > 250).all()

@@ -143,7 +143,12 @@ def plot_points(points: "Points", mixture: "Mixture", path: Path) -> None:
     for centre in mixture.centres:
         axes.add_patch(Circle((centre[0], centre[1]), NEAR * mixture.sigma, fill=False, color="tab:red", lw=0.8))
     axes.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
-    axes.set_title(f"{len(points)} generated points; circles: {NEAR:g} standard deviations around the modes")
+    outside = int((abs(points) > edge).any(1).sum())
+    missing = f", {outside} of them outside this picture" if outside else ""
+    axes.set_title(
+        f"{len(points)} generated points{missing};\ncircles: {NEAR:g} standard deviations around the modes",
+        fontsize="medium",  # all of it, in the largest case, within the picture
+    )
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 

@@ -1,7 +1,7 @@
 """A sheet of several pictures, each with its name below."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +45,14 @@ def sheet(tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
     for number, (tile, one) in enumerate(zip(tiles, shown, strict=True)):
         left, top = GAP + number % columns * wide, GAP + number // columns * high
         whole.paste(one, (left, top))
-        name = " ".join(tile.name.split())  # one line, whatever is in a file's name
-        while len(name) > 1 and pen.textlength(name, font) > wide - GAP:
-            name = f"{name.rstrip('…')[:-1]}…"
-        pen.text((left, top + one.height + 2), name, "black", font)
+        shorter = (text for text in _shorter(tile.name) if len(text) < 4 or pen.textlength(text, font) <= wide - GAP)
+        pen.text((left, top + one.height + 2), next(shorter), "black", font)
     return whole
+
+
+def _shorter(name: str) -> Iterator[str]:
+    """A name in one line, then with less and less of its middle: content and style stand at its two ends."""
+    name = " ".join(name.split())
+    yield name
+    for kept in range(len(name) - 1, 1, -1):
+        yield f"{name[: kept // 2]}…{name[kept // 2 - kept :]}"
