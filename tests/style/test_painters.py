@@ -33,6 +33,7 @@ from hasama.style.painters.scenes import Photos, Scenes
 from hasama.style.painters.teach_folder import TeachFolder
 from hasama.style.painters.teach_into import _at_size, _skipped, _watched
 from hasama.style.painters.teaching import School, teach
+from hasama.style.painting import Machine
 from narrow_vgg import narrow_weights, soft_picture
 from profiles import SWAPPED
 
@@ -385,6 +386,35 @@ def test_what_breaks_off_a_step_is_not_saved(end: BaseException, tmp_path: Path,
     with pytest.raises(type(end)):
         list(_watched(folder, school(), Scenes(32), ["one"], lambda: False))
     assert torch.load(folder.state, weights_only=True)["images_seen"] == 8
+
+
+def teaching_into(folder: TeachFolder, style: Path):
+    recipe = TeachRecipe(kimg=0.02, batch=4, crop=32, style_size=32, style_layers="relu1_1", content_layers="relu1_1")
+    return teach_into.teach_into(folder, [style], None, recipe, Machine(device="cpu"))
+
+
+def test_a_folder_that_is_deleted_meanwhile_is_told_and_what_was_learnt_can_be_gone_on_with(tmp_path: Path):
+    _, style = lay_out(tmp_path)
+    folder = TeachFolder(tmp_path / "p.teaching")
+    lessons = teaching_into(folder, style)
+    next(lessons)
+    shutil.rmtree(folder.folder)
+    with pytest.raises(HasamaError, match="was deleted or moved while it was taught in"):
+        next(lessons)
+    assert next(iter(teaching_into(TeachFolder(folder.folder), style))).images_seen == 12
+
+
+def test_a_teaching_that_began_in_the_place_of_another_is_left_alone(tmp_path: Path):
+    _, style = lay_out(tmp_path)
+    folder = TeachFolder(tmp_path / "p.teaching")
+    lessons = teaching_into(folder, style)
+    next(lessons)
+    folder.folder.rename(tmp_path / "mine")
+    folder.folder.mkdir()
+    (folder.folder / ".lock").touch()
+    with pytest.raises(HasamaError, match=r"another painter is taught in its place\.$"):
+        next(lessons)
+    assert [file.name for file in folder.folder.iterdir()] == [".lock"]
 
 
 # --- the command ----------------------------------------------------------------------------------

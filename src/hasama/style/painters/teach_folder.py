@@ -22,8 +22,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hasama.errors import HasamaError
-from hasama.files import cannot_write, is_locked, make_folder, read_json, remove_leftovers, replacing, write_json
+from hasama.errors import HasamaError, TakenOverError
+from hasama.files import (
+    cannot_write,
+    identity_of,
+    is_locked,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    replacing,
+    write_json,
+)
 from hasama.options import flags_of
 from hasama.style.painters.painter_header import teaching_of
 from hasama.style.painters.recipe import BEFORE_THEY_WERE, TEACH_DEFAULTS, TeachRecipe
@@ -48,6 +57,8 @@ class TeachFolder:
         self.about, self.log_file, self.state = folder / "teach.json", folder / "log.jsonl", folder / "state.pt"
         self.painter, self.preview = folder / "painter.safetensors", folder / "preview.png"
         self.loss_plot, self.stop_file = folder / "loss.png", folder / "stop"
+        self.lock: tuple[int, int] | None = None
+        self.begun: dict[str, Any] = {}
 
     def exists(self) -> bool:
         """Whether something is taught, or was, in this folder."""
@@ -81,8 +92,22 @@ class TeachFolder:
                     f"{self.folder} was begun with other paintings, photos or settings: choose another --out."
                 )
             recipe = recipe if another or recipe.kimg > before.kimg else before
-        write_json(self.about, {"version": __version__, "recipe": recipe.to_dict(), **sources, "places": places})
+        self.begun = {"version": __version__, "recipe": recipe.to_dict(), **sources, "places": places}
+        write_json(self.about, self.begun)
         return recipe
+
+    def is_gone(self) -> bool:
+        """Whether the folder that was begun was deleted or moved; it is then made anew, fit for what is to be saved.
+
+        Raises:
+            TakenOverError: another process teaches in its place.
+        """
+        if self.lock and identity_of(self.folder / LOCK) not in (self.lock, None):
+            raise TakenOverError(f"{self.folder} was deleted or moved; another painter is taught in its place.")
+        gone = bool(self.begun) and not self.about.exists()
+        if gone:
+            write_json(self.about, self.begun)
+        return gone
 
     def recipe(self) -> TeachRecipe:
         """How it is taught.
@@ -216,6 +241,7 @@ class TeachFolder:
         except Timeout:
             raise HasamaError(f"{self.folder} is being taught by another process.") from None
         try:
+            self.lock = identity_of(self.folder / LOCK)
             remove_leftovers(self.folder)
             self.stop_file.unlink(missing_ok=True)
             yield

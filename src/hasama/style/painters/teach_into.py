@@ -146,6 +146,12 @@ def _watched(
     try:
         for lesson in teach(school, crops):
             kept, now = lesson, time.monotonic()
+            if folder.is_gone():
+                _save(folder, school, names)
+                raise HasamaError(
+                    f"{folder.folder} was deleted or moved while it was taught in. What was learnt is saved there: "
+                    "to go on, give the same command again."
+                )
             last = lesson.images_seen >= lesson.total
             if now - logged > LOG_SECONDS or last:
                 speed = round((lesson.images_seen - before) / (now - logged), 3)  # of the first step none is known
