@@ -140,10 +140,16 @@ def test_the_default_recipe_takes_over_every_weight_of_a_base(name: str):
     own = Run(BASES / name)
     recipe = as_wide(RECIPES["vision-aided"].but(size=own.recipe().size, init_from=name))
     game = new_game(build(recipe, own.images()["channels"]), recipe)
-    fresh = [weight for weight in inherit(game, name).fresh if not weight.startswith("heads.standards")]
-    assert [
-        weight for weight in fresh if "modulation" not in weight
-    ] == []  # these begin at nothing, whatever the base
+    taken, state = inherit(game, name).taken, own.saved_game()
+    kept = {which: state[which] for which in ("generator", "discriminator", "heads") if which in state}
+    known = {f"{which}.{name.removeprefix('discriminator.')}" for which, part in kept.items() for name in part}
+    assert not [name for name in known - {*taken} if name.endswith(("weight", "bias", "basis"))]
+    latents = draw_latents(1, 2, recipe.latent_size)
+    with torch.no_grad():  # what the recipe has beside, begins at nothing
+        base = load_generator(own.generator).network.eval()(latents)
+        torch.testing.assert_close(
+            game.sampling_generator.eval()(latents), base, rtol=0, atol=0.02
+        )  # saved as halves
 
 
 def test_a_base_can_be_sampled_at_once(tmp_path: Path):
