@@ -40,9 +40,8 @@ def recorded(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (folder / "recipe.json").is_file() and not isinstance(
-            error, TakenOverError
-        ):  # else perhaps somebody else's
+        somebody_elses = isinstance(error, TakenOverError) or not (folder / "recipe.json").is_file()
+        if not somebody_elses:
             save_error(error_file(folder), error)
         raise
 
