@@ -31,8 +31,8 @@ def test_every_command_is_completed():
 
 def test_every_field_of_the_recipe_is_a_flag():
     assert {flag(name) for name in DEFAULTS} <= set(found("train", "digits", "-"))
-    of_generator = ["--generator-width", "--generator-norm", "--generator-lr", "--generator-betas"]
-    assert found("train", "digits", "--gen") == of_generator
+    of_generator = ["width", "blocks", "norm", "lr", "betas"]
+    assert found("train", "digits", "--gen") == [f"--generator-{name}" for name in of_generator]
 
 
 def test_recipes_stand_in_their_place():
