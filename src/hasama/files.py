@@ -178,6 +178,11 @@ def identity_of(file: Path) -> tuple[int, int] | None:
         return None
 
 
+def was_replaced(file: Path, identity: tuple[int, int] | None) -> bool:
+    """Whether a name stands for another file than when it had this identity, if it had one; not if it is gone."""
+    return identity is not None and identity_of(file) not in (identity, None)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with replacing(path) as temporary:

@@ -46,6 +46,11 @@ def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def in_utf8(text: str) -> str:
+    """With escapes for bytes of names of files that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def counted(number: float, thing: str) -> str:
     """'1 picture', '2 pictures', '1.5 seconds'; `thing` is what one of them is called."""
     shown = f"{number:.3g}" if isinstance(number, float) else str(number)

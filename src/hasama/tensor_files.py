@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hasama.files import plainly_named, replacing, whole
+from hasama.names import in_utf8
 
 CHECKSUM = "crc32"
 KEY = "hasama"
@@ -45,7 +46,7 @@ def save_tensors(file: Path, tensors: dict[str, Any], about: dict[str, Any], key
 
 def as_header(about: dict[str, Any]) -> str:
     """As JSON that can be told in UTF-8: names of files, which it may hold, need not be."""
-    return json.dumps(about, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return in_utf8(json.dumps(about, ensure_ascii=False))
 
 
 def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

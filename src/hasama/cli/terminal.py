@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hasama.cli.quiet import is_loud
+from hasama.names import in_utf8
 
 
 class _Terminal(Console):
@@ -42,7 +43,7 @@ def as_meant(text: str) -> str:
     """With what places stand for in their place, and escapes for bytes of names that are no UTF-8."""
     for place, name in meant.items():
         text = text.replace(place, name)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return in_utf8(text)
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ import torch
 from hasama.distributed import check_divisible, is_first, team, told_by_first
 from hasama.errors import HasamaError, TakenOverError
 from hasama.fields import BEFORE_THEY_WERE, follows_schedule
-from hasama.files import identity_of, write_json
+from hasama.files import identity_of, was_replaced, write_json
 from hasama.generators import generator_file
 from hasama.generators.generator_file import TrainedGenerator
 from hasama.health.quality import clearly_better, kept_quality
@@ -199,7 +199,7 @@ class Place:
 
     def check_ours(self) -> None:
         """Raises TakenOverError if another session has begun there."""
-        if self.lock and identity_of(self.run.lock_file) not in (self.lock, None):  # None: hidden files tidied away
+        if was_replaced(self.run.lock_file, self.lock):  # gone alone: hidden files are tidied away
             raise TakenOverError(f"{self.run.folder} was deleted or moved; another training has begun in its place.")
 
     def restore(self) -> None:

@@ -109,9 +109,9 @@ def beginning(recipe: Recipe, channels: int, classes: int) -> str:
     if not (recipe.init_from and is_first()):  # which gives the weights to the others
         return ""
     told = f"\nIt begins with the weights of {recipe.init_from} (see inherited.json)."
-    own = Run(place_named(recipe.init_from)).recipe()
     recipe = half_size(recipe) if recipe.small_kimg else recipe
     foreseen = check_init_from(recipe, channels, classes)
+    own = Run(place_named(recipe.init_from)).recipe()
     taken, fresh = ([name for name in names if name.endswith("weight")] for names in foreseen)
     if anew := [name for name in fresh if not _begins_at_nothing(name, own)]:
         told += f" {len(anew)} of {len(taken) + len(fresh)} layers begin anew."

@@ -31,6 +31,7 @@ from hasama.files import (
     read_json,
     remove_leftovers,
     replacing,
+    was_replaced,
     write_json,
 )
 from hasama.options import flags_of
@@ -97,17 +98,18 @@ class TeachFolder:
         return recipe
 
     def is_gone(self) -> bool:
-        """Whether the folder that was begun was deleted or moved; it is then made anew, fit for what is to be saved.
+        """Whether the folder that was begun was deleted or moved.
 
         Raises:
             TakenOverError: another process teaches in its place.
         """
-        if self.lock and identity_of(self.folder / LOCK) not in (self.lock, None):
+        if was_replaced(self.folder / LOCK, self.lock):
             raise TakenOverError(f"{self.folder} was deleted or moved; another painter is taught in its place.")
-        gone = bool(self.begun) and not self.about.exists()
-        if gone:
-            write_json(self.about, self.begun)
-        return gone
+        return bool(self.begun) and not self.about.exists()
+
+    def restore(self) -> None:
+        """Make a folder that is gone anew, fit for what is to be saved."""
+        write_json(self.about, self.begun)
 
     def recipe(self) -> TeachRecipe:
         """How it is taught.

@@ -147,6 +147,7 @@ def _watched(
         for lesson in teach(school, crops):
             kept, now = lesson, time.monotonic()
             if folder.is_gone():
+                folder.restore()
                 _save(folder, school, names)
                 raise HasamaError(
                     f"{folder.folder} was deleted or moved while it was taught in. What was learnt is saved there: "
