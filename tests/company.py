@@ -82,6 +82,8 @@ GAMES: dict[str, dict[str, Any]] = {
         "pixel_noise": True,
         "generator_width": 3,
         "generator_blocks": 2,
+        "generator_attention": True,
+        "generator_optimizer": "muon",
         "self_modulation": True,
         "clip_output": True,
     },

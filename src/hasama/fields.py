@@ -22,6 +22,7 @@ MEANS_NOTHING_WITHOUT: dict[str, tuple[str, tuple[str, ...]]] = {
     "style_mixing": ("architecture", ("stylegan",)),
     "generator_width": ("architecture", ("r3gan",)),
     "generator_blocks": ("architecture", ("r3gan",)),
+    "generator_attention": ("architecture", ("r3gan",)),
     "resampling": ("architecture", ("r3gan",)),
     "group_width": ("architecture", ("r3gan",)),
     "pixel_noise": ("architecture", ("r3gan",)),
@@ -63,10 +64,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Pictures": ("only", "fit", "colour", "held_out"),
     "Networks": (
-        *("architecture", "width", "generator_width", "generator_blocks", "latent_size", "discriminator_norm"),
-        *("spectral_norm", "mapping_layers", "resampling", "group_width", "pixel_noise", "self_modulation"),
-        *("clip_output", "minibatch_std", "grow_kimg", "small_kimg", "freeze_d", "ema_kimg", "ema_rampup"),
-        *("generator_norm", "discriminator_layers", "discriminator_dropout"),
+        *("architecture", "width", "generator_width", "generator_blocks", "generator_attention", "latent_size"),
+        *("discriminator_norm", "spectral_norm", "mapping_layers", "resampling", "group_width", "pixel_noise"),
+        *("self_modulation", "clip_output", "minibatch_std", "grow_kimg", "small_kimg", "freeze_d", "ema_kimg"),
+        *("ema_rampup", "generator_norm", "discriminator_layers", "discriminator_dropout"),
     ),
     "Objective": (
         *("objective", "label_smoothing", "penalty", "gamma", "gamma_final", "penalty_every", "penalty_sigma"),
@@ -74,8 +75,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("path_length", "style_mixing", "reconstruction"),
     ),
     "Learning rates": (
-        *("generator_lr", "discriminator_lr", "lr_final", "schedule_kimg", "generator_betas", "discriminator_betas"),
-        *("beta2_initial", "weight_decay"),
+        *("generator_optimizer", "generator_lr", "discriminator_lr", "lr_final", "schedule_kimg", "generator_betas"),
+        *("discriminator_betas", "beta2_initial", "weight_decay"),
     ),
     "Balance": ("balance", "skip_above", "critic_steps"),
     "Augmentation": ("jitter", "ada_target", "ada_kimg", "ada_final", "instance_noise", "instance_noise_kimg"),

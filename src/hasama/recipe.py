@@ -61,6 +61,7 @@ class Recipe:
         None, "r3gan: the generator's own width; it costs less than the discriminator's. Default: --width.", 1, 1024
     )
     generator_blocks: int = option(1, "r3gan: residual blocks of the generator at each size.", 1, 16)
+    generator_attention: bool = option(False, "r3gan: places of the generator's small maps attend to each other.")
     latent_size: int = option(100, "Length of the latent z, the random vector that a picture is made from.", 1, 4096)
     generator_norm: Literal["none", "batch"] = option("none", "dense: normalisation of the generator's layers.")
     discriminator_norm: Literal["batch", "none"] = option(
@@ -147,7 +148,8 @@ class Recipe:
     ada_final: float | None = option(
         0.3, "ada with --objective relativistic: the probability to which it rises over --schedule-kimg.", 0, 1
     )
-    generator_lr: float = option(2e-4, "Adam's learning rate for the generator.", 0, 1)
+    generator_optimizer: Literal["adam", "muon"] = option("adam", "muon: Muon along matrices, Adam elsewhere.")
+    generator_lr: float = option(2e-4, "The optimizer's learning rate for the generator.", 0, 1)
     discriminator_lr: float = option(2e-4, "Adam's learning rate for the discriminator.", 0, 1)
     lr_final: float = option(1.0, "Both learning rates fall to this share of their value over --schedule-kimg.", 0, 1)
     schedule_kimg: float | None = option(

@@ -31,7 +31,7 @@ def test_every_command_is_completed():
 
 def test_every_field_of_the_recipe_is_a_flag():
     assert {flag(name) for name in DEFAULTS} <= set(found("train", "digits", "-"))
-    of_generator = ["width", "blocks", "norm", "lr", "betas"]
+    of_generator = ["width", "blocks", "attention", "norm", "optimizer", "lr", "betas"]
     assert found("train", "digits", "--gen") == [f"--generator-{name}" for name in of_generator]
 
 

@@ -12,6 +12,7 @@ from torch import nn
 import hasama
 from hasama.health.signals import Probe, _nearest, noting, project, sizes
 from hasama.networks.registry import build
+from hasama.optimizers import Muon
 from hasama.pictures.dataset import Pictures, _some_of, hold_out
 from hasama.presets import RECIPES
 from hasama.training.game import Game
@@ -239,9 +240,12 @@ def test_the_nearest_is_not_oneself():
     assert _nearest(rows, rows).tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_the_update_is_what_adam_did(pictures: Pictures, decay: float):
-    game = played(a_game("dense", ema_kimg=0.0, weight_decay=decay), pictures, steps=3)
+def test_the_update_is_what_the_optimizer_did(pictures: Pictures, decay: float, optimizer: str):
+    sizes_and_rules = {"ema_kimg": 0.0, "weight_decay": decay, "generator_optimizer": optimizer}
+    game = played(a_game("dense", **sizes_and_rules), pictures, steps=3)
+    assert isinstance(game.optimizers.generator, Muon) == (optimizer == "muon")
     before = [p.detach().clone() for p in game.pair.generator.parameters()]
     played(game, pictures, steps=1)
     moved = torch.stack(

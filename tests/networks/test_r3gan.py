@@ -24,6 +24,7 @@ from hasama.networks.architectures.r3gan import (
     clipped,
     smooth,
 )
+from hasama.networks.attention import SelfAttention
 from hasama.networks.layers import WeighedPlaces
 from hasama.networks.registry import build
 from hasama.pictures.tensors import to_pixels
@@ -204,6 +205,61 @@ def test_each_block_adds_as_little_as_there_are_blocks():
         sizes.append(block.expand.weight.detach().square().mean().item())
         assert not block.shrink.weight.any()
     assert sizes[0] / sizes[1] == pytest.approx(4**0.5, rel=0.05)  # the weights by the fourth root
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "attentive"), [("8", {}), ("32", {1: 8, 2: 16}), ("48x80", {1: 20, 2: 40})])
+def test_the_small_maps_attend_and_at_first_change_nothing(size: str, attentive: dict[int, int], tmp_path: Path):
+    recipe = hasama.RECIPES["r3gan"].but(size=size, width=2, latent_size=4, group_width=1, generator_blocks=3)
+    pair = build(recipe.but(generator_attention=True))
+    generator, latents = pair.generator.eval(), torch.randn(2, 4)
+    assert isinstance(generator, Generator)
+    heights: dict[str, int] = {}
+    attentions = {name: layer for name, layer in generator.named_modules() if isinstance(layer, SelfAttention)}
+    for name, layer in attentions.items():
+        layer.register_forward_hook(lambda _, given, __, name=name: heights.update({name: given[0].shape[2]}))
+    with torch.no_grad():
+        first = generator(latents)
+        assert heights == {f"stages.{level}.attention": height for level, height in attentive.items()}
+        for layer in attentions.values():
+            torch.nn.init.normal_(layer.tell.weight)
+        assert torch.equal(first, generator(latents)) == (not attentive)
+        save_generator(TrainedGenerator(generator, recipe.but(generator_attention=True), 4, 3), tmp_path / "g")
+        again = load_generator(tmp_path / "g").network.eval()
+        torch.testing.assert_close(again(latents), generator(latents))
+    assert {*build(recipe).generator.state_dict()} == {
+        name for name in generator.state_dict() if ".attention." not in name
+    }
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("width", [5, 64])
+def test_attention_is_what_its_formula_says(width: int, exact: bool):
+    """Place by place, head by head, in float64."""
+    layer, maps = SelfAttention(width).double(), torch.randn(2, width, 3, 4, dtype=torch.float64)
+    torch.nn.init.normal_(layer.tell.weight)
+    heads = -(-width // 32)
+    want, places = maps.clone(), maps.flatten(2)
+    for picture in range(2):
+        asked = layer.ask.weight.flatten(1) @ places[picture]  # [3 * 32 * heads, 12]
+        told = []
+        for head in asked.chunk(heads):
+            queries, keys, values = head.chunk(3)
+            for at in range(12):
+                likeness = [
+                    32**0.5 * torch.cosine_similarity(queries[:, at], keys[:, other], dim=0) for other in range(12)
+                ]
+                shares = torch.stack(likeness).exp()
+                told.append((values * shares / shares.sum()).sum(1))
+        told = torch.stack(told).reshape(heads, 12, 32).transpose(1, 2).reshape(-1, 12)
+        want[picture] += (layer.tell.weight.flatten(1) @ told).reshape(width, 3, 4)
+    torch.use_deterministic_algorithms(exact)
+    try:
+        torch.testing.assert_close(layer(maps), want)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 # --- self-modulation ------------------------------------------------------------------------------

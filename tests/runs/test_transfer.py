@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -279,6 +280,32 @@ def test_a_run_of_few_blocks_lives_on_in_one_of_more(tmp_path: Path):
     assert "anew" not in beginning(recipe, 3, 0)
     fewer = recipe.but(generator_blocks=1)
     assert "--generator-blocks 2: so would more of it be kept" in beginning(fewer, 3, 0)
+
+
+def test_a_run_without_attention_lives_on_in_one_with_it_and_that_in_a_wider_one(tmp_path: Path):
+    latents = torch.randn(3, 4)
+
+    def lives_on(run: Run, **changes: Any) -> list[str]:
+        recipe = run.recipe().but(seed=5, **changes)
+        game, old = new_game(build(recipe, 3), recipe), new_game(build(run.recipe(), 3), run.recipe())
+        fresh = inherit(game, run.folder).fresh
+        run.load_game(old)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                game.sampling_generator.eval()(latents), old.sampling_generator.eval()(latents)
+            )
+        assert "anew" not in beginning(recipe.but(init_from=str(run.folder)), 3, 0)
+        return fresh
+
+    fresh = lives_on(trained(tmp_path, "r3gan", "16", group_width=1), generator_attention=True)
+    assert fresh
+    assert all(".attention." in name for name in fresh)
+    attentive = trained(tmp_path / "attentive", "r3gan", "16", group_width=1, generator_attention=True)
+    assert attentive.saved_game()["generator"]["stages.1.attention.tell.weight"].any()  # it has learnt
+    assert not lives_on(attentive, generator_width=40)
+    assert "--generator-attention: so would more" in beginning(
+        attentive.recipe().but(generator_attention=False, init_from=str(attentive.folder)), 3, 0
+    )
 
 
 def test_other_groups_or_narrower_networks_do_not_fit(tmp_path: Path):

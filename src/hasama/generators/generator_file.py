@@ -38,8 +38,8 @@ OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "stylegan": ("mapping_layers",),
     "progressive": ("grow_kimg",),
     "r3gan": (
-        *("resampling", "group_width", "pixel_noise", "generator_width", "generator_blocks", "self_modulation"),
-        "clip_output",
+        *("resampling", "group_width", "pixel_noise", "generator_width", "generator_blocks"),
+        *("generator_attention", "self_modulation", "clip_output"),
     ),
     "dense": ("generator_norm",),
 }

@@ -7,7 +7,7 @@ moved. What it measures are functions of the game alone: a resumed run logs what
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from hasama.metrics.neighbours import coverage
 from hasama.networks.calling import call, evaluating, frozen
 from hasama.networks.layers import MinibatchStds
 from hasama.networks.pair import Pair
+from hasama.optimizers import Muon
 from hasama.pictures.dataset import HELD_LEAST, Pictures
 from hasama.pictures.tensors import to_images
 from hasama.shapes import Images, Labels, Latents, Views, largest
@@ -246,20 +247,28 @@ def _norm(tensors: list[Tensor]) -> float:
 
 @torch.no_grad()
 def _step_size(optimizer: Adam) -> float:
-    """The norm of Adam's last step, from its moments: Kingma & Ba 2015, algorithm 1.
+    """The norm of an optimizer's last step, from its moments: Kingma & Ba 2015, algorithm 1, or `Muon`.
 
     Weight decay stands in the moments, for it is part of the gradient (`hasama.training.setup`); AdamW's would not.
     """
     parts = []  # a card is asked once, at the end
     for group in optimizer.param_groups:
-        first, second = group["betas"]
         # .get, for to ask a defaultdict for what has not moved yet would leave a trace
-        for state in filter(None, map(optimizer.state.get, group["params"])):
-            steps = state["step"].to(torch.float64 if kind_of(state["step"].device).float64 else torch.float32)
-            mean = state["exp_avg"] / (1 - first**steps)
-            root = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
-            parts.append((mean / root).square_().sum() * group["lr"] ** 2)
+        moved = [weight for weight in group["params"] if optimizer.state.get(weight)]
+        if isinstance(optimizer, Muon) and group["matrices"]:
+            steps = optimizer.steps_along(moved)
+        else:
+            steps = [_adams_step(optimizer.state[weight], group) for weight in moved]
+        parts += [step.square().sum() * group["lr"] ** 2 for step in steps]
     return float(torch.stack(parts).sum().sqrt()) if parts else 0.0
+
+
+def _adams_step(state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
+    """Adam's last step along a weight, in units of the rate."""
+    first, second = group["betas"]
+    steps = state["step"].to(torch.float64 if kind_of(state["step"].device).float64 else torch.float32)
+    mean = state["exp_avg"] / (1 - first**steps)
+    return mean / (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
 
 
 def _alike(real: Rows, fake: Rows) -> tuple[Rows, Rows]:

@@ -29,7 +29,8 @@ ARCHITECTURES: dict[str, Callable[[Recipe], Config]] = {
     "stylegan": lambda r: StyleGAN(r.width, r.latent_size, r.mapping_layers, r.style_mixing, r.path_length),
     "r3gan": lambda r: R3GAN(
         *(r.width, r.latent_size, r.resampling, r.group_width, r.pixel_noise),
-        *(r.width_of_generator, r.generator_blocks, r.self_modulation, r.minibatch_std, r.clip_output),
+        *(r.width_of_generator, r.generator_blocks, r.generator_attention, r.self_modulation),
+        *(r.minibatch_std, r.clip_output),
     ),
     "fast": lambda r: Fast(r.width, r.latent_size, r.reconstruction),
 }

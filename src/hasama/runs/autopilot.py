@@ -30,9 +30,9 @@ KEPT = 4  # healthy states
 SHARES = 16  # a healthy state every so many-th of the run
 
 NEW_NETWORKS = (
-    *("architecture", "width", "generator_width", "generator_blocks", "latent_size", "generator_norm"),
-    *("discriminator_norm", "discriminator_layers", "spectral_norm", "augment", "freeze_d", "self_modulation"),
-    "minibatch_std",
+    *("architecture", "width", "generator_width", "generator_blocks", "generator_attention", "latent_size"),
+    *("generator_norm", "discriminator_norm", "discriminator_layers", "spectral_norm", "augment", "freeze_d"),
+    *("self_modulation", "minibatch_std"),
 )
 """Fields that need new networks, for which a checkpoint is of no use: when one changes, the run begins anew."""
 

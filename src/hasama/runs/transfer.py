@@ -121,15 +121,17 @@ def beginning(recipe: Recipe, channels: int, classes: int) -> str:
 
 
 def _begins_at_nothing(name: str, own: Recipe) -> bool:
-    """Whether a fresh weight changes nothing at first: of a modulation, or of a block more than there were."""
+    """Whether a fresh weight changes nothing at first: of a modulation, an attention, or a block more than before."""
     block = re.match(r"generator\.stages\.\d+\.(\d+)\.", name)
-    return "modulation" in name or (block is not None and int(block[1]) >= own.generator_blocks)
+    return (
+        "modulation" in name or ".attention." in name or (block is not None and int(block[1]) >= own.generator_blocks)
+    )
 
 
 def _other_shapes(own: Recipe, recipe: Recipe) -> list[str]:
     """What the run to begin with was trained with, where the recipe has something else in which less of it fits."""
     found = [name for name in SHAPES if getattr(own, name) != getattr(recipe, name)]
-    more = ("self_modulation", "pixel_noise", "generator_blocks")
+    more = ("self_modulation", "pixel_noise", "generator_blocks", "generator_attention")
     found += [name for name in more if getattr(own, name) > getattr(recipe, name)]
     widens = recipe.architecture == "r3gan"
     if own.width > recipe.width or (own.width != recipe.width and not widens):

@@ -12,7 +12,7 @@ from hasama.errors import HasamaError
 from hasama.fields import ada_rises
 from hasama.networks.layers import MinibatchStd, MinibatchStds, WholeBatchNorm, normalise_over_all
 from hasama.networks.pair import Pair, as_torch
-from hasama.optimizers import Adam
+from hasama.optimizers import Adam, Muon
 from hasama.pictures.dataset import Batch
 from hasama.recipe import Recipe
 from hasama.training.augmentation.augment import augmented
@@ -20,6 +20,11 @@ from hasama.training.autoencoder import autoencode
 from hasama.training.game import Game, Optimizers, Record, Rules
 from hasama.training.turns import play
 from hasama.training.vision_aid import VisionAid, frozen_network, new_heads
+
+NARROWEST = 16
+"""Channels from which on a layer's weights are a matrix to Muon."""
+WEIGHTS = "weight", "parametrizations.weight.original"
+"""What a layer's weights are called; the second, where they are equalised or spectrally normalised."""
 
 
 def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> Game:
@@ -57,8 +62,8 @@ def new_game(pair: Pair, recipe: Recipe, device: torch.device | str = "cpu") -> 
     pair.generator.train()
     pair.discriminator.train()
     optimizers = Optimizers(
-        _adam(pair.generator, recipe.generator_lr, recipe.generator_betas, recipe.weight_decay, device),
-        _adam(pair.discriminator, recipe.discriminator_lr, recipe.discriminator_betas, recipe.weight_decay, device),
+        _optimizer(pair.generator, recipe, "generator", device),
+        _optimizer(pair.discriminator, recipe, "discriminator", device),
     )
     arithmetic = pick_arithmetic(recipe.precision, device)
     return Game(pair, optimizers, ema, Rules.of(recipe), arithmetic, mixes, _vision_aid(recipe, pair, device))
@@ -70,19 +75,45 @@ def _vision_aid(recipe: Recipe, pair: Pair, device: torch.device) -> VisionAid |
         return None
     heads = new_heads(recipe.seed, pair.classes)
     lay_out(heads, device)
-    adam = _adam(heads, recipe.discriminator_lr, recipe.discriminator_betas, recipe.weight_decay, device)
+    adam = _optimizer(heads, recipe, "discriminator", device)
     return VisionAid(frozen_network(device, pick_precision(recipe.precision, device)), heads, adam)
 
 
-def _adam(network: nn.Module, lr: float, betas: tuple[float, float], decay: float, device: torch.device) -> Adam:
-    """Kingma and Ba 2015, algorithm 1. Weight decay as torch's Adam and the lesson have it: `decay` times the weight
-    joins the gradient before the moments, the L2 regularisation of Loshchilov and Hutter 2019, algorithm 2, and not
-    their decoupled one (AdamW). All weights and biases are decayed alike.
+def _optimizer(network: nn.Module, recipe: Recipe, player: str, device: torch.device) -> Adam:
+    """Kingma and Ba 2015, algorithm 1, or `Muon`. Weight decay as torch's Adam and the lesson have it: so many times
+    the weight joins the gradient before the moments, the L2 regularisation of Loshchilov and Hutter 2019, algorithm
+    2, and not their decoupled one (AdamW). All weights and biases are decayed alike.
     """
     learning = [p for p in network.parameters() if p.requires_grad]
-    kind = kind_of(device)
-    rate = torch.tensor(lr, device=device) if kind.graphs else lr  # which a graph reads anew at each step
-    return Adam(learning, lr=rate, betas=betas, weight_decay=decay, fused=kind.fused_adam, capturable=kind.graphs)
+    kind, rate = kind_of(device), getattr(recipe, f"{player}_lr")
+    options = {
+        "lr": torch.tensor(rate, device=device) if kind.graphs else rate,  # which a graph reads anew at each step
+        "betas": getattr(recipe, f"{player}_betas"),
+        "weight_decay": recipe.weight_decay,
+        "fused": kind.fused_adam,
+        "capturable": kind.graphs,
+    }
+    if player == "discriminator" or recipe.generator_optimizer == "adam":
+        return Adam(learning, **options)
+    inner = {id(weight) for weight in matrices(network)}
+    return Muon([p for p in learning if id(p) in inner], [p for p in learning if id(p) not in inner], **options)
+
+
+def matrices(network: nn.Module) -> list[nn.Parameter]:
+    """The weights of layers in a network's midst, which Muon moves: at its ends, where a picture or one number is
+    made or taken, and in convolutions in groups, there is no matrix of many rows and columns.
+    """
+    found = []
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            sides, groups = (layer.in_features, layer.out_features), 1
+        elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            sides, groups = (layer.in_channels, layer.out_channels), layer.groups
+        else:
+            continue
+        if groups == 1 and min(sides) >= NARROWEST:
+            found += [p for name, p in layer.named_parameters() if name in WEIGHTS]
+    return found
 
 
 def see_all_processes(pair: Pair) -> None:

@@ -13,10 +13,12 @@ resampling it is the paper's: maps of all sizes up to the picture's, which 1x1 c
 and doubled with the filter [1, 2, 1].
 
 And, if asked, noise for each pixel (Karras et al. 2019, section 3.2), but at the end only (`PixelNoise`);
-self-modulation (`Modulation`); and a discriminator that compares the pictures of a batch (`MinibatchStds`).
+self-modulation (`Modulation`); attention in the generator's small maps (`SelfAttention`); and a discriminator that
+compares the pictures of a batch (`MinibatchStds`).
 """
 
 import itertools
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -26,6 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hasama.networks.attention import SelfAttention
 from hasama.networks.layers import (
     LEAKY_GAIN,
     Conditioned,
@@ -44,6 +47,9 @@ from hasama.shares import drawn
 Smaller = Float[Tensor, "n c h/2 w/2"]
 Larger = Float[Tensor, "n c 2*h 2*w"]
 
+ATTENTIVE = (1, 2)
+"""Doublings of the maps whose places attend to each other: about 8x8 and 16x16 places; with more it is dear."""
+
 BEYOND = 0.05
 """How much counts, with `clip_output`, of what is blacker than black and whiter than white."""
 
@@ -60,6 +66,7 @@ class R3GAN:
         pixel_noise: whether the generator's pictures get noise.
         generator_width: the generator's own width; None: the same.
         generator_blocks: residual blocks of the generator at each size; the discriminator has one.
+        generator_attention: whether the places of the generator's small maps attend to each other.
         self_modulation: whether the latent scales the channels of all of the generator's maps.
         minibatch_std: whether the discriminator sees how much the pictures of a batch differ.
         clip_output: whether what lies beyond black and white hardly counts.
@@ -72,6 +79,7 @@ class R3GAN:
     pixel_noise: bool = False
     generator_width: int | None = None
     generator_blocks: int = 1
+    generator_attention: bool = False
     self_modulation: bool = False
     minibatch_std: bool = False
     clip_output: bool = False
@@ -86,6 +94,7 @@ class R3GAN:
             return Stages(widths, blocks, self.group_width)
 
         making, judging = stages(self.generator_width or self.width, self.generator_blocks), stages(self.width, 1)
+        making = making._replace(attentive=ATTENTIVE if self.generator_attention else ())
         extras = filtered, self.pixel_noise, self.self_modulation, self.clip_output
         return Pair(
             Generator(smallest, channels, classes, making, self.latent_size, *extras),
@@ -101,17 +110,23 @@ class Stages(NamedTuple):
         widths: channels of the maps of each size, the smallest first.
         blocks: at each size.
         group_width: channels that a 3x3 convolution mixes.
+        attentive: sizes, as places in `widths`, whose maps attend to all of themselves.
     """
 
     widths: list[int]
     blocks: int
     group_width: int
+    attentive: tuple[int, ...] = ()
 
-    def at(self, level: int) -> list[nn.Module]:
-        """New blocks for the maps of one size."""
-        return [
-            Block(self.widths[level], self.blocks * len(self.widths), self.group_width) for _ in range(self.blocks)
-        ]
+    def at(self, level: int) -> dict[str, nn.Module]:
+        """New blocks for the maps of one size, by their numbers, with attention in their midst if there is to be."""
+        width, depth = self.widths[level], self.blocks * len(self.widths)
+        parts: dict[str, nn.Module] = {}
+        for number in range(self.blocks):
+            if level in self.attentive and number == self.blocks // 2:
+                parts["attention"] = SelfAttention(width)
+            parts[str(number)] = Block(width, depth, self.group_width)
+        return parts
 
 
 class Block(nn.Module):
@@ -243,7 +258,7 @@ class Generator(nn.Module):
         self.conditioned = Conditioned(latent_size, classes)
         self.weigh = scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
-        self.stages = nn.ModuleList(nn.Sequential(*stages.at(level)) for level in range(len(widths)))
+        self.stages = nn.ModuleList(nn.Sequential(OrderedDict(stages.at(level))) for level in range(len(widths)))
         self.narrow = nn.ModuleList(scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
         if filtered:
             self.to_rgb = scaled(nn.Conv2d(widths[-1], channels, 1))
@@ -293,7 +308,7 @@ class Discriminator(nn.Module):
         )
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(len(widths) - 1, -1, -1):
-            inside = stages.at(level)
+            inside = [*stages.at(level).values()]
             if level:  # half as high and wide
                 halved = Halved() if filtered else nn.AvgPool2d(2)
                 inside += [halved, scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
