@@ -38,7 +38,7 @@ class SGD(_Uncompiled, optim.SGD):
         return unwrap(optim.SGD.step)(self, closure)
 
 
-SHARE = 0.4
+SHARE = 0.8
 """The root mean square of a step along a matrix, in units of the learning rate. Adam's is at most about 1."""
 MOMENTUM = 0.5
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -52,7 +52,7 @@ class Muon(Adam):
     all singular values brought to about one. What a layer has seldom been asked for is then learnt as fast as what it
     is always asked for. Departures: little momentum, for the two players of a game chase each other; not Nesterov's;
     and a length that makes rates mean about what they are to Adam (Liu et al. 2025, "Muon is Scalable for LLM
-    Training", eq. 4, who have half of it).
+    Training", eq. 4, who have a quarter of it).
 
     Args:
         matrices: weights of layers, of which the first dimension is one side and all others together are the other.

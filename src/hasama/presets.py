@@ -75,15 +75,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The same with a second discriminator on frozen features (Kumari et al. 2022), with depthwise convolutions, which
     # are half as quick again, with larger rates, and with maps that the latent scales (Chen et al. 2019): else all
     # pictures have one palette; stripes of two pixels cost (docs/experiments/stripes.md); and with a deep generator,
-    # which learns twice as much by as many pictures (docs/experiments/depth.md), and whose small maps attend to all
-    # of themselves. On a processor by far the best pictures for the time (docs/experiments/ten-minutes.md).
+    # which learns twice as much by as many pictures (docs/experiments/depth.md), whose small maps attend to all of
+    # themselves, and which Muon moves (docs/experiments/muon.md). On a processor by far the best pictures for the time
+    # (docs/experiments/ten-minutes.md).
     "vision-aided": {
         "architecture": "r3gan", "width": 16, "generator_blocks": 6, "generator_attention": True, "group_width": 1,
         "latent_size": 64, "batch": 8,
         "vision_aid": "efficientnet", "jitter": 1, "pixel_noise": True, "self_modulation": True, "clip_output": True,
         "checkerboard_weight": 1.0,
         "objective": "relativistic", "penalty": "r1+r2", "gamma_final": 0.1, "lr_final": 0.1,
-        "generator_lr": 2e-3, "discriminator_lr": 2e-3,
+        "generator_optimizer": "muon", "generator_lr": 2e-3, "discriminator_lr": 2e-3,
         "generator_betas": (0.0, 0.99), "discriminator_betas": (0.0, 0.99),
     },
     # Progressive, stylegan and fast take small batches and falling rates for the same reason as r3gan. In ten
