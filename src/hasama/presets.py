@@ -76,8 +76,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # are half as quick again, with larger rates, and with maps that the latent scales (Chen et al. 2019): else all
     # pictures have one palette; stripes of two pixels cost (docs/experiments/stripes.md); and with a deep generator,
     # which learns twice as much by as many pictures (docs/experiments/depth.md), whose small maps attend to all of
-    # themselves, and which Muon moves (docs/experiments/muon.md). On a processor by far the best pictures for the time
-    # (docs/experiments/ten-minutes.md).
+    # themselves, and which is moved by Muon (docs/experiments/muon.md). On a processor by far the best pictures for
+    # the time (docs/experiments/ten-minutes.md).
     "vision-aided": {
         "architecture": "r3gan", "width": 16, "generator_blocks": 6, "generator_attention": True, "group_width": 1,
         "latent_size": 64, "batch": 8,
