@@ -18,7 +18,6 @@ compares the pictures of a batch (`MinibatchStds`).
 """
 
 import itertools
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -89,12 +88,13 @@ class R3GAN:
         steps, smallest = doublings(resolution, "r3gan")
         filtered = self.resampling == "filtered"
 
-        def stages(width: int, blocks: int) -> Stages:
+        def stages(width: int, blocks: int, attentive: tuple[int, ...] = ()) -> Stages:
             widths = [channels_at(width, level) for level in range(steps + filtered)]
-            return Stages(widths, blocks, self.group_width)
+            return Stages(widths, blocks, self.group_width, attentive)
 
-        making, judging = stages(self.generator_width or self.width, self.generator_blocks), stages(self.width, 1)
-        making = making._replace(attentive=ATTENTIVE if self.generator_attention else ())
+        attentive = ATTENTIVE if self.generator_attention else ()
+        making = stages(self.generator_width or self.width, self.generator_blocks, attentive)
+        judging = stages(self.width, 1)
         extras = filtered, self.pixel_noise, self.self_modulation, self.clip_output
         return Pair(
             Generator(smallest, channels, classes, making, self.latent_size, *extras),
@@ -118,15 +118,15 @@ class Stages(NamedTuple):
     group_width: int
     attentive: tuple[int, ...] = ()
 
-    def at(self, level: int) -> dict[str, nn.Module]:
+    def at(self, level: int) -> nn.Sequential:
         """New blocks for the maps of one size, by their numbers, with attention in their midst if there is to be."""
         width, depth = self.widths[level], self.blocks * len(self.widths)
-        parts: dict[str, nn.Module] = {}
+        found = nn.Sequential()
         for number in range(self.blocks):
             if level in self.attentive and number == self.blocks // 2:
-                parts["attention"] = SelfAttention(width)
-            parts[str(number)] = Block(width, depth, self.group_width)
-        return parts
+                found.add_module("attention", SelfAttention(width))
+            found.add_module(str(number), Block(width, depth, self.group_width))
+        return found
 
 
 class Block(nn.Module):
@@ -258,7 +258,7 @@ class Generator(nn.Module):
         self.conditioned = Conditioned(latent_size, classes)
         self.weigh = scaled(nn.Linear(self.conditioned.features, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], *smallest))
-        self.stages = nn.ModuleList(nn.Sequential(OrderedDict(stages.at(level))) for level in range(len(widths)))
+        self.stages = nn.ModuleList(stages.at(level) for level in range(len(widths)))
         self.narrow = nn.ModuleList(scaled(nn.Conv2d(a, b, 1, bias=False)) for a, b in itertools.pairwise(widths))
         if filtered:
             self.to_rgb = scaled(nn.Conv2d(widths[-1], channels, 1))
@@ -308,7 +308,7 @@ class Discriminator(nn.Module):
         )
         self.stages = nn.ModuleDict()  # named by their size, so that larger networks have them too
         for level in range(len(widths) - 1, -1, -1):
-            inside = [*stages.at(level).values()]
+            inside = [*stages.at(level)]
             if level:  # half as high and wide
                 halved = Halved() if filtered else nn.AvgPool2d(2)
                 inside += [halved, scaled(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False))]
