@@ -77,8 +77,10 @@ class Muon(Adam):
         """One step; what a closure returns."""
         groups = self.param_groups
         self.param_groups = [group for group in groups if not group["matrices"]]
-        told = super().step(closure)
-        self.param_groups = groups
+        try:
+            told = super().step(closure)
+        finally:  # a notebook's Ctrl-C, too
+            self.param_groups = groups
         for group in groups:
             moving = [weight for weight in group["params"] if group["matrices"] and weight.grad is not None]
             for weight in moving:

@@ -254,58 +254,46 @@ def test_at_first_a_label_counts_for_nothing(architecture: str, tmp_path: Path):
     torch.testing.assert_close(*made, rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_without_modulations_lives_on_in_one_with_them(tmp_path: Path):
-    run = trained(tmp_path, "r3gan", "16")
-    recipe = run.recipe().but(seed=5, self_modulation=True)
+def lives_on(run: Run, **changes: Any) -> list[str]:
+    """What begins anew in a run with these changes, which begins with the other and at first makes its pictures."""
+    recipe = run.recipe().but(seed=5, **changes)
     game, old = new_game(build(recipe, 3), recipe), new_game(build(run.recipe(), 3), run.recipe())
-    fresh = inherit(game, run.folder).fresh
-    assert fresh
-    assert all("modulation" in name for name in fresh)
+    fresh, latents = inherit(game, run.folder).fresh, torch.randn(3, 4)
     run.load_game(old)
-    latents = torch.randn(3, 4)
     with torch.no_grad():
         torch.testing.assert_close(game.sampling_generator.eval()(latents), old.sampling_generator.eval()(latents))
+    return fresh
+
+
+def told_of(run: Run, **changes: Any) -> str:
+    return beginning(run.recipe().but(seed=5, init_from=str(run.folder), **changes), 3, 0)
+
+
+def test_a_run_without_modulations_lives_on_in_one_with_them(tmp_path: Path):
+    fresh = lives_on(trained(tmp_path, "r3gan", "16"), self_modulation=True)
+    assert fresh
+    assert all("modulation" in name for name in fresh)
 
 
 def test_a_run_of_few_blocks_lives_on_in_one_of_more(tmp_path: Path):
     run = trained(tmp_path, "r3gan", "16", generator_blocks=2)
-    recipe = run.recipe().but(seed=5, generator_blocks=4, init_from=str(run.folder))
-    game, old = new_game(build(recipe, 3), recipe), new_game(build(run.recipe(), 3), run.recipe())
-    fresh = inherit(game, run.folder).fresh
+    fresh = lives_on(run, generator_blocks=4)
     assert {name.split(".")[3] for name in fresh} == {"2", "3"}  # the third and fourth of each stage
-    run.load_game(old)
-    latents = torch.randn(3, 4)
-    with torch.no_grad():
-        torch.testing.assert_close(game.sampling_generator.eval()(latents), old.sampling_generator.eval()(latents))
-    assert "anew" not in beginning(recipe, 3, 0)
-    fewer = recipe.but(generator_blocks=1)
-    assert "--generator-blocks 2: so would more of it be kept" in beginning(fewer, 3, 0)
+    assert "anew" not in told_of(run, generator_blocks=4)
+    assert "--generator-blocks 2: so would more of it be kept" in told_of(run, generator_blocks=1)
 
 
 def test_a_run_without_attention_lives_on_in_one_with_it_and_that_in_a_wider_one(tmp_path: Path):
-    latents = torch.randn(3, 4)
-
-    def lives_on(run: Run, **changes: Any) -> list[str]:
-        recipe = run.recipe().but(seed=5, **changes)
-        game, old = new_game(build(recipe, 3), recipe), new_game(build(run.recipe(), 3), run.recipe())
-        fresh = inherit(game, run.folder).fresh
-        run.load_game(old)
-        with torch.no_grad():
-            torch.testing.assert_close(
-                game.sampling_generator.eval()(latents), old.sampling_generator.eval()(latents)
-            )
-        assert "anew" not in beginning(recipe.but(init_from=str(run.folder)), 3, 0)
-        return fresh
-
-    fresh = lives_on(trained(tmp_path, "r3gan", "16", group_width=1), generator_attention=True)
+    run = trained(tmp_path, "r3gan", "16", group_width=1)
+    fresh = lives_on(run, generator_attention=True)
     assert fresh
     assert all(".attention." in name for name in fresh)
+    assert "anew" not in told_of(run, generator_attention=True)
     attentive = trained(tmp_path / "attentive", "r3gan", "16", group_width=1, generator_attention=True)
     assert attentive.saved_game()["generator"]["stages.1.attention.tell.weight"].any()  # it has learnt
     assert not lives_on(attentive, generator_width=40)
-    assert "--generator-attention: so would more" in beginning(
-        attentive.recipe().but(generator_attention=False, init_from=str(attentive.folder)), 3, 0
-    )
+    assert "anew" not in told_of(attentive, generator_width=40)
+    assert "--generator-attention: so would more" in told_of(attentive, generator_attention=False)
 
 
 def test_other_groups_or_narrower_networks_do_not_fit(tmp_path: Path):

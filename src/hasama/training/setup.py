@@ -105,14 +105,9 @@ def matrices(network: nn.Module) -> list[nn.Parameter]:
     """
     found = []
     for layer in network.modules():
-        if isinstance(layer, nn.Linear):
-            sides, groups = (layer.in_features, layer.out_features), 1
-        elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            sides, groups = (layer.in_channels, layer.out_channels), layer.groups
-        else:
-            continue
-        if groups == 1 and min(sides) >= NARROWEST:
-            found += [p for name, p in layer.named_parameters() if name in WEIGHTS]
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and getattr(layer, "groups", 1) == 1:
+            weights = (p for name, p in layer.named_parameters() if name in WEIGHTS)
+            found += [weight for weight in weights if min(weight.shape[:2]) >= NARROWEST]
     return found
 
 
