@@ -276,7 +276,7 @@ def test_a_vae_is_looked_at_too(tmp_path: Path, pictures: Path):
 
 def test_larger_networks_are_advised_with_smaller_rates(tmp_path: Path):
     """As `hasama train --width` has them: wider networks dissolve by the rates of narrow ones."""
-    recipe = package.RECIPES["r3gan"].but(kimg=200.0)
+    recipe = package.RECIPES["r3gan"].but(kimg=200.0, generator_blocks=6, generator_attention=True)
     wider = varied(recipe, {"width": 32})
     assert wider.generator_lr == pytest.approx(recipe.generator_lr / 2**0.5, rel=0.01)
     assert varied(recipe, {"width": 32, "generator_lr": 0.001, "discriminator_lr": 0.001}).generator_lr == 0.001

@@ -103,11 +103,25 @@ def test_the_steady_rules_never_raise_rates_that_were_asked_for():
 @pytest.mark.parametrize("preset", sorted(set(RECIPES) - {"vae"}))
 def test_networks_are_made_larger_only_where_they_can_begin_with_the_weights_that_they_began_with(preset: str):
     """Those of other architectures are refused by `check_init_from`, for none would be taken over."""
-    larger, smaller_steps = ({"width": 2 * RECIPES[preset].width}, {"generator_lr", "discriminator_lr"})
-    assert finer(RECIPES[preset])[0].changes == larger
-    begun = finer(RECIPES[preset].but(init_from="portraits"))
-    assert (begun[0].changes == larger) == (RECIPES[preset].architecture == "r3gan")
+    recipe, smaller_steps = RECIPES[preset], {"generator_lr", "discriminator_lr"}
+    if recipe.architecture == "r3gan":
+        recipe = recipe.but(generator_blocks=6, generator_attention=True)
+    larger = {"width": 2 * recipe.width}
+    assert finer(recipe)[0].changes == larger
+    begun = finer(recipe.but(init_from="portraits"))
+    assert (begun[0].changes == larger) == (recipe.architecture == "r3gan")
     assert set(begun[-1].changes) == smaller_steps
+
+
+@pytest.mark.parametrize("base", ["", "portraits"])
+def test_a_generator_is_made_deeper_before_it_is_made_wider_and_never_shallower(base: str):
+    shallow = RECIPES["r3gan"].but(init_from=base)
+    assert finer(shallow)[0].changes == {"generator_blocks": 6, "generator_attention": True}
+    assert finer(shallow.but(generator_attention=True))[0].changes == {"generator_blocks": 6}
+    for blocks in (6, 7, 16):
+        deep = shallow.but(generator_blocks=blocks)
+        assert finer(deep)[0].changes == {"generator_attention": True}
+        assert finer(deep.but(generator_attention=True))[0].changes == {"width": 2 * deep.width}
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.01])

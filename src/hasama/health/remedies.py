@@ -157,13 +157,22 @@ def few_pictures(recipe: Recipe) -> list[Remedy]:
 def finer(recipe: Recipe) -> list[Remedy]:
     """The training makes no more progress as it is.
 
-    Larger networks only where they can begin with the weights that these began with: r3gan alone widens them.
+    Larger networks only where they can begin with the weights that these began with: r3gan alone widens them. Its
+    generator is made deeper first, for that brings more than width, and costs less (docs/experiments/depth.md).
     """
     slower_now = {"generator_lr": recipe.generator_lr / 4, "discriminator_lr": recipe.discriminator_lr / 4}
     last = Remedy(slower_now, "smaller steps at the end")
     if recipe.init_from and recipe.architecture != "r3gan":
         return [last]
+    if recipe.architecture == "r3gan" and (deeper := _deeper(recipe)):
+        return [Remedy(deeper, "a deeper generator, in which far places see each other"), last]
     wider = {"width": 2 * recipe.width}
     if recipe.generator_width is not None:
         wider["generator_width"] = 2 * recipe.generator_width
     return [Remedy(wider, "larger networks"), last]
+
+
+def _deeper(recipe: Recipe) -> dict[str, Any]:
+    """What a generator lacks to be as deep as that of `vision-aided`: more was measured to cost what it brings."""
+    deep = {name: getattr(RECIPES["vision-aided"], name) for name in ("generator_blocks", "generator_attention")}
+    return {name: enough for name, enough in deep.items() if getattr(recipe, name) < enough}
