@@ -24,6 +24,7 @@ def run(tmp_path: Path) -> Path:
     (("export", "digits", "--safetensors", "--out", ""), "--out is empty"),
     (("directions", "digits", "--out="), "--out is empty"),
     (("enlarge", ""), "hasama enlarge was given an empty name: is a variable not set?"),
+    (("enlarge", "digits"), "digits is a generator, not a picture. Let it make some first:"),
     (("style", "", "a.png"), "hasama style was given an empty name"),
     (("evaluate", "digits", "--source", ""), "--source is empty"),
     (("-",), "- is a stream, and no command"),

@@ -3,6 +3,7 @@
 from collections import deque
 from itertools import chain, count
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 from hasama.cli.arguments import beside, check_apart, is_folders_name, open_generator, picture_place, tensors_place
@@ -203,6 +204,7 @@ def enlarge(
     """
     use_threads(threads)
 
+    from hasama.cli.style_arguments import is_run
     from hasama.cli.terminal import complain
     from hasama.device import pick_device
     from hasama.networks.enlarger import shipped
@@ -210,6 +212,11 @@ def enlarge(
     from hasama.style.jobs.batch import names_for, pictures_in
 
     picture = at_home(picture)
+    if is_run(picture):
+        raise HasamaError(
+            f"{picture} is a generator, not a picture. Let it make some first:  hasama sample {quote(str(picture))} "
+            "--out samples.png  and then:  hasama enlarge samples.png"
+        )
     place = pick_device(device)
     if not picture.is_dir():
         target = out or picture.with_name(f"{picture.stem}-x{times}.png")
