@@ -199,8 +199,17 @@ def test_a_generator_is_not_replaced_by_what_is_found_in_it(command: str, styled
 def test_directions_in_a_folder(styled: Path, tmp_path: Path):
     done = hasama_here("directions", styled, "--count", 2, "--samples", 1, "--out", tmp_path / "all")
     assert done.returncode == 0, done.stderr
+    assert "There are" not in done.stdout
     names = sorted(file.name for file in (tmp_path / "all").iterdir())
     assert names == ["direction-0.png", "direction-1.png", "directions.safetensors"]
+
+
+def test_more_directions_than_there_are_are_told_of(plain: Path, styled: Path, tmp_path: Path):
+    for run in (plain, styled):
+        done = hasama_here("directions", run, "--count", 9, "--samples", 1, "--out", tmp_path / "all.png")
+        assert done.returncode == 0, done.stderr
+        assert "There are 8 directions, not 9" in done.stdout
+        assert done.stdout.count(" %") == 8
 
 
 # --- project --------------------------------------------------------------------------------------

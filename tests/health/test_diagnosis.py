@@ -9,7 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given as given_any
+from hypothesis import settings
+from hypothesis import strategies as st
 
 import hasama as package
 from command import TINY, hasama, refused
@@ -24,7 +28,7 @@ from hasama.runs.autopilot import Intervention
 from hasama.runs.folder import Run
 from hasama.runs.reports.diagnosis import Seen, as_text, diagnose
 from hasama.runs.reports.diagnosis_page import save_page
-from hasama.runs.reports.plot import NAMES, SIGNALS, health_plot
+from hasama.runs.reports.plot import NAMES, SIGNALS, health_plot, logarithmic
 from histories import CASES, late, planted, story
 
 
@@ -220,6 +224,26 @@ def test_the_plot_shows_every_signal_that_there_is():
     some = health_plot(story()[:20], [("x", 0, 1000)])
     assert some is not None
     assert some.startswith(b"\x89PNG")
+
+
+@given_any(least=st.floats(-6, 4), wide=st.just(0.0) | st.floats(0.05, 4), high=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_wherever_values_lie_a_logarithmic_axis_has_ticks_with_numbers(least: float, wide: float, high: bool):
+    """Matplotlib's own ticks are powers of ten: of gradients from 2 to 8 there was none."""
+    from matplotlib.figure import Figure
+
+    values = [10**least, 10 ** (least + wide)]
+    figure = Figure(figsize=(4, 2.3) if high else (2.3, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*((range(2), values) if high else (values, range(2))))
+    logarithmic(axes, "y" if high else "x", values)
+    figure.draw_without_rendering()
+    axis = axes.yaxis if high else axes.xaxis
+    low, top = sorted(axis.get_view_interval())
+    shown = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= top and tick.label1.get_text()]
+    assert 2 <= len(shown) <= 9
+    assert np.log10(shown[-1].get_loc() / shown[0].get_loc()) > 0.3 * np.log10(top / low)  # nor all at one end
+    assert not axis.get_minorticklocs().size
 
 
 def test_no_two_findings_are_shaded_alike(monkeypatch: pytest.MonkeyPatch):

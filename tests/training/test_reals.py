@@ -14,6 +14,7 @@ from hasama.pictures.dataset import Batch
 from hasama.presets import RECIPES
 from hasama.training.reals import as_batches
 from hasama.training.setup import loop_for, new_game
+from hasama.training.turns import play
 
 IMAGES, LABELS = torch.rand(8, 3, 8, 8) * 2 - 1, torch.arange(8) % 2
 
@@ -71,3 +72,18 @@ def test_nothing_learns_from_what_is_no_batch(preset: str):
     with pytest.raises(HasamaError, match=r"x / 127\.5 - 1"):
         next(loop_for(recipe.architecture)(game, [Batch((IMAGES + 1) * 127.5)]))
     assert all(torch.equal(value, before[name]) for name, value in game.pair.generator.state_dict().items())
+
+
+@pytest.mark.parametrize("preset", ["dcgan", "dense", "r3gan", "progressive", "msg", "stylegan"])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 16), (3, 6, 10)], ids=str)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_reals_of_another_size_than_the_networks_make_are_told_of(
+    preset: str, shape: tuple[int, int, int], accumulate: int
+):
+    """In torch's words, a weight had another size, or a kernel was too large, or a discriminator gave 100 logits."""
+    recipe = RECIPES[preset].but(size="8", width=2, latent_size=4, batch=8, precision="fp32", accumulate=accumulate)
+    game = new_game(build(recipe, 3), recipe)
+    before = {name: value.clone() for name, value in game.pair.discriminator.state_dict().items()}
+    with pytest.raises(HasamaError, match=r"real images \[C, H, W\] of .*, and the generator makes \[3, \d"):
+        next(play(game, [torch.rand(8, *shape) * 2 - 1]))
+    assert all(torch.equal(value, before[name]) for name, value in game.pair.discriminator.state_dict().items())

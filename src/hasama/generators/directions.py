@@ -37,7 +37,7 @@ def find_directions(generator: TrainedGenerator, count: int, label: str | None =
 
     Args:
         generator: whose directions are wanted.
-        count: how many; no more than the length of w.
+        count: how many. There are no more than w is long: where more are asked for, these are all.
         label: only this class. Without it w of all classes is used; for z the first class, for z is the same in all.
         seed: of the sampled latents, and of the decomposition.
 

@@ -15,6 +15,7 @@ from hasama.networks.calling import snapshot
 from hasama.shapes import Images, Labels, Views
 from hasama.shares import in_parts
 from hasama.training.game import Game, Turn
+from hasama.training.reals import check_alike
 
 Draw = Callable[[Game, int, torch.device, Labels | None], Views]
 """(game, count, device, labels) -> fakes."""
@@ -42,6 +43,9 @@ class Parts:
             turn: (real, fake, labels, images) -> what it tells.
             begins: the state at which the turn's random numbers begin. Default: they follow the fakes'.
             keeps: whether the statistics that the generator keeps of its batches may move.
+
+        Raises:
+            HasamaError: see `check_alike`.
         """
         told = []
         for number in in_parts(self.count):
@@ -51,6 +55,7 @@ class Parts:
             put_back = snapshot(self.game.pair.generator)
             real = self.game.pair.view(images)
             fake = self.draw(self.game, len(images), self.device, labels)
+            check_alike(real, fake)
             if begins is not None:
                 self.set_random_state(begins)
             told.append(turn(real, fake, labels, images))

@@ -11,6 +11,8 @@ from hasama.pictures.dataset import Batch
 
 FARTHEST = 16.0
 """How far from 0 values may be: those of pictures are at most 1, and up to 255 where nobody has scaled them."""
+Shown = Tensor | tuple[Tensor, ...]
+"""`Views` of which it is not known yet whether those of reals and of fakes have the same channels."""
 TAKEN = "Batches are tensors of real images [N, C, H, W], floats in [-1, 1], or (images, labels)"
 
 
@@ -36,6 +38,25 @@ def as_batches(given: Iterable[Any], classes: int | None = None) -> Iterator[Bat
                 scaled = " A uint8 picture x is  x / 127.5 - 1." if highest > 1 and lowest >= 0 else ""
                 raise HasamaError(f"{TAKEN}; these are from {lowest:g} to {highest:g}.{scaled}")
         yield Batch(images, labels)
+
+
+def check_alike(real: Shown, fake: Shown) -> None:
+    """Reals and fakes are of one size: by another, a discriminator would tell them apart, if it could take them.
+
+    Args:
+        real: [N, C, H, W] or a pyramid of them, as the discriminator is to see them.
+        fake: likewise, from the generator.
+
+    Raises:
+        HasamaError: they differ in height, width, channels or the number of levels.
+    """
+    shapes = [[list(level.shape[1:]) for level in ((v,) if isinstance(v, Tensor) else v)] for v in (real, fake)]
+    if shapes[0] != shapes[1]:
+        shown, made = (" and ".join(str(level) for level in levels) for levels in shapes)
+        raise HasamaError(
+            f"The discriminator would be shown real images [C, H, W] of {shown}, and the generator makes {made}: "
+            "build the networks for the size and the channels of the real images."
+        )
 
 
 def _check_classes(labels: Tensor, classes: int) -> None:

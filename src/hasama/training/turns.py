@@ -19,7 +19,7 @@ from hasama.training.augmentation.resample import moved
 from hasama.training.game import Game, Step, Turn, Turns
 from hasama.training.graphs import as_graphs
 from hasama.training.parts import Parts, mean_turn
-from hasama.training.reals import as_batches
+from hasama.training.reals import as_batches, check_alike
 from hasama.training.rules.balance import BalanceInput
 from hasama.training.rules.checkerboard import checkerboard
 from hasama.training.rules.objectives import accuracy
@@ -43,7 +43,8 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
         A `Step` after each batch.
 
     Raises:
-        HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
+        HasamaError: a batch is something else, or of another size than the networks make; or, with --exact, the
+            device has no exact form of something.
     """
     turns = as_graphs(game, both_turns if game.rules.accumulate == 1 else turns_in_parts, kind_of_step)
     own = takes_labels(game.pair.generator) and takes_labels(game.bare_discriminator)
@@ -57,9 +58,14 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
 
 
 def both_turns(game: Game, images: Images, labels: Labels | None = None) -> Turns:
-    """All that a step does on the device. What of it changes from step to step, is in `game.now`."""
+    """All that a step does on the device. What of it changes from step to step, is in `game.now`.
+
+    Raises:
+        HasamaError: see `check_alike`.
+    """
     real = game.pair.view(images)
     fake = draw_fakes(game, len(images), images.device, labels)
+    check_alike(real, fake)
     d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
     seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
     g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen

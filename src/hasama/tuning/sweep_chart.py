@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hasama.files import replacing
+from hasama.runs.reports.plot import logarithmic
 from hasama.tuning.search_space import Choice, Space
 from hasama.tuning.study import Outcome
 
 COLUMNS = 3
 FIGURE = "KID x 1000"
 WIDE = 10  # times the best figure: from there on the axis is logarithmic
-NARROW, THINNED = 6, 30
-"""Largest parameter over least: up to the first, ticks are evenly spaced; beyond the second, powers of ten."""
 LOOKS: dict[str, dict[str, Any]] = {
     "complete": {"marker": "o", "color": "tab:blue"},
     "worse than the median": {"marker": "x", "color": "tab:gray"},
@@ -114,24 +113,12 @@ def _parameter(axes: Any, name: str, space: Space, ended: Sequence[Outcome], top
             value: Any = one.parameters[name]
             axes.scatter(value if places is None else places.get(value), _height(one, top), **LOOKS[look(one)])
     if places is None:
-        _readable(axes, [one.parameters[name] for one in ended if name in one.parameters])
+        logarithmic(axes, "x", [one.parameters[name] for one in ended if name in one.parameters])
     else:
         axes.set_xticks(list(places.values()), [str(value) for value in places])
         axes.set_xlim(-0.5, len(places) - 0.5)
     axes.set(xlabel=name.replace("_", " "), ylabel=FIGURE)
     _scale(axes, ended)
-
-
-def _readable(axes: Any, values: Sequence[Any]) -> None:
-    """A logarithmic axis with ticks that have numbers, also where no power of ten lies among the values."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator  # start-up time
-
-    axes.set_xscale("log")
-    wide = max(values, default=1) / min(values, default=1)
-    far = LogLocator() if wide > THINNED else LogLocator(subs=(1, 2, 5))
-    axes.xaxis.set_major_locator(MaxNLocator(4) if wide <= NARROW else far)
-    axes.xaxis.set_major_formatter("{x:.4g}")
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _scale(axes: Any, ended: Sequence[Outcome]) -> None:

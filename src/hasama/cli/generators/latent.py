@@ -214,6 +214,8 @@ def directions(
         tell_another_state(same)
         label = None if labels is None else generator.classes[int(labels)]
     found = find_directions(generator, count, label, seed)
+    if len(found.steps) < count:
+        say(f"There are {len(found.steps)} directions, not {count}: no more than the latent has numbers.")
     strips = _strips(generator, found.steps, w, labels, reach)
     if not is_folders_name(out):
         save_picture(_stacked(strips), out)

@@ -1,8 +1,9 @@
 """Plots: the losses that a run keeps up to date, generated points, and the signals of its health."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from hasama.metrics.modes import Mixture, Points
 
 POINTS_MOST = 2000
+NARROW = 6
+"""Largest value over least: up to it, the ticks of a logarithmic axis are evenly spaced."""
+SUBDIVIDED = ((30, (1, 2, 5)), (100, (1, 3)))
+"""Up to which largest value over least there are which ticks in each power of ten; beyond, one."""
 NAMES = {
     "loss_discriminator": "discriminator",
     "loss_generator": "generator",
@@ -92,6 +97,27 @@ def _limits(log: list[dict[str, Any]], names: list[str]) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
+def logarithmic(axes: Any, which: Literal["x", "y"], values: Sequence[Any]) -> None:
+    """A logarithmic axis with ticks that have numbers, two of them or more, wherever the values lie.
+
+    Matplotlib's own has a tick at each power of ten, of which there may be none among the values.
+
+    Args:
+        axes: Matplotlib's.
+        which: of its two axes.
+        values: numbers that are shown, all above 0.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator  # start-up time
+
+    getattr(axes, f"set_{which}scale")("log")
+    axis, wide = getattr(axes, f"{which}axis"), max(values, default=1) / min(values, default=1)
+    steps = next((subs for most, subs in SUBDIVIDED if wide <= most), (1,))
+    even = 1 < wide <= NARROW  # of one value, matplotlib shows a power of ten to either side
+    axis.set_major_locator(MaxNLocator(4) if even else LogLocator(subs=(1,) if wide == 1 else steps))
+    axis.set_major_formatter("{x:.4g}")  # 0.2, and not 2 times a power of ten
+    axis.set_minor_locator(NullLocator())
+
+
 def _draw(axes: Any, log: list[dict[str, Any]], name: str) -> None:
     """One curve: each logged value thin, a running mean over a fortieth of them thick."""
     points = [(line["images_seen"] / 1000, line[name]) for line in log if name in line]
@@ -115,14 +141,9 @@ def _draw_quality(axes: Any, looks: list[Quality]) -> None:
         best.images_seen / 1000, best.kid, "o", label=f"the best: {best.kid:.3g} at {best.images_seen / 1000:g}"
     )
     axes.set(ylabel="KID")
-    least, most = (extreme(look.kid for look in looks) for extreme in (min, max))
-    if least > 0:
-        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # start-up time
-
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if most > 5 * least else MaxNLocator(5))
-        axes.yaxis.set_major_formatter("{x:g}")  # 0.2, and not 2 times a power of ten
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    kids = [look.kid for look in looks]
+    if min(kids) > 0:
+        logarithmic(axes, "y", kids)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 
 
@@ -170,6 +191,8 @@ SHADES, HATCHES = 6, ("", "//", "..", "xx")
 """A finding is shaded in one of so many colours; once all are taken, they come again, hatched."""
 
 LOGARITHMIC = ("size of the gradients",)
+GULF = 1e6
+"""Largest gradient over least: from there on the axis ends evenly at 0, or those that vanish would take all of it."""
 
 
 def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) -> bytes | None:
@@ -195,7 +218,11 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
         axes.grid(alpha=0.3)
         if title in LOGARITHMIC:
-            axes.set_yscale("symlog", linthresh=1e-3)
+            values = [line[name] for line in log for name in names if name in line]
+            if 0 < max(values) < GULF * min(values):
+                logarithmic(axes, "y", values)
+            else:
+                axes.set_yscale("symlog", linthresh=1e-3)
         elif title == "loss":
             axes.set_ylim(*_limits(log, names))
         elif title.startswith("accuracy"):
