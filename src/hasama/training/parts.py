@@ -15,10 +15,9 @@ from hasama.networks.calling import snapshot
 from hasama.shapes import Images, Labels, Views
 from hasama.shares import in_parts
 from hasama.training.game import Game, Turn
-from hasama.training.reals import check_alike
 
-Draw = Callable[[Game, int, torch.device, Labels | None], Views]
-"""(game, count, device, labels) -> fakes."""
+Draw = Callable[[Game, Images, Labels | None], tuple[Views, Views]]
+"""(game, images, labels) -> what the discriminator is to see: reals and as many fakes."""
 
 
 class Parts:
@@ -28,7 +27,7 @@ class Parts:
         game: whose rules say how many parts there are.
         images: this process's share of the batch [n, C, H, W].
         labels: theirs [n], where there are classes.
-        draw: what makes fakes.
+        draw: what makes the fakes, and shows the reals likewise.
     """
 
     def __init__(self, game: Game, images: Images, labels: Labels | None, draw: Draw) -> None:
@@ -43,9 +42,6 @@ class Parts:
             turn: (real, fake, labels, images) -> what it tells.
             begins: the state at which the turn's random numbers begin. Default: they follow the fakes'.
             keeps: whether the statistics that the generator keeps of its batches may move.
-
-        Raises:
-            HasamaError: see `check_alike`.
         """
         told = []
         for number in in_parts(self.count):
@@ -53,9 +49,7 @@ class Parts:
             labels = None if self.labels is None else self.labels[number :: self.count]
             self.set_random_state(self.first)
             put_back = snapshot(self.game.pair.generator)
-            real = self.game.pair.view(images)
-            fake = self.draw(self.game, len(images), self.device, labels)
-            check_alike(real, fake)
+            real, fake = self.draw(self.game, images, labels)
             if begins is not None:
                 self.set_random_state(begins)
             told.append(turn(real, fake, labels, images))

@@ -58,7 +58,18 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
 
 
 def both_turns(game: Game, images: Images, labels: Labels | None = None) -> Turns:
-    """All that a step does on the device. What of it changes from step to step, is in `game.now`.
+    """All that a step does on the device. What of it changes from step to step, is in `game.now`."""
+    real, fake = reals_and_fakes(game, images, labels)
+    d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
+    seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
+    g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
+    turns = averaged(Turns(d, g))
+    follow(game, whole(len(images)), turns.d)
+    return turns
+
+
+def reals_and_fakes(game: Game, images: Images, labels: Labels | None) -> tuple[Views, Views]:
+    """What both turns of a step look at: the reals as the discriminator is to see them, and as many fakes.
 
     Raises:
         HasamaError: see `check_alike`.
@@ -66,12 +77,7 @@ def both_turns(game: Game, images: Images, labels: Labels | None = None) -> Turn
     real = game.pair.view(images)
     fake = draw_fakes(game, len(images), images.device, labels)
     check_alike(real, fake)
-    d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
-    seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
-    g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
-    turns = averaged(Turns(d, g))
-    follow(game, whole(len(images)), turns.d)
-    return turns
+    return real, fake
 
 
 def draw_fakes(game: Game, count: int, device: torch.device, labels: Labels | None = None) -> Views:
@@ -205,7 +211,7 @@ def turns_in_parts(game: Game, images: Images, labels: Labels | None = None) -> 
 
     What mixes pictures, BatchNorm or the like, sees those of a part, and whether stripes cost is decided for each.
     """
-    parts = Parts(game, images, labels, draw_fakes)
+    parts = Parts(game, images, labels, reals_and_fakes)
     d = parts.through(lambda real, fake, labels, _: discriminator_turn(game, real, fake, labels))
     after_d, seen = parts.random_state(), iter(d)
     if game.aid is not None:

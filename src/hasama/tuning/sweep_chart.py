@@ -125,5 +125,5 @@ def _scale(axes: Any, ended: Sequence[Outcome]) -> None:
     """Logarithmic where trials differ by orders of magnitude."""
     figures = [figure for one in ended for figure in one.figures.values()]
     if figures and min(figures) > 0 and max(figures) > WIDE * min(figures):
-        axes.set_yscale("log")
+        logarithmic(axes, "y", figures)
     axes.grid(alpha=0.3)

@@ -90,9 +90,14 @@ def _finite(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if is_number(value)} for line in log]
 
 
+def _values(log: list[dict[str, Any]], names: list[str]) -> list[float]:
+    """All that the log has under these names."""
+    return [line[name] for line in log for name in names if name in line]
+
+
 def _limits(log: list[dict[str, Any]], names: list[str]) -> tuple[float, float]:
     """Limits of the axis that show the losses well: the middle 98 % of the values, and a margin."""
-    low, high = np.quantile([line[name] for line in log for name in names if name in line], [0.01, 0.99])
+    low, high = np.quantile(_values(log, names), [0.01, 0.99])
     margin = 0.1 * (high - low) + 1e-3
     return float(low - margin), float(high + margin)
 
@@ -218,7 +223,7 @@ def health_plot(log: list[dict[str, Any]], spans: list[tuple[str, int, int]]) ->
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
         axes.grid(alpha=0.3)
         if title in LOGARITHMIC:
-            values = [line[name] for line in log for name in names if name in line]
+            values = _values(log, names)
             if 0 < max(values) < GULF * min(values):
                 logarithmic(axes, "y", values)
             else:
