@@ -59,7 +59,7 @@ def play(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) -> Itera
 
 def both_turns(game: Game, images: Images, labels: Labels | None = None) -> Turns:
     """All that a step does on the device. What of it changes from step to step, is in `game.now`."""
-    real, fake = reals_and_fakes(game, images, labels)
+    real, fake = reals_and_fakes(game, images, labels)  # what both players look at: as many of each
     d = discriminator_turn(game, real, fake, labels)  # stage 1: learn to tell real (1) from fake (0)
     seen = heads_turn(game, real, fake, labels, d.figures, images)  # so do heads on a frozen network, if any
     g = generator_turn(game, real, fake, labels, seen)  # stage 2: learn to be taken for real, D frozen
