@@ -11,12 +11,13 @@ import torch
 
 from hasama.device import exact_kernels, kind_of
 from hasama.distributed import averaged, mean_of_all, sharing, whole
+from hasama.networks.calling import evaluating
 from hasama.pictures.dataset import Batch
 from hasama.shapes import Images, Latents, PerImage, Scalar, largest
 from hasama.shares import noise_like, own_random_numbers
 from hasama.training.game import Game
 from hasama.training.graphs import CannotRecordWarning
-from hasama.training.reals import as_batches
+from hasama.training.reals import as_batches, check_alike
 from hasama.training.stepping import begin, count, follow
 from hasama.training.turns import descend
 
@@ -45,15 +46,21 @@ def autoencode(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) ->
         A `Reconstruction` after each batch.
 
     Raises:
-        HasamaError: a batch is something else; or, with --exact, the device has no exact form of something.
+        HasamaError: a batch is something else, or of another size than the networks make; or, with --exact, the
+            device has no exact form of something.
     """
-    if kind_of(next(game.pair.generator.parameters()).device).graphs:
+    weight = next(game.pair.generator.parameters())
+    if kind_of(weight.device).graphs:
         warnings.warn("Steps are not recorded as CUDA graphs: a vae's are not.", CannotRecordWarning, stacklevel=2)
+    with torch.no_grad(), evaluating(game.pair.generator):
+        made = largest(game.generate(weight.new_zeros(1, game.pair.latent_size)))
     for images, _ in as_batches(batches):
         shown = whole(len(images))
         with own_random_numbers(), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
             begin(game, shown)
-            reconstruction, divergence = autoencoder_turn(game, largest(game.pair.view(images)))
+            real = largest(game.pair.view(images))
+            check_alike(real, made)  # here, for there are no fakes beside the reals
+            reconstruction, divergence = autoencoder_turn(game, real)
         follow(game, shown)
         count(game, shown)
         yield Reconstruction(game.images_seen, shown, reconstruction, divergence)
