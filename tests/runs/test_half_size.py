@@ -27,6 +27,7 @@ from hasama.runs.standing import check_buildable
 from hasama.runs.tensorboard import to_tensorboard
 from hasama.runs.transfer import inherit
 from hasama.studio.watching import curves_of, state_of
+from hasama.training.distilling import Distilled
 from hasama.training.game import Record, Step
 from hasama.training.setup import new_game
 
@@ -131,6 +132,26 @@ def test_killed_at_any_time_it_goes_on_to_the_same_end(
         assert torch.equal(one, networks(again)[name]), name
     for name, one in networks(run / "small").items():
         assert torch.equal(one, networks(again / "small")[name]), name
+
+
+def test_before_full_size_is_played_what_is_new_learns_from_the_small_networks(pictures: Path, tmp_path: Path):
+    """Whoever kills or stops it then has the same run in the end: it is learnt anew."""
+    recipe, run, left = RECIPE.but(kimg=0.24), tmp_path / "run", tmp_path / "left"
+    records = train(str(pictures), recipe, run)
+    first = [next(records) for _ in range(8)]
+    assert [isinstance(record, Distilled) for record in first] == [False] * 6 + [True] * 2
+    assert [record.shown for record in first] == [0] * 8
+    assert first[-1].figures().keys() == {"loss_generator", "loss_discriminator"}
+    shutil.copytree(run, left)
+    later = list(records)
+    assert [isinstance(record, Distilled) for record in later] == [True] + [False] * 30  # a tenth of the steps: three
+    assert not Run(left).checkpoint.exists()
+    stopped = iter([False, True])
+    assert len(list(resume(left, stop=lambda: next(stopped)))) == 2
+    assert not Run(left).checkpoint.exists()
+    assert len(list(resume(left))) == 33
+    for name, one in networks(run).items():
+        assert torch.equal(one, networks(left)[name]), name
 
 
 @pytest.mark.parametrize(

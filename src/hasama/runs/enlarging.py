@@ -63,6 +63,11 @@ class Tuning(NamedTuple):
     done: float
     step: EnlargingStep
 
+    @property
+    def learner(self) -> str:
+        """Who learns, in words."""
+        return "enlarger"
+
     def figures(self) -> dict[str, float]:
         """The costs, by name."""
         return {f"loss_{name}": cost.item() for name, cost in self.step._asdict().items()}

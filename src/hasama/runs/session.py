@@ -48,7 +48,7 @@ from hasama.runs.standing import (
     same_for_all,
     source_now,
 )
-from hasama.runs.transfer import as_wide, inherit
+from hasama.runs.transfer import as_wide, inherit, learn_from_small
 from hasama.training.game import Record
 from hasama.training.setup import loop_for, new_game
 
@@ -258,19 +258,24 @@ def _session(
                 return
         recipe = in_force(run, recipe)
     channels, classes = pictures.report.channels, pictures.classes
+    training, held = hold_out(pictures, recipe.held_out, recipe.seed)
     game = new_game(build(recipe, channels, len(classes)), recipe, device)
-    here = team()
+    here, ready = team(), True
     if is_first():
         run.load_game(game)
         if recipe.init_from and not run.checkpoint.exists():
-            write_json(run.inherited, inherit(game, recipe.init_from)._asdict())
+            inherited = inherit(game, recipe.init_from)
+            write_json(run.inherited, inherited._asdict())
+            ready = yield from learn_from_small(
+                game, recipe, inherited.fresh, training, lambda: stop() or run.stop_asked()
+            )
         run.cut_log(game.images_seen)
         forget_later(run, game.images_seen)
+    if agreed(not ready):  # stopped before the game began
+        return
     begin_alike(game)
-    training, held = hold_out(pictures, recipe.held_out, recipe.seed)
     place = (game.images_seen, recipe.mirror, device, here.rank, here.world)
-    shown = batches(training, recipe.batch, recipe.seed, *place)
-    steps = loop_for(recipe.architecture)(game, shown)
+    steps = loop_for(recipe.architecture)(game, batches(training, recipe.batch, recipe.seed, *place))
     generator = TrainedGenerator(game.sampling_generator, recipe, game.pair.latent_size, channels, classes)
     probe = Probe(training, held, device, recipe.mirror) if health_interval(recipe) and is_first() else None
     looks = _looks(recipe, training, device) if is_first() else None

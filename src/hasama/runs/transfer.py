@@ -10,6 +10,7 @@ and the augmentation's probability are the new run's own.
 
 import math
 import re
+from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +28,12 @@ from hasama.networks.outline import outline
 from hasama.networks.recoloured import recoloured
 from hasama.networks.registry import build
 from hasama.options import said, size_text
+from hasama.pictures.dataset import Pictures, batches
 from hasama.presets import half_size
 from hasama.recipe import Recipe
 from hasama.runs.bases import base_names, place_named
 from hasama.runs.folder import Run
+from hasama.training.distilling import BATCH, STEPS, Distilled, Networks, as_it_was, distil
 from hasama.training.game import Game
 
 OWN = ("growth.images_seen", "mean_path", ".count", ".total", ".squares")
@@ -180,6 +183,41 @@ def inherit(game: Game, folder: str | Path) -> Inheritance:
     if game.aid is not None and isinstance(state.get("heads"), dict):
         networks["heads"] = game.aid.heads
     return _take_over(networks, state, game.pair.latent_size, folder)
+
+
+def learn_from_small(
+    game: Game, recipe: Recipe, fresh: Collection[str], pictures: Pictures, stop: Callable[[], bool]
+) -> Generator[Distilled, None, bool]:
+    """Where a game has begun with networks for smaller pictures, let what is fresh learn what those do: see `distil`.
+
+    Args:
+        game: to which `inherit` has given its weights.
+        recipe: of the run.
+        fresh: the weights that it did not give.
+        pictures: of the run, for the discriminator.
+        stop: asked after each step.
+
+    Returns:
+        Whether it came to its end; also where there was nothing to learn.
+    """
+    run, steps = Run(place_named(recipe.init_from)), min(STEPS, recipe.images // recipe.batch // 10)
+    own, images = run.recipe(), run.images()
+    networks = {"generator": _small(game.pair.generator), "discriminator": game.bare_discriminator}
+    new = [
+        weight
+        for which, network in networks.items()
+        for name, weight in _by_name(dict(network.named_parameters())).items()
+        if f"{which}.{name}" in fresh and weight.requires_grad
+    ]
+    alike = own.latent_size == game.pair.latent_size and len(images["classes"]) == game.pair.classes
+    if not (new and steps and alike) or own.game_resolution == recipe.game_resolution:
+        return True
+    small = as_it_was(own, images["channels"], game.pair.classes, run.saved_game())
+    if small is None:
+        return True
+    large, batch = Networks(**networks, new=new), min(BATCH, recipe.batch)
+    reals = batches(pictures, batch, recipe.seed, mirror=recipe.mirror, device=new[0].device)
+    return (yield from distil(game, large, small, reals, steps, recipe.seed, stop))
 
 
 def _take_over(

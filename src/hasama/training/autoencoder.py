@@ -52,15 +52,14 @@ def autoencode(game: Game, batches: Iterable[Batch | Images | Sequence[Any]]) ->
     weight = next(game.pair.generator.parameters())
     if kind_of(weight.device).graphs:
         warnings.warn("Steps are not recorded as CUDA graphs: a vae's are not.", CannotRecordWarning, stacklevel=2)
-    with torch.no_grad(), evaluating(game.pair.generator):
+    with torch.no_grad(), evaluating(game.pair.generator):  # an enlarged one makes its whole pictures
         made = largest(game.generate(weight.new_zeros(1, game.pair.latent_size)))
     for images, _ in as_batches(batches):
         shown = whole(len(images))
         with own_random_numbers(), sharing(len(images)), exact_kernels(images.device, game.rules.exact):
             begin(game, shown)
-            real = largest(game.pair.view(images))
-            check_alike(real, made)  # here, for there are no fakes beside the reals
-            reconstruction, divergence = autoencoder_turn(game, real)
+            check_alike(images, made)  # here, for there are no fakes beside the reals
+            reconstruction, divergence = autoencoder_turn(game, largest(game.pair.view(images)))
         follow(game, shown)
         count(game, shown)
         yield Reconstruction(game.images_seen, shown, reconstruction, divergence)
