@@ -1,5 +1,6 @@
 """Larger networks begin as what the small ones are: what is new in them learns it, and nothing else moves."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,15 @@ def test_pictures_and_judgements_become_those_of_the_small_networks(
     assert moved <= set(begun.fresh)  # what was learnt before stays as it was
 
 
+def test_a_run_of_which_only_its_weights_are_left_will_do(r3gan: Run, pictures: Path, tmp_path: Path):
+    """`images.json` is gone, and what tells of it proposes to begin with such a run."""
+    left = Run(tmp_path / "left")
+    left.folder.mkdir()
+    for file in ("recipe.json", "game.pt"):
+        shutil.copy(r3gan.folder / file, left.folder)
+    assert len(list(Begun(pictures, left, kimg=1.2).learns())) == 20
+
+
 def test_the_ema_generator_has_what_the_generator_has_learnt(r3gan: Run, pictures: Path):
     begun = Begun(pictures, r3gan, kimg=1.2)
     before = begun.weights()
@@ -163,8 +173,8 @@ def test_who_stops_it_is_told_that_it_did_not_end(r3gan: Run, pictures: Path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"size": "16"}, {"kimg": 0.05}, {"latent_size": 5}, {"labels": True}],
-    ids=["as large", "short", "other latents", "classes"],
+    [{"size": "16"}, {"kimg": 0.05}, {"latent_size": 5}, {"labels": True}, {"colour": "grey"}],
+    ids=["as large", "short", "other latents", "classes", "grey"],
 )
 def test_where_nothing_can_be_learnt_so_nothing_moves(changes: dict[str, Any], r3gan: Run, pictures: Path):
     begun = Begun(pictures, r3gan, **changes)

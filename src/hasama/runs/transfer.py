@@ -201,18 +201,17 @@ def learn_from_small(
         Whether it came to its end; also where there was nothing to learn.
     """
     run, steps = Run(place_named(recipe.init_from)), min(STEPS, recipe.images // recipe.batch // 10)
-    own, images = run.recipe(), run.images()
-    networks = {"generator": _small(game.pair.generator), "discriminator": game.bare_discriminator}
+    own, pair = run.recipe(), game.pair
+    networks = {"generator": _small(pair.generator), "discriminator": game.bare_discriminator}
     new = [
         weight
         for which, network in networks.items()
         for name, weight in _by_name(dict(network.named_parameters())).items()
         if f"{which}.{name}" in fresh and weight.requires_grad
     ]
-    alike = own.latent_size == game.pair.latent_size and len(images["classes"]) == game.pair.classes
-    if not (new and steps and alike) or own.game_resolution == recipe.game_resolution:
+    if not (new and steps and own.latent_size == pair.latent_size) or own.game_resolution == recipe.game_resolution:
         return True
-    small = as_it_was(own, images["channels"], game.pair.classes, run.saved_game())
+    small = as_it_was(own, pictures.report.channels, pair.classes, run.saved_game())
     if small is None:
         return True
     large, batch = Networks(**networks, new=new), min(BATCH, recipe.batch)

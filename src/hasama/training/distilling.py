@@ -87,13 +87,13 @@ def as_it_was(own: Recipe, channels: int, classes: int, state: dict[str, Any]) -
 
     Args:
         own: the recipe of that run.
-        channels: of its pictures.
-        classes: that they have.
+        channels: of the pictures.
+        classes: that they have, or 0.
         state: of the game, as `Game.state_dict` gives it.
 
     Returns:
         None where a discriminator judges more than a picture (msg), or less of it as it grows (progressive), or where
-        the weights are of other networks than the recipe tells.
+        the weights are not of such networks: they were for other channels or classes.
     """
     pair = build(own.but(size=size_text(*own.game_resolution), enlarge=1, small_kimg=0.0), channels, classes)
     if pair.view is not unchanged:
