@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch.nn.functional as F
 
 import hasama
 from command import make_pictures
+from hasama.networks.calling import evaluating
+from hasama.networks.pair import is_styled
 from hasama.networks.registry import build
 from hasama.pictures.dataset import Pictures, batches
 from hasama.presets import RECIPES
@@ -71,7 +74,8 @@ class Begun:
         latents = torch.randn(32, self.game.pair.latent_size, generator=torch.Generator().manual_seed(99))
         labels = [torch.arange(32) % self.classes] if self.classes else []
         wanted = small.generator(latents, *labels)
-        made = self.game.generate(latents, *labels)
+        with evaluating(self.game.pair.generator) if is_styled(self.game.pair.generator) else nullcontext():
+            made = self.game.generate(latents, *labels)  # in training a stylegan mixes styles at random
         assert isinstance(made, torch.Tensor)
         images, known = next(batches(self.pictures, 32, seed=7))
         real = self.game.pair.view(images)
