@@ -74,8 +74,9 @@ class Begun:
         latents = torch.randn(32, self.game.pair.latent_size, generator=torch.Generator().manual_seed(99))
         labels = [torch.arange(32) % self.classes] if self.classes else []
         wanted = small.generator(latents, *labels)
-        with evaluating(self.game.pair.generator) if is_styled(self.game.pair.generator) else nullcontext():
-            made = self.game.generate(latents, *labels)  # in training a stylegan mixes styles at random
+        mixes = is_styled(self.game.pair.generator)  # styles, at random, while it trains
+        with evaluating(self.game.pair.generator) if mixes else nullcontext():
+            made = self.game.generate(latents, *labels)
         assert isinstance(made, torch.Tensor)
         images, known = next(batches(self.pictures, 32, seed=7))
         real = self.game.pair.view(images)
@@ -128,6 +129,16 @@ def test_pictures_and_judgements_become_those_of_the_small_networks(
     moved = {name for name, one in begun.weights().items() if not torch.equal(one, before[name])}
     assert moved
     assert moved <= set(begun.fresh)  # what was learnt before stays as it was
+
+
+def test_layers_that_the_game_keeps_as_they_are_learn_before_it(r3gan: Run, pictures: Path):
+    """--freeze-d: with a run of smaller pictures these are new, and would stay random."""
+    begun = Begun(pictures, r3gan, kimg=1.2, freeze_d=1)
+    before, first = begun.weights(), begun.game.bare_discriminator.get_parameter("from_rgb.weight")
+    assert not first.requires_grad
+    list(begun.learns())
+    assert not torch.equal(first, before["discriminator.from_rgb.weight"])
+    assert not first.requires_grad
 
 
 def test_a_run_of_which_only_its_weights_are_left_will_do(r3gan: Run, pictures: Path, tmp_path: Path):

@@ -207,7 +207,7 @@ def learn_from_small(
         weight
         for which, network in networks.items()
         for name, weight in _by_name(dict(network.named_parameters())).items()
-        if f"{which}.{name}" in fresh and weight.requires_grad
+        if f"{which}.{name}" in fresh
     ]
     if not (new and steps and own.latent_size == pair.latent_size) or own.game_resolution == recipe.game_resolution:
         return True

@@ -8,8 +8,8 @@ that allow of them.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -144,7 +144,8 @@ def distil(
     for number, (images, labels) in zip(range(steps), batches, strict=False):
         set_rate(adam, RATE * (1 + math.cos(math.pi * number / steps)) / 2)
         real = largest(game.pair.view(images))
-        with own_random_numbers(seed + number), exact_kernels(images.device, game.rules.exact), game.arithmetic():
+        exact = exact_kernels(images.device, game.rules.exact)
+        with own_random_numbers(seed + number), exact, game.arithmetic(), _learning(large.new):
             told = _differences(large, small, real, labels if small.classes else None)
             gradients = torch.autograd.grad(told[0] + told[1], large.new, allow_unused=True)  # some only play
         for weight, gradient in zip(large.new, gradients, strict=True):
@@ -156,6 +157,19 @@ def distil(
     adam.zero_grad()
     _follow(game, {id(weight) for weight in large.new})
     return True
+
+
+@contextmanager
+def _learning(weights: list[nn.Parameter]) -> Iterator[None]:
+    """Inside, they learn, also those that --freeze-d keeps as they are in the game: else these would stay random."""
+    usual = [weight.requires_grad for weight in weights]
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        yield
+    finally:
+        for weight, before in zip(weights, usual, strict=True):
+            weight.requires_grad_(before)
 
 
 @torch.no_grad()
