@@ -109,6 +109,7 @@ def r3gan(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         ("r3gan", {"resampling": "filtered", "pixel_noise": True, "minibatch_std": True}, {}),
         ("r3gan", {"generator_blocks": 2, "generator_attention": True, "generator_optimizer": "muon"}, {}),
         ("r3gan", {"labels": True, "augment": "ada", "self_modulation": True}, {"size": "64", "enlarge": 2}),
+        ("r3gan", {"precision": "bf16"}, {}),
         ("stylegan", {}, {}),
         ("fast", {}, {}),
         ("dcgan", {}, {}),

@@ -100,7 +100,8 @@ def as_it_was(own: Recipe, channels: int, classes: int, state: dict[str, Any]) -
         return None
     for which, network in (("generator", pair.generator), ("discriminator", pair.discriminator)):
         ours = network.state_dict()
-        bare = {name.removeprefix(f"{which}."): one for name, one in state[which].items()}  # enlarged, augmented
+        tensors = {name: one for name, one in state[which].items() if isinstance(one, torch.Tensor)}
+        bare = {name.removeprefix(f"{which}."): one for name, one in tensors.items()}  # enlarged, augmented
         theirs = with_new_names(bare, ours)
         if any(name not in theirs or theirs[name].shape != one.shape for name, one in ours.items()):
             return None
