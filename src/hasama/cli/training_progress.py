@@ -181,8 +181,7 @@ def _lines(records: Iterator["Record"], recipe: "Recipe", start: int, run: "Run"
 
 def _aside(record: "Record") -> str:
     """How far work is that is no part of the run's own length: what is learnt before the game."""
-    told = (getattr(record, name, "") for name in ("learner", "stage"))
-    return "" if record.shown else f"{': '.join(told)} {getattr(record, 'done', 0):.0%}"
+    return "" if record.shown else f"{getattr(record, 'aside', '')} {getattr(record, 'done', 0):.0%}"
 
 
 def _seen(images: int, recipe: "Recipe") -> str:

@@ -64,9 +64,9 @@ class Tuning(NamedTuple):
     step: EnlargingStep
 
     @property
-    def learner(self) -> str:
-        """Who learns, in words."""
-        return "enlarger"
+    def aside(self) -> str:
+        """Who learns what, beside the game, in words."""
+        return f"enlarger: {self.stage}"
 
     def figures(self) -> dict[str, float]:
         """The costs, by name."""

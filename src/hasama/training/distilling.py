@@ -34,7 +34,6 @@ STEPS = 200
 """At most, and at most a tenth of the game's."""
 BATCH = 8
 """Fakes in a step, and as many reals: at most."""
-STAGE = "learning from the small ones"
 RATE = 3e-3
 """At first; it falls to nothing."""
 
@@ -45,7 +44,6 @@ class Distilled(NamedTuple):
     Attributes:
         images_seen: 0, for these steps are no part of the game.
         shown: 0, likewise.
-        stage: what is learnt, in words.
         done: the share of the steps.
         generator: the mean squared difference of the pictures.
         discriminator: that of the discriminators' outputs.
@@ -53,15 +51,14 @@ class Distilled(NamedTuple):
 
     images_seen: int
     shown: int
-    stage: str
     done: float
     generator: Scalar
     discriminator: Scalar
 
     @property
-    def learner(self) -> str:
-        """Who learns, in words."""
-        return "larger networks"
+    def aside(self) -> str:
+        """Who learns what, beside the game, in words."""
+        return "larger networks: learning from the small ones"
 
     def figures(self) -> dict[str, float]:
         """The differences, by name."""
@@ -152,7 +149,7 @@ def distil(
         for weight, gradient in zip(large.new, gradients, strict=True):
             weight.grad = gradient
         adam.step()
-        yield Distilled(0, 0, STAGE, (number + 1) / steps, *(one.detach() for one in told))
+        yield Distilled(0, 0, (number + 1) / steps, *(one.detach() for one in told))
         if stop():
             return False
     adam.zero_grad()
